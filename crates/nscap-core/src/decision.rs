@@ -1,0 +1,218 @@
+//! What a decision is: an answer, the errno where it is no, and the clause that decided.
+//!
+//! Every rule of this crate answers with a [`Decision`] or a [`Denied`]. [`Why`] names the clause
+//! of SPEC, so that a command can explain an answer without working it out a second time.
+
+use core::fmt;
+
+/// The error numbers that the rules answer with, by their names in errno(3).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(i32)]
+#[allow(missing_docs, reason = "errno(3) documents each")]
+pub enum Errno {
+    EPERM = 1,
+    EACCES = 13,
+    EBUSY = 16,
+    EEXIST = 17,
+    EINVAL = 22,
+    ENOSPC = 28,
+    EROFS = 30,
+    ERANGE = 34,
+    ENODATA = 61,
+    EOVERFLOW = 75,
+    EOPNOTSUPP = 95,
+}
+
+impl Errno {
+    /// The positive number that Linux uses on every architecture we know (asm-generic).
+    #[must_use]
+    pub const fn raw(self) -> i32 {
+        self as i32
+    }
+
+    /// The symbolic name, e.g. `"EBUSY"`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Errno::EPERM => "EPERM",
+            Errno::EACCES => "EACCES",
+            Errno::EBUSY => "EBUSY",
+            Errno::EEXIST => "EEXIST",
+            Errno::EINVAL => "EINVAL",
+            Errno::ENOSPC => "ENOSPC",
+            Errno::EROFS => "EROFS",
+            Errno::ERANGE => "ERANGE",
+            Errno::ENODATA => "ENODATA",
+            Errno::EOVERFLOW => "EOVERFLOW",
+            Errno::EOPNOTSUPP => "EOPNOTSUPP",
+        }
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+macro_rules! whys {
+    ($($(#[$doc:meta])* $variant:ident $clause:literal $text:literal;)*) => {
+        /// Why a decision came out as it did.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Why {
+            $( #[doc = $text] $variant, )*
+        }
+
+        impl Why {
+            /// Every reason, for tables and documentation.
+            pub const ALL: &'static [Why] = &[$(Why::$variant),*];
+
+            /// The clause of SPEC that decided, e.g. `"R5"`. `"kernel"` where the unmodified
+            /// kernel's own rule decided ([`bare`](crate::bare)).
+            #[must_use]
+            pub const fn clause(self) -> &'static str {
+                match self { $(Why::$variant => $clause),* }
+            }
+
+            /// One short sentence without a full stop, for people.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Why::$variant => $text),* }
+            }
+        }
+    };
+}
+
+whys! {
+    HostValueRead "R4" "the file has a host value";
+    EntryRead "R4" "an entry applies to the caller's namespace";
+    NothingToRead "R4" "neither a host value nor an entry that applies to the caller's namespace";
+    EntriesRead "R6" "the file has entries";
+    NoEntries "R6" "the file has no entry";
+    ValueMalformed "R5" "the value is malformed";
+    ValueEmpty "R5" "a value of length 0 is malformed";
+    NsValueMalformed "F" "the value is malformed";
+    ManyInSingleMode "R2" "single-entry mode takes exactly one entry";
+    StoredMalformed "X" "the stored security.capability is malformed";
+    EntryExists "B" "an entry exists; remove it first";
+    SameAlready "B" "the stored entry is the same already";
+    HostWritten "R8" "written as a host value";
+    HostExists "R8" "a host value exists and XATTR_CREATE was given";
+    EntryWritten "R5" "written as an entry for the caller's root kuid";
+    EntriesWritten "R7" "written as entries for the root kuids named";
+    NothingToReplace "D" "there is no entry and XATTR_REPLACE was given";
+    NoSetfcap "R5" "the caller has no CAP_SETFCAP in its own user namespace";
+    NoRootKuid "R5" "the caller's user namespace maps no uid 0";
+    OwnerUnmapped "R5" "the file's owner has no mapping in the caller's user namespace";
+    GroupUnmapped "R5" "the file's group has no mapping in the caller's user namespace";
+    RootidUnmapped "R7" "the rootid has no mapping in the caller's user namespace";
+    RootidUnstorable "M" "the rootid has no mapping in the superblock's owner namespace";
+    KuidNotOurs "P" "the kuid has no mapping in the caller's user namespace";
+    RootOfAncestor "U" "the root kuid is also the root of an ancestor of the caller's user namespace; grant from there";
+    TooManyEntries "A" "a file holds at most 1,024 entries";
+    NoRoom "A" "the result does not fit";
+    HostRemoved "D" "the host value is removed";
+    EntryRemoved "D" "the entry is removed";
+    EntriesRemoved "D" "every entry that the caller could have written is removed";
+    NothingToRemove "D" "there is nothing that the caller can see to remove";
+    NotOursToRemove "D" "what the caller sees is not the caller's to remove";
+    ContentChanged "K" "a content or owner change drops the host value and every entry";
+    ContentKept "K" "this operation changes neither content nor owner";
+    ReadOnly "V" "the file system is mounted read-only";
+    Immutable "V" "the file is immutable or append-only";
+    IdsUnmapped "V" "the file's owner or group is not a valid id on this mount";
+    NoExec "X" "the mount is noexec";
+    NoSuid "X" "the mount is nosuid, so file capabilities and set-id bits are ignored";
+    ForeignMount "X" "the mount is of another mount namespace, so file capabilities and set-id bits are ignored";
+    ForeignSuperblock "X" "the superblock's owner namespace is neither the task's nor an ancestor of it";
+    FileCapsOff "X" "the kernel was booted with no_file_caps";
+    NoCapsOnFile "X" "the file has no capabilities";
+    HostNotRooted "M" "the superblock's owner namespace maps no uid 0, so the host value holds nowhere";
+    HostOverrides "R8" "the host value applies and overrides every entry";
+    EntryApplies "R3" "the entry's root kuid is root in the task's namespace or an ancestor of it";
+    NoEntryApplies "R3" "no entry's root kuid is root in the task's namespace or an ancestor of it";
+    CapsMissing "X" "the effective bit is set and the bounding set lacks a permitted capability";
+    NoNewPrivs "X" "no_new_privs is set: no more than the old permitted set";
+    Traced "X" "the task is traced by one without CAP_SYS_PTRACE over it: no more than the old permitted set";
+    SharedFs "X" "the task shares its file system information (CLONE_FS): no more than the old permitted set";
+    KernelMalformed "kernel" "the kernel takes revision 2 and 3 of exact length only";
+    KernelNotPrivileged "kernel" "the caller lacks CAP_SETFCAP, or the file's owner or group does not map";
+    KernelRootidUnmapped "kernel" "the rootid has no mapping in the caller's user namespace or on the superblock";
+    KernelOverflow "kernel" "the rootid is unmapped here and is root of no ancestor";
+    KernelWritten "kernel" "written by the kernel's own rules";
+    KernelRead "kernel" "read by the kernel's own rules";
+    KernelRemoved "kernel" "removed by the kernel's own rules";
+    KernelAbsent "kernel" "the attribute does not exist";
+    KernelExists "kernel" "the attribute exists and XATTR_CREATE was given";
+    KernelSysAdmin "kernel" "security.* other than security.capability needs CAP_SYS_ADMIN over the superblock's owner namespace";
+    KernelUnreadable "kernel" "the stored value is longer than any revision";
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// An answer of no: the errno and the reason.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Denied {
+    /// What the system call returns.
+    pub errno: Errno,
+    /// Which clause says so.
+    pub why: Why,
+}
+
+impl Denied {
+    /// An answer of no.
+    #[must_use]
+    pub const fn new(errno: Errno, why: Why) -> Denied {
+        Denied { errno, why }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.errno.name())?;
+        f.write_str(": ")?;
+        f.write_str(self.why.text())
+    }
+}
+
+impl core::error::Error for Denied {}
+
+/// The answer to a request for a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision<T> {
+    /// Do it: this is what the file holds from now on.
+    Write(T, Why),
+    /// Say yes and change nothing.
+    Keep(Why),
+    /// Say no and change nothing.
+    Deny(Errno, Why),
+}
+
+impl<T> Decision<T> {
+    /// The errno of a no, `None` for a yes.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Decision::Deny(errno, _) => Some(*errno),
+            Decision::Write(..) | Decision::Keep(_) => None,
+        }
+    }
+
+    /// The reason, whatever the answer.
+    #[must_use]
+    pub fn why(&self) -> Why {
+        match self {
+            Decision::Write(_, why) | Decision::Keep(why) | Decision::Deny(_, why) => *why,
+        }
+    }
+}
+
+impl<T> From<Denied> for Decision<T> {
+    fn from(no: Denied) -> Decision<T> {
+        Decision::Deny(no.errno, no.why)
+    }
+}

@@ -1,0 +1,46 @@
+//! The rules of nscap: capabilities of executables that belong to a user namespace.
+//!
+//! This crate decides and does nothing else. It takes what is stored on a file, who asks and from
+//! which namespace, and answers with what the file holds next, what a reader sees, or what execve
+//! gives a task: by SPEC's clauses (R1-R8, B, P, U, D, L, K, M, A, X) for the design, and in
+//! [`bare`] by the rules of an unmodified kernel. It has no dependency, allocates nothing, cannot
+//! panic, and links into a kernel.
+#![no_std]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+#[cfg(test)]
+extern crate std;
+
+mod cap;
+mod cred;
+mod decision;
+mod id;
+mod idmap;
+mod ns;
+mod nscaps;
+mod place;
+pub mod storage;
+mod stored;
+mod vfscap;
+mod wire;
+
+pub use cap::{CapSet, Capability, FileCaps};
+pub use cred::{Cred, Securebits};
+pub use decision::{Decision, Denied, Errno, Why};
+pub use id::{Gid, Kgid, Kuid, Uid, id_or_minus_one};
+pub use idmap::{Extent, IdMap, MAX_EXTENTS, MapError};
+pub use ns::{UserNs, is_same_or_below, path_to_initial, root_kuid, root_of_ancestor, rooted_at};
+pub use nscaps::{MAX_ENTRIES, NsCaps};
+pub use place::Place;
+pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
+pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};
+pub use wire::{Malformed, RECORD_LEN, Record};

@@ -1,0 +1,386 @@
+//! SPEC's Storage: how what a file holds is written into its two attributes, and what the two
+//! attributes of a real file mean.
+//!
+//! A host value alone is revision 2 and one entry alone is revision 3 of `security.capability`;
+//! everything else is a *sealed table* in `security.nscapability` beside a companion in
+//! `security.capability`, which is the host value or a [`tripwire`]. The kernel drops the companion
+//! with every change of content or owner, and a table without its companion is void (K).
+//!
+//! A sealed table, all fields little-endian:
+//!
+//! | offset | type | field |
+//! |---|---|---|
+//! | 0 | u32 | magic: the bytes `nSC1` (form F begins with the bytes 00 00 00 01) |
+//! | 4 | u32 | length of the companion, at most 24 |
+//! | 8 | 24 bytes | the companion's bytes, then zeros |
+//! | 32 | u64 | size of the file in bytes |
+//! | 40 | u32 | owner uid, as stored on disk |
+//! | 44 | u32 | owner gid, as stored on disk |
+//! | 48 | u32 | count of entries, 1 to 1,024 |
+//! | 52 | u32 | 0 |
+//! | 56 + 24 i | | rootid, flags and sets as in F; ascending by rootid, none 0 or -1 |
+//!
+//! The attribute holds one table, or two while the companion is being swapped: the one whose
+//! companion stands in `security.capability` counts.
+
+use crate::cap::{CapSet, FileCaps};
+use crate::id::Uid;
+use crate::nscaps::{MAX_ENTRIES, check_records};
+use crate::stored::{Entries, Host, Stored};
+use crate::vfscap::{Revision, VfsCaps, VfsCapsBytes};
+use crate::wire::{Malformed, RECORD_LEN, put_u32, records, take_u32};
+
+const TABLE_MAGIC: u32 = u32::from_le_bytes(*b"nSC1");
+const HEADER_LEN: usize = 56;
+const COMPANION_MAX: usize = 24;
+
+/// The rootid of a tripwire: no container maps it, since the kernel's last id is reserved for it
+/// by this design.
+pub const TRIPWIRE_ROOTID: u32 = 4_294_967_294;
+
+/// What a seal is made over, beside the companion: a change of any of these voids the table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SealFacts {
+    /// The size of the file in bytes.
+    pub size: u64,
+    /// The owner uid as it is stored on disk (in the superblock's owner namespace's terms).
+    pub uid: u32,
+    /// The owner gid as it is stored on disk.
+    pub gid: u32,
+}
+
+/// Whether the entries in `security.nscapability` count.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Seal {
+    /// There is no `security.nscapability`.
+    None,
+    /// The table's seal fits: its entries count.
+    Sealed,
+    /// The table counts for nothing, for this reason.
+    Void(VoidReason),
+}
+
+/// Why a table counts for nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum VoidReason {
+    /// `security.capability` is absent: content or owner changed since.
+    CompanionAbsent,
+    /// `security.capability` is not the one that the table was sealed with.
+    CompanionDiffers,
+    /// The file has another size than the one that the table was sealed with.
+    SizeDiffers,
+    /// The file has another owner or group than the one that the table was sealed with.
+    OwnerDiffers,
+    /// The bytes are no sealed table.
+    Malformed,
+    /// Anyone with CAP_SYS_ADMIN over the superblock's owner namespace could have written it.
+    Untrusted,
+}
+
+impl VoidReason {
+    /// One short sentence without a full stop, for people.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            VoidReason::CompanionAbsent => "security.capability is gone: the file has changed",
+            VoidReason::CompanionDiffers => "security.capability is not the one it was sealed with",
+            VoidReason::SizeDiffers => "the file's size has changed",
+            VoidReason::OwnerDiffers => "the file's owner or group has changed",
+            VoidReason::Malformed => "the bytes are no sealed table",
+            VoidReason::Untrusted => "the superblock's owner namespace is not trusted",
+        }
+    }
+}
+
+/// A tripwire with these random bits, of which the lowest 46 are used: a revision 3 value that
+/// grants nothing to anyone and that the kernel drops when the file changes.
+///
+/// ```
+/// use nscap_core::storage::{is_tripwire, tripwire};
+/// assert!(is_tripwire(tripwire(12345).as_bytes()));
+/// ```
+#[must_use]
+pub fn tripwire(random: u64) -> VfsCapsBytes {
+    let above = |bits: u64| CapSet::from_bits(bits << 41);
+    let caps = FileCaps {
+        permitted: above(random),
+        inheritable: above(random >> 23),
+        effective: false,
+    };
+    VfsCaps::v3(TRIPWIRE_ROOTID, caps).encode()
+}
+
+/// Whether these bytes of `security.capability` are a tripwire.
+#[must_use]
+pub fn is_tripwire(capability: &[u8]) -> bool {
+    VfsCaps::settable(capability).is_ok_and(|value| {
+        let FileCaps {
+            permitted,
+            inheritable,
+            effective,
+        } = value.caps();
+        value.revision()
+            == Revision::V3 {
+                rootid: TRIPWIRE_ROOTID,
+            }
+            && permitted.known().is_empty()
+            && inheritable.known().is_empty()
+            && !effective
+    })
+}
+
+/// What the two attributes of a file mean.
+///
+/// `capability` and `table` are the raw stored bytes of `security.capability` and
+/// `security.nscapability`, `None` where there is none. `trusted` says whether the superblock's
+/// owner namespace is the front end's own or an ancestor of it; if not, a table is void.
+///
+/// ```
+/// use nscap_core::{storage::{self, Seal, SealFacts}, FileCaps, Stored, VfsCaps};
+/// let facts = SealFacts { size: 10, uid: 0, gid: 0 };
+/// let v2 = VfsCaps::v2(FileCaps::default()).encode();
+/// let (stored, seal) = storage::read(Some(v2.as_bytes()), None, facts, true);
+/// assert_eq!((stored, seal), (Stored::host(FileCaps::default()), Seal::None));
+/// ```
+#[must_use]
+pub fn read<'a>(
+    capability: Option<&[u8]>,
+    table: Option<&'a [u8]>,
+    facts: SealFacts,
+    trusted: bool,
+) -> (Stored<'a>, Seal) {
+    let (stored, sealable) = read_capability(capability);
+    let Some(table) = table else {
+        return (stored, Seal::None);
+    };
+    if !trusted {
+        return (stored, Seal::Void(VoidReason::Untrusted));
+    }
+    let Some(companion) = capability else {
+        return (stored, Seal::Void(VoidReason::CompanionAbsent));
+    };
+    if !sealable {
+        return (stored, Seal::Void(VoidReason::CompanionDiffers));
+    }
+    match open(table, companion, facts) {
+        Ok(entries) => (Stored { entries, ..stored }, Seal::Sealed),
+        Err(reason) => (stored, Seal::Void(reason)),
+    }
+}
+
+/// What `security.capability` alone says, and whether a table may stand beside it. A revision 3
+/// other than the tripwire is a value of its own.
+fn read_capability<'a>(capability: Option<&[u8]>) -> (Stored<'a>, bool) {
+    let Some(bytes) = capability else {
+        return (Stored::EMPTY, true);
+    };
+    if is_tripwire(bytes) {
+        return (Stored::EMPTY, true);
+    }
+    let Ok(value) = VfsCaps::decode(bytes) else {
+        return (
+            Stored {
+                host: Host::Malformed,
+                ..Stored::EMPTY
+            },
+            true,
+        );
+    };
+    match value.revision() {
+        Revision::V1 | Revision::V2 => (Stored::host(value.caps()), true),
+        Revision::V3 { rootid } => match Uid::new(rootid) {
+            Some(rootid) => (Stored::one(rootid, value.caps()), false),
+            // Rootid -1 is well-formed to exec and holds for nobody.
+            None => (Stored::EMPTY, false),
+        },
+    }
+}
+
+/// The entries of the table that was sealed with this companion and these facts.
+fn open<'a>(
+    mut bytes: &'a [u8],
+    companion: &[u8],
+    facts: SealFacts,
+) -> Result<Entries<'a>, VoidReason> {
+    let mut reason = VoidReason::Malformed;
+    for _ in 0..2 {
+        if bytes.is_empty() {
+            break;
+        }
+        let Ok(table) = Table::take(&mut bytes) else {
+            return Err(VoidReason::Malformed);
+        };
+        match table.check(companion, facts) {
+            Ok(()) => return Ok(Entries::sorted(table.records)),
+            Err(r) => reason = r,
+        }
+    }
+    Err(if bytes.is_empty() {
+        reason
+    } else {
+        VoidReason::Malformed
+    })
+}
+
+/// One sealed table, decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Table<'a> {
+    companion: &'a [u8],
+    facts: SealFacts,
+    records: &'a [[u8; RECORD_LEN]],
+}
+
+impl<'a> Table<'a> {
+    /// Decodes the table at the front of `bytes`, which is moved past it.
+    ///
+    /// # Errors
+    /// [`Malformed`]; `bytes` is left as it was.
+    pub fn take(bytes: &mut &'a [u8]) -> Result<Table<'a>, Malformed> {
+        if bytes.is_empty() {
+            return Err(Malformed::Empty);
+        }
+        let (mut head, rest) = bytes
+            .split_first_chunk::<HEADER_LEN>()
+            .map_or(Err(Malformed::Length), |(head, rest)| {
+                Ok((head.as_slice(), rest))
+            })?;
+        let word = |head: &mut &'a [u8]| take_u32(head).ok_or(Malformed::Length);
+        if word(&mut head)? != TABLE_MAGIC {
+            return Err(Malformed::Revision);
+        }
+        let companion_len = word(&mut head)?;
+        let (companion, mut head) = head
+            .split_at_checked(COMPANION_MAX)
+            .ok_or(Malformed::Length)?;
+        let companion = trim(companion, companion_len).ok_or(Malformed::Length)?;
+        let size = u64::from(word(&mut head)?) | u64::from(word(&mut head)?) << 32;
+        let facts = SealFacts {
+            size,
+            uid: word(&mut head)?,
+            gid: word(&mut head)?,
+        };
+        let count = usize::try_from(word(&mut head)?).map_err(|_| Malformed::Count)?;
+        if word(&mut head)? != 0 {
+            return Err(Malformed::Flags);
+        }
+        if count == 0 || count > MAX_ENTRIES {
+            return Err(Malformed::Count);
+        }
+        let (body, after) = rest
+            .split_at_checked(count.saturating_mul(RECORD_LEN))
+            .ok_or(Malformed::Length)?;
+        let records = records(body).ok_or(Malformed::Length)?;
+        check_stored(records)?;
+        *bytes = after;
+        Ok(Table {
+            companion,
+            facts,
+            records,
+        })
+    }
+
+    fn check(&self, companion: &[u8], facts: SealFacts) -> Result<(), VoidReason> {
+        if self.companion != companion {
+            Err(VoidReason::CompanionDiffers)
+        } else if self.facts.size != facts.size {
+            Err(VoidReason::SizeDiffers)
+        } else if self.facts != facts {
+            Err(VoidReason::OwnerDiffers)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// How long a table of `count` entries is, in bytes.
+    #[must_use]
+    pub const fn encoded_len(count: usize) -> usize {
+        HEADER_LEN.saturating_add(RECORD_LEN.saturating_mul(count))
+    }
+
+    /// Writes a table to the front of `out` and gives its length in bytes. `None` where `out` is
+    /// shorter than [`encoded_len`](Table::encoded_len), the companion longer than 24 bytes, or
+    /// there is no entry or more than 1,024.
+    pub fn encode(
+        entries: &Entries<'_>,
+        companion: &[u8],
+        facts: SealFacts,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let records = entries.as_records();
+        if records.is_empty() || records.len() > MAX_ENTRIES {
+            return None;
+        }
+        let (header, body) = out.split_first_chunk_mut::<HEADER_LEN>()?;
+        let mut head = header.as_mut_slice();
+        put_u32(&mut head, TABLE_MAGIC);
+        put_u32(&mut head, u32::try_from(companion.len()).ok()?);
+        let (slot, mut head) = head.split_at_mut_checked(COMPANION_MAX)?;
+        slot.fill(0);
+        slot.get_mut(..companion.len())?.copy_from_slice(companion);
+        put_u32(&mut head, facts.size as u32);
+        put_u32(&mut head, (facts.size >> 32) as u32);
+        put_u32(&mut head, facts.uid);
+        put_u32(&mut head, facts.gid);
+        put_u32(&mut head, u32::try_from(records.len()).ok()?);
+        put_u32(&mut head, 0);
+        let (slots, _) = body.as_chunks_mut::<RECORD_LEN>();
+        let slots = slots.get_mut(..records.len())?;
+        slots
+            .iter_mut()
+            .zip(records)
+            .for_each(|(slot, record)| *slot = *record);
+        Some(Table::encoded_len(records.len()))
+    }
+}
+
+/// The first `len` bytes, if the rest is zeros.
+fn trim(bytes: &[u8], len: u32) -> Option<&[u8]> {
+    let (bytes, padding) = bytes.split_at_checked(usize::try_from(len).ok()?)?;
+    padding.iter().all(|b| *b == 0).then_some(bytes)
+}
+
+/// As F's records, and no rootid that cannot be an entry's.
+fn check_stored(records: &[[u8; RECORD_LEN]]) -> Result<(), Malformed> {
+    check_records(records)?;
+    let rootids = records
+        .iter()
+        .map(|r| crate::wire::Record::from_bytes(*r).rootid());
+    if rootids.into_iter().any(|id| id == 0 || id == u32::MAX) {
+        return Err(Malformed::Rootid);
+    }
+    Ok(())
+}
+
+/// How what a file holds is written down: which of SPEC's three cases it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// Neither attribute.
+    Nothing,
+    /// `security.capability` with these bytes, and no table (cases 1 and 2).
+    Alone(VfsCapsBytes),
+    /// A table beside the host value with these bytes (case 3).
+    TableBesideHost(VfsCapsBytes),
+    /// A table beside a new tripwire (case 3).
+    TableBesideTripwire,
+    /// A table beside the malformed value that stands in `security.capability`.
+    TableBesideMalformed,
+    /// The malformed value that stands in `security.capability`, and no table.
+    MalformedAlone,
+}
+
+/// Which form `stored` takes on disk.
+#[must_use]
+pub fn form_of(stored: &Stored<'_>) -> Form {
+    let mut entries = stored.entries.iter();
+    match (stored.host, entries.next(), entries.next()) {
+        (Host::Absent, None, _) => Form::Nothing,
+        (Host::Absent, Some((rootid, caps)), None) => {
+            Form::Alone(VfsCaps::v3(rootid.get(), caps).encode())
+        }
+        (Host::Absent, Some(_), Some(_)) => Form::TableBesideTripwire,
+        (Host::Value(caps), None, _) => Form::Alone(VfsCaps::v2(caps).encode()),
+        (Host::Value(caps), Some(_), _) => Form::TableBesideHost(VfsCaps::v2(caps).encode()),
+        (Host::Malformed, None, _) => Form::MalformedAlone,
+        (Host::Malformed, Some(_), _) => Form::TableBesideMalformed,
+    }
+}

@@ -1,0 +1,212 @@
+//! What a file holds, whatever way it is written down: at most one host value, and entries.
+//! Covers SPEC's Objects, and M's way of showing a host value through an id-mapped mount or to a
+//! caller outside the superblock's owner namespace.
+
+use crate::cap::FileCaps;
+use crate::id::{Kuid, Uid};
+use crate::ns::{UserNs, is_same_or_below, rooted_at};
+use crate::place::Place;
+use crate::wire::{RECORD_LEN, Record};
+
+/// The host value of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Host {
+    /// There is none.
+    #[default]
+    Absent,
+    /// This one.
+    Value(FileCaps),
+    /// `security.capability` holds bytes that are no value: exec fails with EINVAL, and so does
+    /// reading; writing and removing treat it as a host value.
+    Malformed,
+}
+
+/// The entries of a file, ascending by stored rootid, no duplicates, never rootid 0 (which would
+/// be the host value). Rootids are in the superblock's owner namespace's terms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entries<'a>(Repr<'a>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Repr<'a> {
+    One([[u8; RECORD_LEN]; 1]),
+    Many(&'a [[u8; RECORD_LEN]]),
+}
+
+impl<'a> Entries<'a> {
+    /// No entry.
+    pub const NONE: Entries<'a> = Entries(Repr::Many(&[]));
+
+    /// One entry.
+    #[must_use]
+    pub fn one(rootid: Uid, caps: FileCaps) -> Entries<'a> {
+        Entries(Repr::One([*Record::new(rootid.get(), caps).as_bytes()]))
+    }
+
+    /// Entries that the caller knows to be ascending and free of duplicates, 0 and -1.
+    pub(crate) fn sorted(records: &'a [[u8; RECORD_LEN]]) -> Entries<'a> {
+        Entries(Repr::Many(records))
+    }
+
+    /// How many entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.as_records().len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entries, ascending by stored rootid.
+    pub fn iter(&self) -> impl Iterator<Item = (Uid, FileCaps)> + Clone + '_ {
+        self.as_records().iter().filter_map(|bytes| {
+            let record = Record::from_bytes(*bytes);
+            Some((Uid::new(record.rootid())?, record.caps()))
+        })
+    }
+
+    /// The entry with this stored rootid.
+    #[must_use]
+    pub fn find(&self, rootid: Uid) -> Option<FileCaps> {
+        self.iter()
+            .find(|(id, _)| *id == rootid)
+            .map(|(_, caps)| caps)
+    }
+
+    pub(crate) fn as_records(&self) -> &[[u8; RECORD_LEN]] {
+        match &self.0 {
+            Repr::One(record) => record,
+            Repr::Many(records) => records,
+        }
+    }
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored<'a> {
+    /// The host value.
+    pub host: Host,
+    /// The entries.
+    pub entries: Entries<'a>,
+}
+
+impl<'a> Stored<'a> {
+    /// Nothing.
+    pub const EMPTY: Stored<'a> = Stored {
+        host: Host::Absent,
+        entries: Entries::NONE,
+    };
+
+    /// A host value and nothing else.
+    #[must_use]
+    pub fn host(caps: FileCaps) -> Stored<'a> {
+        Stored {
+            host: Host::Value(caps),
+            entries: Entries::NONE,
+        }
+    }
+
+    /// One entry and nothing else; for rootid 0 that is a host value (SPEC, Objects).
+    #[must_use]
+    pub fn one(rootid: Uid, caps: FileCaps) -> Stored<'a> {
+        if rootid == Uid::ROOT {
+            return Stored::host(caps);
+        }
+        Stored {
+            host: Host::Absent,
+            entries: Entries::one(rootid, caps),
+        }
+    }
+
+    /// Whether the file holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.host == Host::Absent && self.entries.is_empty()
+    }
+
+    /// What a caller in `ns` sees of this through `place`.
+    pub fn seen_from<N: UserNs>(&self, ns: N, place: &Place<N>) -> Seen<'_, 'a, N> {
+        let below = is_same_or_below(ns, place.sb_ns);
+        let as_host = below && place.idmap.is_none();
+        Seen {
+            stored: self,
+            place: *place,
+            as_host,
+            host_alone: !below,
+        }
+    }
+}
+
+/// One entry as a caller sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeenEntry {
+    /// The rootid as it is stored.
+    pub stored: Uid,
+    /// The kuid that it stands for on this mount; `None` where it stands for nobody.
+    pub kuid: Option<Kuid>,
+    /// The capabilities.
+    pub caps: FileCaps,
+}
+
+/// What one caller sees of a file (SPEC, Objects and M): a host value or, on an id-mapped mount
+/// and from outside the owner namespace, an entry in its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'s, 'a, N> {
+    stored: &'s Stored<'a>,
+    place: Place<N>,
+    as_host: bool,
+    host_alone: bool,
+}
+
+impl<N: UserNs> Seen<'_, '_, N> {
+    /// The host value, where the caller sees it as one.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        // Malformed bytes name no kuid, so they can be shown as nothing else.
+        match self.stored.host {
+            Host::Value(_) if !self.as_host => Host::Absent,
+            host => host,
+        }
+    }
+
+    /// The entries that the caller sees, ascending by stored rootid.
+    pub fn entries(&self) -> impl Iterator<Item = SeenEntry> + Clone + '_ {
+        let host = match self.stored.host {
+            Host::Value(caps) if !self.as_host => Some((Uid::ROOT, caps)),
+            Host::Absent | Host::Value(_) | Host::Malformed => None,
+        };
+        // From outside the owner namespace a host value is "the only one that the file has".
+        let hidden = self.host_alone && host.is_some();
+        let others = self.stored.entries.iter().filter(move |_| !hidden);
+        host.into_iter()
+            .chain(others)
+            .map(|(stored, caps)| SeenEntry {
+                stored,
+                kuid: self.place.kuid_of(stored),
+                caps,
+            })
+    }
+
+    /// Whether the caller sees any entry.
+    #[must_use]
+    pub fn has_entries(&self) -> bool {
+        self.entries().next().is_some()
+    }
+
+    /// A: the entry that applies to a task in `ns`, the nearest of several, with the namespace
+    /// whose root its kuid is.
+    pub fn nearest(&self, ns: N) -> Option<(SeenEntry, N)> {
+        let mut best: Option<(SeenEntry, N)> = None;
+        for entry in self.entries() {
+            let Some(at) = entry.kuid.and_then(|kuid| rooted_at(kuid, ns)) else {
+                continue;
+            };
+            if best.is_none_or(|(_, so_far)| is_same_or_below(at, so_far)) {
+                best = Some((entry, at));
+            }
+        }
+        best
+    }
+}
