@@ -122,6 +122,7 @@ whys! {
     Immutable "V" "the file is immutable or append-only";
     IdsUnmapped "V" "the file's owner or group is not a valid id on this mount";
     NoExec "X" "the mount is noexec";
+    NotExecutable "X" "the mode bits give the task no execute permission";
     NoSuid "X" "the mount is nosuid, so file capabilities and set-id bits are ignored";
     ForeignMount "X" "the mount is of another mount namespace, so file capabilities and set-id bits are ignored";
     ForeignSuperblock "X" "the superblock's owner namespace is neither the task's nor an ancestor of it";
@@ -139,9 +140,6 @@ whys! {
     KernelNotPrivileged "kernel" "the caller lacks CAP_SETFCAP, or the file's owner or group does not map";
     KernelRootidUnmapped "kernel" "the rootid has no mapping in the caller's user namespace or on the superblock";
     KernelOverflow "kernel" "the rootid is unmapped here and is root of no ancestor";
-    KernelWritten "kernel" "written by the kernel's own rules";
-    KernelRead "kernel" "read by the kernel's own rules";
-    KernelRemoved "kernel" "removed by the kernel's own rules";
     KernelAbsent "kernel" "the attribute does not exist";
     KernelExists "kernel" "the attribute exists and XATTR_CREATE was given";
     KernelSysAdmin "kernel" "security.* other than security.capability needs CAP_SYS_ADMIN over the superblock's owner namespace";

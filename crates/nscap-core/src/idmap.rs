@@ -106,6 +106,18 @@ impl<'a> IdMap<'a> {
         })
     }
 
+    /// A map from the same extents in two orders that the caller made once with
+    /// [`new`](IdMap::new) (see [`extents`](IdMap::extents) and
+    /// [`extents_by_outside`](IdMap::extents_by_outside)) and keeps. Wrong order gives wrong
+    /// answers, not a panic.
+    #[must_use]
+    pub const fn from_sorted(by_inside: &'a [Extent], by_outside: &'a [Extent]) -> IdMap<'a> {
+        IdMap {
+            by_inside,
+            by_outside,
+        }
+    }
+
     /// The id outside for an id inside (`make_kuid`), or `None` where it has no mapping.
     #[must_use]
     pub fn outside(&self, inside: u32) -> Option<u32> {
@@ -124,6 +136,12 @@ impl<'a> IdMap<'a> {
     #[must_use]
     pub fn extents(&self) -> &'a [Extent] {
         self.by_inside
+    }
+
+    /// The extents, ascending by their outside id.
+    #[must_use]
+    pub fn extents_by_outside(&self) -> &'a [Extent] {
+        self.by_outside
     }
 }
 

@@ -20,27 +20,38 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod bare;
 mod cap;
 mod cred;
 mod decision;
+mod exec;
 mod id;
 mod idmap;
 mod ns;
 mod nscaps;
 mod place;
+mod privilege;
+mod read;
+mod remove;
 pub mod storage;
 mod stored;
 mod vfscap;
 mod wire;
+mod write;
 
 pub use cap::{CapSet, Capability, FileCaps};
 pub use cred::{Cred, Securebits};
 pub use decision::{Decision, Denied, Errno, Why};
+pub use exec::{Executed, Grant, Program, System, Task, exec, file_grant};
 pub use id::{Gid, Kgid, Kuid, Uid, id_or_minus_one};
 pub use idmap::{Extent, IdMap, MAX_EXTENTS, MapError};
 pub use ns::{UserNs, is_same_or_below, path_to_initial, root_kuid, root_of_ancestor, rooted_at};
 pub use nscaps::{MAX_ENTRIES, NsCaps};
 pub use place::Place;
+pub use privilege::{may_grant, writes_host_value};
+pub use read::{Listed, get_capability, get_nscapability, list, nscapability_len};
+pub use remove::{Operation, content_change, remove_capability, remove_nscapability};
 pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};
 pub use wire::{Malformed, RECORD_LEN, Record};
+pub use write::{EntryBuffer, Policy, Request, SetFlags, set_capability, set_nscapability};

@@ -1,0 +1,231 @@
+//! The unmodified kernel's own rules for `security.capability` and other `security.*` names
+//! (Linux 5.2 and later; `security/commoncap.c`, `fs/xattr.c`), over the raw stored bytes.
+//!
+//! Where the design's rules say what should be, these say what the kernel beneath does: revision
+//! 3, one rootid per file, EOVERFLOW and all. The live differential test holds them against the
+//! kernel that it runs on.
+
+use crate::cap::Capability;
+use crate::cred::Cred;
+use crate::decision::{Denied, Errno, Why};
+use crate::exec::{
+    Executed, Grant, Program, System, Task, check_executable, file_caps_ignored, transform,
+};
+use crate::id::Uid;
+use crate::ns::{UserNs, rooted_at};
+use crate::place::Place;
+use crate::vfscap::{Revision, VfsCaps};
+use crate::write::SetFlags;
+
+/// getxattr(2) of `security.capability` by a caller in `ns`.
+///
+/// # Errors
+/// ENODATA where there is none; EINVAL where the stored value is not revision 2 or 3; EOVERFLOW
+/// where the rootid neither maps into `ns` nor is root of it or of an ancestor.
+pub fn get_capability<N: UserNs>(
+    ns: N,
+    place: &Place<N>,
+    stored: Option<&[u8]>,
+) -> Result<VfsCaps, Denied> {
+    let bytes = stored.ok_or(Denied::new(Errno::ENODATA, Why::KernelAbsent))?;
+    let value =
+        VfsCaps::settable(bytes).map_err(|_| Denied::new(Errno::EINVAL, Why::KernelMalformed))?;
+    let kuid = rootid(&value).and_then(|id| place.kuid_of(id));
+    match kuid.and_then(|kuid| ns.uid(kuid)) {
+        Some(uid) if uid != Uid::ROOT => return Ok(VfsCaps::v3(uid.get(), value.caps())),
+        Some(_) | None => {}
+    }
+    if kuid.and_then(|kuid| rooted_at(kuid, ns)).is_none() {
+        return Err(Denied::new(Errno::EOVERFLOW, Why::KernelOverflow));
+    }
+    Ok(VfsCaps::v2(value.caps()))
+}
+
+/// The rootid that a stored value stands for, in the superblock's owner namespace's terms.
+fn rootid(value: &VfsCaps) -> Option<Uid> {
+    match value.revision() {
+        Revision::V1 | Revision::V2 => Some(Uid::ROOT),
+        Revision::V3 { rootid } => Uid::new(rootid),
+    }
+}
+
+/// setxattr(2) of `security.capability`: the value that is stored.
+///
+/// A value of length 0 is not asked about: the kernel stores it for anyone, and nothing here does
+/// that. It is answered as malformed.
+///
+/// # Errors
+/// In the kernel's order: EROFS; EINVAL for anything but revision 2 or 3 of exact length; EPERM
+/// without CAP_SETFCAP or where the file's owner or group does not map; EINVAL where the rootid
+/// does not map, here or on the superblock; EPERM on an immutable file or one without valid ids;
+/// EEXIST, ENODATA by the flags.
+pub fn set_capability<N: UserNs>(
+    cred: &Cred<N>,
+    place: &Place<N>,
+    stored: Option<&[u8]>,
+    value: &[u8],
+    flags: SetFlags,
+) -> Result<VfsCaps, Denied> {
+    check_mounted_writable(place)?;
+    let value =
+        VfsCaps::settable(value).map_err(|_| Denied::new(Errno::EINVAL, Why::KernelMalformed))?;
+    let converted = convert(cred, place, &value)?;
+    place.check_writable()?;
+    check_flags(stored.is_some(), flags)?;
+    Ok(converted)
+}
+
+/// `cap_convert_nscap`.
+fn convert<N: UserNs>(
+    cred: &Cred<N>,
+    place: &Place<N>,
+    value: &VfsCaps,
+) -> Result<VfsCaps, Denied> {
+    check_setfcap(cred, place)?;
+    let plain = value.revision() == Revision::V2 && place.idmap.is_none();
+    if plain && cred.has_cap_over(Capability::Setfcap, place.sb_ns) {
+        return Ok(*value);
+    }
+    let stored = rootid(value)
+        .and_then(|uid| cred.ns.kuid(uid))
+        .and_then(|k| place.stored_of(k));
+    let stored = stored.ok_or(Denied::new(Errno::EINVAL, Why::KernelRootidUnmapped))?;
+    Ok(VfsCaps::v3(stored.get(), value.caps()))
+}
+
+/// `capable_wrt_inode_uidgid(CAP_SETFCAP)`.
+fn check_setfcap<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> Result<(), Denied> {
+    let owner = place.owner.and_then(|owner| cred.ns.uid(owner));
+    let group = place.group.and_then(|group| cred.ns.gid(group));
+    if cred.has_cap(Capability::Setfcap) && owner.is_some() && group.is_some() {
+        Ok(())
+    } else {
+        Err(Denied::new(Errno::EPERM, Why::KernelNotPrivileged))
+    }
+}
+
+/// removexattr(2) of `security.capability`.
+///
+/// # Errors
+/// EROFS; EPERM on an immutable file or one without valid ids, without CAP_SETFCAP, or where the
+/// file's owner or group does not map; ENODATA where there is none.
+pub fn remove_capability<N: UserNs>(
+    cred: &Cred<N>,
+    place: &Place<N>,
+    stored: Option<&[u8]>,
+) -> Result<(), Denied> {
+    place.check_writable()?;
+    check_setfcap(cred, place)?;
+    check_there(stored.is_some())
+}
+
+/// setxattr(2) of a `security.*` name that the kernel knows nothing about, such as
+/// `security.nscapability`: the bytes are stored as they are.
+///
+/// # Errors
+/// EROFS; EPERM on an immutable file or one without valid ids, or without CAP_SYS_ADMIN over the
+/// superblock's owner namespace; EEXIST, ENODATA by the flags.
+pub fn set_other<N: UserNs>(
+    cred: &Cred<N>,
+    place: &Place<N>,
+    exists: bool,
+    flags: SetFlags,
+) -> Result<(), Denied> {
+    check_other(cred, place)?;
+    check_flags(exists, flags)
+}
+
+/// removexattr(2) of such a name.
+///
+/// # Errors
+/// As [`set_other`], and ENODATA where there is none.
+pub fn remove_other<N: UserNs>(
+    cred: &Cred<N>,
+    place: &Place<N>,
+    exists: bool,
+) -> Result<(), Denied> {
+    check_other(cred, place)?;
+    check_there(exists)
+}
+
+fn check_other<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> Result<(), Denied> {
+    place.check_writable()?;
+    if cred.has_cap_over(Capability::SysAdmin, place.sb_ns) {
+        Ok(())
+    } else {
+        Err(Denied::new(Errno::EPERM, Why::KernelSysAdmin))
+    }
+}
+
+fn check_mounted_writable<N>(place: &Place<N>) -> Result<(), Denied> {
+    if place.read_only {
+        Err(Denied::new(Errno::EROFS, Why::ReadOnly))
+    } else {
+        Ok(())
+    }
+}
+
+fn check_flags(exists: bool, flags: SetFlags) -> Result<(), Denied> {
+    if exists && flags.create {
+        return Err(Denied::new(Errno::EEXIST, Why::KernelExists));
+    }
+    if !exists && flags.replace {
+        check_there(false)
+    } else {
+        Ok(())
+    }
+}
+
+fn check_there(exists: bool) -> Result<(), Denied> {
+    if exists {
+        Ok(())
+    } else {
+        Err(Denied::new(Errno::ENODATA, Why::KernelAbsent))
+    }
+}
+
+/// execve(2), with the raw stored `security.capability`.
+///
+/// # Errors
+/// As [`exec`](crate::exec()); and ERANGE where the stored value is longer than revision 3.
+pub fn exec<N: UserNs>(
+    system: System,
+    task: &Task<'_, N>,
+    program: &Program<N>,
+    stored: Option<&[u8]>,
+) -> Result<Executed<N>, Denied> {
+    check_executable(task, program)?;
+    let grant = match file_caps_ignored(system, task, program) {
+        Some(why) => Grant::Nothing(why),
+        None => file_grant(task.cred.ns, &program.place, stored)?,
+    };
+    transform(system, task, program, grant)
+}
+
+/// `get_vfs_caps_from_disk`.
+fn file_grant<N: UserNs>(
+    ns: N,
+    place: &Place<N>,
+    stored: Option<&[u8]>,
+) -> Result<Grant<N>, Denied> {
+    let Some(bytes) = stored else {
+        return Ok(Grant::Nothing(Why::NoCapsOnFile));
+    };
+    if bytes.len() > 24 {
+        return Err(Denied::new(Errno::ERANGE, Why::KernelUnreadable));
+    }
+    let value =
+        VfsCaps::decode(bytes).map_err(|_| Denied::new(Errno::EINVAL, Why::StoredMalformed))?;
+    let kuid = rootid(&value).and_then(|id| place.kuid_of(id));
+    let Some((kuid, at)) = kuid.and_then(|kuid| Some((kuid, rooted_at(kuid, ns)?))) else {
+        return Ok(Grant::Nothing(Why::NoEntryApplies));
+    };
+    Ok(match value.revision() {
+        Revision::V3 { .. } => Grant::Entry {
+            kuid,
+            at,
+            caps: value.caps(),
+        },
+        Revision::V1 | Revision::V2 => Grant::Host(value.caps()),
+    })
+}

@@ -1,0 +1,446 @@
+//! X: what execve(2) gives a task, by the design's rules (R3, R8, A) or, from
+//! [`bare`](crate::bare), by the kernel's own.
+//!
+//! The order of steps is capabilities(7)'s and the kernel's: may it be executed at all; set-id
+//! bits; file capabilities; root's override; downgrade of a task that may gain nothing; ambient;
+//! effective.
+
+use crate::cap::{CapSet, Capability, FileCaps};
+use crate::cred::{Cred, Securebits};
+use crate::decision::{Denied, Errno, Why};
+use crate::id::{Kgid, Kuid};
+use crate::ns::{UserNs, is_same_or_below, root_kuid};
+use crate::place::Place;
+use crate::stored::{Host, Stored};
+
+const S_ISUID: u32 = 0o4000;
+const S_ISGID: u32 = 0o2000;
+const S_IXGRP: u32 = 0o0010;
+
+/// The kernel and how it was booted, as far as exec cares.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct System {
+    /// The kernel's version, major and minor: `(6, 18)`.
+    pub kernel: (u16, u16),
+    /// `no_file_caps` on the kernel's command line.
+    pub no_file_caps: bool,
+}
+
+impl System {
+    /// A kernel of this version, booted without options.
+    ///
+    /// ```
+    /// use nscap_core::System;
+    /// assert!(System::kernel(6, 1) != System::kernel(6, 18));
+    /// ```
+    #[must_use]
+    pub const fn kernel(major: u16, minor: u16) -> System {
+        System {
+            kernel: (major, minor),
+            no_file_caps: false,
+        }
+    }
+
+    /// Since Linux 6.16 an exec counts as changing ids when the effective uid changes or the
+    /// effective gid is none of the task's groups; before, when an effective id differs from the
+    /// real one.
+    fn compares_effective_ids(&self) -> bool {
+        self.kernel >= (6, 16)
+    }
+}
+
+/// The task that calls execve.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Task<'a, N> {
+    /// Its credentials.
+    pub cred: Cred<N>,
+    /// Its supplementary groups.
+    pub groups: &'a [Kgid],
+    /// `no_new_privs`, prctl(2).
+    pub no_new_privs: bool,
+    /// Whether it is traced by a task without CAP_SYS_PTRACE over its namespace.
+    pub traced: bool,
+    /// Whether it shares its file system information with a task outside its thread group
+    /// (clone(2), CLONE_FS).
+    pub shares_fs: bool,
+}
+
+impl<N: UserNs> Task<'_, N> {
+    /// A task with these credentials, no supplementary group and nothing unusual.
+    #[must_use]
+    pub fn of(cred: Cred<N>) -> Task<'static, N> {
+        Task {
+            cred,
+            groups: &[],
+            no_new_privs: false,
+            traced: false,
+            shares_fs: false,
+        }
+    }
+
+    /// The kernel's `in_group_p`.
+    fn in_group(&self, gid: Kgid) -> bool {
+        self.cred.fsgid == gid || self.groups.contains(&gid)
+    }
+}
+
+/// The file that is executed: of a script its interpreter, of a binfmt_misc match with flag C the
+/// binary itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Program<N> {
+    /// Where the file is.
+    pub place: Place<N>,
+    /// Permission bits with set-user-ID and set-group-ID, as in `st_mode`.
+    pub mode: u32,
+    /// Whether the mount is nosuid.
+    pub nosuid: bool,
+    /// Whether the mount is noexec.
+    pub noexec: bool,
+    /// Whether the mount is of another mount namespace than the task's (/proc/PID/root, memfd).
+    pub foreign: bool,
+}
+
+impl<N: UserNs> Program<N> {
+    /// A file with this mode on an ordinary mount.
+    #[must_use]
+    pub fn plain(place: Place<N>, mode: u32) -> Program<N> {
+        Program {
+            place,
+            mode,
+            nosuid: false,
+            noexec: false,
+            foreign: false,
+        }
+    }
+
+    /// Why set-id bits and file capabilities mean nothing here (`mnt_may_suid`).
+    fn suid_ignored(&self, ns: N) -> Option<Why> {
+        if self.nosuid {
+            Some(Why::NoSuid)
+        } else if self.foreign {
+            Some(Why::ForeignMount)
+        } else if !is_same_or_below(ns, self.place.sb_ns) {
+            Some(Why::ForeignSuperblock)
+        } else {
+            None
+        }
+    }
+}
+
+/// Where the file's part in the new credentials comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Grant<N> {
+    /// Nothing, for this reason.
+    Nothing(Why),
+    /// The host value.
+    Host(FileCaps),
+    /// An entry.
+    Entry {
+        /// Its root kuid.
+        kuid: Kuid,
+        /// The namespace whose root that is, the task's or an ancestor.
+        at: N,
+        /// Its capabilities.
+        caps: FileCaps,
+    },
+}
+
+impl<N> Grant<N> {
+    /// The capabilities, where there are any.
+    #[must_use]
+    pub fn caps(&self) -> Option<FileCaps> {
+        match self {
+            Grant::Nothing(_) => None,
+            Grant::Host(caps) | Grant::Entry { caps, .. } => Some(*caps),
+        }
+    }
+
+    /// The clause that chose it.
+    #[must_use]
+    pub fn why(&self) -> Why {
+        match self {
+            Grant::Nothing(why) => *why,
+            Grant::Host(_) => Why::HostOverrides,
+            Grant::Entry { .. } => Why::EntryApplies,
+        }
+    }
+}
+
+/// What execve gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Executed<N> {
+    /// The new credentials.
+    pub cred: Cred<N>,
+    /// Whether the program is told to distrust its environment (`AT_SECURE`, ld.so(8)).
+    pub secure: bool,
+    /// What the file gave.
+    pub grant: Grant<N>,
+    /// Why the task was held to its old permitted set, where it was.
+    pub limited: Option<Why>,
+    /// Whether set-user-ID root together with file capabilities kept root's override away.
+    pub root_not_raised: bool,
+}
+
+impl<N> Executed<N> {
+    /// Capabilities that the file's permitted set names and the task did not get.
+    #[must_use]
+    pub fn lost(&self) -> CapSet {
+        let promised = self.grant.caps().unwrap_or_default().permitted.known();
+        promised.minus(self.cred.permitted)
+    }
+}
+
+/// What execve(2) gives `task` for `program`, by the design's rules.
+///
+/// # Errors
+/// EACCES on a noexec mount or without execute permission (mode bits only; access control lists
+/// are not looked at); EINVAL where the stored value is malformed; EPERM where the effective bit
+/// is set and the bounding set lacks a permitted capability, whoever the caller is.
+///
+/// ```
+/// # use nscap_core::*;
+/// # #[derive(Clone, Copy, Debug, PartialEq)] struct Init;
+/// # impl UserNs for Init {
+/// #     fn same(self, _: Init) -> bool { true }
+/// #     fn parent(self) -> Option<Init> { None }
+/// #     fn owner(self) -> Kuid { Kuid::ROOT }
+/// #     fn kuid(self, uid: Uid) -> Option<Kuid> { Kuid::new(uid.get()) }
+/// #     fn uid(self, kuid: Kuid) -> Option<Uid> { Uid::new(kuid.get()) }
+/// #     fn kgid(self, gid: Gid) -> Option<Kgid> { Kgid::new(gid.get()) }
+/// #     fn gid(self, kgid: Kgid) -> Option<Gid> { Gid::new(kgid.get()) }
+/// # }
+/// let ping = FileCaps { permitted: CapSet::of(&[Capability::NetRaw]), effective: true, ..FileCaps::default() };
+/// let user = Cred::ordinary(Init, Kuid::new(1000).unwrap(), Kgid::new(1000).unwrap());
+/// let place = Place::plain(Init, Kuid::ROOT, Kgid::ROOT);
+/// let got = exec(
+///     System::kernel(6, 18),
+///     &Task::of(user),
+///     &Program::plain(place, 0o755),
+///     &Stored::host(ping),
+/// ).unwrap();
+/// assert!(got.cred.effective.has(Capability::NetRaw) && got.secure);
+/// ```
+pub fn exec<N: UserNs>(
+    system: System,
+    task: &Task<'_, N>,
+    program: &Program<N>,
+    stored: &Stored<'_>,
+) -> Result<Executed<N>, Denied> {
+    check_executable(task, program)?;
+    let grant = match file_caps_ignored(system, task, program) {
+        Some(why) => Grant::Nothing(why),
+        None => file_grant(task.cred.ns, &program.place, stored)?,
+    };
+    transform(system, task, program, grant)
+}
+
+/// R8, R3, A: which of a file's capabilities a task in `ns` gets, mount flags aside.
+///
+/// # Errors
+/// EINVAL where the stored value is malformed.
+pub fn file_grant<N: UserNs>(
+    ns: N,
+    place: &Place<N>,
+    stored: &Stored<'_>,
+) -> Result<Grant<N>, Denied> {
+    if stored.is_empty() {
+        return Ok(Grant::Nothing(Why::NoCapsOnFile));
+    }
+    let seen = stored.seen_from(ns, place);
+    match seen.host() {
+        Host::Malformed => return Err(Denied::new(Errno::EINVAL, Why::StoredMalformed)),
+        Host::Value(_) if root_kuid(place.sb_ns).is_none() => {
+            return Ok(Grant::Nothing(Why::HostNotRooted));
+        }
+        Host::Value(caps) => return Ok(Grant::Host(caps)),
+        Host::Absent => {}
+    }
+    Ok(match seen.nearest(ns) {
+        Some((entry, at)) => match entry.kuid {
+            Some(kuid) => Grant::Entry {
+                kuid,
+                at,
+                caps: entry.caps,
+            },
+            None => Grant::Nothing(Why::NoEntryApplies),
+        },
+        None => Grant::Nothing(Why::NoEntryApplies),
+    })
+}
+
+/// Why the kernel does not even read the file's capabilities, where it does not.
+pub(crate) fn file_caps_ignored<N: UserNs>(
+    system: System,
+    task: &Task<'_, N>,
+    program: &Program<N>,
+) -> Option<Why> {
+    if system.no_file_caps {
+        return Some(Why::FileCapsOff);
+    }
+    program.suid_ignored(task.cred.ns)
+}
+
+/// noexec, and execute permission by the mode bits (path_resolution(7), "Permissions").
+pub(crate) fn check_executable<N: UserNs>(
+    task: &Task<'_, N>,
+    program: &Program<N>,
+) -> Result<(), Denied> {
+    if program.noexec {
+        return Err(Denied::new(Errno::EACCES, Why::NoExec));
+    }
+    let Place { owner, group, .. } = program.place;
+    let class = if owner == Some(task.cred.fsuid) {
+        0o100
+    } else if group.is_some_and(|group| task.in_group(group)) {
+        0o010
+    } else {
+        0o001
+    };
+    let maps = owner.and_then(|id| task.cred.ns.uid(id)).is_some()
+        && group.and_then(|id| task.cred.ns.gid(id)).is_some();
+    let overrides = maps && task.cred.has_cap(Capability::DacOverride) && program.mode & 0o111 != 0;
+    if program.mode & class != 0 || overrides {
+        Ok(())
+    } else {
+        Err(Denied::new(Errno::EACCES, Why::NotExecutable))
+    }
+}
+
+/// The effective ids after set-user-ID and set-group-ID (`bprm_fill_uid`).
+fn set_ids<N: UserNs>(task: &Task<'_, N>, program: &Program<N>) -> (Kuid, Kgid) {
+    let old = &task.cred;
+    let same = (old.euid, old.egid);
+    if task.no_new_privs || program.suid_ignored(old.ns).is_some() {
+        return same;
+    }
+    let Place {
+        owner: Some(owner),
+        group: Some(group),
+        ..
+    } = program.place
+    else {
+        return same;
+    };
+    if old.ns.uid(owner).is_none() || old.ns.gid(group).is_none() {
+        return same;
+    }
+    let setgid = S_ISGID | S_IXGRP;
+    (
+        if program.mode & S_ISUID != 0 {
+            owner
+        } else {
+            old.euid
+        },
+        if program.mode & setgid == setgid {
+            group
+        } else {
+            old.egid
+        },
+    )
+}
+
+/// Everything after the file's capabilities are known (`cap_bprm_creds_from_file`).
+pub(crate) fn transform<N: UserNs>(
+    system: System,
+    task: &Task<'_, N>,
+    program: &Program<N>,
+    grant: Grant<N>,
+) -> Result<Executed<N>, Denied> {
+    let old = &task.cred;
+    let (euid, egid) = set_ids(task, program);
+    let mut new = Cred { euid, egid, ..*old };
+    let file = grant.caps();
+
+    new.permitted = from_file(old, file)?;
+    let mut effective = file.is_some_and(|caps| caps.effective);
+
+    let root = root_kuid(old.ns);
+    let is_root = |id: Kuid| root == Some(id);
+    let set_user_id_root = !is_root(new.uid) && is_root(new.euid);
+    let root_counts = !old.securebits.contains(Securebits::NOROOT);
+    let root_not_raised = root_counts && file.is_some() && set_user_id_root;
+    if root_counts && !root_not_raised {
+        if is_root(new.euid) || is_root(new.uid) {
+            new.permitted = old.bounding | old.inheritable;
+        }
+        effective |= is_root(new.euid);
+    }
+
+    let ids_changed = ids_changed(system, task, &new);
+    let gains = ids_changed || !new.permitted.is_subset(old.permitted);
+    let limited = unsafe_exec(task).filter(|_| gains);
+    if limited.is_some() {
+        if task.no_new_privs || !old.has_cap(Capability::Setuid) {
+            new.euid = new.uid;
+            new.egid = new.gid;
+        }
+        new.permitted = new.permitted & old.permitted;
+    }
+    (new.suid, new.fsuid) = (new.euid, new.euid);
+    (new.sgid, new.fsgid) = (new.egid, new.egid);
+
+    if file.is_some() || ids_changed {
+        new.ambient = CapSet::EMPTY;
+    }
+    new.permitted = new.permitted | new.ambient;
+    new.effective = if effective {
+        new.permitted
+    } else {
+        new.ambient
+    };
+    new.securebits = new.securebits.without(Securebits::KEEP_CAPS);
+
+    let grew = !new.permitted.is_subset(new.ambient);
+    let secure =
+        secure_by_ids(system, ids_changed, &new) || (!is_root(new.uid) && (effective || grew));
+    Ok(Executed {
+        cred: new,
+        secure,
+        grant,
+        limited,
+        root_not_raised,
+    })
+}
+
+/// `(X & fP) | (pI & fI)`.
+fn from_file<N>(old: &Cred<N>, file: Option<FileCaps>) -> Result<CapSet, Denied> {
+    let Some(file) = file else {
+        return Ok(CapSet::EMPTY);
+    };
+    let promised = file.permitted.known();
+    let permitted = (old.bounding & promised) | (old.inheritable & file.inheritable.known());
+    if file.effective && !promised.is_subset(permitted) {
+        return Err(Denied::new(Errno::EPERM, Why::CapsMissing));
+    }
+    Ok(permitted)
+}
+
+/// Whether the exec counts as one that changes ids: this clears ambient and, for an unsafe exec,
+/// brings the downgrade.
+fn ids_changed<N: UserNs>(system: System, task: &Task<'_, N>, new: &Cred<N>) -> bool {
+    let old = &task.cred;
+    if system.compares_effective_ids() {
+        new.euid != old.euid || !task.in_group(new.egid)
+    } else {
+        new.euid != old.uid || new.egid != old.gid
+    }
+}
+
+/// Whether the ids alone make the exec one with `AT_SECURE`.
+fn secure_by_ids<N: UserNs>(system: System, ids_changed: bool, new: &Cred<N>) -> bool {
+    let differ = new.euid != new.uid || new.egid != new.gid;
+    ids_changed || (system.compares_effective_ids() && differ)
+}
+
+/// Why this exec may give the task nothing new, where it may not.
+fn unsafe_exec<N>(task: &Task<'_, N>) -> Option<Why> {
+    if task.no_new_privs {
+        Some(Why::NoNewPrivs)
+    } else if task.shares_fs {
+        Some(Why::SharedFs)
+    } else if task.traced {
+        Some(Why::Traced)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,45 @@
+//! Who may grant what: the conditions (a) to (d) of R5, which R7 and D use too, and R8's.
+//! Covers R5, P, U, and the part of R8 and M that says who writes a host value.
+
+use crate::cap::Capability;
+use crate::cred::Cred;
+use crate::decision::{Denied, Errno, Why};
+use crate::id::Kuid;
+use crate::ns::{UserNs, root_kuid, root_of_ancestor};
+use crate::place::Place;
+
+/// Whether the caller may write an entry for `kuid` on the file: R5 (a) to (d), with the kuid
+/// named, as R7 asks. R5 asks it of the caller's own root kuid.
+///
+/// # Errors
+/// EPERM, with the first condition that fails, in this order: (a) CAP_SETFCAP in the caller's own
+/// namespace; (b) the namespace has a root kuid, and `kuid` maps into it; (c) the file's owner and
+/// group map into it; (d) `kuid` is not the root kuid of a strict ancestor.
+pub fn may_grant<N: UserNs>(cred: &Cred<N>, place: &Place<N>, kuid: Kuid) -> Result<(), Denied> {
+    let eperm = |why| Err(Denied::new(Errno::EPERM, why));
+    if !cred.has_cap(Capability::Setfcap) {
+        return eperm(Why::NoSetfcap);
+    }
+    if root_kuid(cred.ns).is_none() {
+        return eperm(Why::NoRootKuid);
+    }
+    if cred.ns.uid(kuid).is_none() {
+        return eperm(Why::KuidNotOurs);
+    }
+    if place.owner.and_then(|owner| cred.ns.uid(owner)).is_none() {
+        return eperm(Why::OwnerUnmapped);
+    }
+    if place.group.and_then(|group| cred.ns.gid(group)).is_none() {
+        return eperm(Why::GroupUnmapped);
+    }
+    if root_of_ancestor(kuid, cred.ns).is_some() {
+        return eperm(Why::RootOfAncestor);
+    }
+    Ok(())
+}
+
+/// R8 and M: whether what the caller writes as revision 2 is a host value. CAP_SETFCAP over the
+/// superblock's owner namespace, by `cap_capable`, on a mount that is not id-mapped.
+pub fn writes_host_value<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> bool {
+    place.idmap.is_none() && cred.has_cap_over(Capability::Setfcap, place.sb_ns)
+}

@@ -1,0 +1,187 @@
+//! Removing: D; and content changes: K.
+
+use crate::cap::Capability;
+use crate::decision::{Decision, Denied, Errno, Why};
+use crate::ns::{UserNs, root_kuid};
+use crate::privilege::{may_grant, writes_host_value};
+use crate::read::get_capability;
+use crate::stored::{Host, SeenEntry, Stored};
+use crate::wire::RECORD_LEN;
+use crate::write::{Next, Request};
+
+/// removexattr(2) of `security.capability`: the host value for who may write one, else the
+/// caller's own entry (in single-entry mode the one entry). `out` needs as many slots as the
+/// file has entries.
+///
+/// Errors: V's; EPERM where R4 shows the caller a value that it may not remove; ENODATA where R4
+/// shows it none.
+pub fn remove_capability<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Decision<Stored<'o>> {
+    match own(request, out) {
+        Ok(yes) => yes,
+        Err(no) => no.into(),
+    }
+}
+
+fn own<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Result<Decision<Stored<'o>>, Denied> {
+    let Request {
+        cred,
+        place,
+        stored,
+        ..
+    } = *request;
+    place.check_writable()?;
+    if stored.host != Host::Absent && writes_host_value(cred, place) {
+        let mut next = Next::of(stored, out)?;
+        next.host = Host::Absent;
+        return next.finish(Why::HostRemoved);
+    }
+    match own_entry(request).filter(|entry| could_write(request, entry)) {
+        Some(own) => keep_others(
+            request,
+            |entry| entry.stored == own.stored,
+            out,
+            Why::EntryRemoved,
+        ),
+        None => Err(match get_capability(cred.ns, place, stored) {
+            Err(Denied {
+                errno: Errno::ENODATA,
+                ..
+            }) => Denied::new(Errno::ENODATA, Why::NothingToRemove),
+            Ok(_) | Err(_) => Denied::new(Errno::EPERM, Why::NotOursToRemove),
+        }),
+    }
+}
+
+/// The entry for the caller's root kuid; in single-entry mode the only one, whosever it is.
+fn own_entry<N: UserNs>(request: &Request<'_, '_, N>) -> Option<SeenEntry> {
+    let seen = request.stored.seen_from(request.cred.ns, request.place);
+    let mut entries = seen.entries();
+    if !request.policy.array
+        && let (Some(only), None) = (entries.next(), entries.next())
+    {
+        return Some(only);
+    }
+    let root = root_kuid(request.cred.ns)?;
+    seen.entries().find(|entry| entry.kuid == Some(root))
+}
+
+/// removexattr(2) of `security.nscapability`: every entry that the caller could have written.
+/// `out` needs as many slots as the file has entries.
+///
+/// Errors: V's; ENODATA where there is no entry; EPERM where every entry is one that the caller
+/// could not have written.
+pub fn remove_nscapability<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Decision<Stored<'o>> {
+    match writable(request, out) {
+        Ok(yes) => yes,
+        Err(no) => no.into(),
+    }
+}
+
+fn writable<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Result<Decision<Stored<'o>>, Denied> {
+    request.place.check_writable()?;
+    let seen = request.stored.seen_from(request.cred.ns, request.place);
+    if !seen.has_entries() {
+        return Err(Denied::new(Errno::ENODATA, Why::NoEntries));
+    }
+    if !seen.entries().any(|entry| could_write(request, &entry)) {
+        return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
+    }
+    keep_others(
+        request,
+        |entry| could_write(request, &entry),
+        out,
+        Why::EntriesRemoved,
+    )
+}
+
+/// Without CAP_SETFCAP nothing is removable, and that is the reason worth telling.
+fn why_not_ours<N: UserNs>(request: &Request<'_, '_, N>) -> Why {
+    if request.cred.has_cap(Capability::Setfcap) {
+        Why::NotOursToRemove
+    } else {
+        Why::NoSetfcap
+    }
+}
+
+/// Whether the caller could have written the entry by R7.
+fn could_write<N: UserNs>(request: &Request<'_, '_, N>, entry: &SeenEntry) -> bool {
+    entry
+        .kuid
+        .is_some_and(|kuid| may_grant(request.cred, request.place, kuid).is_ok())
+}
+
+/// What the file holds without the seen entries that `goes` picks. An entry that the caller does
+/// not see stays.
+fn keep_others<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    goes: impl Fn(SeenEntry) -> bool,
+    out: &'o mut [[u8; RECORD_LEN]],
+    why: Why,
+) -> Result<Decision<Stored<'o>>, Denied> {
+    let seen = request.stored.seen_from(request.cred.ns, request.place);
+    let gone = |stored| seen.entries().any(|e| e.stored == stored && goes(e));
+    let mut next = Next::empty(out);
+    next.host = match request.stored.host {
+        Host::Value(_) if gone(crate::id::Uid::ROOT) => Host::Absent,
+        host => host,
+    };
+    for (stored, caps) in request.stored.entries.iter() {
+        if !gone(stored) {
+            next.put(stored, caps)?;
+        }
+    }
+    next.finish(why)
+}
+
+/// What can happen to a file, as far as K cares.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Operation {
+    /// write(2) and its kin, of at least one byte.
+    Write,
+    /// truncate(2), ftruncate(2), open(2) with O_TRUNC.
+    Truncate,
+    /// fallocate(2), in any mode.
+    Fallocate,
+    /// chown(2), even to the same ids.
+    Chown,
+    /// copy_file_range(2) or a reflink into the file.
+    CopyInto,
+    /// mmap(2) with MAP_SHARED of a descriptor open for writing.
+    SharedWritableMap,
+    /// chmod(2).
+    Chmod,
+    /// rename(2) or link(2).
+    Rename,
+    /// utimensat(2).
+    Utimes,
+    /// setxattr(2) or removexattr(2) of another name.
+    OtherXattr,
+}
+
+/// K: whether an operation drops the host value and every entry, before it becomes visible.
+#[must_use]
+pub fn content_change(operation: Operation) -> Decision<Stored<'static>> {
+    match operation {
+        Operation::Write
+        | Operation::Truncate
+        | Operation::Fallocate
+        | Operation::Chown
+        | Operation::CopyInto
+        | Operation::SharedWritableMap => Decision::Write(Stored::EMPTY, Why::ContentChanged),
+        Operation::Chmod | Operation::Rename | Operation::Utimes | Operation::OtherXattr => {
+            Decision::Keep(Why::ContentKept)
+        }
+    }
+}

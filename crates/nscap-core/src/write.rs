@@ -1,0 +1,323 @@
+//! Writing: R5, R7, R8, and the policies B and A.
+//!
+//! Each function takes what the file holds and gives what it holds next, built in a buffer of the
+//! caller's; a front end stores the whole of it in one step or answers the errno.
+
+use crate::cap::FileCaps;
+use crate::cred::Cred;
+use crate::decision::{Decision, Denied, Errno, Why};
+use crate::id::{Kuid, Uid};
+use crate::ns::{UserNs, root_kuid};
+use crate::nscaps::{MAX_ENTRIES, NsCaps};
+use crate::place::Place;
+use crate::privilege::{may_grant, writes_host_value};
+use crate::stored::{Entries, Host, Stored};
+use crate::vfscap::{Revision, VfsCaps};
+use crate::wire::{RECORD_LEN, Record, sort_records};
+
+/// The two choices that a front end leaves to its administrator.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Policy {
+    /// A: one entry per root kuid instead of one entry.
+    pub array: bool,
+    /// B: writing what is there already succeeds instead of EBUSY.
+    pub same_ok: bool,
+}
+
+/// The flags of setxattr(2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct SetFlags {
+    /// `XATTR_CREATE`.
+    pub create: bool,
+    /// `XATTR_REPLACE`.
+    pub replace: bool,
+}
+
+/// Who writes, where, onto what, under which policy: what every write is decided from.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'r, 's, N> {
+    /// The front end's switches.
+    pub policy: Policy,
+    /// The calling task's credentials.
+    pub cred: &'r Cred<N>,
+    /// The file as the caller reaches it.
+    pub place: &'r Place<N>,
+    /// What it holds.
+    pub stored: &'r Stored<'s>,
+}
+
+/// Room for the largest result: as many slots as a file can have entries.
+pub type EntryBuffer = [[u8; RECORD_LEN]; MAX_ENTRIES];
+
+/// setxattr(2) of `security.capability`: R8 for who may write a host value, R7 for revision 3,
+/// else R5. `out` needs one slot more than the file has entries.
+///
+/// Errors, in this order: V's; EINVAL for a malformed value (length 0 and revision 1 included);
+/// then R8's (EEXIST, ENODATA by the flags), R7's ([`set_nscapability`]), or R5's: EBUSY where an
+/// entry exists, EPERM, EINVAL where the root kuid cannot be stored, ENODATA by XATTR_REPLACE,
+/// ENOSPC.
+pub fn set_capability<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    value: &[u8],
+    flags: SetFlags,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Decision<Stored<'o>> {
+    match capability(request, value, flags, out) {
+        Ok(yes) => yes,
+        Err(no) => no.into(),
+    }
+}
+
+fn capability<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    value: &[u8],
+    flags: SetFlags,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Result<Decision<Stored<'o>>, Denied> {
+    request.place.check_writable()?;
+    if value.is_empty() {
+        return Err(Denied::new(Errno::EINVAL, Why::ValueEmpty));
+    }
+    let value =
+        VfsCaps::settable(value).map_err(|_| Denied::new(Errno::EINVAL, Why::ValueMalformed))?;
+    match value.revision() {
+        Revision::V3 { rootid } => {
+            let record = Record::new(rootid, value.caps());
+            request.write_named(core::iter::once(record), flags, out)
+        }
+        Revision::V1 | Revision::V2 if writes_host_value(request.cred, request.place) => {
+            request.write_host(value.caps(), flags, out)
+        }
+        Revision::V1 | Revision::V2 => request.write_own(value.caps(), flags, out),
+    }
+}
+
+/// setxattr(2) of `security.nscapability` (R7). `out` needs as many slots as the file has entries
+/// and the value has more.
+///
+/// Errors, in this order: V's; EINVAL for a malformed value, or more than one entry in
+/// single-entry mode; then for each entry as if it stood alone: EBUSY where an entry exists (with
+/// arrays: one for that root kuid); EINVAL where the rootid is neither 0 nor mapped, or cannot be
+/// stored; EPERM; at last ENODATA by XATTR_REPLACE, and ENOSPC.
+pub fn set_nscapability<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    value: &[u8],
+    flags: SetFlags,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Decision<Stored<'o>> {
+    let written = request.place.check_writable().and_then(|()| {
+        let value =
+            NsCaps::decode(value).map_err(|_| Denied::new(Errno::EINVAL, Why::NsValueMalformed))?;
+        if value.len() != 1 && !request.policy.array {
+            return Err(Denied::new(Errno::EINVAL, Why::ManyInSingleMode));
+        }
+        request.write_named(value.iter(), flags, out)
+    });
+    match written {
+        Ok(yes) => yes,
+        Err(no) => no.into(),
+    }
+}
+
+/// Whether writing an entry is needed, or finds the same one there.
+enum Busy {
+    Free,
+    Same,
+}
+
+impl<N: UserNs> Request<'_, '_, N> {
+    /// R8.
+    fn write_host<'o>(
+        &self,
+        caps: FileCaps,
+        flags: SetFlags,
+        out: &'o mut [[u8; RECORD_LEN]],
+    ) -> Result<Decision<Stored<'o>>, Denied> {
+        let exists = self.stored.host != Host::Absent;
+        if exists && flags.create {
+            return Err(Denied::new(Errno::EEXIST, Why::HostExists));
+        }
+        if !exists && flags.replace {
+            return Err(Denied::new(Errno::ENODATA, Why::NothingToReplace));
+        }
+        let mut next = Next::of(self.stored, out)?;
+        next.host = Host::Value(caps);
+        next.finish(Why::HostWritten)
+    }
+
+    /// R5.
+    fn write_own<'o>(
+        &self,
+        caps: FileCaps,
+        flags: SetFlags,
+        out: &'o mut [[u8; RECORD_LEN]],
+    ) -> Result<Decision<Stored<'o>>, Denied> {
+        let root = root_kuid(self.cred.ns);
+        let busy = self.busy(root, caps)?;
+        let kuid = root.ok_or(Denied::new(Errno::EPERM, self.why_no_root()))?;
+        may_grant(self.cred, self.place, kuid)?;
+        if let Busy::Same = busy {
+            return Ok(Decision::Keep(Why::SameAlready));
+        }
+        let rootid = self.storable(kuid)?;
+        if flags.replace {
+            return Err(Denied::new(Errno::ENODATA, Why::NothingToReplace));
+        }
+        let mut next = Next::of(self.stored, out)?;
+        next.put(rootid, caps)?;
+        next.finish(Why::EntryWritten)
+    }
+
+    /// R7, for the entries of a value of either name.
+    fn write_named<'o>(
+        &self,
+        records: impl Iterator<Item = Record> + Clone,
+        flags: SetFlags,
+        out: &'o mut [[u8; RECORD_LEN]],
+    ) -> Result<Decision<Stored<'o>>, Denied> {
+        let mut all_same = true;
+        for record in records.clone() {
+            let (_, busy) = self.check_named(&record)?;
+            all_same &= matches!(busy, Busy::Same);
+        }
+        if all_same {
+            return Ok(Decision::Keep(Why::SameAlready));
+        }
+        if flags.replace {
+            return Err(Denied::new(Errno::ENODATA, Why::NothingToReplace));
+        }
+        let mut next = Next::of(self.stored, out)?;
+        for record in records {
+            if let (rootid, Busy::Free) = self.check_named(&record)? {
+                next.put(rootid, record.caps())?;
+            }
+        }
+        next.finish(Why::EntriesWritten)
+    }
+
+    /// One entry of R7, as if it stood alone: the rootid to store it under.
+    fn check_named(&self, record: &Record) -> Result<(Uid, Busy), Denied> {
+        let uid = Uid::new(record.rootid());
+        let kuid = uid.and_then(|uid| self.cred.ns.kuid(uid));
+        let busy = self.busy(kuid, record.caps())?;
+        let Some(kuid) = kuid else {
+            return Err(if uid == Some(Uid::ROOT) {
+                Denied::new(Errno::EPERM, self.why_no_root())
+            } else {
+                Denied::new(Errno::EINVAL, Why::RootidUnmapped)
+            });
+        };
+        let rootid = self.storable(kuid)?;
+        may_grant(self.cred, self.place, kuid)?;
+        Ok((rootid, busy))
+    }
+
+    /// B and A: EBUSY where an entry is in the way. In single-entry mode that is any entry; with
+    /// arrays, one for the same root kuid. The host value counts as the entry for the root kuid
+    /// that it stands for. Under same-ok an equal entry for that root kuid is in nobody's way.
+    fn busy(&self, kuid: Option<Kuid>, caps: FileCaps) -> Result<Busy, Denied> {
+        let seen = self.stored.seen_from(self.cred.ns, self.place);
+        let host = match self.stored.host {
+            Host::Value(caps) => self.place.kuid_of(Uid::ROOT).map(|root| (root, caps)),
+            Host::Absent | Host::Malformed => None,
+        };
+        let of_kuid = seen.entries().filter_map(|e| Some((e.kuid?, e.caps)));
+        let there = of_kuid.chain(host).find(|(there, _)| Some(*there) == kuid);
+        match there {
+            Some((_, same)) if self.policy.same_ok && same == caps => Ok(Busy::Same),
+            Some(_) => Err(Denied::new(Errno::EBUSY, Why::EntryExists)),
+            None if !self.policy.array && seen.has_entries() => {
+                Err(Denied::new(Errno::EBUSY, Why::EntryExists))
+            }
+            None => Ok(Busy::Free),
+        }
+    }
+
+    /// M: the rootid to store for a kuid.
+    fn storable(&self, kuid: Kuid) -> Result<Uid, Denied> {
+        self.place
+            .stored_of(kuid)
+            .ok_or(Denied::new(Errno::EINVAL, Why::RootidUnstorable))
+    }
+
+    /// Without a root kuid the answer is EPERM either way; a missing capability is the nearer
+    /// reason.
+    fn why_no_root(&self) -> Why {
+        if self.cred.has_cap(crate::cap::Capability::Setfcap) {
+            Why::NoRootKuid
+        } else {
+            Why::NoSetfcap
+        }
+    }
+}
+
+/// What the file holds next, under construction.
+pub(crate) struct Next<'o> {
+    pub(crate) host: Host,
+    slots: &'o mut [[u8; RECORD_LEN]],
+    used: usize,
+}
+
+impl<'o> Next<'o> {
+    /// Starts from what the file holds now.
+    pub(crate) fn of(
+        stored: &Stored<'_>,
+        out: &'o mut [[u8; RECORD_LEN]],
+    ) -> Result<Next<'o>, Denied> {
+        let mut next = Next {
+            host: stored.host,
+            slots: out,
+            used: 0,
+        };
+        for record in stored.entries.as_records() {
+            next.push(*record)?;
+        }
+        Ok(next)
+    }
+
+    /// Starts from nothing.
+    pub(crate) fn empty(out: &'o mut [[u8; RECORD_LEN]]) -> Next<'o> {
+        Next {
+            host: Host::Absent,
+            slots: out,
+            used: 0,
+        }
+    }
+
+    /// Adds an entry; rootid 0 is the host value (SPEC, Objects).
+    pub(crate) fn put(&mut self, rootid: Uid, caps: FileCaps) -> Result<(), Denied> {
+        if rootid == Uid::ROOT {
+            self.host = Host::Value(caps);
+            return Ok(());
+        }
+        self.push(*Record::new(rootid.get(), caps).as_bytes())
+    }
+
+    fn push(&mut self, record: [u8; RECORD_LEN]) -> Result<(), Denied> {
+        if self.used >= MAX_ENTRIES {
+            return Err(Denied::new(Errno::ENOSPC, Why::TooManyEntries));
+        }
+        let slot = self
+            .slots
+            .get_mut(self.used)
+            .ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
+        *slot = record;
+        self.used = self.used.saturating_add(1);
+        Ok(())
+    }
+
+    pub(crate) fn finish(self, why: Why) -> Result<Decision<Stored<'o>>, Denied> {
+        let (used, _) = self
+            .slots
+            .split_at_mut_checked(self.used)
+            .ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
+        sort_records(used);
+        Ok(Decision::Write(
+            Stored {
+                host: self.host,
+                entries: Entries::sorted(used),
+            },
+            why,
+        ))
+    }
+}
