@@ -86,9 +86,7 @@ fn convert<N: UserNs>(
     if plain && cred.has_cap_over(Capability::Setfcap, place.sb_ns) {
         return Ok(*value);
     }
-    let stored = rootid(value)
-        .and_then(|uid| cred.ns.kuid(uid))
-        .and_then(|k| place.stored_of(k));
+    let stored = rootid(value).and_then(|uid| cred.ns.kuid(uid)).and_then(|k| place.stored_of(k));
     let stored = stored.ok_or(Denied::new(Errno::EINVAL, Why::KernelRootidUnmapped))?;
     Ok(VfsCaps::v3(stored.get(), value.caps()))
 }
@@ -158,30 +156,18 @@ fn check_other<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> Result<(), Denied
 }
 
 fn check_mounted_writable<N>(place: &Place<N>) -> Result<(), Denied> {
-    if place.read_only {
-        Err(Denied::new(Errno::EROFS, Why::ReadOnly))
-    } else {
-        Ok(())
-    }
+    if place.read_only { Err(Denied::new(Errno::EROFS, Why::ReadOnly)) } else { Ok(()) }
 }
 
 fn check_flags(exists: bool, flags: SetFlags) -> Result<(), Denied> {
     if exists && flags.create {
         return Err(Denied::new(Errno::EEXIST, Why::KernelExists));
     }
-    if !exists && flags.replace {
-        check_there(false)
-    } else {
-        Ok(())
-    }
+    if !exists && flags.replace { check_there(false) } else { Ok(()) }
 }
 
 fn check_there(exists: bool) -> Result<(), Denied> {
-    if exists {
-        Ok(())
-    } else {
-        Err(Denied::new(Errno::ENODATA, Why::KernelAbsent))
-    }
+    if exists { Ok(()) } else { Err(Denied::new(Errno::ENODATA, Why::KernelAbsent)) }
 }
 
 /// execve(2), with the raw stored `security.capability`.
@@ -221,11 +207,7 @@ fn file_grant<N: UserNs>(
         return Ok(Grant::Nothing(Why::NoEntryApplies));
     };
     Ok(match value.revision() {
-        Revision::V3 { .. } => Grant::Entry {
-            kuid,
-            at,
-            caps: value.caps(),
-        },
+        Revision::V3 { .. } => Grant::Entry { kuid, at, caps: value.caps() },
         Revision::V1 | Revision::V2 => Grant::Host(value.caps()),
     })
 }

@@ -100,9 +100,7 @@ impl Capability {
     /// ```
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Capability> {
-        Capability::ALL
-            .into_iter()
-            .find(|c| c.name().as_bytes().eq_ignore_ascii_case(name))
+        Capability::ALL.into_iter().find(|c| c.name().as_bytes().eq_ignore_ascii_case(name))
     }
 }
 

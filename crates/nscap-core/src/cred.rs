@@ -93,11 +93,7 @@ impl<N: UserNs> Cred<N> {
     /// what root of a namespace has.
     #[must_use]
     pub fn privileged(ns: N, uid: Kuid, gid: Kgid) -> Cred<N> {
-        Cred {
-            permitted: CapSet::KNOWN,
-            effective: CapSet::KNOWN,
-            ..Cred::ordinary(ns, uid, gid)
-        }
+        Cred { permitted: CapSet::KNOWN, effective: CapSet::KNOWN, ..Cred::ordinary(ns, uid, gid) }
     }
 
     /// The kernel's `cap_capable`: whether the task has `cap` over `target`.

@@ -35,10 +35,7 @@ impl System {
     /// ```
     #[must_use]
     pub const fn kernel(major: u16, minor: u16) -> System {
-        System {
-            kernel: (major, minor),
-            no_file_caps: false,
-        }
+        System { kernel: (major, minor), no_file_caps: false }
     }
 
     /// Since Linux 6.16 an exec counts as changing ids when the effective uid changes or the
@@ -69,13 +66,7 @@ impl<N: UserNs> Task<'_, N> {
     /// A task with these credentials, no supplementary group and nothing unusual.
     #[must_use]
     pub fn of(cred: Cred<N>) -> Task<'static, N> {
-        Task {
-            cred,
-            groups: &[],
-            no_new_privs: false,
-            traced: false,
-            shares_fs: false,
-        }
+        Task { cred, groups: &[], no_new_privs: false, traced: false, shares_fs: false }
     }
 
     /// The kernel's `in_group_p`.
@@ -104,13 +95,7 @@ impl<N: UserNs> Program<N> {
     /// A file with this mode on an ordinary mount.
     #[must_use]
     pub fn plain(place: Place<N>, mode: u32) -> Program<N> {
-        Program {
-            place,
-            mode,
-            nosuid: false,
-            noexec: false,
-            foreign: false,
-        }
+        Program { place, mode, nosuid: false, noexec: false, foreign: false }
     }
 
     /// Why set-id bits and file capabilities mean nothing here (`mnt_may_suid`).
@@ -257,11 +242,7 @@ pub fn file_grant<N: UserNs>(
     }
     Ok(match seen.nearest(ns) {
         Some((entry, at)) => match entry.kuid {
-            Some(kuid) => Grant::Entry {
-                kuid,
-                at,
-                caps: entry.caps,
-            },
+            Some(kuid) => Grant::Entry { kuid, at, caps: entry.caps },
             None => Grant::Nothing(Why::NoEntryApplies),
         },
         None => Grant::Nothing(Why::NoEntryApplies),
@@ -313,12 +294,7 @@ fn set_ids<N: UserNs>(task: &Task<'_, N>, program: &Program<N>) -> (Kuid, Kgid) 
     if task.no_new_privs || program.suid_ignored(old.ns).is_some() {
         return same;
     }
-    let Place {
-        owner: Some(owner),
-        group: Some(group),
-        ..
-    } = program.place
-    else {
+    let Place { owner: Some(owner), group: Some(group), .. } = program.place else {
         return same;
     };
     if old.ns.uid(owner).is_none() || old.ns.gid(group).is_none() {
@@ -326,16 +302,8 @@ fn set_ids<N: UserNs>(task: &Task<'_, N>, program: &Program<N>) -> (Kuid, Kgid) 
     }
     let setgid = S_ISGID | S_IXGRP;
     (
-        if program.mode & S_ISUID != 0 {
-            owner
-        } else {
-            old.euid
-        },
-        if program.mode & setgid == setgid {
-            group
-        } else {
-            old.egid
-        },
+        if program.mode & S_ISUID != 0 { owner } else { old.euid },
+        if program.mode & setgid == setgid { group } else { old.egid },
     )
 }
 
@@ -383,23 +351,13 @@ pub(crate) fn transform<N: UserNs>(
         new.ambient = CapSet::EMPTY;
     }
     new.permitted = new.permitted | new.ambient;
-    new.effective = if effective {
-        new.permitted
-    } else {
-        new.ambient
-    };
+    new.effective = if effective { new.permitted } else { new.ambient };
     new.securebits = new.securebits.without(Securebits::KEEP_CAPS);
 
     let grew = !new.permitted.is_subset(new.ambient);
     let secure =
         secure_by_ids(system, ids_changed, &new) || (!is_root(new.uid) && (effective || grew));
-    Ok(Executed {
-        cred: new,
-        secure,
-        grant,
-        limited,
-        root_not_raised,
-    })
+    Ok(Executed { cred: new, secure, grant, limited, root_not_raised })
 }
 
 /// `(X & fP) | (pI & fI)`.

@@ -32,11 +32,7 @@ impl Extent {
     /// Where `id` lies if this extent starts at `from` on the one side and `to` on the other.
     fn shift(id: u32, from: u32, to: u32, count: u32) -> Option<u32> {
         let offset = id.checked_sub(from)?;
-        if offset < count {
-            to.checked_add(offset)
-        } else {
-            None
-        }
+        if offset < count { to.checked_add(offset) } else { None }
     }
 }
 
@@ -100,10 +96,7 @@ impl<'a> IdMap<'a> {
         sort_by(by_outside, |e| e.outside);
         check_disjoint(by_inside, |e| e.inside)?;
         check_disjoint(by_outside, |e| e.outside)?;
-        Ok(IdMap {
-            by_inside,
-            by_outside,
-        })
+        Ok(IdMap { by_inside, by_outside })
     }
 
     /// A map from the same extents in two orders that the caller made once with
@@ -112,10 +105,7 @@ impl<'a> IdMap<'a> {
     /// answers, not a panic.
     #[must_use]
     pub const fn from_sorted(by_inside: &'a [Extent], by_outside: &'a [Extent]) -> IdMap<'a> {
-        IdMap {
-            by_inside,
-            by_outside,
-        }
+        IdMap { by_inside, by_outside }
     }
 
     /// The id outside for an id inside (`make_kuid`), or `None` where it has no mapping.
@@ -194,11 +184,7 @@ mod tests {
     ) -> Result<IdMap<'a>, MapError> {
         let n = extents.len();
         for (slot, &(inside, outside, count)) in down.iter_mut().zip(extents) {
-            *slot = Extent {
-                inside,
-                outside,
-                count,
-            };
+            *slot = Extent { inside, outside, count };
         }
         *up = *down;
         let (d, _) = down.split_at_mut(n);
@@ -209,12 +195,7 @@ mod tests {
     #[test]
     fn looks_up_in_both_directions_whatever_the_order_given() {
         let (mut d, mut u) = ([Extent::default(); 8], [Extent::default(); 8]);
-        let m = map(
-            &[(1000, 5, 1), (0, 100_000, 1000), (2000, 0, 5)],
-            &mut d,
-            &mut u,
-        )
-        .unwrap();
+        let m = map(&[(1000, 5, 1), (0, 100_000, 1000), (2000, 0, 5)], &mut d, &mut u).unwrap();
         assert_eq!(m.outside(0), Some(100_000));
         assert_eq!(m.outside(999), Some(100_999));
         assert_eq!(m.outside(1000), Some(5));
@@ -229,29 +210,16 @@ mod tests {
     fn refuses_what_the_kernel_refuses() {
         let (mut d, mut u) = ([Extent::default(); 8], [Extent::default(); 8]);
         assert_eq!(map(&[(0, 0, 0)], &mut d, &mut u), Err(MapError::BadExtent));
-        assert_eq!(
-            map(&[(0, 1, u32::MAX)], &mut d, &mut u),
-            Err(MapError::BadExtent)
-        );
-        assert_eq!(
-            map(&[(0, 0, 5), (4, 100, 1)], &mut d, &mut u),
-            Err(MapError::Overlap)
-        );
-        assert_eq!(
-            map(&[(0, 0, 5), (10, 4, 1)], &mut d, &mut u),
-            Err(MapError::Overlap)
-        );
+        assert_eq!(map(&[(0, 1, u32::MAX)], &mut d, &mut u), Err(MapError::BadExtent));
+        assert_eq!(map(&[(0, 0, 5), (4, 100, 1)], &mut d, &mut u), Err(MapError::Overlap));
+        assert_eq!(map(&[(0, 0, 5), (10, 4, 1)], &mut d, &mut u), Err(MapError::Overlap));
     }
 
     #[test]
     fn the_largest_map_of_the_kernel_is_taken() {
         let mut down = [Extent::default(); MAX_EXTENTS];
         for (n, e) in (0u32..).zip(down.iter_mut()) {
-            *e = Extent {
-                inside: 700 - 2 * n,
-                outside: 10_000 + 3 * n,
-                count: 1,
-            };
+            *e = Extent { inside: 700 - 2 * n, outside: 10_000 + 3 * n, count: 1 };
         }
         let mut up = down;
         let m = IdMap::new(&mut down, &mut up).unwrap();

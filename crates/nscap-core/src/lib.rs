@@ -6,9 +6,10 @@
 //! [`bare`] by the rules of an unmodified kernel. It has no dependency, allocates nothing, cannot
 //! panic, and links into a kernel.
 #![no_std]
+#![forbid(unsafe_code)]
 #![cfg_attr(
-    test,
-    allow(
+    not(test),
+    deny(
         clippy::indexing_slicing,
         clippy::unwrap_used,
         clippy::expect_used,

@@ -102,11 +102,7 @@ impl<'a> NsCaps<'a> {
         let mut header = header.as_mut_slice();
         put_u32(&mut header, MAGIC);
         put_u32(&mut header, u32::try_from(count).ok()?);
-        if count == 0 {
-            None
-        } else {
-            Some(NsCaps::encoded_len(count))
-        }
+        if count == 0 { None } else { Some(NsCaps::encoded_len(count)) }
     }
 }
 

@@ -57,12 +57,9 @@ pub fn get_nscapability<N: UserNs>(
     if !seen.has_entries() {
         return Err(Denied::new(Errno::ENODATA, Why::NoEntries));
     }
-    let shown = seen.entries().map(|entry| {
-        Record::new(
-            id_or_minus_one(shown_as(ns, &entry).map(Uid::get)),
-            entry.caps,
-        )
-    });
+    let shown = seen
+        .entries()
+        .map(|entry| Record::new(id_or_minus_one(shown_as(ns, &entry).map(Uid::get)), entry.caps));
     NsCaps::encode(shown, out).ok_or(Denied::new(Errno::ERANGE, Why::NoRoom))
 }
 
@@ -107,10 +104,7 @@ pub fn list<N: UserNs>(ns: N, place: &Place<N>, stored: &Stored<'_>) -> Listed {
         Err(no) => no.errno == Errno::EINVAL,
     };
     let all_map = seen.entries().all(|entry| shown_as(ns, &entry).is_some());
-    Listed {
-        capability,
-        nscapability: !capability && seen.has_entries() && all_map,
-    }
+    Listed { capability, nscapability: !capability && seen.has_entries() && all_map }
 }
 
 fn shown_as<N: UserNs>(ns: N, entry: &SeenEntry) -> Option<Uid> {

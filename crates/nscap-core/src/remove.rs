@@ -29,12 +29,7 @@ fn own<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Result<Decision<Stored<'o>>, Denied> {
-    let Request {
-        cred,
-        place,
-        stored,
-        ..
-    } = *request;
+    let Request { cred, place, stored, .. } = *request;
     place.check_writable()?;
     if stored.host != Host::Absent && writes_host_value(cred, place) {
         let mut next = Next::of(stored, out)?;
@@ -42,17 +37,13 @@ fn own<'o, N: UserNs>(
         return next.finish(Why::HostRemoved);
     }
     match own_entry(request).filter(|entry| could_write(request, entry)) {
-        Some(own) => keep_others(
-            request,
-            |entry| entry.stored == own.stored,
-            out,
-            Why::EntryRemoved,
-        ),
+        Some(own) => {
+            keep_others(request, |entry| entry.stored == own.stored, out, Why::EntryRemoved)
+        }
         None => Err(match get_capability(cred.ns, place, stored) {
-            Err(Denied {
-                errno: Errno::ENODATA,
-                ..
-            }) => Denied::new(Errno::ENODATA, Why::NothingToRemove),
+            Err(Denied { errno: Errno::ENODATA, .. }) => {
+                Denied::new(Errno::ENODATA, Why::NothingToRemove)
+            }
             Ok(_) | Err(_) => Denied::new(Errno::EPERM, Why::NotOursToRemove),
         }),
     }
@@ -98,28 +89,17 @@ fn writable<'o, N: UserNs>(
     if !seen.entries().any(|entry| could_write(request, &entry)) {
         return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
     }
-    keep_others(
-        request,
-        |entry| could_write(request, &entry),
-        out,
-        Why::EntriesRemoved,
-    )
+    keep_others(request, |entry| could_write(request, &entry), out, Why::EntriesRemoved)
 }
 
 /// Without CAP_SETFCAP nothing is removable, and that is the reason worth telling.
 fn why_not_ours<N: UserNs>(request: &Request<'_, '_, N>) -> Why {
-    if request.cred.has_cap(Capability::Setfcap) {
-        Why::NotOursToRemove
-    } else {
-        Why::NoSetfcap
-    }
+    if request.cred.has_cap(Capability::Setfcap) { Why::NotOursToRemove } else { Why::NoSetfcap }
 }
 
 /// Whether the caller could have written the entry by R7.
 fn could_write<N: UserNs>(request: &Request<'_, '_, N>, entry: &SeenEntry) -> bool {
-    entry
-        .kuid
-        .is_some_and(|kuid| may_grant(request.cred, request.place, kuid).is_ok())
+    entry.kuid.is_some_and(|kuid| may_grant(request.cred, request.place, kuid).is_ok())
 }
 
 /// What the file holds without the seen entries that `goes` picks. An entry that the caller does

@@ -102,11 +102,8 @@ impl VoidReason {
 #[must_use]
 pub fn tripwire(random: u64) -> VfsCapsBytes {
     let above = |bits: u64| CapSet::from_bits(bits << 41);
-    let caps = FileCaps {
-        permitted: above(random),
-        inheritable: above(random >> 23),
-        effective: false,
-    };
+    let caps =
+        FileCaps { permitted: above(random), inheritable: above(random >> 23), effective: false };
     VfsCaps::v3(TRIPWIRE_ROOTID, caps).encode()
 }
 
@@ -114,15 +111,8 @@ pub fn tripwire(random: u64) -> VfsCapsBytes {
 #[must_use]
 pub fn is_tripwire(capability: &[u8]) -> bool {
     VfsCaps::settable(capability).is_ok_and(|value| {
-        let FileCaps {
-            permitted,
-            inheritable,
-            effective,
-        } = value.caps();
-        value.revision()
-            == Revision::V3 {
-                rootid: TRIPWIRE_ROOTID,
-            }
+        let FileCaps { permitted, inheritable, effective } = value.caps();
+        value.revision() == Revision::V3 { rootid: TRIPWIRE_ROOTID }
             && permitted.known().is_empty()
             && inheritable.known().is_empty()
             && !effective
@@ -178,13 +168,7 @@ fn read_capability<'a>(capability: Option<&[u8]>) -> (Stored<'a>, bool) {
         return (Stored::EMPTY, true);
     }
     let Ok(value) = VfsCaps::decode(bytes) else {
-        return (
-            Stored {
-                host: Host::Malformed,
-                ..Stored::EMPTY
-            },
-            true,
-        );
+        return (Stored { host: Host::Malformed, ..Stored::EMPTY }, true);
     };
     match value.revision() {
         Revision::V1 | Revision::V2 => (Stored::host(value.caps()), true),
@@ -215,11 +199,7 @@ fn open<'a>(
             Err(r) => reason = r,
         }
     }
-    Err(if bytes.is_empty() {
-        reason
-    } else {
-        VoidReason::Malformed
-    })
+    Err(if bytes.is_empty() { reason } else { VoidReason::Malformed })
 }
 
 /// One sealed table, decoded.
@@ -241,24 +221,17 @@ impl<'a> Table<'a> {
         }
         let (mut head, rest) = bytes
             .split_first_chunk::<HEADER_LEN>()
-            .map_or(Err(Malformed::Length), |(head, rest)| {
-                Ok((head.as_slice(), rest))
-            })?;
+            .map_or(Err(Malformed::Length), |(head, rest)| Ok((head.as_slice(), rest)))?;
         let word = |head: &mut &'a [u8]| take_u32(head).ok_or(Malformed::Length);
         if word(&mut head)? != TABLE_MAGIC {
             return Err(Malformed::Revision);
         }
         let companion_len = word(&mut head)?;
-        let (companion, mut head) = head
-            .split_at_checked(COMPANION_MAX)
-            .ok_or(Malformed::Length)?;
+        let (companion, mut head) =
+            head.split_at_checked(COMPANION_MAX).ok_or(Malformed::Length)?;
         let companion = trim(companion, companion_len).ok_or(Malformed::Length)?;
         let size = u64::from(word(&mut head)?) | u64::from(word(&mut head)?) << 32;
-        let facts = SealFacts {
-            size,
-            uid: word(&mut head)?,
-            gid: word(&mut head)?,
-        };
+        let facts = SealFacts { size, uid: word(&mut head)?, gid: word(&mut head)? };
         let count = usize::try_from(word(&mut head)?).map_err(|_| Malformed::Count)?;
         if word(&mut head)? != 0 {
             return Err(Malformed::Flags);
@@ -266,17 +239,12 @@ impl<'a> Table<'a> {
         if count == 0 || count > MAX_ENTRIES {
             return Err(Malformed::Count);
         }
-        let (body, after) = rest
-            .split_at_checked(count.saturating_mul(RECORD_LEN))
-            .ok_or(Malformed::Length)?;
+        let (body, after) =
+            rest.split_at_checked(count.saturating_mul(RECORD_LEN)).ok_or(Malformed::Length)?;
         let records = records(body).ok_or(Malformed::Length)?;
         check_stored(records)?;
         *bytes = after;
-        Ok(Table {
-            companion,
-            facts,
-            records,
-        })
+        Ok(Table { companion, facts, records })
     }
 
     fn check(&self, companion: &[u8], facts: SealFacts) -> Result<(), VoidReason> {
@@ -325,10 +293,7 @@ impl<'a> Table<'a> {
         put_u32(&mut head, 0);
         let (slots, _) = body.as_chunks_mut::<RECORD_LEN>();
         let slots = slots.get_mut(..records.len())?;
-        slots
-            .iter_mut()
-            .zip(records)
-            .for_each(|(slot, record)| *slot = *record);
+        slots.iter_mut().zip(records).for_each(|(slot, record)| *slot = *record);
         Some(Table::encoded_len(records.len()))
     }
 }
@@ -342,9 +307,7 @@ fn trim(bytes: &[u8], len: u32) -> Option<&[u8]> {
 /// As F's records, and no rootid that cannot be an entry's.
 fn check_stored(records: &[[u8; RECORD_LEN]]) -> Result<(), Malformed> {
     check_records(records)?;
-    let rootids = records
-        .iter()
-        .map(|r| crate::wire::Record::from_bytes(*r).rootid());
+    let rootids = records.iter().map(|r| crate::wire::Record::from_bytes(*r).rootid());
     if rootids.into_iter().any(|id| id == 0 || id == u32::MAX) {
         return Err(Malformed::Rootid);
     }

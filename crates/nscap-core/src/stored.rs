@@ -70,9 +70,7 @@ impl<'a> Entries<'a> {
     /// The entry with this stored rootid.
     #[must_use]
     pub fn find(&self, rootid: Uid) -> Option<FileCaps> {
-        self.iter()
-            .find(|(id, _)| *id == rootid)
-            .map(|(_, caps)| caps)
+        self.iter().find(|(id, _)| *id == rootid).map(|(_, caps)| caps)
     }
 
     pub(crate) fn as_records(&self) -> &[[u8; RECORD_LEN]] {
@@ -94,18 +92,12 @@ pub struct Stored<'a> {
 
 impl<'a> Stored<'a> {
     /// Nothing.
-    pub const EMPTY: Stored<'a> = Stored {
-        host: Host::Absent,
-        entries: Entries::NONE,
-    };
+    pub const EMPTY: Stored<'a> = Stored { host: Host::Absent, entries: Entries::NONE };
 
     /// A host value and nothing else.
     #[must_use]
     pub fn host(caps: FileCaps) -> Stored<'a> {
-        Stored {
-            host: Host::Value(caps),
-            entries: Entries::NONE,
-        }
+        Stored { host: Host::Value(caps), entries: Entries::NONE }
     }
 
     /// One entry and nothing else; for rootid 0 that is a host value (SPEC, Objects).
@@ -114,10 +106,7 @@ impl<'a> Stored<'a> {
         if rootid == Uid::ROOT {
             return Stored::host(caps);
         }
-        Stored {
-            host: Host::Absent,
-            entries: Entries::one(rootid, caps),
-        }
+        Stored { host: Host::Absent, entries: Entries::one(rootid, caps) }
     }
 
     /// Whether the file holds nothing.
@@ -130,12 +119,7 @@ impl<'a> Stored<'a> {
     pub fn seen_from<N: UserNs>(&self, ns: N, place: &Place<N>) -> Seen<'_, 'a, N> {
         let below = is_same_or_below(ns, place.sb_ns);
         let as_host = below && place.idmap.is_none();
-        Seen {
-            stored: self,
-            place: *place,
-            as_host,
-            host_alone: !below,
-        }
+        Seen { stored: self, place: *place, as_host, host_alone: !below }
     }
 }
 
@@ -180,13 +164,11 @@ impl<N: UserNs> Seen<'_, '_, N> {
         // From outside the owner namespace a host value is "the only one that the file has".
         let hidden = self.host_alone && host.is_some();
         let others = self.stored.entries.iter().filter(move |_| !hidden);
-        host.into_iter()
-            .chain(others)
-            .map(|(stored, caps)| SeenEntry {
-                stored,
-                kuid: self.place.kuid_of(stored),
-                caps,
-            })
+        host.into_iter().chain(others).map(|(stored, caps)| SeenEntry {
+            stored,
+            kuid: self.place.kuid_of(stored),
+            caps,
+        })
     }
 
     /// Whether the caller sees any entry.

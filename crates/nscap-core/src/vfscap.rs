@@ -203,11 +203,7 @@ mod tests {
             all[0] = wrong;
             let (bytes, _) = value(&all);
             for len in 0..32 {
-                assert_eq!(
-                    VfsCaps::decode(&bytes[..len]).is_ok(),
-                    len == words * 4,
-                    "{len}"
-                );
+                assert_eq!(VfsCaps::decode(&bytes[..len]).is_ok(), len == words * 4, "{len}");
             }
         }
     }

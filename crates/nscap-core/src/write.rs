@@ -235,9 +235,7 @@ impl<N: UserNs> Request<'_, '_, N> {
 
     /// M: the rootid to store for a kuid.
     fn storable(&self, kuid: Kuid) -> Result<Uid, Denied> {
-        self.place
-            .stored_of(kuid)
-            .ok_or(Denied::new(Errno::EINVAL, Why::RootidUnstorable))
+        self.place.stored_of(kuid).ok_or(Denied::new(Errno::EINVAL, Why::RootidUnstorable))
     }
 
     /// Without a root kuid the answer is EPERM either way; a missing capability is the nearer
@@ -264,11 +262,7 @@ impl<'o> Next<'o> {
         stored: &Stored<'_>,
         out: &'o mut [[u8; RECORD_LEN]],
     ) -> Result<Next<'o>, Denied> {
-        let mut next = Next {
-            host: stored.host,
-            slots: out,
-            used: 0,
-        };
+        let mut next = Next { host: stored.host, slots: out, used: 0 };
         for record in stored.entries.as_records() {
             next.push(*record)?;
         }
@@ -277,11 +271,7 @@ impl<'o> Next<'o> {
 
     /// Starts from nothing.
     pub(crate) fn empty(out: &'o mut [[u8; RECORD_LEN]]) -> Next<'o> {
-        Next {
-            host: Host::Absent,
-            slots: out,
-            used: 0,
-        }
+        Next { host: Host::Absent, slots: out, used: 0 }
     }
 
     /// Adds an entry; rootid 0 is the host value (SPEC, Objects).
@@ -297,10 +287,7 @@ impl<'o> Next<'o> {
         if self.used >= MAX_ENTRIES {
             return Err(Denied::new(Errno::ENOSPC, Why::TooManyEntries));
         }
-        let slot = self
-            .slots
-            .get_mut(self.used)
-            .ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
+        let slot = self.slots.get_mut(self.used).ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
         *slot = record;
         self.used = self.used.saturating_add(1);
         Ok(())
@@ -312,12 +299,6 @@ impl<'o> Next<'o> {
             .split_at_mut_checked(self.used)
             .ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
         sort_records(used);
-        Ok(Decision::Write(
-            Stored {
-                host: self.host,
-                entries: Entries::sorted(used),
-            },
-            why,
-        ))
+        Ok(Decision::Write(Stored { host: self.host, entries: Entries::sorted(used) }, why))
     }
 }

@@ -16,17 +16,12 @@ use nscap_core::{
 };
 use world::{World, kgid, kuid};
 
-const CAPS: FileCaps = FileCaps {
-    permitted: CapSet::from_bits(1 << 13),
-    inheritable: CapSet::EMPTY,
-    effective: true,
-};
+const CAPS: FileCaps =
+    FileCaps { permitted: CapSet::from_bits(1 << 13), inheritable: CapSet::EMPTY, effective: true };
 
 /// Every map of one or two ids, out of three inside and three outside.
 fn maps() -> Vec<Vec<(u32, u32, u32)>> {
-    let pairs: Vec<_> = (0..3)
-        .flat_map(|i| (0..3).map(move |o| (i, o, 1)))
-        .collect();
+    let pairs: Vec<_> = (0..3).flat_map(|i| (0..3).map(move |o| (i, o, 1))).collect();
     let one = pairs.iter().map(|p| vec![*p]);
     let two = pairs.iter().flat_map(|a| {
         let later = pairs.iter().filter(move |b| a.0 < b.0 && a.1 != b.1);
@@ -37,8 +32,7 @@ fn maps() -> Vec<Vec<(u32, u32, u32)>> {
 
 /// Whether every id outside maps into the parent: a child cannot map what its parent lacks.
 fn fits(world: &World, parent: usize, map: &[(u32, u32, u32)]) -> bool {
-    map.iter()
-        .all(|&(_, outside, _)| world.ns(parent).uid(kuid(outside)).is_some())
+    map.iter().all(|&(_, outside, _)| world.ns(parent).uid(kuid(outside)).is_some())
 }
 
 /// Calls `with` for every world: three namespaces, each below the initial one or an earlier one.
@@ -110,10 +104,7 @@ fn writable(world: &World, writer: usize) -> Vec<Kuid> {
 fn honoured(world: &World, k: Kuid, n: usize) -> bool {
     let place = Place::plain(world.ns(0), kuid(0), kgid(0));
     let stored = Stored::one(Uid::new(k.get()).unwrap(), CAPS);
-    file_grant(world.ns(n), &place, &stored)
-        .unwrap()
-        .caps()
-        .is_some()
+    file_grant(world.ns(n), &place, &stored).unwrap().caps().is_some()
 }
 
 /// SPEC S: `k` is the root of a namespace on the path of `n` that is no relation of the writer.
@@ -141,10 +132,7 @@ fn an_entry_reaches_outside_its_writers_subtree_only_by_shared_kuids() {
             }
         }
     });
-    assert!(
-        worlds > 1000 && grants > 1000 && shares > 0,
-        "{worlds} {grants} {shares}"
-    );
+    assert!(worlds > 1000 && grants > 1000 && shares > 0, "{worlds} {grants} {shares}");
 }
 
 /// (a) to (c) of R5 and no (d): the eight points alone.
@@ -168,10 +156,7 @@ fn without_d_the_search_finds_the_holes_at_two_and_at_three_levels() {
             }
         }
     });
-    assert!(
-        depths[1] > 0 && depths[2] > 0 && depths[3] > 0,
-        "{depths:?}"
-    );
+    assert!(depths[1] > 0 && depths[2] > 0 && depths[3] > 0, "{depths:?}");
 }
 
 #[test]

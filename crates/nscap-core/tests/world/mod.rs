@@ -28,20 +28,11 @@ impl World {
     }
 
     fn push(&mut self, parent: Option<usize>, owner: u32, map: &[(u32, u32, u32)]) -> usize {
-        let extent = |&(inside, outside, count)| Extent {
-            inside,
-            outside,
-            count,
-        };
+        let extent = |&(inside, outside, count)| Extent { inside, outside, count };
         let mut by_inside: Vec<Extent> = map.iter().map(extent).collect();
         let mut by_outside = by_inside.clone();
         IdMap::new(&mut by_inside, &mut by_outside).unwrap();
-        self.0.push(Node {
-            parent,
-            owner: kuid(owner),
-            by_inside,
-            by_outside,
-        });
+        self.0.push(Node { parent, owner: kuid(owner), by_inside, by_outside });
         self.0.len() - 1
     }
 
