@@ -51,7 +51,7 @@ pub use nscaps::{MAX_ENTRIES, NsCaps};
 pub use place::Place;
 pub use privilege::{may_grant, writes_host_value};
 pub use read::{Listed, get_capability, get_nscapability, list, nscapability_len};
-pub use remove::{Operation, content_change, remove_capability, remove_nscapability};
+pub use remove::{Operation, content_change, remove_capability, remove_entry, remove_nscapability};
 pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};
 pub use wire::{Malformed, RECORD_LEN, Record};

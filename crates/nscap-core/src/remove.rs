@@ -2,6 +2,7 @@
 
 use crate::cap::Capability;
 use crate::decision::{Decision, Denied, Errno, Why};
+use crate::id::{Kuid, Uid};
 use crate::ns::{UserNs, root_kuid};
 use crate::privilege::{may_grant, writes_host_value};
 use crate::read::get_capability;
@@ -92,6 +93,48 @@ fn writable<'o, N: UserNs>(
     keep_others(request, |entry| could_write(request, &entry), out, Why::EntriesRemoved)
 }
 
+/// D for one root kuid: what [`remove_nscapability`] would remove, but only the entry for `kuid`;
+/// for the root kuid of the superblock's owner namespace, the host value. `out` needs as many
+/// slots as the file has entries.
+///
+/// Errors: V's; ENODATA where the caller sees no entry for `kuid`; EPERM where it is one that the
+/// caller could not have written.
+pub fn remove_entry<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    kuid: Kuid,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Decision<Stored<'o>> {
+    match one(request, kuid, out) {
+        Ok(yes) => yes,
+        Err(no) => no.into(),
+    }
+}
+
+fn one<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    kuid: Kuid,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Result<Decision<Stored<'o>>, Denied> {
+    let Request { cred, place, stored, .. } = *request;
+    place.check_writable()?;
+    let seen = stored.seen_from(cred.ns, place);
+    if let Some(entry) = seen.entries().find(|entry| entry.kuid == Some(kuid)) {
+        if !could_write(request, &entry) {
+            return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
+        }
+        return keep_others(request, |e| e.stored == entry.stored, out, Why::EntryRemoved);
+    }
+    if stored.host == Host::Absent || place.kuid_of(Uid::ROOT) != Some(kuid) {
+        return Err(Denied::new(Errno::ENODATA, Why::NothingToRemove));
+    }
+    if !writes_host_value(cred, place) {
+        return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
+    }
+    let mut next = Next::of(stored, out)?;
+    next.host = Host::Absent;
+    next.finish(Why::HostRemoved)
+}
+
 /// Without CAP_SETFCAP nothing is removable, and that is the reason worth telling.
 fn why_not_ours<N: UserNs>(request: &Request<'_, '_, N>) -> Why {
     if request.cred.has_cap(Capability::Setfcap) { Why::NotOursToRemove } else { Why::NoSetfcap }
@@ -114,7 +157,7 @@ fn keep_others<'o, N: UserNs>(
     let gone = |stored| seen.entries().any(|e| e.stored == stored && goes(e));
     let mut next = Next::empty(out);
     next.host = match request.stored.host {
-        Host::Value(_) if gone(crate::id::Uid::ROOT) => Host::Absent,
+        Host::Value(_) if gone(Uid::ROOT) => Host::Absent,
         host => host,
     };
     for (stored, caps) in request.stored.entries.iter() {
