@@ -50,7 +50,9 @@ pub use ns::{UserNs, is_same_or_below, path_to_initial, root_kuid, root_of_ances
 pub use nscaps::{MAX_ENTRIES, NsCaps};
 pub use place::Place;
 pub use privilege::{may_grant, writes_host_value};
-pub use read::{Listed, get_capability, get_nscapability, list, nscapability_len};
+pub use read::{
+    Listed, get_capability, get_nscapability, handed_to_kernel, list, nscapability_len,
+};
 pub use remove::{Operation, content_change, remove_capability, remove_entry, remove_nscapability};
 pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};

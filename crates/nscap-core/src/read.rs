@@ -1,4 +1,4 @@
-//! Reading and listing: R4, R6 and L.
+//! Reading and listing: R4, R6 and L; and W, what a file system may hand to the kernel beneath.
 
 use crate::cap::FileCaps;
 use crate::decision::{Denied, Errno, Why};
@@ -21,21 +21,49 @@ pub fn get_capability<N: UserNs>(
     place: &Place<N>,
     stored: &Stored<'_>,
 ) -> Result<(VfsCaps, Why), Denied> {
-    let (caps, why) = applicable(ns, place, stored)?;
-    Ok((VfsCaps::v2(caps), why))
+    Ok(match applicable(ns, place, stored)? {
+        Applicable::Host(caps) => (VfsCaps::v2(caps), Why::HostValueRead),
+        Applicable::Entry(entry) => (VfsCaps::v2(entry.caps), Why::EntryRead),
+    })
+}
+
+/// W: what a file system answers the kernel when it asks for `security.capability` on behalf of a
+/// task in `ns`: a host value as revision 2, but an entry always as revision 3 with its stored
+/// rootid. The kernel turns that into revision 2 for whom R4 says so; and where it copies the
+/// value on (an overlayfs copy-up with its mounter's credentials), the copy is no wider grant.
+///
+/// # Errors
+/// As [`get_capability`].
+pub fn handed_to_kernel<N: UserNs>(
+    ns: N,
+    place: &Place<N>,
+    stored: &Stored<'_>,
+) -> Result<(VfsCaps, Why), Denied> {
+    match applicable(ns, place, stored)? {
+        Applicable::Host(caps) => Ok((VfsCaps::v2(caps), Why::HostValueRead)),
+        Applicable::Entry(entry) => {
+            Ok((VfsCaps::v3(entry.stored.get(), entry.caps), Why::EntryRead))
+        }
+    }
+}
+
+/// What R4 shows a caller.
+enum Applicable {
+    Host(FileCaps),
+    Entry(SeenEntry),
 }
 
 fn applicable<N: UserNs>(
     ns: N,
     place: &Place<N>,
     stored: &Stored<'_>,
-) -> Result<(FileCaps, Why), Denied> {
+) -> Result<Applicable, Denied> {
     let seen = stored.seen_from(ns, place);
     match seen.host() {
-        Host::Value(caps) => Ok((caps, Why::HostValueRead)),
+        Host::Value(caps) => Ok(Applicable::Host(caps)),
         Host::Malformed => Err(Denied::new(Errno::EINVAL, Why::StoredMalformed)),
         Host::Absent => match seen.nearest(ns) {
-            Some((entry, _)) => Ok((entry.caps, Why::EntryRead)),
+            Some((entry, _)) => Ok(Applicable::Entry(entry)),
             None => Err(Denied::new(Errno::ENODATA, Why::NothingToRead)),
         },
     }
