@@ -1,0 +1,105 @@
+//! The live kernel: every scenario in real user namespaces, with real files and a real execve.
+//!
+//! Each scenario has a process of its own (the stage) with its own mount namespace. Everything
+//! that it makes is in that namespace or a child of that process, so nothing is left when it ends,
+//! however it ends. Root is needed; what the machine lacks beyond that skips single scenarios.
+
+mod disk;
+mod image;
+mod machine;
+mod ops;
+mod peer;
+mod stage;
+mod sys;
+mod task;
+mod userns;
+
+use std::io;
+
+use rustix::mount::MountPropagationFlags;
+use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
+
+pub use disk::content;
+pub use machine::{Machine, version};
+
+use crate::outcome::Outcome;
+use crate::scenario::{FsKind, Scenario};
+use image::Image;
+use peer::Peer;
+
+/// Why a scenario has no outcome.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum Failure {
+    /// This machine cannot play it.
+    #[error("skipped: {0}")]
+    Skipped(String),
+    /// Something went wrong that has nothing to do with what is tested.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Says what was being done when a call failed.
+fn context<T>(what: &str, result: io::Result<T>) -> Result<T, Failure> {
+    result.map_err(|error| Failure::Broken(format!("{what}: {error}")))
+}
+
+/// Plays scenarios on the kernel that runs.
+#[derive(Debug)]
+pub struct Runner {
+    machine: Machine,
+    image: Option<Image>,
+}
+
+impl Runner {
+    /// Prepares to play these scenarios. The process moves to a mount namespace of its own; it
+    /// must not have started a thread.
+    ///
+    /// # Errors
+    /// [`Failure::Skipped`] where the process is not root; [`Failure::Broken`].
+    pub fn new(scenarios: &[&Scenario]) -> Result<Runner, Failure> {
+        let uid = rustix::process::geteuid();
+        let machine = Machine::this();
+        let need = [nscap_core::Capability::SysAdmin, nscap_core::Capability::Setfcap];
+        if !uid.is_root() || !need.iter().all(|cap| machine.available.has(*cap)) {
+            return Err(Failure::Skipped("needs root".to_owned()));
+        }
+        context("unshare of a mount namespace", sys::unshare(UnshareFlags::NEWNS))?;
+        let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+        let changed = rustix::mount::mount_change("/", private);
+        context("making mounts private", changed.map_err(io::Error::from))?;
+        let on_ext4: Vec<(usize, &Scenario)> = scenarios
+            .iter()
+            .enumerate()
+            .filter(|(_, scenario)| scenario.world.fs.kind == FsKind::Ext4)
+            .map(|(n, scenario)| (n, *scenario))
+            .collect();
+        let image = if on_ext4.is_empty() { None } else { Some(Image::new(&on_ext4)?) };
+        Ok(Runner { machine, image })
+    }
+
+    /// What this machine gives.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Plays the scenario that is the `n`th of those given to [`new`](Runner::new), and gives one
+    /// outcome for each step.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn run(&self, n: usize, scenario: &Scenario) -> Result<Vec<Outcome>, Failure> {
+        if let Some(reason) = &scenario.kernel_skip {
+            return Err(Failure::Skipped(reason.clone()));
+        }
+        let image = self.image.as_ref().filter(|_| scenario.world.fs.kind == FsKind::Ext4);
+        let stage = Peer::start(|line| {
+            let played = stage::play(scenario, &self.machine, || image.map(|image| image.files(n)));
+            let json = serde_json::to_string(&played).map_err(io::Error::other)?;
+            peer::say(line, &json)
+        });
+        let said = context("the scenario's process", stage.and_then(|mut stage| stage.hear()))?;
+        serde_json::from_str(&said).map_err(|error| Failure::Broken(error.to_string()))?
+    }
+}

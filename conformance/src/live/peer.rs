@@ -1,0 +1,98 @@
+//! A forked process with a line to it. It goes when its [`Peer`] does, and it can tell when the
+//! runner is gone: its end of the line is at end of file.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+
+use super::sys;
+
+/// A forked process.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Its process id.
+    pub(super) pid: Pid,
+    /// The line to it.
+    pub(super) line: UnixStream,
+}
+
+impl Peer {
+    /// Runs `work` in a new process, with the other end of the line. An error of `work` is said on
+    /// the line.
+    pub(super) fn start(work: impl FnOnce(&mut UnixStream) -> io::Result<()>) -> io::Result<Peer> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let (mut ours, mut theirs) = (Some(ours), Some(theirs));
+        let pid = sys::fork(|| {
+            drop(ours.take());
+            let Some(mut line) = theirs.take() else { return 1 };
+            let died_with_us = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            match died_with_us.map_err(io::Error::from).and_then(|()| work(&mut line)) {
+                Ok(()) => 0,
+                Err(error) => {
+                    let _ = say(&mut line, &format!("!{error}"));
+                    1
+                }
+            }
+        })?;
+        drop(theirs.take());
+        match ours {
+            Some(line) => Ok(Peer { pid, line }),
+            None => Err(io::Error::other("no line to a new process")),
+        }
+    }
+
+    /// The next line that the process says.
+    pub(super) fn hear(&mut self) -> io::Result<String> {
+        hear(&mut self.line)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        let _ = wait(self.pid);
+    }
+}
+
+/// Says a line; it must contain no line feed.
+pub(super) fn say(line: &mut UnixStream, text: &str) -> io::Result<()> {
+    let flat = text.replace('\n', " ");
+    line.write_all(format!("{flat}\n").as_bytes())
+}
+
+/// Hears a line. One that begins with `!` is an error of the other side.
+pub(super) fn hear(line: &mut UnixStream) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    loop {
+        if line.read(&mut byte)? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a process went away"));
+        }
+        if byte == *b"\n" {
+            break;
+        }
+        bytes.extend(byte);
+    }
+    let text = String::from_utf8(bytes).map_err(io::Error::other)?;
+    match text.strip_prefix('!') {
+        Some(error) => Err(io::Error::other(error.to_owned())),
+        None => Ok(text),
+    }
+}
+
+/// Waits until nobody is on the other side any more.
+pub(super) fn until_end(line: &mut UnixStream) {
+    let _ = line.read(&mut [0]);
+}
+
+/// Waits for the end, or a stop, of a child.
+pub(super) fn wait(pid: Pid) -> io::Result<WaitStatus> {
+    loop {
+        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(Some((_, status))) => return Ok(status),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `nscap-conformance`: plays the scenario table on a runner.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use nscap_conformance::live::{Failure, Machine, Runner, version};
+use nscap_conformance::load::load_dir;
+use nscap_conformance::report::{Count, Verdict, judge};
+use nscap_conformance::scenario::{Column, Scenario};
+
+/// The scenario table of nscap, and what plays it.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Plays scenarios. Exit status 0: all passed; 1: some failed; 2: they could not be played
+    Run(Run),
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// What plays them
+    #[arg(long, value_enum)]
+    runner: Which,
+    /// Only scenarios with this in their name, or citing exactly this clause
+    #[arg(long)]
+    filter: Option<String>,
+    /// Print the names instead of playing
+    #[arg(long)]
+    list: bool,
+    /// Print what every step gave
+    #[arg(long)]
+    verbose: bool,
+    /// Where the scenario files are
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))]
+    scenarios: PathBuf,
+    /// For model and bare: the version of the kernel that is modelled [default: this machine's]
+    #[arg(long, value_parser = |text: &str| version(text).ok_or("not a version like 6.1"))]
+    kernel: Option<(u16, u16)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// This machine's kernel, against the kernel column
+    Kernel,
+}
+
+fn main() -> ExitCode {
+    let Command::Run(run) = Arguments::parse().command;
+    match play(&run) {
+        Ok(count) if count.failed == 0 => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
+        Err(problem) => {
+            eprintln!("nscap-conformance: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn play(run: &Run) -> Result<Count, String> {
+    let all = load_dir(&run.scenarios).map_err(|error| error.to_string())?;
+    let chosen: Vec<&Scenario> = all.iter().filter(|scenario| run.chooses(scenario)).collect();
+    if chosen.is_empty() {
+        return Err(format!("no scenario to play in {}", run.scenarios.display()));
+    }
+    if run.list {
+        for scenario in &chosen {
+            println!("{}  {}  {}", scenario.name, scenario.clauses.join(","), scenario.about);
+        }
+        return Ok(Count::default());
+    }
+    let mut count = Count::default();
+    match run.runner {
+        Which::Kernel => on_kernel(run, &chosen, &mut count)?,
+    }
+    println!("{count}");
+    Ok(count)
+}
+
+fn on_kernel(run: &Run, chosen: &[&Scenario], count: &mut Count) -> Result<(), String> {
+    let runner = match Runner::new(chosen) {
+        Ok(runner) => runner,
+        Err(Failure::Skipped(reason)) => {
+            chosen.iter().for_each(|s| count.add(s, &Verdict::Skipped(reason.clone())));
+            return Ok(());
+        }
+        Err(Failure::Broken(problem)) => return Err(problem),
+    };
+    let machine: Machine = *runner.machine();
+    for (n, scenario) in chosen.iter().enumerate() {
+        let verdict = match runner.run(n, scenario) {
+            Ok(outcomes) => {
+                if run.verbose {
+                    println!("{}", scenario.name);
+                    outcomes.iter().enumerate().for_each(|(n, o)| println!("  {}: {o}", n + 1));
+                }
+                judge(scenario, &outcomes, Column::Kernel, &machine)
+            }
+            Err(Failure::Skipped(reason)) => Verdict::Skipped(reason),
+            Err(Failure::Broken(problem)) => Verdict::Broken(problem),
+        };
+        count.add(scenario, &verdict);
+    }
+    Ok(())
+}
+
+impl Run {
+    fn chooses(&self, scenario: &Scenario) -> bool {
+        self.filter.as_ref().is_none_or(|filter| {
+            scenario.name.contains(filter.as_str()) || scenario.clauses.contains(filter)
+        })
+    }
+}
