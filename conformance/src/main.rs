@@ -1,5 +1,6 @@
 //! `nscap-conformance`: plays the scenario table on a runner.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -71,7 +72,12 @@ fn play(run: &Run) -> Result<Count, String> {
     }
     if run.list {
         for scenario in &chosen {
-            println!("{}  {}  {}", scenario.name, scenario.clauses.join(","), scenario.about);
+            say(format_args!(
+                "{}  {}  {}",
+                scenario.name,
+                scenario.clauses.join(","),
+                scenario.about
+            ))?;
         }
         return Ok(Count::default());
     }
@@ -79,7 +85,7 @@ fn play(run: &Run) -> Result<Count, String> {
     match run.runner {
         Which::Kernel => on_kernel(run, &chosen, &mut count)?,
     }
-    println!("{count}");
+    say(format_args!("{count}"))?;
     Ok(count)
 }
 
@@ -87,8 +93,8 @@ fn on_kernel(run: &Run, chosen: &[&Scenario], count: &mut Count) -> Result<(), S
     let runner = match Runner::new(chosen) {
         Ok(runner) => runner,
         Err(Failure::Skipped(reason)) => {
-            chosen.iter().for_each(|s| count.add(s, &Verdict::Skipped(reason.clone())));
-            return Ok(());
+            let skipped = Verdict::Skipped(reason);
+            return chosen.iter().try_for_each(|s| add(count, s, &skipped));
         }
         Err(Failure::Broken(problem)) => return Err(problem),
     };
@@ -97,17 +103,29 @@ fn on_kernel(run: &Run, chosen: &[&Scenario], count: &mut Count) -> Result<(), S
         let verdict = match runner.run(n, scenario) {
             Ok(outcomes) => {
                 if run.verbose {
-                    println!("{}", scenario.name);
-                    outcomes.iter().enumerate().for_each(|(n, o)| println!("  {}: {o}", n + 1));
+                    say(format_args!("{}", scenario.name))?;
+                    for (n, outcome) in outcomes.iter().enumerate() {
+                        say(format_args!("  {}: {outcome}", n + 1))?;
+                    }
                 }
                 judge(scenario, &outcomes, Column::Kernel, &machine)
             }
             Err(Failure::Skipped(reason)) => Verdict::Skipped(reason),
             Err(Failure::Broken(problem)) => Verdict::Broken(problem),
         };
-        count.add(scenario, &verdict);
+        add(count, scenario, &verdict)?;
     }
     Ok(())
+}
+
+/// A line on standard output; that nobody reads it is an error and no panic.
+fn say(line: std::fmt::Arguments<'_>) -> Result<(), String> {
+    writeln!(std::io::stdout(), "{line}").map_err(|error| format!("standard output: {error}"))
+}
+
+fn add(count: &mut Count, scenario: &Scenario, verdict: &Verdict) -> Result<(), String> {
+    let added = count.add(&mut std::io::stdout(), scenario, verdict);
+    added.map_err(|error| format!("standard output: {error}"))
 }
 
 impl Run {

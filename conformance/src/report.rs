@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Write};
 
 use crate::live::Machine;
 use crate::outcome::Outcome;
@@ -78,25 +79,35 @@ pub struct Count {
 }
 
 impl Count {
-    /// Counts a verdict, and prints it if it is not a pass.
-    pub fn add(&mut self, scenario: &Scenario, verdict: &Verdict) {
+    /// Counts a verdict, and says so on `out` if it is not a pass.
+    ///
+    /// # Errors
+    /// `out`'s.
+    pub fn add(
+        &mut self,
+        out: &mut impl Write,
+        scenario: &Scenario,
+        verdict: &Verdict,
+    ) -> io::Result<()> {
         let name = &scenario.name;
         match verdict {
             Verdict::Passed => self.passed += 1,
             Verdict::Failed(wrong) => {
                 self.failed += 1;
-                println!("FAILED {name} ({}): {}", scenario.clauses.join(", "), scenario.about);
-                wrong.iter().for_each(|mismatch| println!("{mismatch}"));
+                let clauses = scenario.clauses.join(", ");
+                writeln!(out, "FAILED {name} ({clauses}): {}", scenario.about)?;
+                wrong.iter().try_for_each(|mismatch| writeln!(out, "{mismatch}"))?;
             }
             Verdict::Broken(problem) => {
                 self.failed += 1;
-                println!("BROKEN {name}: {problem}");
+                writeln!(out, "BROKEN {name}: {problem}")?;
             }
             Verdict::Skipped(reason) => {
                 self.skipped += 1;
-                println!("{name}: skipped: {reason}");
+                writeln!(out, "{name}: skipped: {reason}")?;
             }
         }
+        Ok(())
     }
 }
 

@@ -2,7 +2,9 @@
 //! runner is gone: its end of the line is at end of file.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
@@ -48,8 +50,15 @@ impl Peer {
     }
 }
 
+/// How long a process may take to leave in order, with the processes that it started.
+const LEAVE: Duration = Duration::from_secs(1);
+
 impl Drop for Peer {
     fn drop(&mut self) {
+        // At end of file it ends what it started and then itself; one that hangs is killed.
+        let _ = self.line.shutdown(Shutdown::Write);
+        let _ = self.line.set_read_timeout(Some(LEAVE));
+        let _ = io::copy(&mut self.line, &mut io::sink());
         let _ = rustix::process::kill_process(self.pid, Signal::KILL);
         let _ = wait(self.pid);
     }
