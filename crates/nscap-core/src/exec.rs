@@ -402,3 +402,107 @@ fn unsafe_exec<N>(task: &Task<'_, N>) -> Option<Why> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{World, kgid, kuid};
+    use crate::{Host, Uid};
+
+    const PING: FileCaps = FileCaps {
+        permitted: CapSet::from_bits(1 << 13),
+        inheritable: CapSet::EMPTY,
+        effective: true,
+    };
+    const NOW: System = System::kernel(6, 18);
+
+    /// The initial namespace and 1 below it with root kuid 100000.
+    fn world() -> World {
+        let mut world = World::new();
+        world.add(0, 0, &[(0, 100_000, 1000)]);
+        world
+    }
+
+    fn entry(rootid: u32) -> Stored<'static> {
+        Stored::one(Uid::new(rootid).unwrap(), PING)
+    }
+
+    #[test]
+    fn r3_an_entry_holds_in_its_namespace_and_nowhere_else() {
+        let world = world();
+        let program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
+        for (ns, uid, stored, gets) in [
+            (1, 100_005, entry(100_000), true),
+            (0, 1000, entry(100_000), false),
+            (1, 100_005, entry(100_001), false),
+            (1, 100_005, Stored::host(PING), true),
+        ] {
+            let user = Cred::ordinary(world.ns(ns), kuid(uid), kgid(uid));
+            let got = exec(NOW, &Task::of(user), &program, &stored).unwrap();
+            assert_eq!(got.cred.effective == PING.permitted, gets, "{ns} {uid}");
+            assert_eq!(got.secure, gets);
+        }
+    }
+
+    #[test]
+    fn x_even_root_with_a_reduced_bounding_set_fails() {
+        let world = world();
+        let program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
+        let mut root = Cred::privileged(world.ns(0), kuid(0), kgid(0));
+        root.bounding = root.bounding.without(Capability::NetRaw);
+        let no = exec(NOW, &Task::of(root), &program, &Stored::host(PING)).map(|e| e.cred);
+        assert_eq!(no.map(|_| ()), Err(Denied::new(Errno::EPERM, Why::CapsMissing)));
+    }
+
+    #[test]
+    fn x_no_new_privs_gives_nothing_and_clears_ambient_where_nosuid_does_not() {
+        let world = world();
+        let mut program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
+        let chown = CapSet::of(&[Capability::Chown]);
+        let mut user = Cred::ordinary(world.ns(0), kuid(1000), kgid(1000));
+        (user.permitted, user.inheritable, user.ambient) = (chown, chown, chown);
+        let mut task = Task::of(user);
+        task.no_new_privs = true;
+        let got = exec(NOW, &task, &program, &Stored::host(PING)).unwrap();
+        assert_eq!((got.cred.permitted, got.cred.ambient), (CapSet::EMPTY, CapSet::EMPTY));
+        assert_eq!((got.limited, got.lost()), (Some(Why::NoNewPrivs), PING.permitted));
+        program.nosuid = true;
+        let got = exec(NOW, &task, &program, &Stored::host(PING)).unwrap();
+        assert_eq!((got.cred.permitted, got.cred.ambient), (chown, chown));
+        assert_eq!(got.grant, Grant::Nothing(Why::NoSuid));
+    }
+
+    #[test]
+    fn x_set_user_id_root_with_file_capabilities_gives_the_files_only() {
+        let world = world();
+        let program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o4755);
+        let user = Cred::ordinary(world.ns(0), kuid(1000), kgid(1000));
+        let got = exec(NOW, &Task::of(user), &program, &Stored::host(PING)).unwrap();
+        assert_eq!((got.cred.euid, got.cred.permitted), (kuid(0), PING.permitted));
+        assert!(got.root_not_raised);
+    }
+
+    #[test]
+    fn x_kernels_differ_in_what_counts_as_changing_ids() {
+        let world = world();
+        let program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
+        let chown = CapSet::of(&[Capability::Chown]);
+        let mut user = Cred::ordinary(world.ns(0), kuid(1000), kgid(1000));
+        user.euid = kuid(1001);
+        (user.permitted, user.inheritable, user.ambient) = (chown, chown, chown);
+        let task = Task::of(user);
+        let ambient = |system| exec(system, &task, &program, &Stored::EMPTY).unwrap().cred.ambient;
+        assert_eq!(ambient(System::kernel(6, 1)), CapSet::EMPTY);
+        assert_eq!(ambient(NOW), chown);
+    }
+
+    #[test]
+    fn m_a_host_value_of_a_namespace_without_root_holds_nowhere() {
+        let mut world = World::new();
+        world.add(0, 1000, &[(1000, 1000, 1)]);
+        let place = Place::plain(world.ns(1), kuid(1000), kgid(1000));
+        let stored = Stored { host: Host::Value(PING), ..Stored::EMPTY };
+        let grant = file_grant(world.ns(1), &place, &stored).unwrap();
+        assert_eq!(grant, Grant::Nothing(Why::HostNotRooted));
+    }
+}

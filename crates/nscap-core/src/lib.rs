@@ -19,6 +19,8 @@
 )]
 
 #[cfg(test)]
+extern crate self as nscap_core;
+#[cfg(test)]
 extern crate std;
 
 pub mod bare;
@@ -38,6 +40,9 @@ pub mod storage;
 mod stored;
 mod vfscap;
 mod wire;
+#[cfg(test)]
+#[path = "../tests/world/mod.rs"]
+mod world;
 mod write;
 
 pub use cap::{CapSet, Capability, FileCaps};

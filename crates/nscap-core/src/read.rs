@@ -138,3 +138,82 @@ pub fn list<N: UserNs>(ns: N, place: &Place<N>, stored: &Stored<'_>) -> Listed {
 fn shown_as<N: UserNs>(ns: N, entry: &SeenEntry) -> Option<Uid> {
     ns.uid(entry.kuid?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Revision;
+    use crate::world::{World, kgid, kuid};
+
+    /// The initial namespace, 1 with root kuid 100000, 2 beside it with root kuid 200000.
+    fn world() -> World {
+        let mut world = World::new();
+        world.add(0, 0, &[(0, 100_000, 1000)]);
+        world.add(0, 0, &[(0, 200_000, 1000)]);
+        world
+    }
+
+    fn entry() -> Stored<'static> {
+        let caps = FileCaps { effective: true, ..FileCaps::default() };
+        Stored::one(Uid::new(100_000).unwrap_or(Uid::ROOT), caps)
+    }
+
+    #[test]
+    fn r4_shows_revision_2_to_whom_the_entry_applies_and_nothing_to_others() {
+        let world = world();
+        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let (value, why) = get_capability(world.ns(1), &place, &entry()).unwrap();
+        assert_eq!((value.revision(), why), (Revision::V2, Why::EntryRead));
+        for ns in [0, 2] {
+            let no = get_capability(world.ns(ns), &place, &entry()).unwrap_err();
+            assert_eq!(no, Denied::new(Errno::ENODATA, Why::NothingToRead));
+        }
+    }
+
+    #[test]
+    fn w_hands_the_kernel_the_rootid_and_never_a_wider_revision_2() {
+        let world = world();
+        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let (value, _) = handed_to_kernel(world.ns(1), &place, &entry()).unwrap();
+        assert_eq!(value.revision(), Revision::V3 { rootid: 100_000 });
+    }
+
+    #[test]
+    fn r6_shows_an_unmapped_rootid_as_minus_one() {
+        let world = world();
+        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        for (ns, shown) in [(0, 100_000), (1, 0), (2, u32::MAX)] {
+            let mut out = [0; NsCaps::encoded_len(1)];
+            let len = get_nscapability(world.ns(ns), &place, &entry(), &mut out).unwrap();
+            assert_eq!(Ok(len), nscapability_len(world.ns(ns), &place, &entry()));
+            let value = NsCaps::decode_shown(&out).unwrap();
+            assert!(value.iter().map(|r| r.rootid()).eq([shown]));
+        }
+    }
+
+    #[test]
+    fn l_lists_each_grant_once_and_none_that_a_copy_could_not_set() {
+        let world = world();
+        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let listed = |ns| {
+            let Listed { capability, nscapability } = list(world.ns(ns), &place, &entry());
+            (capability, nscapability)
+        };
+        assert_eq!(
+            [listed(0), listed(1), listed(2)],
+            [(false, true), (true, false), (false, false)]
+        );
+    }
+
+    #[test]
+    fn m_a_host_value_from_outside_its_namespace_is_an_entry_for_its_root() {
+        let world = world();
+        let place = Place::plain(world.ns(1), kuid(100_000), kgid(100_000));
+        let stored = Stored::host(FileCaps::default());
+        assert!(get_capability(world.ns(0), &place, &stored).is_err());
+        let mut out = [0; NsCaps::encoded_len(1)];
+        get_nscapability(world.ns(0), &place, &stored, &mut out).unwrap();
+        assert!(NsCaps::decode(&out).unwrap().iter().map(|r| r.rootid()).eq([100_000]));
+        assert!(get_capability(world.ns(1), &place, &stored).is_ok());
+    }
+}

@@ -208,3 +208,62 @@ pub fn content_change(operation: Operation) -> Decision<Stored<'static>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cap::FileCaps;
+    use crate::cred::Cred;
+    use crate::place::Place;
+    use crate::world::{World, kgid, kuid};
+    use crate::write::Policy;
+
+    /// The initial namespace, 1 with root kuid 100000, 2 below it with root kuid 100500.
+    fn world() -> World {
+        let mut world = World::new();
+        world.add(0, 0, &[(0, 100_000, 1000)]);
+        world.add(1, 100_000, &[(0, 100_500, 100)]);
+        world
+    }
+
+    fn entry(rootid: u32) -> Stored<'static> {
+        Stored::one(Uid::new(rootid).unwrap(), FileCaps::default())
+    }
+
+    fn errno(world: &World, ns: usize, root: u32, stored: &Stored<'_>) -> [Option<Errno>; 2] {
+        let cred = Cred::privileged(world.ns(ns), kuid(root), kgid(root));
+        let place = Place::plain(world.ns(0), kuid(100_500), kgid(100_500));
+        let request = Request { policy: Policy::default(), cred: &cred, place: &place, stored };
+        let mut out = [[0; RECORD_LEN]; 2];
+        let capability = remove_capability(&request, &mut out).errno();
+        [capability, remove_nscapability(&request, &mut out).errno()]
+    }
+
+    #[test]
+    fn d_a_parents_root_clears_what_a_childs_root_left_and_not_the_other_way() {
+        let world = world();
+        assert_eq!(errno(&world, 1, 100_000, &entry(100_500)), [None, None]);
+        assert_eq!(errno(&world, 0, 0, &entry(100_500)), [None, None]);
+        let eperm = Some(Errno::EPERM);
+        assert_eq!(errno(&world, 2, 100_500, &entry(100_000)), [eperm, eperm]);
+    }
+
+    #[test]
+    fn d_what_cannot_be_seen_is_enodata() {
+        let world = world();
+        let enodata = Some(Errno::ENODATA);
+        assert_eq!(errno(&world, 1, 100_000, &Stored::EMPTY), [enodata, enodata]);
+        assert_eq!(errno(&world, 1, 100_000, &entry(7)), [enodata, Some(Errno::EPERM)]);
+        let host = Stored::host(FileCaps::default());
+        assert_eq!(errno(&world, 1, 100_000, &host), [Some(Errno::EPERM), enodata]);
+        assert_eq!(errno(&world, 0, 0, &host), [None, enodata]);
+    }
+
+    #[test]
+    fn k_drops_everything_on_a_change_of_content_or_owner_only() {
+        let empty = Decision::Write(Stored::EMPTY, Why::ContentChanged);
+        assert_eq!(content_change(Operation::Chown), empty);
+        assert_eq!(content_change(Operation::SharedWritableMap), empty);
+        assert_eq!(content_change(Operation::Chmod), Decision::Keep(Why::ContentKept));
+    }
+}

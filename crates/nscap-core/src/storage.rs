@@ -347,3 +347,101 @@ pub fn form_of(stored: &Stored<'_>) -> Form {
         (Host::Malformed, Some(_), _) => Form::TableBesideMalformed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Uid;
+    use std::vec::Vec;
+
+    const FACTS: SealFacts = SealFacts { size: 1 << 33, uid: 5, gid: 6 };
+    const CAPS: FileCaps =
+        FileCaps { permitted: CapSet::from_bits(9), inheritable: CapSet::EMPTY, effective: true };
+
+    fn table(rootids: &[u32], companion: &[u8]) -> Vec<u8> {
+        let records: Vec<[u8; RECORD_LEN]> =
+            rootids.iter().map(|id| *crate::Record::new(*id, CAPS).as_bytes()).collect();
+        let mut out = std::vec![0; Table::encoded_len(rootids.len())];
+        let len = Table::encode(&Entries::sorted(&records), companion, FACTS, &mut out);
+        assert_eq!(len, Some(out.len()));
+        out
+    }
+
+    fn rootids(stored: &Stored<'_>) -> Vec<u32> {
+        stored.entries.iter().map(|(id, _)| id.get()).collect()
+    }
+
+    #[test]
+    fn a_sealed_table_counts_and_each_change_voids_it() {
+        let trip = tripwire(77);
+        let bytes = table(&[100_000, 200_000], trip.as_bytes());
+        let (stored, seal) = read(Some(trip.as_bytes()), Some(&bytes), FACTS, true);
+        assert_eq!((rootids(&stored), seal), ([100_000, 200_000].into(), Seal::Sealed));
+
+        let void = |capability: Option<&[u8]>, facts, trusted| {
+            let (stored, seal) = read(capability, Some(&bytes), facts, trusted);
+            assert!(stored.entries.is_empty());
+            seal
+        };
+        let trip = Some(trip.as_bytes());
+        assert_eq!(void(None, FACTS, true), Seal::Void(VoidReason::CompanionAbsent));
+        let other = tripwire(78);
+        let differs = Seal::Void(VoidReason::CompanionDiffers);
+        assert_eq!(void(Some(other.as_bytes()), FACTS, true), differs);
+        let size = SealFacts { size: 1, ..FACTS };
+        assert_eq!(void(trip, size, true), Seal::Void(VoidReason::SizeDiffers));
+        let owner = SealFacts { uid: 7, ..FACTS };
+        assert_eq!(void(trip, owner, true), Seal::Void(VoidReason::OwnerDiffers));
+        assert_eq!(void(trip, FACTS, false), Seal::Void(VoidReason::Untrusted));
+    }
+
+    #[test]
+    fn of_two_tables_the_one_whose_companion_stands_counts() {
+        let (old, new) = (tripwire(1), tripwire(2));
+        let mut bytes = table(&[1, 2], old.as_bytes());
+        bytes.extend(table(&[3, 4], new.as_bytes()));
+        let ids = |companion: &VfsCapsBytes| {
+            rootids(&read(Some(companion.as_bytes()), Some(&bytes), FACTS, true).0)
+        };
+        assert_eq!((ids(&old), ids(&new)), ([1, 2].into(), [3, 4].into()));
+        let mut trailing = bytes.clone();
+        trailing.push(0);
+        let (_, seal) = read(Some(tripwire(3).as_bytes()), Some(&trailing), FACTS, true);
+        assert_eq!(seal, Seal::Void(VoidReason::Malformed));
+    }
+
+    #[test]
+    fn a_revision_3_beside_a_table_is_one_entry_and_the_table_is_void() {
+        let v3 = VfsCaps::v3(9, CAPS).encode();
+        let bytes = table(&[1, 2], v3.as_bytes());
+        let (stored, seal) = read(Some(v3.as_bytes()), Some(&bytes), FACTS, true);
+        assert_eq!(
+            (rootids(&stored), seal),
+            ([9].into(), Seal::Void(VoidReason::CompanionDiffers))
+        );
+    }
+
+    #[test]
+    fn a_revision_3_for_the_owners_root_is_a_host_value() {
+        let v3 = VfsCaps::v3(0, CAPS).encode();
+        assert_eq!(read(Some(v3.as_bytes()), None, FACTS, true).0, Stored::host(CAPS));
+    }
+
+    #[test]
+    fn a_tripwire_has_46_random_bits_and_no_capability() {
+        assert!(is_tripwire(tripwire(u64::MAX).as_bytes()));
+        assert_ne!(tripwire(1 << 45), tripwire(0));
+        assert_eq!(tripwire(1 << 46), tripwire(0));
+        let entry = VfsCaps::v3(TRIPWIRE_ROOTID, CAPS).encode();
+        assert!(!is_tripwire(entry.as_bytes()));
+    }
+
+    #[test]
+    fn each_state_has_its_form() {
+        assert_eq!(form_of(&Stored::EMPTY), Form::Nothing);
+        let one = Stored::one(Uid::new(7).unwrap(), CAPS);
+        assert_eq!(form_of(&one), Form::Alone(VfsCaps::v3(7, CAPS).encode()));
+        let both = Stored { host: Host::Value(CAPS), ..one };
+        assert_eq!(form_of(&both), Form::TableBesideHost(VfsCaps::v2(CAPS).encode()));
+    }
+}

@@ -302,3 +302,142 @@ impl<'o> Next<'o> {
         Ok(Decision::Write(Stored { host: self.host, entries: Entries::sorted(used) }, why))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{Ns, World, kgid, kuid};
+    use crate::{CapSet, Capability};
+
+    fn caps(cap: Capability) -> FileCaps {
+        FileCaps { permitted: CapSet::of(&[cap]), effective: true, ..FileCaps::default() }
+    }
+    const RAW: Capability = Capability::NetRaw;
+
+    /// The initial namespace, 1 with root kuid 100000 and 2 below it with root kuid 100500.
+    fn world() -> World {
+        let mut world = World::new();
+        world.add(0, 0, &[(0, 100_000, 1000)]);
+        world.add(1, 100_000, &[(0, 100_500, 100)]);
+        world
+    }
+
+    fn set(
+        by: Ns<'_>,
+        policy: Policy,
+        stored: &Stored<'_>,
+        value: &[u8],
+        check: impl FnOnce(Decision<Stored<'_>>),
+    ) {
+        let root = root_kuid(by).unwrap();
+        let cred = Cred::privileged(by, root, kgid(root.get()));
+        let place = Place::plain(by.initial(), root, kgid(root.get()));
+        let request = Request { policy, cred: &cred, place: &place, stored };
+        let mut out = [[0; RECORD_LEN]; 8];
+        check(if value.first() == Some(&0) && value.get(3) == Some(&1) {
+            set_nscapability(&request, value, SetFlags::default(), &mut out)
+        } else {
+            set_capability(&request, value, SetFlags::default(), &mut out)
+        });
+    }
+
+    #[test]
+    fn r5_a_containers_root_writes_an_entry_for_itself() {
+        let world = world();
+        let v2 = VfsCaps::v2(caps(RAW)).encode();
+        set(world.ns(1), Policy::default(), &Stored::EMPTY, v2.as_bytes(), |decision| {
+            let entry = Stored::one(Uid::new(100_000).unwrap(), caps(RAW));
+            let Decision::Write(next, Why::EntryWritten) = decision else { panic!("{decision:?}") };
+            assert!(next.entries.iter().eq(entry.entries.iter()) && next.host == Host::Absent);
+        });
+    }
+
+    #[test]
+    fn r8_the_hosts_root_writes_a_host_value_and_entries_wait() {
+        let world = world();
+        let v2 = VfsCaps::v2(caps(RAW)).encode();
+        let entry = Stored::one(Uid::new(100_000).unwrap(), caps(Capability::Chown));
+        set(world.ns(0), Policy::default(), &entry, v2.as_bytes(), |decision| {
+            let Decision::Write(next, Why::HostWritten) = decision else { panic!("{decision:?}") };
+            assert_eq!(next.host, Host::Value(caps(RAW)));
+            assert!(next.entries.iter().eq(entry.entries.iter()));
+        });
+    }
+
+    #[test]
+    fn b_busy_comes_before_eperm_and_same_ok_lets_the_same_through() {
+        let world = world();
+        let v2 = VfsCaps::v2(caps(RAW)).encode();
+        let own = Stored::one(Uid::new(100_000).unwrap(), caps(RAW));
+        let busy = Decision::Deny(Errno::EBUSY, Why::EntryExists);
+        set(world.ns(1), Policy::default(), &own, v2.as_bytes(), |d| assert_eq!(d, busy));
+        let same_ok = Policy { same_ok: true, array: false };
+        set(world.ns(1), same_ok, &own, v2.as_bytes(), |decision| {
+            assert_eq!(decision, Decision::Keep(Why::SameAlready));
+        });
+        let other = Stored::one(Uid::new(5).unwrap(), caps(RAW));
+        set(world.ns(1), same_ok, &other, v2.as_bytes(), |d| assert_eq!(d, busy));
+    }
+
+    #[test]
+    fn a_arrays_hold_an_entry_for_each_root_kuid_in_order() {
+        let world = world();
+        let array = Policy { array: true, same_ok: false };
+        let stored = Stored::one(Uid::new(100_500).unwrap(), caps(RAW));
+        let v2 = VfsCaps::v2(caps(Capability::Chown)).encode();
+        set(world.ns(1), array, &stored, v2.as_bytes(), |decision| {
+            let Decision::Write(next, _) = decision else { panic!("{decision:?}") };
+            let ids: std::vec::Vec<u32> = next.entries.iter().map(|(id, _)| id.get()).collect();
+            assert_eq!(ids, [100_000, 100_500]);
+        });
+    }
+
+    #[test]
+    fn r7_takes_an_id_of_the_caller_and_all_entries_or_none() {
+        let world = world();
+        let array = Policy { array: true, same_ok: false };
+        let value = |ids: &[u32]| {
+            let mut bytes = [0; NsCaps::encoded_len(4)];
+            let records = ids.iter().map(|id| Record::new(*id, caps(RAW)));
+            let len = NsCaps::encode(records, &mut bytes).unwrap();
+            (bytes, len)
+        };
+        let (bytes, len) = value(&[0, 500]);
+        set(world.ns(1), array, &Stored::EMPTY, &bytes[..len], |decision| {
+            let Decision::Write(next, Why::EntriesWritten) = decision else {
+                panic!("{decision:?}")
+            };
+            let ids: std::vec::Vec<u32> = next.entries.iter().map(|(id, _)| id.get()).collect();
+            assert_eq!(ids, [100_000, 100_500]);
+        });
+        let unmapped = Decision::Deny(Errno::EINVAL, Why::RootidUnmapped);
+        let (bytes, len) = value(&[0, 1000]);
+        set(world.ns(1), array, &Stored::EMPTY, &bytes[..len], |d| assert_eq!(d, unmapped));
+        let many = Decision::Deny(Errno::EINVAL, Why::ManyInSingleMode);
+        let (bytes, len) = value(&[0, 1]);
+        set(world.ns(1), Policy::default(), &Stored::EMPTY, &bytes[..len], |d| assert_eq!(d, many));
+    }
+
+    #[test]
+    fn u_a_root_shared_with_an_ancestor_is_granted_from_there_only() {
+        let mut world = World::new();
+        world.add(0, 0, &[(0, 0, 1)]);
+        let v2 = VfsCaps::v2(caps(RAW)).encode();
+        let no = Decision::Deny(Errno::EPERM, Why::RootOfAncestor);
+        set(world.ns(1), Policy::default(), &Stored::EMPTY, v2.as_bytes(), |d| assert_eq!(d, no));
+    }
+
+    #[test]
+    fn a_buffer_that_is_too_short_is_enospc_and_not_a_panic() {
+        let world = world();
+        let cred = Cred::privileged(world.ns(0), kuid(0), kgid(0));
+        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let stored = Stored::one(Uid::new(7).unwrap(), caps(RAW));
+        let policy = Policy { array: true, same_ok: false };
+        let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+        let v3 = VfsCaps::v3(8, caps(RAW)).encode();
+        let mut out = [[0; RECORD_LEN]; 1];
+        let decision = set_capability(&request, v3.as_bytes(), SetFlags::default(), &mut out);
+        assert_eq!(decision, Decision::Deny(Errno::ENOSPC, Why::NoRoom));
+    }
+}

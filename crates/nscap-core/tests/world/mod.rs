@@ -1,7 +1,10 @@
-//! Namespaces as plain vectors, for tests.
+//! Namespaces as plain vectors, for tests: of the library's own modules and of whole worlds.
+
+use std::vec::Vec;
 
 use nscap_core::{Extent, Gid, IdMap, Kgid, Kuid, Uid, UserNs};
 
+#[derive(Debug)]
 struct Node {
     parent: Option<usize>,
     owner: Kuid,
@@ -10,9 +13,10 @@ struct Node {
 }
 
 /// A tree of namespaces; 0 is the initial one.
+#[derive(Debug)]
 pub(crate) struct World(Vec<Node>);
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ns<'w>(&'w World, usize);
 
 impl World {
@@ -41,10 +45,22 @@ impl World {
     }
 }
 
-impl Ns<'_> {
-    fn map(&self) -> IdMap<'_> {
+impl<'w> Ns<'w> {
+    /// The initial namespace of the same world.
+    #[allow(dead_code, reason = "not every test that includes this module needs it")]
+    pub(crate) fn initial(self) -> Ns<'w> {
+        Ns(self.0, 0)
+    }
+
+    fn map(self) -> IdMap<'w> {
         let node = &self.0.0[self.1];
         IdMap::from_sorted(&node.by_inside, &node.by_outside)
+    }
+}
+
+impl PartialEq for Ns<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(*other)
     }
 }
 
