@@ -1,7 +1,6 @@
 //! A scenario as a value: a world, and steps in it with what each must give.
 //!
-//! [`load`](crate::load()) makes these from TOML and [`show`](crate::show) writes them back; the
-//! runners only read them. Nothing here knows what is right: expectations come from the table.
+//! [`load`](mod@crate::load) makes these from TOML; the runners only read them. Nothing here knows what is right: expectations come from the table.
 
 use std::collections::BTreeMap;
 
