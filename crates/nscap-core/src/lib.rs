@@ -38,6 +38,7 @@ mod read;
 mod remove;
 pub mod storage;
 mod stored;
+mod text;
 mod vfscap;
 mod wire;
 #[cfg(test)]
@@ -60,6 +61,7 @@ pub use read::{
 };
 pub use remove::{Operation, content_change, remove_capability, remove_entry, remove_nscapability};
 pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
+pub use text::{CapText, TextError, TextProblem};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};
 pub use wire::{Malformed, RECORD_LEN, Record};
 pub use write::{EntryBuffer, Policy, Request, SetFlags, set_capability, set_nscapability};
