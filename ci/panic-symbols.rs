@@ -1,0 +1,137 @@
+//! What a kernel would link: every decision of nscap-core behind a C function, over a namespace
+//! that is a pointer and callbacks. `ci/panic-symbols` compiles this and looks at what the object
+//! still needs.
+#![no_std]
+
+use core::ffi::c_void;
+
+use nscap_core::{
+    Cred, Decision, Denied, Entries, EntryBuffer, Executed, Gid, Kgid, Kuid, NsCaps, Operation,
+    Place, Program, Request, SetFlags, Stored, System, Task, Uid, UserNs, bare, storage,
+};
+
+unsafe extern "C" {
+    fn nscap_ns_parent(ns: *const c_void) -> *const c_void;
+    fn nscap_ns_owner(ns: *const c_void) -> u32;
+    fn nscap_ns_map(ns: *const c_void, kind: u32, id: u32) -> u32;
+}
+
+/// A namespace of the kernel's.
+#[derive(Clone, Copy)]
+pub struct Ns(*const c_void);
+
+fn map(ns: Ns, kind: u32, id: u32) -> u32 {
+    // SAFETY: whoever links this object gives pointers that its own callback takes.
+    unsafe { nscap_ns_map(ns.0, kind, id) }
+}
+
+impl UserNs for Ns {
+    fn same(self, other: Ns) -> bool {
+        self.0 == other.0
+    }
+    fn parent(self) -> Option<Ns> {
+        // SAFETY: as in `map`.
+        let parent = unsafe { nscap_ns_parent(self.0) };
+        if parent.is_null() { None } else { Some(Ns(parent)) }
+    }
+    fn owner(self) -> Kuid {
+        // SAFETY: as in `map`.
+        Kuid::new(unsafe { nscap_ns_owner(self.0) }).unwrap_or(Kuid::ROOT)
+    }
+    fn kuid(self, uid: Uid) -> Option<Kuid> {
+        Kuid::new(map(self, 0, uid.get()))
+    }
+    fn uid(self, kuid: Kuid) -> Option<Uid> {
+        Uid::new(map(self, 1, kuid.get()))
+    }
+    fn kgid(self, gid: Gid) -> Option<Kgid> {
+        Kgid::new(map(self, 2, gid.get()))
+    }
+    fn gid(self, kgid: Kgid) -> Option<Gid> {
+        Gid::new(map(self, 3, kgid.get()))
+    }
+}
+
+fn errno(decision: &Decision<Stored<'_>>) -> i32 {
+    decision.errno().map_or(0, |errno| errno.raw())
+}
+
+#[unsafe(no_mangle)]
+pub extern "Rust" fn nscap_exec(
+    task: &Task<'_, Ns>,
+    program: &Program<Ns>,
+    stored: &Stored<'_>,
+    bytes: Option<&[u8]>,
+) -> [Result<Executed<Ns>, Denied>; 2] {
+    let system = System::kernel(6, 18);
+    [nscap_core::exec(system, task, program, stored), bare::exec(system, task, program, bytes)]
+}
+
+#[unsafe(no_mangle)]
+pub extern "Rust" fn nscap_write(
+    request: &Request<'_, '_, Ns>,
+    value: &[u8],
+    flags: SetFlags,
+    which: u32,
+    out: &mut EntryBuffer,
+) -> i32 {
+    errno(&match which {
+        0 => nscap_core::set_capability(request, value, flags, out),
+        1 => nscap_core::set_nscapability(request, value, flags, out),
+        2 => nscap_core::remove_capability(request, out),
+        3 => nscap_core::remove_nscapability(request, out),
+        4 => nscap_core::remove_entry(request, Kuid::ROOT, out),
+        _ => nscap_core::content_change(Operation::Write),
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "Rust" fn nscap_read(
+    ns: Ns,
+    place: &Place<Ns>,
+    stored: &Stored<'_>,
+    out: &mut [u8],
+) -> i32 {
+    let errno = |denied: Denied| denied.errno.raw();
+    let capability = nscap_core::get_capability(ns, place, stored).map_or_else(errno, |_| 0);
+    let len = nscap_core::get_nscapability(ns, place, stored, out).map_or_else(errno, |_| 0);
+    let kernel = nscap_core::handed_to_kernel(ns, place, stored).map_or_else(errno, |_| 0);
+    let listed = nscap_core::list(ns, place, stored);
+    capability ^ len ^ kernel ^ i32::from(listed.capability) ^ i32::from(listed.nscapability)
+}
+
+#[unsafe(no_mangle)]
+pub extern "Rust" fn nscap_bare(
+    cred: &Cred<Ns>,
+    place: &Place<Ns>,
+    stored: Option<&[u8]>,
+    value: &[u8],
+) -> i32 {
+    let errno = |denied: Denied| denied.errno.raw();
+    let flags = SetFlags::default();
+    bare::set_capability(cred, place, stored, value, flags).map_or_else(errno, |_| 0)
+        ^ bare::get_capability(cred.ns, place, stored).map_or_else(errno, |_| 0)
+        ^ bare::remove_capability(cred, place, stored).map_or_else(errno, |()| 0)
+        ^ bare::set_other(cred, place, false, flags).map_or_else(errno, |()| 0)
+}
+
+#[unsafe(no_mangle)]
+pub extern "Rust" fn nscap_storage(
+    capability: Option<&[u8]>,
+    table: Option<&[u8]>,
+    facts: storage::SealFacts,
+    entries: &Entries<'_>,
+    out: &mut [u8],
+) -> usize {
+    let (stored, _) = storage::read(capability, table, facts, true);
+    let _ = storage::form_of(&stored);
+    let encoded = storage::Table::encode(entries, &[], facts, out).unwrap_or(0);
+    encoded ^ NsCaps::decode(out).map_or(0, |caps| caps.len())
+}
+
+/// What the check must catch.
+#[cfg(planted)]
+#[unsafe(no_mangle)]
+pub extern "Rust" fn nscap_planted(bytes: &[u8], at: usize) -> u8 {
+    bytes[at]
+}
