@@ -25,7 +25,7 @@
 
 use crate::cap::{CapSet, FileCaps};
 use crate::id::Uid;
-use crate::nscaps::{MAX_ENTRIES, check_records};
+use crate::nscaps::MAX_ENTRIES;
 use crate::stored::{Entries, Host, Stored};
 use crate::vfscap::{Revision, VfsCaps, VfsCapsBytes};
 use crate::wire::{Malformed, RECORD_LEN, put_u32, records, take_u32};
@@ -195,7 +195,7 @@ fn open<'a>(
             return Err(VoidReason::Malformed);
         };
         match table.check(companion, facts) {
-            Ok(()) => return Ok(Entries::sorted(table.records)),
+            Ok(()) => return Ok(table.entries),
             Err(r) => reason = r,
         }
     }
@@ -207,7 +207,7 @@ fn open<'a>(
 pub struct Table<'a> {
     companion: &'a [u8],
     facts: SealFacts,
-    records: &'a [[u8; RECORD_LEN]],
+    entries: Entries<'a>,
 }
 
 impl<'a> Table<'a> {
@@ -242,9 +242,9 @@ impl<'a> Table<'a> {
         let (body, after) =
             rest.split_at_checked(count.saturating_mul(RECORD_LEN)).ok_or(Malformed::Length)?;
         let records = records(body).ok_or(Malformed::Length)?;
-        check_stored(records)?;
+        let entries = Entries::decode(records)?;
         *bytes = after;
-        Ok(Table { companion, facts, records })
+        Ok(Table { companion, facts, entries })
     }
 
     fn check(&self, companion: &[u8], facts: SealFacts) -> Result<(), VoidReason> {
@@ -302,16 +302,6 @@ impl<'a> Table<'a> {
 fn trim(bytes: &[u8], len: u32) -> Option<&[u8]> {
     let (bytes, padding) = bytes.split_at_checked(usize::try_from(len).ok()?)?;
     padding.iter().all(|b| *b == 0).then_some(bytes)
-}
-
-/// As F's records, and no rootid that cannot be an entry's.
-fn check_stored(records: &[[u8; RECORD_LEN]]) -> Result<(), Malformed> {
-    check_records(records)?;
-    let rootids = records.iter().map(|r| crate::wire::Record::from_bytes(*r).rootid());
-    if rootids.into_iter().any(|id| id == 0 || id == u32::MAX) {
-        return Err(Malformed::Rootid);
-    }
-    Ok(())
 }
 
 /// How what a file holds is written down: which of SPEC's three cases it is.

@@ -5,8 +5,9 @@
 use crate::cap::FileCaps;
 use crate::id::{Kuid, Uid};
 use crate::ns::{UserNs, is_same_or_below, rooted_at};
+use crate::nscaps::{MAX_ENTRIES, check_records};
 use crate::place::Place;
-use crate::wire::{RECORD_LEN, Record};
+use crate::wire::{Malformed, RECORD_LEN, Record};
 
 /// The host value of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -40,6 +41,31 @@ impl<'a> Entries<'a> {
     #[must_use]
     pub fn one(rootid: Uid, caps: FileCaps) -> Entries<'a> {
         Entries(Repr::One([*Record::new(rootid.get(), caps).as_bytes()]))
+    }
+
+    /// Entries from records with stored rootids, as a sealed table holds them.
+    ///
+    /// ```
+    /// use nscap_core::{Entries, FileCaps, Record};
+    /// let record = |rootid| *Record::new(rootid, FileCaps::default()).as_bytes();
+    /// assert_eq!(Entries::decode(&[record(1000), record(2000)]).unwrap().len(), 2);
+    /// assert!(Entries::decode(&[record(2000), record(1000)]).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Malformed`] where a flag is unknown, the rootids do not ascend, one of them is 0 or -1, or
+    /// there are more than 1,024.
+    pub fn decode(records: &'a [[u8; RECORD_LEN]]) -> Result<Entries<'a>, Malformed> {
+        if records.len() > MAX_ENTRIES {
+            return Err(Malformed::Count);
+        }
+        check_records(records)?;
+        let entries = Entries::sorted(records);
+        let rootids = entries.as_records().iter().map(|bytes| Record::from_bytes(*bytes).rootid());
+        if rootids.into_iter().any(|id| id == 0 || id == u32::MAX) {
+            return Err(Malformed::Rootid);
+        }
+        Ok(entries)
     }
 
     /// Entries that the caller knows to be ascending and free of duplicates, 0 and -1.
