@@ -24,10 +24,10 @@ pub enum Host {
 
 /// The entries of a file, ascending by stored rootid, no duplicates, never rootid 0 (which would
 /// be the host value). Rootids are in the superblock's owner namespace's terms.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Entries<'a>(Repr<'a>);
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Repr<'a> {
     One([[u8; RECORD_LEN]; 1]),
     Many(&'a [[u8; RECORD_LEN]]),
@@ -106,6 +106,15 @@ impl<'a> Entries<'a> {
         }
     }
 }
+
+/// The same entries, wherever they are kept.
+impl PartialEq for Entries<'_> {
+    fn eq(&self, other: &Entries<'_>) -> bool {
+        self.as_records() == other.as_records()
+    }
+}
+
+impl Eq for Entries<'_> {}
 
 /// What a file holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

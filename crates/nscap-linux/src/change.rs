@@ -1,0 +1,293 @@
+//! Changing what a file holds, in steps of which each leaves the file granting what it granted
+//! before or what it is to grant, and nothing else. Covers SPEC's Storage on the writing side.
+//!
+//! One step commits: whoever is killed before it has changed nothing that counts, and whoever is
+//! killed after it has left at most a table that counts for nothing, for the next writer to clear.
+//! A write by somebody else in between makes a step fail (XATTR_CREATE, XATTR_REPLACE), or leaves
+//! a companion that opens no table.
+
+use nscap_core::storage::{self, Form, Seal, Table};
+use nscap_core::{Revision, Stored, Uid, UserNs, VfsCaps};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::file::{CAPABILITY, CapFile, FileState, Hidden, TABLE};
+use crate::lock::Lock;
+use crate::ns::Namespaces;
+use crate::xattr::{self, Present};
+
+/// One change of one attribute; values are as they are stored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Write `security.nscapability`.
+    SetTable(Vec<u8>),
+    /// Remove `security.nscapability`, if it is there.
+    RemoveTable,
+    /// Write `security.capability` where there is none.
+    CreateCapability(Vec<u8>),
+    /// Write `security.capability` where there is one.
+    ReplaceCapability(Vec<u8>),
+    /// Remove `security.capability`, if it is there.
+    RemoveCapability,
+}
+
+impl CapFile {
+    /// Makes the file hold `next`, if it still holds what `before` says; and looks whether it does.
+    ///
+    /// ```no_run
+    /// use nscap_core::{FileCaps, Stored, Uid};
+    /// use nscap_linux::{CapFile, Links, Namespaces};
+    /// let mut namespaces = Namespaces::own()?;
+    /// let file = CapFile::open("ping".as_ref(), Links::Refuse)?;
+    /// let before = file.read(&mut namespaces)?;
+    /// let caps = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// file.write(&before, &Stored::one(Uid::new(100_000).unwrap(), caps), &mut namespaces)?;
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Changed`] where somebody else changed the file's capabilities meanwhile;
+    /// [`Error::Call`] where an attribute cannot be written: EPERM where a table is needed and we
+    /// have no CAP_SYS_ADMIN over the superblock's owner namespace, ENOSPC where the file system
+    /// cannot hold it, EOVERFLOW where the file holds what we cannot name. Nothing has changed
+    /// then.
+    pub fn write(
+        &self,
+        before: &FileState,
+        next: &Stored<'_>,
+        namespaces: &mut Namespaces,
+    ) -> Result<()> {
+        let _lock = Lock::of(self)?;
+        let now = self.read(namespaces)?;
+        if !now.holds_the_same(before) {
+            return Err(Error::Changed { path: self.path().to_owned() });
+        }
+        let failed = self.take_all(&self.plan(before, next, namespaces)?, before, namespaces);
+        let after = self.read(namespaces)?;
+        match failed {
+            _ if after.stored(namespaces).0 == *next => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => Err(Error::Changed { path: self.path().to_owned() }),
+        }
+    }
+
+    /// Takes the steps; where one fails before the commit, puts the table back.
+    fn take_all(&self, steps: &[Step], before: &FileState, namespaces: &Namespaces) -> Result<()> {
+        let mut committed = false;
+        for step in steps {
+            let taken = self.take(step, before, namespaces);
+            if taken.is_err() && !committed {
+                self.undo(before);
+            }
+            taken?;
+            committed |= !matches!(step, Step::SetTable(_) | Step::RemoveTable);
+        }
+        Ok(())
+    }
+
+    /// The steps that [`write`](CapFile::write) would take, for whoever wants to look at each.
+    ///
+    /// # Errors
+    /// [`Error::Call`] with EOVERFLOW or EINVAL where what stands in `security.capability` cannot
+    /// be seen and would have to be kept.
+    pub fn plan(
+        &self,
+        before: &FileState,
+        next: &Stored<'_>,
+        namespaces: &Namespaces,
+    ) -> Result<Vec<Step>> {
+        let hidden = |errno| Err(Error::call(self.path(), "getxattr", errno));
+        match (before.hidden, storage::form_of(next)) {
+            (Some(Hidden::Foreign), _) => return hidden(Errno::OVERFLOW),
+            (_, Form::MalformedAlone | Form::TableBesideMalformed) => return hidden(Errno::INVAL),
+            (_, _) => {}
+        }
+        let mut steps = Vec::new();
+        let live = self.clear_dead_tables(before, namespaces, &mut steps);
+        match storage::form_of(next) {
+            Form::Nothing => {
+                steps.push(Step::RemoveCapability);
+                steps.extend(live.map(|_| Step::RemoveTable));
+            }
+            Form::Alone(value) => {
+                steps.extend(companion(before, value.as_bytes()));
+                steps.extend(live.map(|_| Step::RemoveTable));
+            }
+            Form::TableBesideHost(value) => {
+                self.with_table(before, next, value.as_bytes(), live, namespaces, &mut steps)?;
+            }
+            Form::TableBesideTripwire => {
+                let present = before.capability.clone().filter(|value| storage::is_tripwire(value));
+                let tripwire = match present {
+                    Some(tripwire) => tripwire,
+                    None => storage::tripwire(self.random()?).as_bytes().to_vec(),
+                };
+                self.with_table(before, next, &tripwire, live, namespaces, &mut steps)?;
+            }
+            Form::MalformedAlone | Form::TableBesideMalformed => {}
+        }
+        Ok(steps)
+    }
+
+    /// Removes what a table counts nothing for, before anything could make it count again; gives
+    /// the bytes of the table that counts.
+    fn clear_dead_tables<'b>(
+        &self,
+        before: &'b FileState,
+        namespaces: &Namespaces,
+        steps: &mut Vec<Step>,
+    ) -> Option<&'b [u8]> {
+        let bytes = before.table.as_deref()?;
+        let (_, seal) = before.stored(namespaces);
+        if seal != Seal::Sealed {
+            steps.push(Step::RemoveTable);
+            return None;
+        }
+        let live = live_table(bytes, before, namespaces);
+        if live.len() != bytes.len() {
+            steps.push(Step::SetTable(live.to_vec()));
+        }
+        Some(live)
+    }
+
+    /// The steps to a table with this companion: the table is there, sealed, before the companion
+    /// that opens it.
+    fn with_table(
+        &self,
+        before: &FileState,
+        next: &Stored<'_>,
+        opens: &[u8],
+        live: Option<&[u8]>,
+        namespaces: &Namespaces,
+        steps: &mut Vec<Step>,
+    ) -> Result<()> {
+        let mut table = vec![0; Table::encoded_len(next.entries.len())];
+        Table::encode(&next.entries, opens, before.facts(namespaces), &mut table)
+            .ok_or_else(|| self.error("setxattr", Errno::NOSPC))?;
+        if before.capability.as_deref() == Some(opens) {
+            // The companion stays: the table is exchanged in one step, which commits.
+            steps.push(Step::SetTable(table));
+            return Ok(());
+        }
+        match live {
+            Some(live) => {
+                steps.push(Step::SetTable([live, &table].concat()));
+                steps.extend(companion(before, opens));
+                steps.push(Step::SetTable(table));
+            }
+            None => {
+                steps.push(Step::SetTable(table));
+                steps.extend(companion(before, opens));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one step.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] where a value that must be there is not, or the other way round;
+    /// [`Error::Call`] for what setxattr(2) says otherwise.
+    pub fn take(&self, step: &Step, before: &FileState, namespaces: &Namespaces) -> Result<()> {
+        let value = |stored: &[u8]| self.as_written(stored, before, namespaces);
+        let done = match step {
+            Step::SetTable(table) => xattr::set(self, TABLE, table, Present::Any),
+            Step::RemoveTable => match xattr::remove(self, TABLE) {
+                // A table that counts for nothing, and no right to clear it: no companion that we
+                // can write opens it.
+                Err(Errno::PERM) if before.stored(namespaces).1 != Seal::Sealed => Ok(()),
+                done => done,
+            },
+            Step::CreateCapability(stored) => {
+                xattr::set(self, CAPABILITY, &value(stored)?, Present::Never)
+            }
+            Step::ReplaceCapability(stored) => {
+                xattr::set(self, CAPABILITY, &value(stored)?, Present::Always)
+            }
+            Step::RemoveCapability => xattr::remove(self, CAPABILITY),
+        };
+        done.map_err(|errno| match errno {
+            Errno::NODATA | Errno::EXIST => Error::Changed { path: self.path().to_owned() },
+            // What a file system says of a value that does not fit into an inode or a block.
+            Errno::RANGE | Errno::TOOBIG => self.error("setxattr", Errno::NOSPC),
+            errno => self.error(step.call(), errno),
+        })
+    }
+
+    /// Puts the table back; at this point it does not count, or counts as before.
+    fn undo(&self, before: &FileState) {
+        let _ = match &before.table {
+            Some(table) => xattr::set(self, TABLE, table, Present::Any),
+            None => xattr::remove(self, TABLE),
+        };
+    }
+
+    /// A value of `security.capability` as we must write it, so that the kernel stores these bytes:
+    /// the rootid in our own namespace's terms.
+    fn as_written(
+        &self,
+        stored: &[u8],
+        before: &FileState,
+        namespaces: &Namespaces,
+    ) -> Result<Vec<u8>> {
+        let unnameable = || self.error("setxattr", Errno::OVERFLOW);
+        let value = VfsCaps::settable(stored).map_err(|_| self.error("setxattr", Errno::INVAL))?;
+        let Revision::V3 { rootid } = value.revision() else {
+            return Ok(stored.to_vec());
+        };
+        let rootid = Uid::new(rootid).ok_or_else(unnameable)?;
+        let kuid = before.place(namespaces).kuid_of(rootid).ok_or_else(unnameable)?;
+        let ours = namespaces.own_ns().uid(kuid).ok_or_else(unnameable)?;
+        Ok(VfsCaps::v3(ours.get(), value.caps()).encode().as_bytes().to_vec())
+    }
+
+    fn random(&self) -> Result<u64> {
+        let mut bytes = [0; 8];
+        let flags = rustix::rand::GetRandomFlags::empty();
+        match rustix::rand::getrandom(&mut bytes, flags) {
+            Ok(8) => Ok(u64::from_ne_bytes(bytes)),
+            Ok(_) => Err(self.error("getrandom", Errno::AGAIN)),
+            Err(errno) => Err(self.error("getrandom", errno)),
+        }
+    }
+}
+
+impl Step {
+    fn call(&self) -> &'static str {
+        match self {
+            Step::SetTable(_) | Step::CreateCapability(_) | Step::ReplaceCapability(_) => {
+                "setxattr"
+            }
+            Step::RemoveTable | Step::RemoveCapability => "removexattr",
+        }
+    }
+}
+
+/// The step that puts this value into `security.capability`; none where it stands there.
+fn companion(before: &FileState, value: &[u8]) -> Option<Step> {
+    match &before.capability {
+        Some(present) if present == value => None,
+        Some(_) => Some(Step::ReplaceCapability(value.to_vec())),
+        None if before.hidden.is_some() => Some(Step::ReplaceCapability(value.to_vec())),
+        None => Some(Step::CreateCapability(value.to_vec())),
+    }
+}
+
+/// Of one or two tables, the one that the present companion opens.
+fn live_table<'b>(bytes: &'b [u8], before: &FileState, namespaces: &Namespaces) -> &'b [u8] {
+    let mut rest = bytes;
+    let first = match Table::take(&mut rest) {
+        Ok(_) => bytes.get(..bytes.len() - rest.len()).unwrap_or(bytes),
+        Err(_) => bytes,
+    };
+    let opens = |table| {
+        let (_, seal) = storage::read(
+            before.capability.as_deref(),
+            Some(table),
+            before.facts(namespaces),
+            true,
+        );
+        seal == Seal::Sealed
+    };
+    if opens(first) { first } else { rest }
+}

@@ -1,0 +1,118 @@
+//! What can go wrong on the running system: which call on which thing said which errno.
+
+use std::path::{Path, PathBuf};
+
+use os_display::Quotable;
+
+/// An error of this crate. Each function says which of these it gives.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A system call failed.
+    #[error("{}: {call}: {}", path.maybe_quote(), describe(*errno))]
+    Call {
+        /// What it was about.
+        path: PathBuf,
+        /// The call, as its manual page is named.
+        call: &'static str,
+        /// Why, as errno(3) numbers it.
+        errno: i32,
+    },
+    /// Neither a regular file nor, where links are followed, a link to one.
+    #[error("{}: {kind}, not a regular file: {}", path.maybe_quote(), describe(*errno))]
+    NotRegular {
+        /// The file.
+        path: PathBuf,
+        /// What it is, e.g. `"is a directory"`.
+        kind: &'static str,
+        /// The errno that says so: EISDIR for a directory, ELOOP for a link, else EINVAL.
+        errno: i32,
+    },
+    /// There is no such process, or it ended while it was looked at.
+    #[error("process {pid}: {} (the process is gone)", describe(nix::libc::ESRCH))]
+    NoProcess {
+        /// Its id.
+        pid: u32,
+    },
+    /// What a file of the system says is not what it should be.
+    #[error("{}: {problem}: {}", path.maybe_quote(), describe(nix::libc::EINVAL))]
+    Unexpected {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The file's capabilities changed while they were being changed.
+    #[error("{}: changed by someone else meanwhile, nothing was granted: {}", path.maybe_quote(),
+        describe(nix::libc::EAGAIN))]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// WHO names nobody.
+    #[error("{who}: {problem}: {}", describe(nix::libc::EINVAL))]
+    Who {
+        /// The text, made harmless.
+        who: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// What the functions of this crate give.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The errno that the error stands for.
+    #[must_use]
+    pub fn errno(&self) -> i32 {
+        match self {
+            Error::Call { errno, .. } | Error::NotRegular { errno, .. } => *errno,
+            Error::NoProcess { .. } => nix::libc::ESRCH,
+            Error::Unexpected { .. } | Error::Who { .. } => nix::libc::EINVAL,
+            Error::Changed { .. } => nix::libc::EAGAIN,
+        }
+    }
+
+    pub(crate) fn call(path: &Path, call: &'static str, errno: impl Into<Raw>) -> Error {
+        Error::Call { path: path.to_owned(), call, errno: errno.into().0 }
+    }
+
+    pub(crate) fn unexpected(path: &Path, problem: impl Into<String>) -> Error {
+        Error::Unexpected { path: path.to_owned(), problem: problem.into() }
+    }
+}
+
+/// An errno from whichever crate made the call.
+pub(crate) struct Raw(i32);
+
+impl From<rustix::io::Errno> for Raw {
+    fn from(errno: rustix::io::Errno) -> Raw {
+        Raw(errno.raw_os_error())
+    }
+}
+
+impl From<std::io::Error> for Raw {
+    fn from(error: std::io::Error) -> Raw {
+        Raw(error.raw_os_error().unwrap_or(nix::libc::EIO))
+    }
+}
+
+impl From<i32> for Raw {
+    fn from(errno: i32) -> Raw {
+        Raw(errno)
+    }
+}
+
+/// An errno by name and in words: `"EACCES, Permission denied"`.
+///
+/// ```
+/// assert_eq!(nscap_linux::describe(13), "EACCES, Permission denied");
+/// ```
+#[must_use]
+pub fn describe(errno: i32) -> String {
+    match nix::errno::Errno::from_raw(errno) {
+        nix::errno::Errno::UnknownErrno => format!("errno {errno}"),
+        known => format!("{known:?}, {}", known.desc()),
+    }
+}

@@ -1,0 +1,288 @@
+//! A regular file by descriptor, and what its two attributes hold. Covers SPEC's Storage on the
+//! reading side, and M: ids on disk are in the superblock's owner namespace's terms.
+//!
+//! The kernel translates `security.capability` for whoever reads it (capabilities(7)); this module
+//! undoes that, so that everyone gets the bytes as they are stored. Where it cannot be undone the
+//! state says so ([`Hidden`]).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nscap_core::storage::{self, Seal, SealFacts};
+use nscap_core::{Host, Place, Revision, Stored, Uid, UserNs, VfsCaps, root_kuid};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat2, statx,
+};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::mount::Mount;
+use crate::ns::{LiveNs, Namespaces};
+use crate::xattr;
+
+pub(crate) const CAPABILITY: &std::ffi::CStr = c"security.capability";
+pub(crate) const TABLE: &std::ffi::CStr = c"security.nscapability";
+
+/// Whether a path whose last part is a symbolic link is followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Links {
+    /// As execve(2) does.
+    Follow,
+    /// As setcap(8) does: a link is an error.
+    Refuse,
+}
+
+/// A regular file, opened with O_PATH: no permission on it is needed, and nothing that happens to
+/// its name makes it another file.
+///
+/// ```
+/// use nscap_linux::{CapFile, Links, Namespaces};
+/// let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+/// let mut namespaces = Namespaces::own()?;
+/// let state = file.read(&mut namespaces)?;
+/// assert!(state.stored(&namespaces).0.is_empty());
+/// # Ok::<(), nscap_linux::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct CapFile {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl CapFile {
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where there is none or a directory may not be searched;
+    /// [`Error::NotRegular`] for anything but a regular file.
+    pub fn open(path: &Path, links: Links) -> Result<CapFile> {
+        let no_follow = if links == Links::Refuse { OFlags::NOFOLLOW } else { OFlags::empty() };
+        let flags = OFlags::PATH | OFlags::CLOEXEC | no_follow;
+        let fd = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|e| Error::call(path, "open", e))?;
+        CapFile::regular(fd, path)
+    }
+
+    /// Opens a regular file as a task with this root directory finds it: neither links nor `..`
+    /// lead out (openat2(2), RESOLVE_IN_ROOT). `path` is absolute, or relative to that root.
+    ///
+    /// # Errors
+    /// As [`open`](CapFile::open); ELOOP also for a magic link of /proc.
+    pub fn open_in_root(root: impl AsFd, path: &Path) -> Result<CapFile> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let fd = openat2(root, path, flags, Mode::empty(), resolve)
+            .map_err(|e| Error::call(path, "openat2", e))?;
+        CapFile::regular(fd, path)
+    }
+
+    fn regular(fd: OwnedFd, path: &Path) -> Result<CapFile> {
+        let stat = rustix::fs::fstat(&fd).map_err(|e| Error::call(path, "fstat", e))?;
+        let (kind, errno) = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => return Ok(CapFile { fd, path: path.to_owned() }),
+            FileType::Directory => ("is a directory", libc::EISDIR),
+            FileType::Symlink => ("is a symbolic link", libc::ELOOP),
+            FileType::Fifo => ("is a named pipe", libc::EINVAL),
+            FileType::Socket => ("is a socket", libc::EINVAL),
+            FileType::CharacterDevice | FileType::BlockDevice => ("is a device", libc::EINVAL),
+            FileType::Unknown => ("is of an unknown kind", libc::EINVAL),
+        };
+        Err(Error::NotRegular { path: path.to_owned(), kind, errno })
+    }
+
+    /// The path that it was opened by: for messages, not for opening again.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the file holds now. The maps of an id-mapped mount are added to `namespaces`.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where an attribute cannot be read; [`Mount::of`]'s errors. A file system
+    /// without extended attributes holds nothing.
+    pub fn read(&self, namespaces: &mut Namespaces) -> Result<FileState> {
+        let mount = Mount::of(&self.fd, &self.path, namespaces)?;
+        self.read_through(mount, namespaces)
+    }
+
+    /// As [`read`](CapFile::read), where the mount may be one of a task's own mount namespace.
+    ///
+    /// # Errors
+    /// As [`read`](CapFile::read), and [`Mount::of_task`]'s.
+    pub fn read_as_task(&self, pid: u32, namespaces: &mut Namespaces) -> Result<FileState> {
+        let mount = Mount::of_task(&self.fd, &self.path, pid, namespaces)?;
+        self.read_through(mount, namespaces)
+    }
+
+    fn read_through(&self, mount: Mount, namespaces: &Namespaces) -> Result<FileState> {
+        let inode = self.inode()?;
+        let table = xattr::get(&self.fd, TABLE).map_err(|e| self.error("getxattr", e))?;
+        let mut state = FileState { inode, mount, capability: None, table, hidden: None };
+        let shown = match xattr::get(&self.fd, CAPABILITY) {
+            Ok(shown) => shown,
+            Err(Errno::OVERFLOW) => {
+                state.hidden = Some(Hidden::Foreign);
+                return Ok(state);
+            }
+            Err(Errno::INVAL) => {
+                state.hidden = Some(Hidden::Malformed);
+                return Ok(state);
+            }
+            Err(errno) => return Err(self.error("getxattr", errno)),
+        };
+        if let Some(shown) = shown {
+            state.undo_translation(&shown, namespaces);
+        }
+        Ok(state)
+    }
+
+    pub(crate) fn error(&self, call: &'static str, errno: Errno) -> Error {
+        Error::call(&self.path, call, errno)
+    }
+
+    pub(crate) fn inode(&self) -> Result<Inode> {
+        let stat = statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+            .map_err(|e| self.error("statx", e))?;
+        let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+        Ok(Inode {
+            size: stat.stx_size,
+            uid: stat.stx_uid,
+            gid: stat.stx_gid,
+            mode: stat.stx_mode.into(),
+            immutable: stat.stx_attributes.intersects(fixed),
+        })
+    }
+}
+
+impl AsFd for CapFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Owner, mode and size as the kernel shows them to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Inode {
+    /// Size in bytes.
+    pub size: u64,
+    /// Owner, in our namespace's terms.
+    pub uid: u32,
+    /// Group, in our namespace's terms.
+    pub gid: u32,
+    /// `st_mode`: type, set-id bits and permissions.
+    pub mode: u32,
+    /// Whether it is immutable or append-only (chattr(1)).
+    pub immutable: bool,
+}
+
+/// What the kernel did not show us of `security.capability`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hidden {
+    /// There is a value whose rootid has no id in our namespace (EOVERFLOW): an entry of
+    /// somebody's whom we cannot name, or a tripwire.
+    Foreign,
+    /// There are bytes that getxattr(2) does not take for a value (EINVAL): malformed, or
+    /// revision 1, which execve(2) honours.
+    Malformed,
+    /// From inside a namespace a revision 2 value is the host value or our own root's entry; it is
+    /// taken for the entry.
+    HostOrOwn,
+}
+
+/// What a file held when it was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileState {
+    /// Owner, mode and size.
+    pub inode: Inode,
+    /// The mount that it was reached through.
+    pub mount: Mount,
+    /// The bytes of `security.capability` as they are stored.
+    pub capability: Option<Vec<u8>>,
+    /// The bytes of `security.nscapability` as they are stored.
+    pub table: Option<Vec<u8>>,
+    /// What could not be seen.
+    pub hidden: Option<Hidden>,
+}
+
+impl FileState {
+    /// The file as one caller reaches it, for the decisions of `nscap_core`.
+    #[must_use]
+    pub fn place<'n>(&self, namespaces: &'n Namespaces) -> Place<LiveNs<'n>> {
+        Place {
+            sb_ns: namespaces.get(self.mount.sb_owner),
+            idmap: self.mount.idmap.map(|maps| namespaces.get(maps)),
+            owner: namespaces.shown_uid(self.inode.uid),
+            group: namespaces.shown_gid(self.inode.gid),
+            read_only: self.mount.read_only,
+            immutable: self.inode.immutable,
+        }
+    }
+
+    /// What the two attributes mean, and whether a table counts.
+    #[must_use]
+    pub fn stored(&self, namespaces: &Namespaces) -> (Stored<'_>, Seal) {
+        let capability = self.capability.as_deref();
+        let (facts, trusted) = (self.facts(namespaces), self.mount.trusted);
+        let (mut stored, seal) = storage::read(capability, self.table.as_deref(), facts, trusted);
+        if self.hidden == Some(Hidden::Malformed) {
+            stored.host = Host::Malformed;
+        }
+        (stored, seal)
+    }
+
+    /// Whether nothing that decides about capabilities has changed between two readings.
+    pub(crate) fn holds_the_same(&self, other: &FileState) -> bool {
+        let content = |state: &FileState| (state.inode.size, state.inode.uid, state.inode.gid);
+        content(self) == content(other)
+            && (&self.capability, &self.table) == (&other.capability, &other.table)
+            && self.hidden == other.hidden
+    }
+
+    /// What a seal is made over. Ids that have no image on disk are -1, which no seal has.
+    pub(crate) fn facts(&self, namespaces: &Namespaces) -> SealFacts {
+        let place = self.place(namespaces);
+        let uid = place.owner.and_then(|kuid| place.stored_of(kuid));
+        let gid = place.group.and_then(|kgid| match place.idmap {
+            None => place.sb_ns.gid(kgid),
+            Some(map) => map.gid(kgid),
+        });
+        SealFacts {
+            size: self.inode.size,
+            uid: uid.map_or(u32::MAX, Uid::get),
+            gid: gid.map_or(u32::MAX, nscap_core::Gid::get),
+        }
+    }
+
+    /// Sets `capability` to what is stored, from what the kernel showed us of it.
+    fn undo_translation(&mut self, shown: &[u8], namespaces: &Namespaces) {
+        let own = namespaces.own_ns();
+        let place = self.place(namespaces);
+        let Ok(value) = VfsCaps::settable(shown) else {
+            self.capability = Some(shown.to_vec());
+            return;
+        };
+        let named = match value.revision() {
+            Revision::V3 { rootid } => Uid::new(rootid).and_then(|uid| own.kuid(uid)),
+            Revision::V1 | Revision::V2 => root_kuid(own),
+        };
+        let rootid = named.and_then(|kuid| place.stored_of(kuid));
+        let plain = VfsCaps::v2(value.caps()).encode().as_bytes().to_vec();
+        self.capability = Some(match rootid {
+            Some(Uid::ROOT) => plain.clone(),
+            Some(rootid) => VfsCaps::v3(rootid.get(), value.caps()).encode().as_bytes().to_vec(),
+            None => shown.to_vec(),
+        });
+        if own.is_initial() || own.same(place.sb_ns) || value.revision() != Revision::V2 {
+            return;
+        }
+        // Of the values that look like this from here, the one that a table was sealed with.
+        let facts = self.facts(namespaces);
+        let host = storage::read(Some(&plain), self.table.as_deref(), facts, self.mount.trusted);
+        if host.1 == Seal::Sealed {
+            self.capability = Some(plain);
+        } else {
+            self.hidden = Some(Hidden::HostOrOwn);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The mount that a file is reached through: what of it execve(2) and the rules about capabilities
+//! look at. Covers M, and the mount's part of X and V.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use nscap_core::Extent;
+use procfs::process::{MountInfo, Process};
+use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags, fstatvfs, statx};
+
+use crate::error::{Error, Result};
+use crate::ns::maps::parse;
+use crate::ns::{Namespaces, NsIndex};
+use crate::sys;
+
+/// What matters about a mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mount {
+    /// Whether set-id bits and file capabilities are ignored.
+    pub nosuid: bool,
+    /// Whether nothing is executed from it.
+    pub noexec: bool,
+    /// Whether it, or the file system, is read-only.
+    pub read_only: bool,
+    /// The file system's type, e.g. `"ext4"` or `"fuse.nscap"`; empty where it is in no mount
+    /// namespace of ours.
+    pub fs_type: String,
+    /// Where it is mounted, if it is in our mount namespace.
+    pub point: Option<PathBuf>,
+    /// On an id-mapped mount, its maps.
+    pub idmap: Option<NsIndex>,
+    /// The superblock's owner namespace (`s_user_ns`), as far as it can be known. No system call
+    /// tells it. It is the initial one for types that only that one can own, and for what is
+    /// mounted in a mount namespace of the initial one's; for the rest see
+    /// [`sb_owner_certain`](Mount::sb_owner_certain).
+    pub sb_owner: NsIndex,
+    /// Whether the owner is certain. If not it is taken to be the initial one in our own mount
+    /// namespace, and the owner of the mount namespace in another's.
+    pub sb_owner_certain: bool,
+    /// SPEC, Storage: whether the owner is our own namespace or above it, so that nobody below can
+    /// have written a table.
+    pub trusted: bool,
+    /// Whether the mount is in the mount namespace that was asked about: if not, execve(2) ignores
+    /// set-id bits and file capabilities.
+    pub foreign: bool,
+}
+
+/// Types of which a user namespace can own a superblock (FS_USERNS_MOUNT in Linux 6.18).
+const USERNS_TYPES: [&str; 13] = [
+    "tmpfs", "ramfs", "overlay", "fuse", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2",
+    "bpf", "binder", "aufs",
+];
+
+impl Mount {
+    /// The mount that a descriptor was opened through, as this process sees it. `path` is what
+    /// errors call it.
+    ///
+    /// # Errors
+    /// [`Error::Call`] from statx(2), statvfs(3) or statmount(2); [`Error::Unexpected`] where the
+    /// mount is id-mapped and this kernel (before Linux 6.15) does not tell the maps.
+    pub fn of(file: impl AsFd, path: &Path, namespaces: &mut Namespaces) -> Result<Mount> {
+        let file = file.as_fd();
+        let line = line_of(Process::myself(), mount_id(file, path)?);
+        let initial = namespaces.initial().index();
+        let ours = namespaces.own_ns().index() == initial;
+        let certain = line.as_ref().is_some_and(|line| ours || !namespace_may_own(&line.fs_type));
+        let owner = Owner { ns: initial, certain, trusted: line.is_some() };
+        Mount::new(file, path, line, owner, namespaces)
+    }
+
+    /// The mount that a descriptor was opened through, where that may be one of the mount
+    /// namespace of a task. `foreign` says that it is not.
+    ///
+    /// # Errors
+    /// As [`of`](Mount::of); [`Error::Call`] where the task may not be looked at.
+    pub fn of_task(
+        file: impl AsFd,
+        path: &Path,
+        pid: u32,
+        namespaces: &mut Namespaces,
+    ) -> Result<Mount> {
+        let file = file.as_fd();
+        let id = mount_id(file, path)?;
+        let process = i32::try_from(pid).map_err(|_| Error::NoProcess { pid })?;
+        let Some(line) = line_of(Process::new(process), id) else {
+            let mount = Mount::of(file, path, namespaces)?;
+            return Ok(Mount { foreign: true, ..mount });
+        };
+        if line_of(Process::myself(), id).is_some() {
+            return Mount::of(file, path, namespaces);
+        }
+        let initial = namespaces.initial().index();
+        let owner = if namespace_may_own(&line.fs_type) {
+            let link = PathBuf::from(format!("/proc/{pid}/ns/mnt"));
+            let mounts = File::open(&link).map_err(|e| Error::call(&link, "open", e))?;
+            let ns = sys::ns_userns(&mounts)
+                .map_err(|e| Error::call(&link, "ioctl(NS_GET_USERNS)", e))?;
+            let ns = namespaces.add_fd(ns, &link)?;
+            Owner { ns, certain: false, trusted: ns == initial }
+        } else {
+            Owner { ns: initial, certain: true, trusted: true }
+        };
+        Mount::new(file, path, Some(line), owner, namespaces)
+    }
+
+    fn new(
+        file: BorrowedFd<'_>,
+        path: &Path,
+        line: Option<MountInfo>,
+        owner: Owner,
+        namespaces: &mut Namespaces,
+    ) -> Result<Mount> {
+        let flags = fstatvfs(file).map_err(|e| Error::call(path, "fstatvfs", e))?.f_flag;
+        let idmapped = line.as_ref().is_some_and(|l| l.mount_options.contains_key("idmapped"));
+        let idmap = if idmapped { Some(idmap_of(file, path, namespaces)?) } else { None };
+        Ok(Mount {
+            nosuid: flags.contains(StatVfsMountFlags::NOSUID),
+            noexec: flags.contains(StatVfsMountFlags::NOEXEC),
+            read_only: flags.contains(StatVfsMountFlags::RDONLY),
+            fs_type: line.as_ref().map(|line| line.fs_type.clone()).unwrap_or_default(),
+            idmap,
+            sb_owner: owner.ns,
+            sb_owner_certain: owner.certain,
+            trusted: owner.trusted,
+            foreign: line.is_none(),
+            point: line.map(|line| line.mount_point),
+        })
+    }
+
+    /// Whether the rules of nscap decide on this file system, and not the kernel's own alone.
+    #[must_use]
+    pub fn is_nscap(&self) -> bool {
+        self.fs_type == "fuse.nscap"
+    }
+}
+
+/// What is known of the owner of a superblock.
+struct Owner {
+    ns: NsIndex,
+    certain: bool,
+    trusted: bool,
+}
+
+/// Whether a user namespace can own a superblock of this type; `fuse.x` is of type fuse.
+fn namespace_may_own(fs_type: &str) -> bool {
+    let base = fs_type.split_once('.').map_or(fs_type, |(base, _)| base);
+    USERNS_TYPES.contains(&base)
+}
+
+fn mount_id(file: BorrowedFd<'_>, path: &Path) -> Result<u64> {
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID);
+    Ok(stat.map_err(|e| Error::call(path, "statx", e))?.stx_mnt_id)
+}
+
+/// The line of a process's mountinfo, proc_pid_mountinfo(5), for a mount id: ids are unique among
+/// all mounts that there are.
+fn line_of(process: procfs::ProcResult<Process>, mnt_id: u64) -> Option<MountInfo> {
+    let mounts = process.ok()?.mountinfo().ok()?;
+    mounts.into_iter().find(|line| u64::try_from(line.mnt_id).is_ok_and(|id| id == mnt_id))
+}
+
+/// STATX_MNT_ID_UNIQUE, Linux 6.8.
+const MNT_ID_UNIQUE: u32 = 0x4000;
+/// STATMOUNT_MNT_UIDMAP and STATMOUNT_MNT_GIDMAP, Linux 6.15.
+const MAPS: u64 = 0x2000 | 0x4000;
+/// `struct statmount`: where the strings begin, the mask, and the number and place of the maps.
+const STRINGS: usize = 512;
+const MASK: usize = 8;
+const UID_MAP: usize = 152;
+const GID_MAP: usize = 160;
+
+fn idmap_of(file: impl AsFd, path: &Path, namespaces: &mut Namespaces) -> Result<NsIndex> {
+    let unique = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::from_bits_retain(MNT_ID_UNIQUE))
+        .map_err(|e| Error::call(path, "statx", e))?;
+    // As much as two maps of 340 lines need.
+    let mut answer = vec![0; STRINGS + 2 * 340 * 36];
+    sys::statmount(unique.stx_mnt_id, MAPS, &mut answer)
+        .map_err(|e| Error::call(path, "statmount", e))?;
+    let unknown =
+        || Error::unexpected(path, "on an id-mapped mount, and this kernel does not tell its maps");
+    let told = answer.get(MASK..MASK + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes);
+    if told.is_none_or(|mask| mask & MAPS != MAPS) {
+        return Err(unknown());
+    }
+    let uids = map_at(&answer, UID_MAP).ok_or_else(unknown)?;
+    let gids = map_at(&answer, GID_MAP).ok_or_else(unknown)?;
+    // The kernel tells the outside in our own terms.
+    let lift = |extents: Vec<Extent>, to: &dyn Fn(u32) -> Option<u32>| -> Vec<Extent> {
+        let outside = |e: &Extent| to(e.outside).map(|outside| Extent { outside, ..*e });
+        extents.iter().filter_map(outside).collect()
+    };
+    let uids = lift(uids, &|id| namespaces.shown_uid(id).map(nscap_core::Kuid::get));
+    let gids = lift(gids, &|id| namespaces.shown_gid(id).map(nscap_core::Kgid::get));
+    namespaces.add_idmap(&uids, &gids).map_err(|e| Error::unexpected(path, e.to_string()))
+}
+
+/// The map whose number of lines stands at `at`, followed by where the first line begins.
+pub(crate) fn map_at(answer: &[u8], at: usize) -> Option<Vec<Extent>> {
+    let word =
+        |at: usize| answer.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
+    let (count, start) = (word(at)?, word(at + 4)?);
+    let strings = answer.get(STRINGS..)?.get(usize::try_from(start).ok()?..)?;
+    let lines = strings.split(|byte| *byte == 0).take(usize::try_from(count).ok()?);
+    let text: Vec<&str> =
+        lines.map(std::str::from_utf8).collect::<std::result::Result<_, _>>().ok()?;
+    parse(&text.join("\n"))
+}

@@ -1,0 +1,107 @@
+//! Processes as the way to a namespace's maps. A process is held by a descriptor of its /proc
+//! directory, so that a number used again cannot put another process in its place; and since a
+//! process may change its namespace while it is read, its link is looked at again afterwards.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nscap_core::Extent;
+use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+
+use super::maps;
+use crate::error::{Error, Result};
+
+/// A uid map and a gid map, the outside as the kernel showed it.
+pub(super) type Shown = (Vec<Extent>, Vec<Extent>);
+
+/// The ids of all processes, ascending.
+pub(crate) fn pids() -> Result<Vec<u32>> {
+    let path = Path::new("/proc");
+    let entries = std::fs::read_dir(path).map_err(|e| Error::call(path, "opendir", e))?;
+    let mut pids = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::call(path, "readdir", e))?;
+        pids.extend(entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// The directory of a process.
+pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// The maps of the namespace with this inode number, read through a process that was in it.
+/// `None` where the process is in another by now.
+pub(super) fn maps(path: &Path, dir: &OwnedFd, inode: u64) -> Result<Option<Shown>> {
+    let shown = both(path, dir)?;
+    let link = statat(dir, "ns/user", AtFlags::empty())
+        .map_err(|e| Error::call(&path.join("ns/user"), "stat", e))?;
+    Ok((link.st_ino == inode).then_some(shown))
+}
+
+fn both(path: &Path, dir: &OwnedFd) -> Result<Shown> {
+    Ok((map(path, dir, "uid_map")?, map(path, dir, "gid_map")?))
+}
+
+fn map(path: &Path, dir: &OwnedFd, name: &str) -> Result<Vec<Extent>> {
+    let path = path.join(name);
+    let fd = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| Error::call(&path, "open", e))?;
+    let mut text = String::new();
+    std::fs::File::from(fd).read_to_string(&mut text).map_err(|e| Error::call(&path, "read", e))?;
+    maps::parse(&text).ok_or_else(|| Error::unexpected(&path, "not an id map"))
+}
+
+/// The maps of our own namespace, the outside in our parent's terms.
+pub(super) fn own_maps() -> Result<Shown> {
+    let path = Path::new("/proc/self");
+    let dir = open(path).map_err(|e| Error::call(path, "open", e))?;
+    both(path, &dir)
+}
+
+/// Whether /proc numbers processes as we do; it may be another pid namespace's.
+fn proc_is_ours() -> bool {
+    let own = std::process::id().to_string();
+    std::fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == own.as_str())
+}
+
+/// The maps of a namespace that no process is in: a child of ours enters it for a moment. `None`
+/// where that is not permitted (setns(2): CAP_SYS_ADMIN in it).
+pub(super) fn visit(namespace: impl AsFd) -> Option<Shown> {
+    if !proc_is_ours() {
+        return None;
+    }
+    let namespace = namespace.as_fd();
+    let (mut entered, says) = io::pipe().ok()?;
+    let (waits, release) = io::pipe().ok()?;
+    // SAFETY: the child calls nothing but prctl, setns, write, read and _exit, all of them
+    // async-signal-safe, and never returns.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: plain system calls on descriptors that the fork copied. Not dumpable, so that
+        // nobody in the namespace looks into the copy of our memory.
+        unsafe {
+            libc::close(release.as_raw_fd());
+            libc::prctl(libc::PR_SET_DUMPABLE, 0);
+            let done = libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) == 0;
+            let mut byte = u8::from(done);
+            libc::write(says.as_raw_fd(), (&raw const byte).cast(), 1);
+            libc::read(waits.as_raw_fd(), (&raw mut byte).cast(), 1);
+            libc::_exit(0);
+        }
+    }
+    let pid = u32::try_from(pid).ok()?;
+    drop((says, waits));
+    let mut byte = [0];
+    let there = matches!(entered.read(&mut byte), Ok(1)) && byte == [1];
+    let path = PathBuf::from(format!("/proc/{pid}"));
+    let shown = there.then(|| open(&path).ok().and_then(|dir| both(&path, &dir).ok())).flatten();
+    let _ = (&release).write(&[0]);
+    // SAFETY: waits for the child that we made; a null status is allowed.
+    unsafe { libc::waitpid(pid.cast_signed(), std::ptr::null_mut(), 0) };
+    shown
+}

@@ -1,0 +1,378 @@
+//! Live user namespaces: who they are, what they map, and who is in them. Covers what R3, P, S
+//! and U need of the running system.
+//!
+//! A [`Namespaces`] is a snapshot. It holds a descriptor of every namespace in it, so that no inode
+//! number in it can be used again while it lives, and its handles ([`LiveNs`]) can be compared.
+//!
+//! **Whose numbers.** Every id given out is a kuid or kgid. Inside a user namespace the kernel
+//! tells us ids in our own terms only, and how our own map into our parent; we take that parent
+//! for the initial namespace. So ids are the initial namespace's when we are in it or in a child
+//! of it, and our parent's otherwise; ancestors between it and the initial one cannot be seen.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nscap_core::{Extent, Kuid, MapError};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::sys;
+
+mod live;
+pub(crate) mod maps;
+mod member;
+
+pub use live::{LiveNs, Process};
+use maps::Maps;
+pub(crate) use member::pids;
+
+/// Inode number of the initial user namespace, fixed in the kernel (`PROC_USER_INIT_INO`).
+const INITIAL_INODE: u64 = 0xefff_fffd;
+
+/// Which namespace of a [`Namespaces`]; of no use with another one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct NsIndex(usize);
+
+/// How a namespace came into the snapshot first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A process is in it.
+    Process,
+    /// A namespace below it is in the snapshot.
+    Ancestor,
+    /// It was named by a file: a bind mount or a link in /proc.
+    Path(PathBuf),
+    /// It is no namespace: only maps, of an id-mapped mount.
+    IdMap,
+    /// It stands for what is above our own namespace, which we cannot look at.
+    Outside,
+}
+
+#[derive(Debug)]
+struct Node {
+    fd: Option<OwnedFd>,
+    device: u64,
+    inode: u64,
+    id: Option<u64>,
+    parent: Option<usize>,
+    /// `None` where it has no id that we could name.
+    owner: Option<Kuid>,
+    maps: Maps,
+    maps_known: bool,
+    processes: Vec<u32>,
+    origin: Origin,
+}
+
+impl Node {
+    /// What is above our own namespace: every id as it is.
+    fn outside() -> Node {
+        Node {
+            fd: None,
+            device: 0,
+            inode: 0,
+            id: None,
+            parent: None,
+            owner: Some(Kuid::ROOT),
+            maps: Maps::identity(),
+            maps_known: true,
+            processes: Vec::new(),
+            origin: Origin::Outside,
+        }
+    }
+}
+
+/// A snapshot of user namespaces.
+///
+/// ```
+/// use nscap_core::UserNs;
+/// use nscap_linux::Namespaces;
+/// let namespaces = Namespaces::own()?;
+/// let own = namespaces.own_ns();
+/// assert!(nscap_core::is_same_or_below(own, namespaces.initial()));
+/// assert!(own.same(own));
+/// # Ok::<(), nscap_linux::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Namespaces {
+    nodes: Vec<Node>,
+    own: usize,
+    initial: usize,
+    unreadable: usize,
+}
+
+impl Namespaces {
+    /// Only our own namespace and what is above it.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where /proc is not mounted or not readable.
+    pub fn own() -> Result<Namespaces> {
+        let path = Path::new("/proc/self/ns/user");
+        let fd = File::open(path).map_err(|e| Error::call(path, "open", e))?;
+        let (device, inode) = identity(path, &fd)?;
+        let mut own = Node {
+            id: sys::ns_id(&fd).ok(),
+            fd: Some(fd.into()),
+            device,
+            inode,
+            processes: vec![std::process::id()],
+            origin: Origin::Process,
+            ..Node::outside()
+        };
+        if inode == INITIAL_INODE {
+            return Ok(Namespaces { nodes: vec![own], own: 0, initial: 0, unreadable: 0 });
+        }
+        let (uids, gids) = member::own_maps()?;
+        let maps = Maps::identity().lift(&uids, &gids);
+        own.maps = maps.map_err(|e| Error::unexpected(path, e.to_string()))?;
+        own.parent = Some(0);
+        let nodes = vec![Node::outside(), own];
+        let mut all = Namespaces { nodes, own: 1, initial: 0, unreadable: 0 };
+        all.own_owner()?;
+        Ok(all)
+    }
+
+    /// The user namespaces of all processes that we may look at, and what is above them.
+    /// [`unreadable`](Namespaces::unreadable) counts the others.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where /proc cannot be read. A process that ends meanwhile is none.
+    pub fn scan() -> Result<Namespaces> {
+        let mut all = Namespaces::own()?;
+        for pid in member::pids()? {
+            all.scan_process(pid)?;
+        }
+        Ok(all)
+    }
+
+    /// The namespace of a process.
+    ///
+    /// # Errors
+    /// [`Error::NoProcess`] where there is none; [`Error::Call`] (EACCES, EPERM) where we may not
+    /// look at it, ptrace(2), "Ptrace access mode checking".
+    pub fn add_pid(&mut self, pid: u32) -> Result<NsIndex> {
+        let path = PathBuf::from(format!("/proc/{pid}"));
+        let dir =
+            member::open(&path).map_err(|e| no_process(pid, Error::call(&path, "open", e)))?;
+        self.add_member(pid, &path, &dir).map_err(|e| no_process(pid, e))
+    }
+
+    /// A namespace by a file that stands for it: a link in /proc/PID/ns or a bind mount of one.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where it cannot be opened; [`Error::Unexpected`] where it is no user
+    /// namespace.
+    pub fn add_path(&mut self, path: &Path) -> Result<NsIndex> {
+        let fd = File::open(path).map_err(|e| Error::call(path, "open", e))?;
+        self.add_fd(fd.into(), path)
+    }
+
+    /// A namespace by a descriptor of its file; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`add_path`](Namespaces::add_path).
+    pub fn add_fd(&mut self, fd: OwnedFd, path: &Path) -> Result<NsIndex> {
+        let not_user = |_| Error::unexpected(path, "not a user namespace");
+        sys::ns_owner_uid(&fd).map_err(not_user)?;
+        let (device, inode) = identity(path, &fd)?;
+        if let Some(known) = self.find(device, inode) {
+            return Ok(NsIndex(known));
+        }
+        let maps = member::visit(&fd).and_then(|shown| self.lift(shown).ok());
+        self.insert(fd, path, maps, Origin::Path(path.to_owned())).map(NsIndex)
+    }
+
+    /// Only maps, for [`Place::idmap`](nscap_core::Place): of ids on disk (inside) to kuids and
+    /// kgids (outside).
+    ///
+    /// # Errors
+    /// [`MapError`] where the extents are no map.
+    pub fn add_idmap(
+        &mut self,
+        uids: &[Extent],
+        gids: &[Extent],
+    ) -> std::result::Result<NsIndex, MapError> {
+        let maps = Maps { uids: maps::Map::new(uids)?, gids: maps::Map::new(gids)? };
+        let parent = Some(self.initial);
+        self.nodes.push(Node { maps, parent, origin: Origin::IdMap, ..Node::outside() });
+        Ok(NsIndex(self.nodes.len() - 1))
+    }
+
+    /// The handle for an index of this snapshot.
+    #[must_use]
+    pub fn get(&self, index: NsIndex) -> LiveNs<'_> {
+        LiveNs::new(self, index.0)
+    }
+
+    /// Our own namespace.
+    #[must_use]
+    pub fn own_ns(&self) -> LiveNs<'_> {
+        LiveNs::new(self, self.own)
+    }
+
+    /// The initial namespace, or what we take for it (see the module).
+    #[must_use]
+    pub fn initial(&self) -> LiveNs<'_> {
+        LiveNs::new(self, self.initial)
+    }
+
+    /// The kernel's namespaces in the snapshot, in the order in which they were found.
+    pub fn iter(&self) -> impl Iterator<Item = LiveNs<'_>> {
+        (0..self.nodes.len()).map(|n| LiveNs::new(self, n)).filter(|ns| ns.is_namespace())
+    }
+
+    /// S: the namespaces whose root this kuid is.
+    pub fn rooted(&self, kuid: Kuid) -> impl Iterator<Item = LiveNs<'_>> {
+        self.iter().filter(move |ns| nscap_core::root_kuid(*ns) == Some(kuid))
+    }
+
+    /// How many processes there were whose namespace we were not allowed to see.
+    #[must_use]
+    pub fn unreadable(&self) -> usize {
+        self.unreadable
+    }
+
+    /// The kuid for a uid that the kernel showed to us; `None` where it has none.
+    #[must_use]
+    pub fn shown_uid(&self, uid: u32) -> Option<Kuid> {
+        self.node(self.own).maps.kuid(uid)
+    }
+
+    /// The kgid for a gid that the kernel showed to us; `None` where it has none.
+    #[must_use]
+    pub fn shown_gid(&self, gid: u32) -> Option<nscap_core::Kgid> {
+        self.node(self.own).maps.kgid(gid)
+    }
+
+    fn node(&self, n: usize) -> &Node {
+        // An index comes from this snapshot, and nodes are never removed; a foreign index gives
+        // the initial namespace, which grants nothing by itself.
+        self.nodes.get(n).unwrap_or(&self.nodes[self.initial])
+    }
+
+    fn find(&self, device: u64, inode: u64) -> Option<usize> {
+        self.nodes.iter().position(|n| n.fd.is_some() && (n.device, n.inode) == (device, inode))
+    }
+
+    fn scan_process(&mut self, pid: u32) -> Result<()> {
+        let path = PathBuf::from(format!("/proc/{pid}"));
+        let Ok(dir) = member::open(&path) else {
+            return Ok(());
+        };
+        match self.add_member(pid, &path, &dir) {
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.errno(), libc::ENOENT | libc::ESRCH) => Ok(()),
+            Err(error) if matches!(error.errno(), libc::EACCES | libc::EPERM) => {
+                self.unreadable += 1;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn add_member(&mut self, pid: u32, path: &Path, dir: &OwnedFd) -> Result<NsIndex> {
+        let fd = openat(dir, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| Error::call(&path.join("ns/user"), "open", e))?;
+        let (device, inode) = identity(path, &fd)?;
+        let known = match self.find(device, inode) {
+            Some(known) if self.node(known).maps_known => known,
+            known => {
+                let maps = member::maps(path, dir, inode)?.and_then(|shown| self.lift(shown).ok());
+                match (known, maps) {
+                    (Some(known), maps) => {
+                        self.learn(known, maps);
+                        known
+                    }
+                    (None, maps) => self.insert(fd, path, maps, Origin::Process)?,
+                }
+            }
+        };
+        if let Some(node) = self.nodes.get_mut(known)
+            && !node.processes.contains(&pid)
+        {
+            node.processes.push(pid);
+        }
+        Ok(NsIndex(known))
+    }
+
+    fn learn(&mut self, n: usize, maps: Option<Maps>) {
+        if let (Some(node), Some(maps)) = (self.nodes.get_mut(n), maps) {
+            node.maps = maps;
+            node.maps_known = true;
+        }
+    }
+
+    fn lift(
+        &self,
+        (uids, gids): (Vec<Extent>, Vec<Extent>),
+    ) -> std::result::Result<Maps, MapError> {
+        self.node(self.own).maps.lift(&uids, &gids)
+    }
+
+    /// The owner of our own namespace, which is told in our own terms.
+    fn own_owner(&mut self) -> Result<()> {
+        let path = Path::new("/proc/self/ns/user");
+        let shown = self.node(self.own).fd.as_ref().map(sys::ns_owner_uid).transpose();
+        let shown = shown.map_err(|e| Error::call(path, "ioctl(NS_GET_OWNER_UID)", e))?;
+        let owner = shown.and_then(|uid| self.shown_uid(uid));
+        if let Some(node) = self.nodes.get_mut(self.own) {
+            node.owner = owner;
+        }
+        Ok(())
+    }
+
+    /// Adds a namespace that is not in the snapshot, and first whatever is above it.
+    fn insert(
+        &mut self,
+        fd: OwnedFd,
+        path: &Path,
+        maps: Option<Maps>,
+        origin: Origin,
+    ) -> Result<usize> {
+        let (device, inode) = identity(path, &fd)?;
+        let parent = match sys::ns_parent(&fd) {
+            Ok(parent) => {
+                let (device, inode) = identity(path, &parent)?;
+                match self.find(device, inode) {
+                    Some(known) => known,
+                    None => {
+                        let maps = member::visit(&parent).and_then(|shown| self.lift(shown).ok());
+                        self.insert(parent, path, maps, Origin::Ancestor)?
+                    }
+                }
+            }
+            // Not below ours: all we can say is that the initial one is above it.
+            Err(Errno::PERM) => self.initial,
+            Err(errno) => return Err(Error::call(path, "ioctl(NS_GET_PARENT)", errno)),
+        };
+        let owner =
+            sys::ns_owner_uid(&fd).map_err(|e| Error::call(path, "ioctl(NS_GET_OWNER_UID)", e))?;
+        self.nodes.push(Node {
+            id: sys::ns_id(&fd).ok(),
+            fd: Some(fd),
+            device,
+            inode,
+            parent: Some(parent),
+            owner: self.shown_uid(owner),
+            maps_known: maps.is_some(),
+            maps: maps.unwrap_or_default(),
+            processes: Vec::new(),
+            origin,
+        });
+        Ok(self.nodes.len() - 1)
+    }
+}
+
+fn no_process(pid: u32, error: Error) -> Error {
+    match error.errno() {
+        libc::ENOENT | libc::ESRCH => Error::NoProcess { pid },
+        _ => error,
+    }
+}
+
+/// A namespace file by what tells it from all others that exist at the same time.
+fn identity(path: &Path, fd: impl AsFd) -> Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(fd).map_err(|e| Error::call(path, "fstat", e))?;
+    Ok((stat.st_dev, stat.st_ino))
+}

@@ -1,0 +1,161 @@
+//! What this machine offers to nscap: facts for `nscap check`, each found by trying it where that
+//! changes nothing, else by what the kernel says of itself.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::file::{CAPABILITY, TABLE};
+use crate::sys;
+use crate::xattr::{self, Present};
+
+/// What the kernel offers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kernel {
+    /// Its version, major and minor.
+    pub version: (u16, u16),
+    /// Whether this process may make a user namespace: tried.
+    pub user_namespaces: bool,
+    /// Whether /dev/fuse can be opened.
+    pub fuse: bool,
+    /// FUSE passthrough: Linux 6.9, and not turned off where the configuration can be read.
+    pub fuse_passthrough: Option<bool>,
+    /// seccomp(2) user notification: asked for by SECCOMP_GET_ACTION_AVAIL.
+    pub seccomp_notify: bool,
+    /// Whether the kernel's own revision 3 exists: Linux 4.14.
+    pub revision_3: bool,
+    /// Whether file capabilities are honoured: no `no_file_caps` on the command line.
+    pub file_caps: bool,
+    /// The *xattrat calls: tried.
+    pub xattrat: bool,
+    /// NS_GET_ID: tried.
+    pub ns_id: bool,
+    /// Whether a pidfd of a thread can be had (PIDFD_THREAD, Linux 6.9).
+    pub pidfd_thread: bool,
+}
+
+impl Kernel {
+    /// Asks the running kernel.
+    #[must_use]
+    pub fn probe() -> Kernel {
+        let version = version();
+        let own = std::fs::File::open("/proc/self/ns/user");
+        Kernel {
+            version,
+            user_namespaces: sys::may_unshare_user(),
+            fuse: rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+                .is_ok(),
+            fuse_passthrough: if version < (6, 9) {
+                Some(false)
+            } else {
+                config("CONFIG_FUSE_PASSTHROUGH")
+            },
+            seccomp_notify: sys::has_seccomp_notify(),
+            revision_3: version >= (4, 14),
+            file_caps: file_caps(),
+            xattrat: xattr::has_at_calls(),
+            ns_id: own.is_ok_and(|own| sys::ns_id(own).is_ok()),
+            pidfd_thread: version >= (6, 9),
+        }
+    }
+}
+
+/// What a directory's file system offers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Directory {
+    /// Whether `security.capability` can be set here; else the errno.
+    pub capability: std::result::Result<(), i32>,
+    /// Whether `security.nscapability` can be set here; else the errno.
+    pub table: std::result::Result<(), i32>,
+    /// How many entries one file can hold, up to 1,024.
+    pub entries: usize,
+}
+
+impl Directory {
+    /// Tries a directory with a file that never has a name (O_TMPFILE).
+    ///
+    /// # Errors
+    /// [`Error::Call`] where no such file can be made: ENOENT, ENOTDIR, EACCES, EROFS, or
+    /// EOPNOTSUPP where the file system has none.
+    pub fn probe(path: &Path) -> Result<Directory> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|e| Error::call(path, "open", e))?;
+        let plain = nscap_core::VfsCaps::v2(nscap_core::FileCaps::default()).encode();
+        let try_set = |name, value: &[u8]| {
+            xattr::set(file.as_fd(), name, value, Present::Any).map_err(Errno::raw_os_error)
+        };
+        let capability = try_set(CAPABILITY, plain.as_bytes());
+        let fits = |count: &usize| {
+            let value = vec![0; nscap_core::storage::Table::encoded_len(*count)];
+            try_set(TABLE, &value).is_ok()
+        };
+        let table = try_set(TABLE, &[0]);
+        let entries = largest(fits);
+        Ok(Directory { capability, table, entries })
+    }
+}
+
+/// The largest count up to the limit that fits; what fits is assumed to be without gaps.
+fn largest(fits: impl Fn(&usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, nscap_core::MAX_ENTRIES);
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if fits(&middle) { low = middle } else { high = middle - 1 }
+    }
+    low
+}
+
+/// The running kernel's version; (0, 0) where uname(2) says something unheard of.
+#[must_use]
+pub fn version() -> (u16, u16) {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u16>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => (0, 0),
+    }
+}
+
+/// Whether the kernel honours file capabilities at all.
+#[must_use]
+pub fn file_caps() -> bool {
+    let line = std::fs::read("/proc/cmdline").unwrap_or_default();
+    !line.split(u8::is_ascii_whitespace).any(|word| word == b"no_file_caps")
+}
+
+/// Whether an option is built in or a module, where the configuration of the kernel is on disk as
+/// text.
+fn config(option: &str) -> Option<bool> {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let text = std::fs::read_to_string(format!("/boot/config-{release}")).ok()?;
+    let set =
+        |line: &str| line.strip_prefix(option).is_some_and(|rest| rest == "=y" || rest == "=m");
+    Some(text.lines().any(set))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_search_finds_the_edge() {
+        assert_eq!(largest(|n| *n <= 37), 37);
+        assert_eq!(largest(|_| false), 0);
+        assert_eq!(largest(|_| true), 1024);
+    }
+
+    #[test]
+    fn a_directory_is_tried_and_left_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let probe = Directory::probe(directory.path());
+        assert!(probe.is_ok(), "{probe:?}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        let missing = Directory::probe(&directory.path().join("x")).unwrap_err();
+        assert_eq!(missing.errno(), libc::ENOENT);
+    }
+}

@@ -1,0 +1,238 @@
+//! A live task: its credentials in initial-namespace terms, and what else execve(2) asks of it
+//! (X: no_new_privs, tracing, shared file system information).
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nscap_core::{CapSet, Capability, Cred, Kgid, Kuid, Securebits};
+use rustix::fs::{Mode, OFlags, openat};
+
+use crate::error::{Error, Result};
+use crate::ns::{LiveNs, Namespaces, NsIndex, pids};
+use crate::status::{self, Status};
+use crate::sys;
+
+/// A task as it was when it was read.
+///
+/// ```
+/// use nscap_linux::{LiveTask, Namespaces};
+/// let mut namespaces = Namespaces::own()?;
+/// let own = LiveTask::read(std::process::id(), &mut namespaces)?;
+/// assert!(own.cred(&namespaces).permitted.is_subset(own.cred(&namespaces).bounding));
+/// # Ok::<(), nscap_linux::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct LiveTask {
+    pid: u32,
+    name: Vec<u8>,
+    ns: NsIndex,
+    uids: [Kuid; 4],
+    gids: [Kgid; 4],
+    groups: Vec<Kgid>,
+    /// Inheritable, permitted, effective, bounding, ambient.
+    sets: [CapSet; 5],
+    no_new_privs: bool,
+    tracer: Option<Tracer>,
+    shares_fs: Option<bool>,
+    securebits: Option<u32>,
+    root: OwnedFd,
+}
+
+/// Who traces a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tracer {
+    /// The tracer's process id.
+    pub pid: u32,
+    /// Whether it has CAP_SYS_PTRACE over the task's namespace, so that the task may gain
+    /// capabilities. `false` where that cannot be seen.
+    pub capable: bool,
+}
+
+impl LiveTask {
+    /// Reads a process (its main thread), or another thread by its id. The task's namespace is
+    /// added to `namespaces`.
+    ///
+    /// # Errors
+    /// [`Error::NoProcess`] where there is none or it ended meanwhile; [`Error::Call`] where we may
+    /// not look at it (ptrace(2), "Ptrace access mode checking").
+    pub fn read(pid: u32, namespaces: &mut Namespaces) -> Result<LiveTask> {
+        let gone = |error: Error| match error.errno() {
+            libc::ENOENT | libc::ESRCH => Error::NoProcess { pid },
+            _ => error,
+        };
+        // Everything is read through this: of a process that ends, and of whoever gets its number,
+        // it gives nothing.
+        let path = PathBuf::from(format!("/proc/{pid}"));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(&path, flags, Mode::empty())
+            .map_err(|e| gone(Error::call(&path, "open", e)))?;
+        let status = read_status(&path, &dir).map_err(gone)?;
+        let ns = namespaces.add_member(pid, &path, &dir).map_err(gone)?;
+        let root = openat(&dir, "root", flags, Mode::empty())
+            .map_err(|e| gone(Error::call(&path.join("root"), "open", e)))?;
+        let tracer = (status.tracer != 0).then(|| tracer(status.tracer, ns, namespaces));
+        let shares_fs = shares_fs(pid);
+        let securebits = (pid == std::process::id()).then(own_securebits).flatten();
+        let name = read_at(&path, &dir, "comm").map_err(gone)?;
+        let ids = Ids::of(&status, namespaces)
+            .ok_or_else(|| Error::unexpected(&path.join("status"), "ids that are unmapped here"))?;
+        Ok(LiveTask {
+            pid,
+            name: name.strip_suffix(b"\n").unwrap_or(&name).to_vec(),
+            ns,
+            uids: ids.uids,
+            gids: ids.gids,
+            groups: ids.groups,
+            sets: status.sets.map(CapSet::from_bits),
+            no_new_privs: status.no_new_privs,
+            tracer,
+            shares_fs,
+            securebits,
+            root,
+        })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its name (comm), as it calls itself: any bytes.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Its user namespace.
+    #[must_use]
+    pub fn ns(&self) -> NsIndex {
+        self.ns
+    }
+
+    /// Its root directory.
+    #[must_use]
+    pub fn root(&self) -> impl AsFd + '_ {
+        &self.root
+    }
+
+    /// Who traces it.
+    #[must_use]
+    pub fn tracer(&self) -> Option<Tracer> {
+        self.tracer
+    }
+
+    /// Its securebits, which the kernel tells to the task itself only; else `None`, and
+    /// [`cred`](LiveTask::cred) takes them for 0.
+    #[must_use]
+    pub fn securebits(&self) -> Option<u32> {
+        self.securebits
+    }
+
+    /// Whether another process shares its file system information (clone(2), CLONE_FS); `None`
+    /// where kcmp(2) does not tell us, and [`task`](LiveTask::task) takes it for no.
+    #[must_use]
+    pub fn shares_fs(&self) -> Option<bool> {
+        self.shares_fs
+    }
+
+    /// Its credentials.
+    #[must_use]
+    pub fn cred<'n>(&self, namespaces: &'n Namespaces) -> Cred<LiveNs<'n>> {
+        let ([uid, euid, suid, fsuid], [gid, egid, sgid, fsgid]) = (self.uids, self.gids);
+        let [inheritable, permitted, effective, bounding, ambient] = self.sets;
+        let securebits = Securebits(self.securebits.unwrap_or(0));
+        let ns = namespaces.get(self.ns);
+        Cred {
+            ns,
+            uid,
+            euid,
+            suid,
+            fsuid,
+            gid,
+            egid,
+            sgid,
+            fsgid,
+            inheritable,
+            permitted,
+            effective,
+            bounding,
+            ambient,
+            securebits,
+        }
+    }
+
+    /// The task as execve(2) sees it.
+    #[must_use]
+    pub fn task<'n>(&self, namespaces: &'n Namespaces) -> nscap_core::Task<'_, LiveNs<'n>> {
+        nscap_core::Task {
+            cred: self.cred(namespaces),
+            groups: &self.groups,
+            no_new_privs: self.no_new_privs,
+            traced: self.tracer.is_some_and(|tracer| !tracer.capable),
+            shares_fs: self.shares_fs == Some(true),
+        }
+    }
+}
+
+struct Ids {
+    uids: [Kuid; 4],
+    gids: [Kgid; 4],
+    groups: Vec<Kgid>,
+}
+
+impl Ids {
+    /// `None` where an id has no image in initial terms. (The kernel shows an id that our own
+    /// namespace does not map as 65534; there is no telling it from the real one.)
+    fn of(status: &Status, namespaces: &Namespaces) -> Option<Ids> {
+        let uid = |shown| namespaces.shown_uid(shown);
+        let gid = |shown| namespaces.shown_gid(shown);
+        let [ruid, euid, suid, fsuid] = status.uids.map(uid);
+        let [rgid, egid, sgid, fsgid] = status.gids.map(gid);
+        Some(Ids {
+            uids: [ruid?, euid?, suid?, fsuid?],
+            gids: [rgid?, egid?, sgid?, fsgid?],
+            groups: status.groups.iter().filter_map(|id| gid(*id)).collect(),
+        })
+    }
+}
+
+fn read_at(path: &Path, dir: &OwnedFd, name: &str) -> Result<Vec<u8>> {
+    let fd = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| Error::call(&path.join(name), "open", e))?;
+    let mut bytes = Vec::new();
+    File::from(fd).read_to_end(&mut bytes).map_err(|e| Error::call(&path.join(name), "read", e))?;
+    Ok(bytes)
+}
+
+fn read_status(path: &Path, dir: &OwnedFd) -> Result<Status> {
+    let bytes = read_at(path, dir, "status")?;
+    status::parse(&bytes)
+        .ok_or_else(|| Error::unexpected(&path.join("status"), "not as proc_pid_status(5) has it"))
+}
+
+fn tracer(pid: u32, target: NsIndex, namespaces: &mut Namespaces) -> Tracer {
+    let capable = (|| {
+        let status = status::parse(&std::fs::read(format!("/proc/{pid}/status")).ok()?)?;
+        let ns = namespaces.add_pid(pid).ok()?;
+        let Ids { uids: [uid, euid, ..], gids: [gid, ..], .. } = Ids::of(&status, namespaces)?;
+        let mut cred = Cred::ordinary(namespaces.get(ns), uid, gid);
+        (cred.euid, cred.effective) = (euid, CapSet::from_bits(status.sets[2]));
+        Some(cred.has_cap_over(Capability::SysPtrace, namespaces.get(target)))
+    })();
+    Tracer { pid, capable: capable.unwrap_or(false) }
+}
+
+/// Whether a process outside the thread group shares the task's file system information.
+fn shares_fs(pid: u32) -> Option<bool> {
+    // A task that the kernel will not compare with itself tells nothing about others.
+    sys::shares_fs(pid, pid).ok()?;
+    let others = pids().ok()?;
+    Some(others.into_iter().any(|other| other != pid && sys::shares_fs(pid, other) == Ok(true)))
+}
+
+fn own_securebits() -> Option<u32> {
+    rustix::thread::capabilities_secure_bits().ok().map(|bits| bits.bits())
+}

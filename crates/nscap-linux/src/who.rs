@@ -1,0 +1,165 @@
+//! WHO, as command lines name the one for whom a grant is: the host, a kuid, the namespace of a
+//! process or of a file, or a user's first subordinate range.
+
+use std::path::{Path, PathBuf};
+
+use nscap_core::{Kuid, root_kuid};
+use os_display::Quotable;
+
+use crate::error::{Error, Result};
+use crate::ns::{Namespaces, NsIndex};
+use crate::subid::Subids;
+
+/// Where subordinate ranges are configured.
+const SUBUID: &str = "/etc/subuid";
+
+/// WHO as written.
+///
+/// ```
+/// use nscap_linux::Who;
+/// assert_eq!(Who::parse("100000".as_ref())?, Who::Kuid(nscap_core::Kuid::new(100_000).unwrap()));
+/// assert_eq!(Who::parse("pid:7".as_ref())?, Who::Process(7));
+/// assert!(Who::parse("alice".as_ref()).is_err());
+/// # Ok::<(), nscap_linux::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Who {
+    /// `host`: the owner of ordinary file systems; a grant to it is a host value.
+    Host,
+    /// `100000`: a root kuid.
+    Kuid(Kuid),
+    /// `pid:N`: root of the user namespace of a process.
+    Process(u32),
+    /// `ns:PATH`: root of the user namespace that a file stands for.
+    File(PathBuf),
+    /// `user:NAME`: root of a container with the first subordinate range of a user.
+    User(String),
+}
+
+/// Whom WHO turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// The root kuid.
+    pub kuid: Kuid,
+    /// The namespace, where WHO names one, or where exactly one live one has that root.
+    pub ns: Option<NsIndex>,
+}
+
+impl Who {
+    /// Reads WHO.
+    ///
+    /// # Errors
+    /// [`Error::Who`] with what is wrong.
+    pub fn parse(text: &std::ffi::OsStr) -> Result<Who> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let problem = |problem: &str| who_error(text, problem);
+        if let Some(path) = text.as_bytes().strip_prefix(b"ns:") {
+            if path.is_empty() {
+                return Err(problem("no path after ns:"));
+            }
+            return Ok(Who::File(std::ffi::OsStr::from_bytes(path).into()));
+        }
+        let Some(word) = text.to_str() else {
+            return Err(problem("not UTF-8"));
+        };
+        if word == "host" {
+            return Ok(Who::Host);
+        }
+        if let Some(pid) = word.strip_prefix("pid:") {
+            let pid = pid.parse().ok().filter(|pid| *pid > 0);
+            return pid.map(Who::Process).ok_or_else(|| problem("not a process id after pid:"));
+        }
+        if let Some(name) = word.strip_prefix("user:") {
+            let named = !name.is_empty();
+            return named
+                .then(|| Who::User(name.into()))
+                .ok_or_else(|| problem("no name after user:"));
+        }
+        let kuid = word.parse().ok().and_then(Kuid::new);
+        kuid.map(Who::Kuid)
+            .ok_or_else(|| problem("expected host, a kuid, pid:N, ns:PATH or user:NAME"))
+    }
+
+    /// Finds out whom it means. Namespaces that it names are added to `namespaces`.
+    ///
+    /// # Errors
+    /// [`Error::Who`] where the namespace maps no uid 0 or its maps cannot be read, or the user has
+    /// no range; [`Namespaces::add_pid`]'s and [`Namespaces::add_path`]'s errors.
+    pub fn resolve(&self, namespaces: &mut Namespaces) -> Result<Target> {
+        match self {
+            Who::Host => {
+                let initial = namespaces.initial();
+                Ok(Target { kuid: Kuid::ROOT, ns: Some(initial.index()) })
+            }
+            Who::Kuid(kuid) => Ok(Target { kuid: *kuid, ns: only_root(namespaces, *kuid) }),
+            Who::Process(pid) => {
+                let ns = namespaces.add_pid(*pid)?;
+                root_of(ns, &format!("pid:{pid}"), namespaces)
+            }
+            Who::File(path) => {
+                let ns = namespaces.add_path(path)?;
+                root_of(ns, &format!("ns:{}", path.display()), namespaces)
+            }
+            Who::User(name) => {
+                let kuid = first_range(name, Path::new(SUBUID))?;
+                Ok(Target { kuid, ns: only_root(namespaces, kuid) })
+            }
+        }
+    }
+}
+
+fn root_of(ns: NsIndex, who: &str, namespaces: &Namespaces) -> Result<Target> {
+    let live = namespaces.get(ns);
+    let problem = |problem: &str| who_error(who.as_ref(), problem);
+    if !live.maps_known() {
+        return Err(problem("the namespace's maps cannot be read"));
+    }
+    let kuid = root_kuid(live).ok_or_else(|| {
+        problem("the namespace maps no uid 0, so no entry can be its root's (R5)")
+    })?;
+    Ok(Target { kuid, ns: Some(ns) })
+}
+
+/// The one live namespace whose root it is, if it is one.
+fn only_root(namespaces: &Namespaces, kuid: Kuid) -> Option<NsIndex> {
+    let mut rooted = namespaces.rooted(kuid);
+    let first = rooted.next()?;
+    rooted.next().is_none().then(|| first.index())
+}
+
+fn first_range(name: &str, path: &Path) -> Result<Kuid> {
+    let uid = nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
+    let subids = Subids::read(path)?;
+    let range = subids.first_of(name.as_bytes(), uid).ok_or_else(|| {
+        let problem = format!("has no range in {}", path.display());
+        who_error(format!("user:{name}").as_ref(), &problem)
+    })?;
+    Kuid::new(range.start).ok_or_else(|| who_error(name.as_ref(), "not a kuid"))
+}
+
+fn who_error(who: &std::ffi::OsStr, problem: &str) -> Error {
+    Error::Who { who: who.maybe_quote().to_string(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_nobody_is_said_so() {
+        for bad in ["", "bob", "-1", "4294967295", "pid:", "pid:0", "pid:x", "user:", "ns:", "1 "] {
+            let error = Who::parse(bad.as_ref()).unwrap_err().to_string();
+            assert!(error.contains("EINVAL"), "{bad}: {error}");
+        }
+        assert_eq!(Who::parse("ns:/x y".as_ref()).unwrap(), Who::File("/x y".into()));
+    }
+
+    #[test]
+    fn the_first_range_counts() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "nscap-a:5000:10\nnscap-a:100000:10\n").unwrap();
+        assert_eq!(first_range("nscap-a", file.path()).unwrap().get(), 5000);
+        let error = first_range("nscap-b", file.path()).unwrap_err().to_string();
+        assert!(error.starts_with("user:nscap-b: has no range"), "{error}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Real namespaces and real programs for the tests: everything made here goes with its guard.
+
+#![allow(dead_code, reason = "not every test that includes this module needs all of it")]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Whether we are root of the initial namespace; if not, says that the test is skipped.
+pub(crate) fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root()
+        && std::fs::read_link("/proc/self/ns/user")
+            .is_ok_and(|link| link.as_os_str() == "user:[4026531837]");
+    if !root {
+        println!("skipped: {test}: needs root of the initial namespace");
+    }
+    root
+}
+
+/// A user namespace with a process in it, until dropped.
+pub(crate) struct Container {
+    child: Child,
+}
+
+impl Container {
+    /// With these lines for uid_map and gid_map, in the initial namespace's terms.
+    pub(crate) fn new(map: &str) -> Container {
+        Container::below(None, map)
+    }
+
+    /// Below another one; `map` in that one's terms.
+    pub(crate) fn below(parent: Option<&Container>, map: &str) -> Container {
+        let mut command = match parent {
+            None => Command::new("unshare"),
+            Some(parent) => {
+                let mut command = Command::new("nsenter");
+                command.args(["--preserve-credentials", "-U", "-S0", "-G0", "-t"]);
+                command.arg(parent.pid().to_string()).arg("unshare");
+                command
+            }
+        };
+        command.args(["-U", "sh", "-c", "echo up; exec sleep infinity"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n");
+        let container = Container { child };
+        for name in ["uid_map", "gid_map"] {
+            container.write_map(parent, name, map);
+        }
+        container
+    }
+
+    /// Maps are in the terms of the namespace of whoever writes them.
+    fn write_map(&self, parent: Option<&Container>, name: &str, map: &str) {
+        let file = format!("/proc/{}/{name}", self.pid());
+        match parent {
+            None => std::fs::write(file, map).unwrap(),
+            Some(parent) => {
+                let script = format!("printf '{map}\\n' > {file}");
+                assert!(parent.run(&["sh", "-c", &script], "0").status.success());
+            }
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Runs a program in the namespace, with this uid and gid there and no capability but what
+    /// execve gives.
+    pub(crate) fn run(&self, program: &[&str], id: &str) -> std::process::Output {
+        Command::new("nsenter")
+            .args(["-U", "-S", id, "-G", id, "-t", &self.pid().to_string()])
+            .args(program)
+            .output()
+            .unwrap()
+    }
+
+    /// The permitted set of that copy of cat(1) when an ordinary user of the namespace executes it;
+    /// `None` where execve fails.
+    pub(crate) fn gains(&self, cat: &Path) -> Option<u64> {
+        permitted(&self.run(&[cat.to_str().unwrap(), "/proc/self/status"], "7").stdout)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The permitted set when uid 7 of the initial namespace executes a copy of cat(1).
+pub(crate) fn host_gains(cat: &Path) -> Option<u64> {
+    let output = Command::new("setpriv")
+        .args(["--reuid=7", "--regid=7", "--clear-groups"])
+        .arg(cat)
+        .arg("/proc/self/status")
+        .output()
+        .unwrap();
+    permitted(&output.stdout)
+}
+
+fn permitted(status: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(status);
+    let line = text.lines().find_map(|line| line.strip_prefix("CapPrm:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// A copy of cat(1) in a directory that everybody may search.
+pub(crate) fn cat(directory: &Path, owner: u32) -> PathBuf {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = directory.join("cat");
+    std::fs::copy("/bin/cat", &path).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    chown(&path, Some(owner), Some(owner)).unwrap();
+    std::io::stdout().flush().unwrap();
+    path
+}
+
+/// A copy of this test program where everybody may execute it, since the checkout may be out of a
+/// namespace's reach.
+pub(crate) fn own_program(directory: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
+    let path = directory.join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &path).unwrap();
+    path
+}
