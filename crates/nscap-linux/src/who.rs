@@ -41,8 +41,32 @@ pub enum Who {
 pub struct Target {
     /// The root kuid.
     pub kuid: Kuid,
-    /// The namespace, where WHO names one, or where exactly one live one has that root.
+    /// The namespace, where WHO names one, or where a live one in the snapshot has that root.
     pub ns: Option<NsIndex>,
+    /// How many ids its range has, where that is configured.
+    pub count: Option<u32>,
+}
+
+/// How many ids a container mostly has, as newuidmap(1) and most runtimes give them.
+const USUAL_COUNT: u32 = 65_536;
+
+impl Target {
+    /// The namespace; where there is none, one as it would be made in the initial namespace, with
+    /// ids from 0 mapped to the target's range (65,536 ids where the size is not known).
+    ///
+    /// # Errors
+    /// [`Error::Who`] where such a range reaches past the last id.
+    pub fn namespace(&self, namespaces: &mut Namespaces) -> Result<NsIndex> {
+        if let Some(ns) = self.ns {
+            return Ok(ns);
+        }
+        let kuid = self.kuid.get();
+        let count = self.count.unwrap_or(USUAL_COUNT).min(u32::MAX - kuid);
+        let map = [nscap_core::Extent { inside: 0, outside: kuid, count }];
+        let problem =
+            |e: nscap_core::MapError| who_error(kuid.to_string().as_ref(), &e.to_string());
+        namespaces.add_idmap(&map, &map).map_err(problem)
+    }
 }
 
 impl Who {
@@ -89,9 +113,11 @@ impl Who {
         match self {
             Who::Host => {
                 let initial = namespaces.initial();
-                Ok(Target { kuid: Kuid::ROOT, ns: Some(initial.index()) })
+                Ok(Target { kuid: Kuid::ROOT, ns: Some(initial.index()), count: None })
             }
-            Who::Kuid(kuid) => Ok(Target { kuid: *kuid, ns: only_root(namespaces, *kuid) }),
+            Who::Kuid(kuid) => {
+                Ok(Target { kuid: *kuid, ns: live_root(namespaces, *kuid), count: None })
+            }
             Who::Process(pid) => {
                 let ns = namespaces.add_pid(*pid)?;
                 root_of(ns, &format!("pid:{pid}"), namespaces)
@@ -101,8 +127,8 @@ impl Who {
                 root_of(ns, &format!("ns:{}", path.display()), namespaces)
             }
             Who::User(name) => {
-                let kuid = first_range(name, Path::new(SUBUID))?;
-                Ok(Target { kuid, ns: only_root(namespaces, kuid) })
+                let (kuid, count) = first_range(name, Path::new(SUBUID))?;
+                Ok(Target { kuid, ns: live_root(namespaces, kuid), count: Some(count) })
             }
         }
     }
@@ -117,24 +143,23 @@ fn root_of(ns: NsIndex, who: &str, namespaces: &Namespaces) -> Result<Target> {
     let kuid = root_kuid(live).ok_or_else(|| {
         problem("the namespace maps no uid 0, so no entry can be its root's (R5)")
     })?;
-    Ok(Target { kuid, ns: Some(ns) })
+    Ok(Target { kuid, ns: Some(ns), count: None })
 }
 
-/// The one live namespace whose root it is, if it is one.
-fn only_root(namespaces: &Namespaces, kuid: Kuid) -> Option<NsIndex> {
-    let mut rooted = namespaces.rooted(kuid);
-    let first = rooted.next()?;
-    rooted.next().is_none().then(|| first.index())
+/// A live namespace whose root it is.
+fn live_root(namespaces: &Namespaces, kuid: Kuid) -> Option<NsIndex> {
+    namespaces.rooted(kuid).next().map(crate::LiveNs::index)
 }
 
-fn first_range(name: &str, path: &Path) -> Result<Kuid> {
+fn first_range(name: &str, path: &Path) -> Result<(Kuid, u32)> {
     let uid = nix::unistd::User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
     let subids = Subids::read(path)?;
     let range = subids.first_of(name.as_bytes(), uid).ok_or_else(|| {
         let problem = format!("has no range in {}", path.display());
         who_error(format!("user:{name}").as_ref(), &problem)
     })?;
-    Kuid::new(range.start).ok_or_else(|| who_error(name.as_ref(), "not a kuid"))
+    let kuid = Kuid::new(range.start).ok_or_else(|| who_error(name.as_ref(), "not a kuid"))?;
+    Ok((kuid, range.count))
 }
 
 fn who_error(who: &std::ffi::OsStr, problem: &str) -> Error {
@@ -158,7 +183,7 @@ mod tests {
     fn the_first_range_counts() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "nscap-a:5000:10\nnscap-a:100000:10\n").unwrap();
-        assert_eq!(first_range("nscap-a", file.path()).unwrap().get(), 5000);
+        assert_eq!(first_range("nscap-a", file.path()).unwrap(), (Kuid::new(5000).unwrap(), 10));
         let error = first_range("nscap-b", file.path()).unwrap_err().to_string();
         assert!(error.starts_with("user:nscap-b: has no range"), "{error}");
     }
