@@ -1,0 +1,228 @@
+//! `nscap check`: what this machine offers, which features of nscap that leaves, and which id
+//! ranges overlap (S) or reach above their namespace (U).
+
+use std::path::Path;
+
+use nscap_core::{Extent, Kuid, is_same_or_below, root_kuid, root_of_ancestor};
+use nscap_linux::probe::{Directory, Kernel};
+use nscap_linux::{LiveNs, Namespaces, Range, Subids};
+use serde::Serialize;
+
+use crate::cli::Check;
+use crate::failure::Failure;
+use crate::note;
+use crate::out::{self, BAD, GOOD, HEAD, Out, Table};
+use crate::system::System;
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Finding {
+    /// Something that the machine offers or not.
+    Offer { name: &'static str, ok: bool, detail: String },
+    /// A feature of nscap, and what it still needs.
+    Feature { name: &'static str, ok: bool, missing: Vec<&'static str> },
+    /// S: ids in two ranges that should be disjoint.
+    Overlap { what: String, with: String, first: u32, last: u32 },
+    /// U: a namespace whose root is an ancestor's root as well.
+    Root { what: String, kuid: u32, ancestor: String },
+}
+
+impl Finding {
+    fn ok(&self) -> bool {
+        matches!(self, Finding::Offer { ok: true, .. } | Finding::Feature { ok: true, .. })
+    }
+}
+
+pub(crate) fn run(args: &Check, out: &mut Out) -> Result<u8, Failure> {
+    let directory = Directory::probe(&args.dir)?;
+    let mut system = System::new()?;
+    system.scan()?;
+    let mut findings = offers(&Kernel::probe(), &args.dir, &directory);
+    let features = features(&findings);
+    findings.extend(features);
+    configured_overlaps(system.subids()?, &mut findings);
+    live_overlaps(&system.namespaces, &mut findings);
+    roots_above(&system.namespaces, &mut findings);
+    if out.is_json() {
+        findings.iter().try_for_each(|finding| out.object(finding))?;
+    } else {
+        print(&findings, out)?;
+    }
+    for line in &system.subids()?.malformed {
+        note(&format!("/etc/subuid, line {line}: no range, ignored"));
+    }
+    Ok(u8::from(!findings.iter().all(Finding::ok)))
+}
+
+const USER_NAMESPACES: &str = "user namespaces";
+const FILE_CAPS: &str = "file capabilities";
+const REVISION_3: &str = "revision 3";
+const FUSE: &str = "FUSE";
+const PASSTHROUGH: &str = "FUSE passthrough";
+const SECCOMP: &str = "seccomp notification";
+const CAPABILITY: &str = "security.capability";
+const TABLE: &str = "security.nscapability";
+
+fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
+    let offer = |name, ok, detail: &str| Finding::Offer { name, ok, detail: detail.to_owned() };
+    let here = |result: Result<(), i32>, more: String| match result {
+        Ok(()) => (true, format!("can be set in {}{more}", out::path(dir))),
+        Err(errno) => (
+            false,
+            format!("cannot be set in {}: {}", out::path(dir), nscap_linux::describe(errno)),
+        ),
+    };
+    let attribute = |name, (ok, detail): (bool, String)| Finding::Offer { name, ok, detail };
+    let (major, minor) = kernel.version;
+    vec![
+        offer("kernel", kernel.revision_3, &format!("Linux {major}.{minor}")),
+        offer(USER_NAMESPACES, kernel.user_namespaces, "this process may make one"),
+        offer(FILE_CAPS, kernel.file_caps, "not turned off on the kernel's command line"),
+        offer(REVISION_3, kernel.revision_3, "one entry a file by the kernel itself (Linux 4.14)"),
+        offer(FUSE, kernel.fuse, "/dev/fuse can be opened"),
+        offer(
+            PASSTHROUGH,
+            kernel.fuse_passthrough != Some(false),
+            if kernel.fuse_passthrough.is_some() {
+                "data at the speed of the file system beneath (Linux 6.9)"
+            } else {
+                "the kernel is new enough (6.9); its configuration is not on disk"
+            },
+        ),
+        offer(SECCOMP, kernel.seccomp_notify, "a supervisor can answer system calls (Linux 5.0)"),
+        offer("*xattrat calls", kernel.xattrat, "attributes by descriptor (Linux 6.13)"),
+        offer("NS_GET_ID", kernel.ns_id, "ids of namespaces that are never used again"),
+        offer("PIDFD_THREAD", kernel.pidfd_thread, "a thread by descriptor (Linux 6.9)"),
+        attribute(CAPABILITY, here(directory.capability, String::new())),
+        attribute(
+            TABLE,
+            here(directory.table, format!(", up to {} entries a file", directory.entries)),
+        ),
+    ]
+}
+
+/// What each feature needs. What is only faster or safer with something is not listed.
+fn features(offers: &[Finding]) -> Vec<Finding> {
+    const NEEDS: [(&str, &[&str]); 4] = [
+        (
+            "one entry a file, by the kernel itself",
+            &[USER_NAMESPACES, FILE_CAPS, REVISION_3, CAPABILITY],
+        ),
+        ("several entries a file", &[USER_NAMESPACES, FILE_CAPS, REVISION_3, CAPABILITY, TABLE]),
+        (
+            "one tree for many namespaces (file system)",
+            &[USER_NAMESPACES, FILE_CAPS, FUSE, CAPABILITY, TABLE],
+        ),
+        (
+            "grants from inside a container (supervisor)",
+            &[USER_NAMESPACES, FILE_CAPS, SECCOMP, CAPABILITY],
+        ),
+    ];
+    let lacks = |need: &str| {
+        let is = |f: &Finding| matches!(f, Finding::Offer { name, ok: true, .. } if *name == need);
+        !offers.iter().any(is)
+    };
+    let feature = |(name, needs): (&'static str, &[&'static str])| {
+        let missing: Vec<_> = needs.iter().copied().filter(|need| lacks(need)).collect();
+        Finding::Feature { name, ok: missing.is_empty(), missing }
+    };
+    NEEDS.map(feature).into()
+}
+
+/// S: /etc/subuid.
+fn configured_overlaps(subids: &Subids, findings: &mut Vec<Finding>) {
+    let text = |range: &Range| format!("range of {} in /etc/subuid", out::name(&range.user));
+    for (one, other) in subids.overlaps().filter(|(one, other)| one.user != other.user) {
+        findings.push(Finding::Overlap {
+            what: text(one),
+            with: text(other),
+            first: one.start.max(other.start),
+            last: one.last().min(other.last()),
+        });
+    }
+}
+
+/// S: live namespaces of which neither is below the other and that share kuids.
+fn live_overlaps(namespaces: &Namespaces, findings: &mut Vec<Finding>) {
+    let all: Vec<LiveNs<'_>> = namespaces.iter().collect();
+    for (n, one) in all.iter().enumerate() {
+        for other in all.iter().skip(n + 1) {
+            let related = is_same_or_below(*one, *other) || is_same_or_below(*other, *one);
+            if !related && let Some((first, last)) = shared(one.uid_map(), other.uid_map()) {
+                findings.push(Finding::Overlap {
+                    what: text(*one),
+                    with: text(*other),
+                    first,
+                    last,
+                });
+            }
+        }
+    }
+}
+
+/// The first kuids that two maps share.
+fn shared(one: &[Extent], other: &[Extent]) -> Option<(u32, u32)> {
+    let last = |e: &Extent| e.outside.saturating_add(e.count.saturating_sub(1));
+    let pairs = one.iter().flat_map(|a| other.iter().map(move |b| (a, b)));
+    let common = pairs.map(|(a, b)| (a.outside.max(b.outside), last(a).min(last(b))));
+    common.filter(|(first, last)| first <= last).min()
+}
+
+/// U: a grant by this root would reach above its namespace, so that it is refused inside.
+fn roots_above(namespaces: &Namespaces, findings: &mut Vec<Finding>) {
+    for ns in namespaces.iter() {
+        let above = root_kuid(ns).and_then(|kuid| Some((kuid, root_of_ancestor(kuid, ns)?)));
+        if let Some((kuid, ancestor)) = above {
+            let (kuid, ancestor) = (Kuid::get(kuid), text(ancestor));
+            findings.push(Finding::Root { what: text(ns), kuid, ancestor });
+        }
+    }
+}
+
+fn text(ns: LiveNs<'_>) -> String {
+    match ns.first_process() {
+        _ if ns.is_initial() => "the initial namespace".to_owned(),
+        Some(process) => {
+            format!("namespace of pid {} ({})", process.pid, out::name(&process.comm))
+        }
+        None => format!("user:[{}]", ns.inode()),
+    }
+}
+
+fn print(findings: &[Finding], out: &mut Out) -> Result<(), Failure> {
+    let word = |ok: bool| {
+        let (style, word) = if ok { (GOOD, "yes") } else { (BAD, "no ") };
+        format!("{style}{word}{style:#}")
+    };
+    out.styled(HEAD, "This machine")?;
+    let mut offers = Table::indented(2);
+    let mut features = Table::indented(2);
+    let mut overlaps = Vec::new();
+    for finding in findings {
+        match finding {
+            Finding::Offer { name, ok, detail } => {
+                offers.row([word(*ok), (*name).to_owned(), detail.clone()]);
+            }
+            Finding::Feature { name, ok, missing } => {
+                let missing = if *ok { String::new() } else { format!("needs {}", missing.join(", ")) };
+                features.row([word(*ok), (*name).to_owned(), missing]);
+            }
+            Finding::Overlap { what, with, first, last } => {
+                overlaps.push(format!("  {what} and {with} share kuids {first} to {last}: shared grants [S]"));
+            }
+            Finding::Root { what, kuid, ancestor } => overlaps.push(format!(
+                "  {what}: its root, kuid {kuid}, is also root of {ancestor}: grants come from there [U]"
+            )),
+        }
+    }
+    out.table(&offers)?;
+    out.styled(HEAD, "That leaves")?;
+    out.table(&features)?;
+    out.styled(HEAD, "Ranges")?;
+    if overlaps.is_empty() {
+        out.line("  nothing overlaps")?;
+    }
+    overlaps.iter().try_for_each(|line| out.line(line))?;
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! What ends a command, and with which exit status.
+
+use std::path::PathBuf;
+
+use nscap_core::{Denied, Errno, TextError};
+use nscap_linux::describe;
+
+use crate::out;
+
+/// An error that is told to the user: what, why, and the errno where there is one.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The running system said no.
+    System(nscap_linux::Error),
+    /// A rule said no.
+    Denied { path: PathBuf, denied: Denied, hint: Option<&'static str> },
+    /// Not a capability text.
+    Caps { text: std::ffi::OsString, error: TextError },
+    /// Anything else about the input.
+    Input { what: String, problem: String, errno: i32 },
+    /// Standard output.
+    Output(std::io::Error),
+}
+
+impl Failure {
+    /// 1 where the file's own state is the answer, 2 for everything else.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Denied { denied, .. }
+                if matches!(denied.errno, Errno::EBUSY | Errno::ENODATA) =>
+            {
+                1
+            }
+            _ => 2,
+        }
+    }
+
+    /// Whether whoever reads our output has gone, so that there is nobody to tell.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, Failure::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::System(error) => error.fmt(f),
+            Failure::Denied { path, denied, hint } => {
+                let (why, errno) = (denied.why, describe(denied.errno.raw()));
+                write!(f, "{}: {why} [{}]: {errno}", out::path(path), why.clause())?;
+                hint.map_or(Ok(()), |hint| write!(f, " ({hint})"))
+            }
+            Failure::Caps { text, error } => {
+                use os_display::Quotable as _;
+                write!(f, "{}: {error}: {}", text.quote(), describe(22))
+            }
+            Failure::Input { what, problem, errno } => {
+                write!(f, "{what}: {problem}: {}", describe(*errno))
+            }
+            Failure::Output(error) => write!(f, "standard output: {error}"),
+        }
+    }
+}
+
+impl From<nscap_linux::Error> for Failure {
+    fn from(error: nscap_linux::Error) -> Failure {
+        Failure::System(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure::Output(error)
+    }
+}

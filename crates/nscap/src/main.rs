@@ -1,0 +1,78 @@
+//! The `nscap` command: arguments in, text or JSON out. What it says is decided by `nscap_core`
+//! and found by `nscap_linux`; nothing that another program might want lives here.
+
+mod change;
+mod check;
+mod cli;
+mod explain;
+mod failure;
+mod generate;
+mod get;
+mod ns;
+mod out;
+mod system;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use failure::Failure;
+use out::Out;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = Out::new(cli.json);
+    let status = run(&cli.command, &mut out).and_then(|status| {
+        out.flush()?;
+        Ok(status)
+    });
+    ExitCode::from(status.unwrap_or_else(|failure| report(&failure)))
+}
+
+fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
+    match command {
+        Command::Get(args) => get::run(args, out),
+        Command::Set(args) => change::set(args, out),
+        Command::Rm(args) => change::rm(args, out),
+        Command::Explain(args) => explain::run(args, out),
+        Command::Ns => ns::run(out),
+        Command::Check(args) => check::run(args, out),
+        Command::Generate(args) => generate::run(args, out),
+    }
+}
+
+/// Tells the user, and gives the exit status.
+fn report(failure: &Failure) -> u8 {
+    if !failure.is_broken_pipe() {
+        // Standard error may be closed as well; there is nobody left to tell then.
+        let _ =
+            std::io::Write::write_fmt(&mut anstream::stderr(), format_args!("nscap: {failure}\n"));
+    }
+    failure.exit_code()
+}
+
+/// A remark that is not an error.
+fn note(text: &str) {
+    let _ =
+        std::io::Write::write_fmt(&mut anstream::stderr(), format_args!("nscap: note: {text}\n"));
+}
+
+/// Does something for each file, telling about failures as they come; gives what succeeded and the
+/// worst exit status of what did not, 0 for none.
+fn for_each<T>(
+    files: &[PathBuf],
+    mut each: impl FnMut(&Path) -> Result<T, Failure>,
+) -> Result<(Vec<T>, u8), Failure> {
+    let mut done = Vec::new();
+    let mut worst = 0;
+    for file in files {
+        match each(file) {
+            Ok(value) => done.push(value),
+            Err(failure) if failure.is_broken_pipe() => return Err(failure),
+            Err(failure) => worst = worst.max(report(&failure)),
+        }
+    }
+    Ok((done, worst))
+}

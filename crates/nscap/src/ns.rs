@@ -1,0 +1,139 @@
+//! `nscap ns`: live user namespaces as a tree.
+
+use nscap_core::{Extent, Kuid, UserNs as _, root_kuid};
+use nscap_linux::{LiveNs, Origin};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::note;
+use crate::out::{self, Out, Table};
+use crate::system::System;
+
+/// One namespace, as JSON has it.
+#[derive(Serialize)]
+struct Namespace {
+    namespace: u64,
+    id: Option<u64>,
+    parent: Option<u64>,
+    depth: usize,
+    owner: Option<u32>,
+    root: Option<u32>,
+    processes: usize,
+    pid: Option<u32>,
+    command: Option<String>,
+    uid_map: Option<Vec<JsonExtent>>,
+    gid_map: Option<Vec<JsonExtent>>,
+}
+
+#[derive(Serialize)]
+struct JsonExtent {
+    inside: u32,
+    outside: u32,
+    count: u32,
+}
+
+pub(crate) fn run(out: &mut Out) -> Result<u8, Failure> {
+    let mut system = System::new()?;
+    system.scan()?;
+    let mut table = Table::with_head(&[
+        "NAMESPACE",
+        "ID",
+        "OWNER",
+        "ROOT",
+        "PROCS",
+        "PID",
+        "COMMAND",
+        "UIDS",
+        "GIDS",
+    ]);
+    for (ns, depth) in tree(system.namespaces.initial()) {
+        if ns.is_namespace() && out.is_json() {
+            out.object(&Namespace::of(ns, depth))?;
+        } else {
+            table.row(row(ns, depth));
+        }
+    }
+    if !out.is_json() {
+        out.table(&table)?;
+    }
+    let unreadable = system.namespaces.unreadable();
+    if unreadable > 0 {
+        note(&format!(
+            "{unreadable} processes may not be looked at: their namespaces may be missing"
+        ));
+    }
+    Ok(0)
+}
+
+/// A namespace and all below it, each before its children, these by inode number.
+fn tree(root: LiveNs<'_>) -> Vec<(LiveNs<'_>, usize)> {
+    let mut all = Vec::new();
+    let mut next = vec![(root, 0)];
+    while let Some((ns, depth)) = next.pop() {
+        all.push((ns, depth));
+        let mut children: Vec<_> = ns.children().map(|child| (child, depth + 1)).collect();
+        children.sort_by_key(|(child, _)| std::cmp::Reverse(child.inode()));
+        next.extend(children);
+    }
+    all
+}
+
+impl Namespace {
+    fn of(ns: LiveNs<'_>, depth: usize) -> Namespace {
+        let first = ns.first_process();
+        let maps = |extents: &[Extent]| ns.maps_known().then(|| extents.iter().map(json).collect());
+        Namespace {
+            namespace: ns.inode(),
+            id: ns.id(),
+            parent: ns.parent().filter(|parent| parent.is_namespace()).map(LiveNs::inode),
+            depth,
+            owner: ns.owner_kuid().map(Kuid::get),
+            root: root_kuid(ns).map(Kuid::get),
+            processes: ns.process_count(),
+            pid: first.as_ref().map(|process| process.pid),
+            command: first.map(|process| String::from_utf8_lossy(&process.comm).into_owned()),
+            uid_map: maps(ns.uid_map()),
+            gid_map: maps(ns.gid_map()),
+        }
+    }
+}
+
+fn json(extent: &Extent) -> JsonExtent {
+    JsonExtent { inside: extent.inside, outside: extent.outside, count: extent.count }
+}
+
+fn row(ns: LiveNs<'_>, depth: usize) -> Vec<String> {
+    let dash = || "-".to_owned();
+    let number = |n: Option<u64>| n.map_or_else(dash, |n| n.to_string());
+    let first = ns.first_process();
+    let name = if ns.is_namespace() { ns.inode().to_string() } else { "(outside)".to_owned() };
+    vec![
+        format!("{}{name}", "  ".repeat(depth)),
+        number(ns.id()),
+        number(ns.owner_kuid().map(|kuid| kuid.get().into())),
+        number(root_kuid(ns).map(|kuid| kuid.get().into())),
+        ns.process_count().to_string(),
+        number(first.as_ref().map(|process| process.pid.into())),
+        first.map_or_else(|| origin(ns.origin()), |process| out::name(&process.comm)),
+        maps(ns, ns.uid_map()),
+        maps(ns, ns.gid_map()),
+    ]
+}
+
+/// What stands for a namespace without a process.
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Path(path) => out::path(path),
+        _ => "-".to_owned(),
+    }
+}
+
+/// `inside:outside:count`, as newuidmap(1) is told them.
+fn maps(ns: LiveNs<'_>, extents: &[Extent]) -> String {
+    if !ns.maps_known() {
+        return "?".to_owned();
+    }
+    let text = |e: &Extent| format!("{}:{}:{}", e.inside, e.outside, e.count);
+    let all: Vec<String> = extents.iter().map(text).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(",") }
+}
