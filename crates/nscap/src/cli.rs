@@ -67,7 +67,7 @@ pub(crate) enum Command {
 pub(crate) struct Get {
     /// Show what the tools of WHO's namespace would see instead: both attributes, rootids in its
     /// own terms
-    #[arg(long = "as", value_name = "WHO")]
+    #[arg(long = "as", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) seen_by: Option<std::ffi::OsString>,
     /// Regular files
     #[arg(required = true, value_name = "FILE")]
@@ -84,7 +84,7 @@ pub(crate) struct Set {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// For whom; without it, for the user namespace that this command runs in
-    #[arg(long = "for", value_name = "WHO")]
+    #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) whom: Option<std::ffi::OsString>,
     /// Remove what stands there for WHO and set this, as one step
     #[arg(long)]
@@ -104,7 +104,7 @@ pub(crate) struct Rm {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Whose; without it, those of the user namespace that this command runs in
-    #[arg(long = "for", value_name = "WHO")]
+    #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) whom: Option<std::ffi::OsString>,
     /// Every entry that this command may remove, the host value, and what counts for nothing
     #[arg(long, conflicts_with = "whom")]
@@ -121,7 +121,7 @@ pub(crate) struct Explain {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// A task in WHO's namespace, with the ids that --uid and --gid say
-    #[arg(long = "as", value_name = "WHO")]
+    #[arg(long = "as", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) seen_by: Option<std::ffi::OsString>,
     /// A process as it is now
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -59,7 +59,7 @@ pub(crate) fn run(out: &mut Out) -> Result<u8, Failure> {
     let unreadable = system.namespaces.unreadable();
     if unreadable > 0 {
         note(&format!(
-            "{unreadable} processes may not be looked at: their namespaces may be missing"
+            "not allowed to look at {unreadable} process(es), whose namespaces may be missing"
         ));
     }
     Ok(0)
