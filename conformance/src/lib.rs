@@ -7,6 +7,7 @@
 
 pub mod live;
 pub mod load;
+pub mod model;
 pub mod outcome;
 pub mod report;
 pub mod scenario;

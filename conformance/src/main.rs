@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use nscap_conformance::live::{Failure, Machine, Runner, version};
 use nscap_conformance::load::load_dir;
+use nscap_conformance::model::{self, Rules};
+use nscap_conformance::outcome::Outcome;
 use nscap_conformance::report::{Count, Verdict, judge};
 use nscap_conformance::scenario::{Column, Scenario};
 
@@ -48,6 +50,10 @@ struct Run {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Which {
+    /// The rules, against the design column
+    Model,
+    /// What the library predicts of an unmodified kernel, against the kernel column
+    Bare,
     /// This machine's kernel, against the kernel column
     Kernel,
 }
@@ -83,10 +89,35 @@ fn play(run: &Run) -> Result<Count, String> {
     }
     let mut count = Count::default();
     match run.runner {
+        Which::Model => in_memory(run, Rules::Design, &chosen, &mut count)?,
+        Which::Bare => in_memory(run, Rules::Bare, &chosen, &mut count)?,
+        Which::Kernel if run.kernel.is_some() => {
+            return Err("--kernel is for the runners model and bare".to_owned());
+        }
         Which::Kernel => on_kernel(run, &chosen, &mut count)?,
     }
     say(format_args!("{count}"))?;
     Ok(count)
+}
+
+fn in_memory(
+    run: &Run,
+    rules: Rules,
+    chosen: &[&Scenario],
+    count: &mut Count,
+) -> Result<(), String> {
+    let machine = Machine::ideal(run.kernel.unwrap_or_else(|| Machine::this().kernel));
+    for scenario in chosen {
+        let verdict = match model::play(scenario, rules, &machine) {
+            Ok(outcomes) => {
+                run.tell(scenario, &outcomes)?;
+                judge(scenario, &outcomes, rules.column(), &machine)
+            }
+            Err(problem) => Verdict::Broken(problem),
+        };
+        add(count, scenario, &verdict)?;
+    }
+    Ok(())
 }
 
 fn on_kernel(run: &Run, chosen: &[&Scenario], count: &mut Count) -> Result<(), String> {
@@ -102,12 +133,7 @@ fn on_kernel(run: &Run, chosen: &[&Scenario], count: &mut Count) -> Result<(), S
     for (n, scenario) in chosen.iter().enumerate() {
         let verdict = match runner.run(n, scenario) {
             Ok(outcomes) => {
-                if run.verbose {
-                    say(format_args!("{}", scenario.name))?;
-                    for (n, outcome) in outcomes.iter().enumerate() {
-                        say(format_args!("  {}: {outcome}", n + 1))?;
-                    }
-                }
+                run.tell(scenario, &outcomes)?;
                 judge(scenario, &outcomes, Column::Kernel, &machine)
             }
             Err(Failure::Skipped(reason)) => Verdict::Skipped(reason),
@@ -129,6 +155,16 @@ fn add(count: &mut Count, scenario: &Scenario, verdict: &Verdict) -> Result<(), 
 }
 
 impl Run {
+    /// With `--verbose`: what every step gave.
+    fn tell(&self, scenario: &Scenario, outcomes: &[Outcome]) -> Result<(), String> {
+        if !self.verbose {
+            return Ok(());
+        }
+        say(format_args!("{}", scenario.name))?;
+        let mut numbered = (1..).zip(outcomes);
+        numbered.try_for_each(|(n, outcome)| say(format_args!("  {n}: {outcome}")))
+    }
+
     fn chooses(&self, scenario: &Scenario) -> bool {
         self.filter.as_ref().is_none_or(|filter| {
             scenario.name.contains(filter.as_str()) || scenario.clauses.contains(filter)

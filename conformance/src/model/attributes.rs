@@ -1,0 +1,155 @@
+//! The two attributes: by SPEC through the decisions and SPEC's Storage, by the bare kernel as raw
+//! bytes.
+
+use nscap_core::storage::{self, Form, SealFacts, Table};
+use nscap_core::{
+    Decision, Denied, Host, MAX_ENTRIES, RECORD_LEN, Request, SetFlags, Stored, bare,
+};
+
+use super::{Inode, Model, Rules};
+use crate::outcome::Outcome;
+use crate::scenario::{Attr, Flag, Op};
+use crate::stored::Attributes;
+use crate::text::Problem;
+
+/// What an operation makes of a file, and what it answers.
+type Answer = Result<(Option<Attributes>, Outcome), Denied>;
+
+impl Model<'_> {
+    pub(super) fn attribute(&mut self, by: &str, op: &Op) -> Result<Outcome, Problem> {
+        let Some(file) = op.files().first().map(|file| (*file).to_owned()) else {
+            return Err("an operation without a file".to_owned());
+        };
+        let answer = match self.rules {
+            Rules::Design => self.by_design(by, op, self.inode(&file)?)?,
+            Rules::Bare => self.by_kernel(by, op, self.inode(&file)?)?,
+        };
+        match answer {
+            Err(no) => Ok(Outcome::Failed(no.errno.raw())),
+            Ok((next, outcome)) => {
+                if let Some(next) = next {
+                    self.inode_mut(&file)?.attributes = next;
+                }
+                Ok(outcome)
+            }
+        }
+    }
+
+    /// What the file holds by SPEC.
+    pub(super) fn held<'i>(&self, inode: &'i Inode) -> Stored<'i> {
+        let Attributes { cap, nscap } = &inode.attributes;
+        storage::read(cap.as_deref(), nscap.as_deref(), inode.facts(), true).0
+    }
+
+    fn by_design(&self, by: &str, op: &Op, inode: &Inode) -> Result<Answer, Problem> {
+        let cred = self.proc(by)?.cred(&self.tree);
+        let (place, stored) = (self.place(inode), self.held(inode));
+        let request = Request { policy: self.policy, cred: &cred, place: &place, stored: &stored };
+        let mut out = vec![[0; RECORD_LEN]; MAX_ENTRIES];
+        let get = |attr| match attr {
+            Attr::Cap => nscap_core::get_capability(cred.ns, &place, &stored)
+                .map(|(value, _)| value.encode().as_bytes().to_vec()),
+            Attr::Nscap => {
+                let len = nscap_core::nscapability_len(cred.ns, &place, &stored)?;
+                let mut value = vec![0; len];
+                nscap_core::get_nscapability(cred.ns, &place, &stored, &mut value)?;
+                Ok(value)
+            }
+        };
+        let decision = match op {
+            Op::Get(attr, _) => return Ok(get(*attr).map(|value| (None, Outcome::Value(value)))),
+            Op::Size(attr, _) => {
+                return Ok(get(*attr).map(|value| (None, Outcome::Length(value.len()))));
+            }
+            Op::List(_) => {
+                let listed = nscap_core::list(cred.ns, &place, &stored);
+                let (cap, nscap) = (listed.capability, listed.nscapability);
+                return Ok(Ok((None, Outcome::Listed { cap, nscap })));
+            }
+            Op::Set { attr: Attr::Cap, value, flag, .. } => {
+                nscap_core::set_capability(&request, value, flags(*flag), &mut out)
+            }
+            Op::Set { attr: Attr::Nscap, value, flag, .. } => {
+                nscap_core::set_nscapability(&request, value, flags(*flag), &mut out)
+            }
+            Op::Remove(Attr::Cap, _) => nscap_core::remove_capability(&request, &mut out),
+            Op::Remove(Attr::Nscap, _) => nscap_core::remove_nscapability(&request, &mut out),
+            _ => return Err("not about an attribute".to_owned()),
+        };
+        Ok(match decision {
+            Decision::Write(next, _) => Ok((Some(inode.with(&next)), Outcome::Done)),
+            Decision::Keep(_) => Ok((None, Outcome::Done)),
+            Decision::Deny(errno, why) => Err(Denied::new(errno, why)),
+        })
+    }
+
+    fn by_kernel(&self, by: &str, op: &Op, inode: &Inode) -> Result<Answer, Problem> {
+        let cred = self.proc(by)?.cred(&self.tree);
+        let place = self.place(inode);
+        let Attributes { cap, nscap } = &inode.attributes;
+        let (stored, exists) = (cap.as_deref(), nscap.is_some());
+        let absent = Denied::new(nscap_core::Errno::ENODATA, nscap_core::Why::KernelAbsent);
+        let get = |attr| match attr {
+            Attr::Cap => bare::get_capability(cred.ns, &place, stored)
+                .map(|value| value.encode().as_bytes().to_vec()),
+            Attr::Nscap => nscap.clone().ok_or(absent),
+        };
+        let with_cap = |cap| Some(Attributes { cap, nscap: nscap.clone() });
+        let with_nscap = |nscap| Some(Attributes { cap: cap.clone(), nscap });
+        let next = match op {
+            Op::Get(attr, _) => return Ok(get(*attr).map(|value| (None, Outcome::Value(value)))),
+            Op::Size(attr, _) => {
+                return Ok(get(*attr).map(|value| (None, Outcome::Length(value.len()))));
+            }
+            Op::List(_) => {
+                return Ok(Ok((None, Outcome::Listed { cap: cap.is_some(), nscap: exists })));
+            }
+            Op::Set { attr: Attr::Cap, value, flag, .. } => {
+                bare::set_capability(&cred, &place, stored, value, flags(*flag))
+                    .map(|value| with_cap(Some(value.encode().as_bytes().to_vec())))
+            }
+            Op::Set { attr: Attr::Nscap, value, flag, .. } => {
+                bare::set_other(&cred, &place, exists, flags(*flag))
+                    .map(|()| with_nscap(Some(value.clone())))
+            }
+            Op::Remove(Attr::Cap, _) => {
+                bare::remove_capability(&cred, &place, stored).map(|()| with_cap(None))
+            }
+            Op::Remove(Attr::Nscap, _) => {
+                bare::remove_other(&cred, &place, exists).map(|()| with_nscap(None))
+            }
+            _ => return Err("not about an attribute".to_owned()),
+        };
+        Ok(next.map(|next| (next, Outcome::Done)))
+    }
+}
+
+impl Inode {
+    fn facts(&self) -> SealFacts {
+        SealFacts { size: self.size, uid: self.uid, gid: self.gid }
+    }
+
+    /// The attributes that hold this, SPEC's Storage.
+    fn with(&self, next: &Stored<'_>) -> Attributes {
+        let sealed = |companion: Vec<u8>| {
+            let mut table = vec![0; Table::encoded_len(next.entries.len())];
+            let len = Table::encode(&next.entries, &companion, self.facts(), &mut table);
+            Attributes { cap: Some(companion), nscap: len.map(|_| table) }
+        };
+        match storage::form_of(next) {
+            Form::Nothing => Attributes::default(),
+            Form::Alone(value) => Attributes { cap: Some(value.as_bytes().to_vec()), nscap: None },
+            Form::TableBesideHost(value) => sealed(value.as_bytes().to_vec()),
+            Form::TableBesideTripwire => sealed(storage::tripwire(0).as_bytes().to_vec()),
+            Form::MalformedAlone => {
+                debug_assert_eq!(next.host, Host::Malformed);
+                Attributes { cap: self.attributes.cap.clone(), nscap: None }
+            }
+            Form::TableBesideMalformed => sealed(self.attributes.cap.clone().unwrap_or_default()),
+        }
+    }
+}
+
+fn flags(flag: Flag) -> SetFlags {
+    SetFlags { create: flag == Flag::Create, replace: flag == Flag::Replace }
+}
