@@ -125,7 +125,7 @@ fn scenario(raw: RawScenario) -> Result<Scenario, Problem> {
         clauses: raw.clause,
         about: raw.about,
         policy: Policy { array: raw.policy.array, same_ok: raw.policy.same_ok },
-        kernel_skip: raw.kernel_skip,
+        design_only: raw.design_only,
         world,
         steps,
     })

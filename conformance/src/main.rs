@@ -87,7 +87,7 @@ fn play(run: &Run) -> Result<Count, String> {
         }
         return Ok(Count::default());
     }
-    let mut count = Count::default();
+    let (mut count, chosen) = (Count::default(), run.leave_out(chosen)?);
     match run.runner {
         Which::Model => in_memory(run, Rules::Design, &chosen, &mut count)?,
         Which::Bare => in_memory(run, Rules::Bare, &chosen, &mut count)?,
@@ -155,6 +155,20 @@ fn add(count: &mut Count, scenario: &Scenario, verdict: &Verdict) -> Result<(), 
 }
 
 impl Run {
+    /// Without the scenarios in which the runner has no part.
+    fn leave_out<'s>(&self, chosen: Vec<&'s Scenario>) -> Result<Vec<&'s Scenario>, String> {
+        let (about_all, about_design): (Vec<_>, Vec<_>) =
+            chosen.into_iter().partition(|scenario| scenario.design_only.is_none());
+        if self.runner == Which::Model {
+            return Ok([about_all, about_design].concat());
+        }
+        for Scenario { name, design_only, .. } in about_design {
+            let reason = design_only.as_deref().unwrap_or_default();
+            say(format_args!("{name}: about the design only: {reason}"))?;
+        }
+        Ok(about_all)
+    }
+
     /// With `--verbose`: what every step gave.
     fn tell(&self, scenario: &Scenario, outcomes: &[Outcome]) -> Result<(), String> {
         if !self.verbose {

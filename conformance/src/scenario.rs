@@ -22,9 +22,8 @@ pub struct Scenario {
     pub about: String,
     /// The policy of the front end: A and B.
     pub policy: nscap_core::Policy,
-    /// Why the live kernel cannot play it, where it cannot for a reason that the format does not
-    /// show.
-    pub kernel_skip: Option<String>,
+    /// Why an unmodified kernel has no part in it, where it has none.
+    pub design_only: Option<String>,
     /// What exists before the first step.
     pub world: World,
     /// What happens, in order.

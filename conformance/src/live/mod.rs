@@ -90,9 +90,6 @@ impl Runner {
     /// # Errors
     /// [`Failure`].
     pub fn run(&self, n: usize, scenario: &Scenario) -> Result<Vec<Outcome>, Failure> {
-        if let Some(reason) = &scenario.kernel_skip {
-            return Err(Failure::Skipped(reason.clone()));
-        }
         let image = self.image.as_ref().filter(|_| scenario.world.fs.kind == FsKind::Ext4);
         let stage = Peer::start(|line| {
             let played = stage::play(scenario, &self.machine, || image.map(|image| image.files(n)));

@@ -19,7 +19,7 @@ pub(super) struct RawScenario {
     pub(super) about: String,
     #[serde(default)]
     pub(super) policy: RawPolicy,
-    pub(super) kernel_skip: Option<String>,
+    pub(super) design_only: Option<String>,
     #[serde(default)]
     pub(super) ns: BTreeMap<String, RawNs>,
     #[serde(default)]
