@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use nscap_conformance::fuzz;
 use nscap_conformance::live::{Failure, Machine, Runner, version};
 use nscap_conformance::load::load_dir;
 use nscap_conformance::model::{self, Rules};
@@ -24,6 +25,25 @@ struct Arguments {
 enum Command {
     /// Plays scenarios. Exit status 0: all passed; 1: some failed; 2: they could not be played
     Run(Run),
+    /// Plays random worlds on this machine's kernel and holds it against the prediction. Exit
+    /// status 0: no difference; 1: some; 2: they could not be played
+    Fuzz(Fuzz),
+}
+
+#[derive(clap::Args)]
+struct Fuzz {
+    /// How many operations, at least
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    ops: usize,
+    /// What everything is made from [default: the time]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Only the world of this number
+    #[arg(long, value_name = "N", requires = "seed")]
+    world: Option<u64>,
+    /// Print the world instead of playing it
+    #[arg(long, requires = "world")]
+    print: bool,
 }
 
 #[derive(clap::Args)]
@@ -59,10 +79,13 @@ enum Which {
 }
 
 fn main() -> ExitCode {
-    let Command::Run(run) = Arguments::parse().command;
-    match play(&run) {
-        Ok(count) if count.failed == 0 => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
+    let clean = match Arguments::parse().command {
+        Command::Run(run) => play(&run).map(|count| count.failed == 0),
+        Command::Fuzz(args) => fuzz(&args).map(|count| count.differences == 0),
+    };
+    match clean {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
         Err(problem) => {
             eprintln!("nscap-conformance: {problem}");
             ExitCode::from(2)
@@ -96,6 +119,28 @@ fn play(run: &Run) -> Result<Count, String> {
         }
         Which::Kernel => on_kernel(run, &chosen, &mut count)?,
     }
+    say(format_args!("{count}"))?;
+    Ok(count)
+}
+
+fn fuzz(args: &Fuzz) -> Result<fuzz::Count, String> {
+    let now = || std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+    let seed = args.seed.unwrap_or_else(now);
+    if let (true, Some(number)) = (args.print, args.world) {
+        let world = fuzz::world(seed, number, &Machine::this());
+        say(format_args!("{}", fuzz::toml(&world, &[], Rules::Bare)))?;
+        return Ok(fuzz::Count::default());
+    }
+    say(format_args!("seed {seed}"))?;
+    let plan = fuzz::Plan { seed, operations: args.ops, only: args.world };
+    let count = match fuzz::run(plan, &mut |text| say(format_args!("{text}"))) {
+        Ok(count) => count,
+        Err(Failure::Skipped(reason)) => {
+            say(format_args!("skipped: {reason}"))?;
+            fuzz::Count::default()
+        }
+        Err(Failure::Broken(problem)) => return Err(problem),
+    };
     say(format_args!("{count}"))?;
     Ok(count)
 }

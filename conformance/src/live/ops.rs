@@ -32,7 +32,7 @@ pub(super) fn perform(task: &Task, op: &Op, ns: Option<BorrowedFd<'_>>) -> io::R
         Op::Unshare { maps, writer, .. } => unshare(maps, *writer),
         Op::Enter(_) => {
             let ns = ns.ok_or_else(|| io::Error::other("no namespace to enter"))?;
-            plain(done(userns::enter(ns)))
+            plain(done(userns::enter(ns).and_then(|()| userns::stay_visible())))
         }
         Op::Set { .. } | Op::Get(..) | Op::Size(..) | Op::Remove(..) | Op::List(_) => {
             plain(xattr(op))

@@ -12,7 +12,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
 };
-use rustix::process::{DumpableBehavior, Gid, Signal};
+use rustix::process::Gid;
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
@@ -149,9 +149,7 @@ fn become_task(task: &Task, ns: Option<BorrowedFd<'_>>, machine: &Machine) -> io
     if task.no_new_privs {
         rustix::thread::set_no_new_privs(true)?;
     }
-    // Changing ids took both away.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
-    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+    userns::stay_visible()
 }
 
 fn set_caps(effective: CapSet, permitted: CapSet, inheritable: CapSet) -> io::Result<()> {

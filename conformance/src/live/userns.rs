@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nscap_core::Extent;
-use rustix::process::{Gid, Pid, Uid};
+use rustix::process::{DumpableBehavior, Gid, Pid, Signal, Uid};
 use rustix::thread::{CapabilitiesSecureBits, LinkNameSpaceType, UnshareFlags};
 
 use super::peer::{Peer, say, until_end};
@@ -58,6 +58,13 @@ pub(super) fn enter_with_caps(ns: Option<BorrowedFd<'_>>) -> io::Result<()> {
 /// setns(2) to a user namespace.
 pub(super) fn enter(ns: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::thread::move_into_link_name_space(ns, Some(LinkNameSpaceType::User))?)
+}
+
+/// Undoes what a change of credentials does beside: a process that is not dumpable could not write
+/// the maps of its own child, and one without a death signal would outlive the runner.
+pub(super) fn stay_visible() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
 /// Sets real, effective and saved ids.

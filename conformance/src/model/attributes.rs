@@ -38,13 +38,15 @@ impl Model<'_> {
     /// What the file holds by SPEC.
     pub(super) fn held<'i>(&self, inode: &'i Inode) -> Stored<'i> {
         let Attributes { cap, nscap } = &inode.attributes;
-        storage::read(cap.as_deref(), nscap.as_deref(), inode.facts(), true).0
+        let facts = inode.facts(self.tree.ns(self.sb));
+        storage::read(cap.as_deref(), nscap.as_deref(), facts, true).0
     }
 
     fn by_design(&self, by: &str, op: &Op, inode: &Inode) -> Result<Answer, Problem> {
         let cred = self.proc(by)?.cred(&self.tree);
         let (place, stored) = (self.place(inode), self.held(inode));
         let request = Request { policy: self.policy, cred: &cred, place: &place, stored: &stored };
+        let facts = inode.facts(self.tree.ns(self.sb));
         let mut out = vec![[0; RECORD_LEN]; MAX_ENTRIES];
         let get = |attr| match attr {
             Attr::Cap => nscap_core::get_capability(cred.ns, &place, &stored)
@@ -77,7 +79,7 @@ impl Model<'_> {
             _ => return Err("not about an attribute".to_owned()),
         };
         Ok(match decision {
-            Decision::Write(next, _) => Ok((Some(inode.with(&next)), Outcome::Done)),
+            Decision::Write(next, _) => Ok((Some(inode.with(&next, facts)), Outcome::Done)),
             Decision::Keep(_) => Ok((None, Outcome::Done)),
             Decision::Deny(errno, why) => Err(Denied::new(errno, why)),
         })
@@ -125,15 +127,11 @@ impl Model<'_> {
 }
 
 impl Inode {
-    fn facts(&self) -> SealFacts {
-        SealFacts { size: self.size, uid: self.uid, gid: self.gid }
-    }
-
     /// The attributes that hold this, SPEC's Storage.
-    fn with(&self, next: &Stored<'_>) -> Attributes {
+    fn with(&self, next: &Stored<'_>, facts: SealFacts) -> Attributes {
         let sealed = |companion: Vec<u8>| {
             let mut table = vec![0; Table::encoded_len(next.entries.len())];
-            let len = Table::encode(&next.entries, &companion, self.facts(), &mut table);
+            let len = Table::encode(&next.entries, &companion, facts, &mut table);
             Attributes { cap: Some(companion), nscap: len.map(|_| table) }
         };
         match storage::form_of(next) {

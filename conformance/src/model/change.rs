@@ -4,7 +4,7 @@
 use nscap_core::{Capability, Decision, Gid, Kgid, Kuid, Operation, Uid, UserNs, content_change};
 
 use super::access::{Access, READ, WRITE};
-use super::{Model, Rules, can_own, stored_gid};
+use super::{At, Model, Rules, can_own, stored_gid};
 use crate::outcome::Outcome;
 use crate::scenario::Op;
 use crate::stored::Attributes;
@@ -17,9 +17,9 @@ const S_IXGRP: u32 = 0o0010;
 /// What a change does to a file.
 #[derive(Clone, Copy, Default)]
 struct Effect {
-    /// New owner and group on disk, where they change.
-    uid: Option<u32>,
-    gid: Option<u32>,
+    /// New owner and group in memory, where they change.
+    owner: Option<Kuid>,
+    group: Option<Kgid>,
     /// The new mode, where it changes.
     mode: Option<u32>,
     /// What decides about capabilities.
@@ -42,8 +42,8 @@ impl Model<'_> {
         let drops = effect.operation.is_some_and(|operation| self.drops(operation));
         let rules = self.rules;
         let inode = self.inode_mut(&file)?;
-        inode.uid = effect.uid.unwrap_or(inode.uid);
-        inode.gid = effect.gid.unwrap_or(inode.gid);
+        inode.owner = effect.owner.unwrap_or(inode.owner);
+        inode.group = effect.group.unwrap_or(inode.group);
         inode.mode = effect.mode.unwrap_or(inode.mode);
         if drops {
             let nscap = inode.attributes.nscap.take();
@@ -130,9 +130,6 @@ impl Model<'_> {
         from: &str,
         over: Option<&str>,
     ) -> Result<Result<(), i32>, Problem> {
-        if self.fs().read_only {
-            return Ok(Err(libc::EROFS));
-        }
         if over.is_some_and(|over| self.names.get(over) == self.names.get(from)) {
             return Ok(Ok(()));
         }
@@ -141,6 +138,9 @@ impl Model<'_> {
             if place.owner.is_none() || place.group.is_none() {
                 return Ok(Err(libc::EOVERFLOW));
             }
+            if !self.may_change_directory() {
+                return Ok(Err(libc::EACCES));
+            }
             if place.immutable {
                 return Ok(Err(libc::EPERM));
             }
@@ -148,6 +148,11 @@ impl Model<'_> {
         let cred = self.proc(by)?.cred(&self.tree);
         let creates = over.is_none() && !can_own(&self.mount(), cred.fsuid, cred.fsgid);
         Ok(if creates { Err(libc::EOVERFLOW) } else { Ok(()) })
+    }
+
+    /// Everybody may, unless root, whose the directory is on disk, means nothing through the mount.
+    fn may_change_directory(&self) -> bool {
+        self.mount().idmap.is_none_or(|map| map.kuid(Uid::ROOT).is_some())
     }
 
     /// With fs.protected_hardlinks, as Linux distributions have it.
@@ -160,6 +165,9 @@ impl Model<'_> {
         let inode = self.inode(from)?;
         let place = self.place(inode);
         let access = Access { cred: &cred, groups: &proc.groups, place: &place, mode: inode.mode };
+        if !access.ids_valid() {
+            return Ok(Err(libc::EOVERFLOW));
+        }
         let special =
             inode.mode & S_ISUID != 0 || inode.mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP;
         let safe = !special && access.permission(READ | WRITE).is_ok();
@@ -169,7 +177,10 @@ impl Model<'_> {
         if !can_own(&self.mount(), cred.fsuid, cred.fsgid) {
             return Ok(Err(libc::EOVERFLOW));
         }
-        Ok(if place.immutable || !access.ids_valid() { Err(libc::EPERM) } else { Ok(()) })
+        if !self.may_change_directory() {
+            return Ok(Err(libc::EACCES));
+        }
+        Ok(if place.immutable { Err(libc::EPERM) } else { Ok(()) })
     }
 }
 
@@ -209,12 +220,10 @@ fn chown(access: &Access<'_, '_>, uid: Option<u32>, gid: Option<u32>) -> Result<
     let (kuid, kgid): (Option<Kuid>, Option<Kgid>) = (kuid.transpose()?, kgid.transpose()?);
     let mode = access.mode & !(S_ISUID | access.set_gid_that_goes());
     let changes_mode = mode != access.mode;
-    if access.place.immutable && (kuid.is_some() || kgid.is_some() || changes_mode) {
+    if access.place.immutable && (kuid.is_some() || kgid.is_some()) {
         return Err(libc::EPERM);
     }
-    let stored_uid = kuid.map(|kuid| access.place.stored_of(kuid).ok_or(libc::EOVERFLOW));
-    let stored_gid = kgid.map(|kgid| stored_gid(access.place, kgid).ok_or(libc::EOVERFLOW));
-    let (stored_uid, stored_gid) = (stored_uid.transpose()?, stored_gid.transpose()?);
+    let (owner, group) = in_memory(access.place, kuid, kgid).ok_or(libc::EOVERFLOW)?;
     let valid = |now: bool, next: bool| now || next;
     if !valid(access.place.owner.is_some(), kuid.is_some())
         || !valid(access.place.group.is_some(), kgid.is_some())
@@ -227,12 +236,24 @@ fn chown(access: &Access<'_, '_>, uid: Option<u32>, gid: Option<u32>) -> Result<
     {
         return Err(libc::EPERM);
     }
-    Ok(Effect {
-        uid: stored_uid.map(Uid::get),
-        gid: stored_gid.map(Gid::get),
-        mode: Some(mode),
-        operation: Some(Operation::Chown),
-    })
+    Ok(Effect { owner, group, mode: Some(mode), operation: Some(Operation::Chown) })
+}
+
+/// What the kernel keeps of new ids: through an id-mapped mount, those that they are mapped from.
+#[allow(clippy::type_complexity, reason = "two optional ids, or neither")]
+fn in_memory(
+    place: &At<'_>,
+    kuid: Option<Kuid>,
+    kgid: Option<Kgid>,
+) -> Option<(Option<Kuid>, Option<Kgid>)> {
+    if place.idmap.is_none() {
+        return Some((kuid, kgid));
+    }
+    let owner = |kuid| place.sb_ns.kuid(place.stored_of(kuid)?);
+    let group = |kgid| place.sb_ns.kgid(stored_gid(place, kgid)?);
+    let all = |given: bool, kept: bool| !given || kept;
+    let (uid, gid) = (kuid.and_then(owner), kgid.and_then(group));
+    (all(kuid.is_some(), uid.is_some()) && all(kgid.is_some(), gid.is_some())).then_some((uid, gid))
 }
 
 fn chmod(access: &Access<'_, '_>, mode: u32) -> Result<Effect, i32> {

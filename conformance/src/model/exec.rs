@@ -24,6 +24,9 @@ impl Model<'_> {
             if let Err(no) = bare::exec(system, &task, &self.program(inode), None) {
                 return Ok(Outcome::Failed(no.errno.raw()));
             }
+            if !self.names.contains_key(interpreter) {
+                return Ok(Outcome::Failed(libc::ENOENT));
+            }
             inode = self.inode(interpreter)?;
         }
         if let Content::Script(_) = inode.content {

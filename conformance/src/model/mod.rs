@@ -12,7 +12,9 @@ mod task;
 
 use std::collections::BTreeMap;
 
-use nscap_core::{Gid, Kgid, Kuid, Place, Policy, Uid, UserNs};
+use nscap_core::{
+    Gid, Kgid, Kuid, Place, Policy, Uid, UserNs, id_or_minus_one, storage::SealFacts,
+};
 
 use crate::live::Machine;
 use crate::outcome::Outcome;
@@ -47,7 +49,7 @@ impl Rules {
 /// # Errors
 /// Says what of the scenario makes no sense.
 pub fn play(scenario: &Scenario, rules: Rules, machine: &Machine) -> Result<Vec<Outcome>, Problem> {
-    let mut model = Model::new(scenario, rules, *machine)?;
+    let mut model = Model::new(&scenario.world, scenario.policy, rules, *machine)?;
     let steps = scenario.steps.iter().enumerate();
     let at = |n: usize, problem: Problem| format!("step {}: {problem}", n + 1);
     steps.map(|(n, step)| model.step(&step.by, &step.op).map_err(|p| at(n, p))).collect()
@@ -56,9 +58,10 @@ pub fn play(scenario: &Scenario, rules: Rules, machine: &Machine) -> Result<Vec<
 /// A regular file.
 #[derive(Clone, Debug)]
 struct Inode {
-    /// Owner and group as they are on disk.
-    uid: u32,
-    gid: u32,
+    /// Owner and group as the kernel has them in memory. Without an id map it lets them be ids that
+    /// the superblock's owner does not map.
+    owner: Kuid,
+    group: Kgid,
     mode: u32,
     size: u64,
     content: Content,
@@ -69,7 +72,7 @@ struct Inode {
 
 /// A world as it is between two steps.
 #[derive(Clone, Debug)]
-struct Model<'s> {
+pub struct Model<'s> {
     world: &'s World,
     rules: Rules,
     policy: Policy,
@@ -86,8 +89,16 @@ struct Model<'s> {
 type At<'t> = Place<Ns<'t>>;
 
 impl<'s> Model<'s> {
-    fn new(scenario: &'s Scenario, rules: Rules, machine: Machine) -> Result<Model<'s>, Problem> {
-        let world = &scenario.world;
+    /// The world before the first step.
+    ///
+    /// # Errors
+    /// Says what of the world makes no sense.
+    pub fn new(
+        world: &'s World,
+        policy: Policy,
+        rules: Rules,
+        machine: Machine,
+    ) -> Result<Model<'s>, Problem> {
         let tree = Tree::of(world)?;
         let fs = &world.fs;
         let idmap = if fs.idmap.is_empty() { None } else { Some(Tree::of_map(&fs.idmap)?) };
@@ -95,7 +106,7 @@ impl<'s> Model<'s> {
         let mut model = Model {
             world,
             rules,
-            policy: scenario.policy,
+            policy,
             machine,
             tree,
             idmap,
@@ -118,8 +129,8 @@ impl<'s> Model<'s> {
         let size = u64::try_from(live::content(&file.content).len()).map_err(|e| e.to_string())?;
         let facts = stored::facts(sb, size, file.owner, file.group)?;
         Ok(Inode {
-            uid: facts.uid,
-            gid: facts.gid,
+            owner: Kuid::new(file.owner).ok_or("its owner is no kuid")?,
+            group: Kgid::new(file.group).ok_or("its group is no kgid")?,
             mode: file.mode,
             size,
             content: file.content.clone(),
@@ -128,10 +139,22 @@ impl<'s> Model<'s> {
         })
     }
 
-    fn step(&mut self, by: &str, op: &Op) -> Result<Outcome, Problem> {
+    /// What comes of an operation by this task.
+    ///
+    /// # Errors
+    /// Says which task or namespace there is not.
+    pub fn step(&mut self, by: &str, op: &Op) -> Result<Outcome, Problem> {
         if !self.tasks.contains_key(by) {
             let proc = self.start(by)?;
             self.tasks.insert(by.to_owned(), proc);
+        }
+        if let Op::Rename(..) = op
+            && self.fs().read_only
+        {
+            return Ok(Outcome::Failed(libc::EROFS));
+        }
+        if op.files().iter().any(|file| !self.names.contains_key(*file)) {
+            return Ok(Outcome::Failed(libc::ENOENT));
         }
         match op {
             Op::Exec(file) => self.exec(by, file),
@@ -142,6 +165,14 @@ impl<'s> Model<'s> {
             }
             _ => self.change(by, op),
         }
+    }
+
+    /// Whether two names are of two files that begin with the same byte: what is copied from one to
+    /// the other then changes neither.
+    #[must_use]
+    pub fn are_alike(&self, one: &str, other: &str) -> bool {
+        let kind = |file| self.inode(file).map(|inode| std::mem::discriminant(&inode.content)).ok();
+        self.names.get(one) != self.names.get(other) && kind(one) == kind(other)
     }
 
     fn proc(&self, by: &str) -> Result<&Proc, Problem> {
@@ -180,18 +211,18 @@ impl<'s> Model<'s> {
     fn place(&self, inode: &Inode) -> At<'_> {
         let mount = self.mount();
         Place {
-            owner: Uid::new(inode.uid).and_then(|uid| mount.kuid_of(uid)),
-            group: Gid::new(inode.gid).and_then(|gid| kgid_of(&mount, gid)),
+            owner: match mount.idmap {
+                None => Some(inode.owner),
+                Some(map) => mount.sb_ns.uid(inode.owner).and_then(|stored| map.kuid(stored)),
+            },
+            group: match mount.idmap {
+                None => Some(inode.group),
+                Some(map) => mount.sb_ns.gid(inode.group).and_then(|stored| map.kgid(stored)),
+            },
             immutable: inode.immutable,
             ..mount
         }
     }
-}
-
-/// What a group on disk is through a mount; as `Place::kuid_of` for uids.
-fn kgid_of(mount: &At<'_>, stored: Gid) -> Option<Kgid> {
-    let kgid = mount.sb_ns.kgid(stored)?;
-    mount.idmap.map_or(Some(kgid), |map| map.kgid(stored))
 }
 
 /// What a group is stored as through a mount.
@@ -199,6 +230,17 @@ fn stored_gid(mount: &At<'_>, kgid: Kgid) -> Option<Gid> {
     match mount.idmap {
         None => mount.sb_ns.gid(kgid),
         Some(map) => map.gid(kgid).filter(|stored| mount.sb_ns.kgid(*stored).is_some()),
+    }
+}
+
+impl Inode {
+    /// What a seal is made over: ids as they are on disk.
+    fn facts(&self, sb: Ns<'_>) -> SealFacts {
+        SealFacts {
+            size: self.size,
+            uid: id_or_minus_one(sb.uid(self.owner).map(Uid::get)),
+            gid: id_or_minus_one(sb.gid(self.group).map(Gid::get)),
+        }
     }
 }
 
