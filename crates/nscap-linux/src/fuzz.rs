@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use bolero::check;
 
 use crate::ns::maps;
-use crate::{Subids, Who, mount, status};
+use crate::{Subids, Who, statmount, status};
 
 #[test]
 fn texts_of_proc_and_etc() {
@@ -35,6 +35,6 @@ fn who() {
 #[test]
 fn answers_of_statmount() {
     check!().for_each(|bytes: &[u8]| {
-        let _ = mount::map_at(bytes, 0);
+        let _ = statmount::map_at(bytes, 0);
     });
 }

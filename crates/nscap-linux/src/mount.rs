@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nscap_core::Extent;
-use procfs::process::{MountInfo, Process};
+use procfs::process::MountInfo;
 use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags, fstatvfs, statx};
 
 use crate::error::{Error, Result};
-use crate::ns::maps::parse;
 use crate::ns::{Namespaces, NsIndex};
+use crate::statmount::Statmount;
 use crate::sys;
 
 /// What matters about a mount.
@@ -61,12 +61,12 @@ impl Mount {
     /// mount is id-mapped and this kernel (before Linux 6.15) does not tell the maps.
     pub fn of(file: impl AsFd, path: &Path, namespaces: &mut Namespaces) -> Result<Mount> {
         let file = file.as_fd();
-        let line = line_of(Process::myself(), mount_id(file, path)?);
+        let facts = Facts::ours(file, path)?;
         let initial = namespaces.initial().index();
         let ours = namespaces.own_ns().index() == initial;
-        let certain = line.as_ref().is_some_and(|line| ours || !namespace_may_own(&line.fs_type));
-        let owner = Owner { ns: initial, certain, trusted: line.is_some() };
-        Mount::new(file, path, line, owner, namespaces)
+        let certain = facts.as_ref().is_some_and(|f| ours || !namespace_may_own(&f.fs_type));
+        let owner = Owner { ns: initial, certain, trusted: facts.is_some() };
+        Mount::new(file, path, facts, owner, namespaces)
     }
 
     /// The mount that a descriptor was opened through, where that may be one of the mount
@@ -82,16 +82,15 @@ impl Mount {
     ) -> Result<Mount> {
         let file = file.as_fd();
         let id = mount_id(file, path)?;
-        let process = i32::try_from(pid).map_err(|_| Error::NoProcess { pid })?;
-        let Some(line) = line_of(Process::new(process), id) else {
+        let Some(facts) = Facts::in_mountinfo(&pid.to_string(), id) else {
             let mount = Mount::of(file, path, namespaces)?;
             return Ok(Mount { foreign: true, ..mount });
         };
-        if line_of(Process::myself(), id).is_some() {
+        if Facts::ours(file, path)?.is_some() {
             return Mount::of(file, path, namespaces);
         }
         let initial = namespaces.initial().index();
-        let owner = if namespace_may_own(&line.fs_type) {
+        let owner = if namespace_may_own(&facts.fs_type) {
             let link = PathBuf::from(format!("/proc/{pid}/ns/mnt"));
             let mounts = File::open(&link).map_err(|e| Error::call(&link, "open", e))?;
             let ns = sys::ns_userns(&mounts)
@@ -101,30 +100,30 @@ impl Mount {
         } else {
             Owner { ns: initial, certain: true, trusted: true }
         };
-        Mount::new(file, path, Some(line), owner, namespaces)
+        Mount::new(file, path, Some(facts), owner, namespaces)
     }
 
     fn new(
         file: BorrowedFd<'_>,
         path: &Path,
-        line: Option<MountInfo>,
+        facts: Option<Facts>,
         owner: Owner,
         namespaces: &mut Namespaces,
     ) -> Result<Mount> {
         let flags = fstatvfs(file).map_err(|e| Error::call(path, "fstatvfs", e))?.f_flag;
-        let idmapped = line.as_ref().is_some_and(|l| l.mount_options.contains_key("idmapped"));
+        let idmapped = facts.as_ref().is_some_and(|facts| facts.idmapped);
         let idmap = if idmapped { Some(idmap_of(file, path, namespaces)?) } else { None };
         Ok(Mount {
             nosuid: flags.contains(StatVfsMountFlags::NOSUID),
             noexec: flags.contains(StatVfsMountFlags::NOEXEC),
             read_only: flags.contains(StatVfsMountFlags::RDONLY),
-            fs_type: line.as_ref().map(|line| line.fs_type.clone()).unwrap_or_default(),
+            fs_type: facts.as_ref().map(|facts| facts.fs_type.clone()).unwrap_or_default(),
             idmap,
             sb_owner: owner.ns,
             sb_owner_certain: owner.certain,
             trusted: owner.trusted,
-            foreign: line.is_none(),
-            point: line.map(|line| line.mount_point),
+            foreign: facts.is_none(),
+            point: facts.map(|facts| facts.point),
         })
     }
 
@@ -153,38 +152,52 @@ fn mount_id(file: BorrowedFd<'_>, path: &Path) -> Result<u64> {
     Ok(stat.map_err(|e| Error::call(path, "statx", e))?.stx_mnt_id)
 }
 
-/// The line of a process's mountinfo, proc_pid_mountinfo(5), for a mount id: ids are unique among
-/// all mounts that there are.
-fn line_of(process: procfs::ProcResult<Process>, mnt_id: u64) -> Option<MountInfo> {
-    let mounts = process.ok()?.mountinfo().ok()?;
-    mounts.into_iter().find(|line| u64::try_from(line.mnt_id).is_ok_and(|id| id == mnt_id))
+/// What is known of a mount by its id.
+struct Facts {
+    fs_type: String,
+    point: PathBuf,
+    idmapped: bool,
 }
 
-/// STATX_MNT_ID_UNIQUE, Linux 6.8.
-const MNT_ID_UNIQUE: u32 = 0x4000;
-/// STATMOUNT_MNT_UIDMAP and STATMOUNT_MNT_GIDMAP, Linux 6.15.
-const MAPS: u64 = 0x2000 | 0x4000;
-/// `struct statmount`: where the strings begin, the mask, and the number and place of the maps.
-const STRINGS: usize = 512;
-const MASK: usize = 8;
-const UID_MAP: usize = 152;
-const GID_MAP: usize = 160;
-
-fn idmap_of(file: impl AsFd, path: &Path, namespaces: &mut Namespaces) -> Result<NsIndex> {
-    let unique = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::from_bits_retain(MNT_ID_UNIQUE))
-        .map_err(|e| Error::call(path, "statx", e))?;
-    // As much as two maps of 340 lines need.
-    let mut answer = vec![0; STRINGS + 2 * 340 * 36];
-    sys::statmount(unique.stx_mnt_id, MAPS, &mut answer)
-        .map_err(|e| Error::call(path, "statmount", e))?;
-    let unknown =
-        || Error::unexpected(path, "on an id-mapped mount, and this kernel does not tell its maps");
-    let told = answer.get(MASK..MASK + 8).and_then(|b| b.try_into().ok()).map(u64::from_ne_bytes);
-    if told.is_none_or(|mask| mask & MAPS != MAPS) {
-        return Err(unknown());
+impl Facts {
+    /// Of the mount that a descriptor was opened through, in our own mount namespace.
+    fn ours(file: BorrowedFd<'_>, path: &Path) -> Result<Option<Facts>> {
+        let told = match Statmount::of(file) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(_) => None,
+            Ok(said) => said.fs_type().zip(said.point()).map(|(fs_type, point)| Facts {
+                fs_type,
+                point,
+                idmapped: said.is_idmapped(),
+            }),
+        };
+        match told {
+            Some(told) => Ok(Some(told)),
+            None => Ok(Facts::in_mountinfo("self", mount_id(file, path)?)),
+        }
     }
-    let uids = map_at(&answer, UID_MAP).ok_or_else(unknown)?;
-    let gids = map_at(&answer, GID_MAP).ok_or_else(unknown)?;
+
+    /// From the line of a process's mountinfo, proc_pid_mountinfo(5): ids are unique among all
+    /// mounts that there are. `process` is its directory in /proc. Only that line is read as text:
+    /// others may hold any bytes.
+    fn in_mountinfo(process: &str, mnt_id: u64) -> Option<Facts> {
+        let all = std::fs::read(format!("/proc/{process}/mountinfo")).ok()?;
+        let id = format!("{mnt_id} ");
+        let line = all.split(|byte| *byte == b'\n').find(|line| line.starts_with(id.as_bytes()))?;
+        let line = MountInfo::from_line(&String::from_utf8_lossy(line)).ok()?;
+        Some(Facts {
+            idmapped: line.mount_options.contains_key("idmapped"),
+            fs_type: line.fs_type,
+            point: line.mount_point,
+        })
+    }
+}
+
+fn idmap_of(file: BorrowedFd<'_>, path: &Path, namespaces: &mut Namespaces) -> Result<NsIndex> {
+    let said = Statmount::of(file).map_err(|e| Error::call(path, "statmount", e))?;
+    let (uids, gids) = said.maps().ok_or_else(|| {
+        Error::unexpected(path, "on an id-mapped mount, and this kernel does not tell its maps")
+    })?;
     // The kernel tells the outside in our own terms.
     let lift = |extents: Vec<Extent>, to: &dyn Fn(u32) -> Option<u32>| -> Vec<Extent> {
         let outside = |e: &Extent| to(e.outside).map(|outside| Extent { outside, ..*e });
@@ -193,16 +206,4 @@ fn idmap_of(file: impl AsFd, path: &Path, namespaces: &mut Namespaces) -> Result
     let uids = lift(uids, &|id| namespaces.shown_uid(id).map(nscap_core::Kuid::get));
     let gids = lift(gids, &|id| namespaces.shown_gid(id).map(nscap_core::Kgid::get));
     namespaces.add_idmap(&uids, &gids).map_err(|e| Error::unexpected(path, e.to_string()))
-}
-
-/// The map whose number of lines stands at `at`, followed by where the first line begins.
-pub(crate) fn map_at(answer: &[u8], at: usize) -> Option<Vec<Extent>> {
-    let word =
-        |at: usize| answer.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
-    let (count, start) = (word(at)?, word(at + 4)?);
-    let strings = answer.get(STRINGS..)?.get(usize::try_from(start).ok()?..)?;
-    let lines = strings.split(|byte| *byte == 0).take(usize::try_from(count).ok()?);
-    let text: Vec<&str> =
-        lines.map(std::str::from_utf8).collect::<std::result::Result<_, _>>().ok()?;
-    parse(&text.join("\n"))
 }

@@ -25,10 +25,10 @@ impl System {
         Ok(System { namespaces: Namespaces::own()?, scanned: false, subids: None })
     }
 
-    /// Finds every live namespace. What was read with the namespaces before is of no use after.
+    /// Finds every live namespace.
     pub(crate) fn scan(&mut self) -> Result<(), Failure> {
         if !self.scanned {
-            self.namespaces = Namespaces::scan()?;
+            self.namespaces.complete()?;
             self.scanned = true;
         }
         Ok(())
@@ -40,16 +40,6 @@ impl System {
 
     pub(crate) fn read(&mut self, file: &CapFile) -> Result<FileState, Failure> {
         Ok(file.read(&mut self.namespaces)?)
-    }
-
-    /// As [`read`](System::read), with every live namespace known if the file has entries.
-    pub(crate) fn read_for_holders(&mut self, file: &CapFile) -> Result<FileState, Failure> {
-        let state = self.read(file)?;
-        if self.scanned || state.stored(&self.namespaces).0.entries.is_empty() {
-            return Ok(state);
-        }
-        self.scan()?;
-        self.read(file)
     }
 
     pub(crate) fn subids(&mut self) -> Result<&Subids, Failure> {

@@ -102,7 +102,7 @@ impl<'a> LiveNs<'a> {
     /// The process in it with the lowest id, which is mostly what people know it by.
     #[must_use]
     pub fn first_process(self) -> Option<Process> {
-        let pid = self.node().processes.iter().copied().min()?;
+        let pid = self.node().processes.first().copied()?;
         let mut comm = std::fs::read(Path::new("/proc").join(pid.to_string()).join("comm"))
             .unwrap_or_default();
         if comm.last() == Some(&b'\n') {

@@ -34,6 +34,13 @@ pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
+/// What tells the namespace of a process from all others that exist at the same time; `None` where
+/// there is no such process, or we may not look at it.
+pub(super) fn link(path: &Path) -> Option<(u64, u64)> {
+    let link = rustix::fs::stat(path.join("ns/user")).ok()?;
+    Some((link.st_dev, link.st_ino))
+}
+
 /// The maps of the namespace with this inode number, read through a process that was in it.
 /// `None` where the process is in another by now.
 pub(super) fn maps(path: &Path, dir: &OwnedFd, inode: u64) -> Result<Option<Shown>> {

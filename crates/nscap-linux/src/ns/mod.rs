@@ -9,6 +9,7 @@
 //! for the initial namespace. So ids are the initial namespace's when we are in it or in a child
 //! of it, and our parent's otherwise; ancestors between it and the initial one cannot be seen.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ struct Node {
     owner: Option<Kuid>,
     maps: Maps,
     maps_known: bool,
-    processes: Vec<u32>,
+    processes: BTreeSet<u32>,
     origin: Origin,
 }
 
@@ -77,7 +78,7 @@ impl Node {
             owner: Some(Kuid::ROOT),
             maps: Maps::identity(),
             maps_known: true,
-            processes: Vec::new(),
+            processes: BTreeSet::new(),
             origin: Origin::Outside,
         }
     }
@@ -116,7 +117,7 @@ impl Namespaces {
             fd: Some(fd.into()),
             device,
             inode,
-            processes: vec![std::process::id()],
+            processes: BTreeSet::from([std::process::id()]),
             origin: Origin::Process,
             ..Node::outside()
         };
@@ -140,10 +141,20 @@ impl Namespaces {
     /// [`Error::Call`] where /proc cannot be read. A process that ends meanwhile is none.
     pub fn scan() -> Result<Namespaces> {
         let mut all = Namespaces::own()?;
-        for pid in member::pids()? {
-            all.scan_process(pid)?;
-        }
+        all.complete()?;
         Ok(all)
+    }
+
+    /// Adds what [`scan`](Namespaces::scan) finds. Indexes that were given out stay what they are.
+    ///
+    /// # Errors
+    /// As [`scan`](Namespaces::scan).
+    pub fn complete(&mut self) -> Result<()> {
+        self.unreadable = 0;
+        for pid in member::pids()? {
+            self.scan_process(pid)?;
+        }
+        Ok(())
     }
 
     /// The namespace of a process.
@@ -257,6 +268,13 @@ impl Namespaces {
 
     fn scan_process(&mut self, pid: u32) -> Result<()> {
         let path = PathBuf::from(format!("/proc/{pid}"));
+        // Most processes are in a namespace that is known: no other has its number while we hold it.
+        if let Some(known) = member::link(&path).and_then(|(dev, ino)| self.find(dev, ino))
+            && self.node(known).maps_known
+        {
+            self.add_process(known, pid);
+            return Ok(());
+        }
         let Ok(dir) = member::open(&path) else {
             return Ok(());
         };
@@ -288,12 +306,14 @@ impl Namespaces {
                 }
             }
         };
-        if let Some(node) = self.nodes.get_mut(known)
-            && !node.processes.contains(&pid)
-        {
-            node.processes.push(pid);
-        }
+        self.add_process(known, pid);
         Ok(NsIndex(known))
+    }
+
+    fn add_process(&mut self, n: usize, pid: u32) {
+        if let Some(node) = self.nodes.get_mut(n) {
+            node.processes.insert(pid);
+        }
     }
 
     fn learn(&mut self, n: usize, maps: Option<Maps>) {
@@ -357,7 +377,7 @@ impl Namespaces {
             owner: self.shown_uid(owner),
             maps_known: maps.is_some(),
             maps: maps.unwrap_or_default(),
-            processes: Vec::new(),
+            processes: BTreeSet::new(),
             origin,
         });
         Ok(self.nodes.len() - 1)
