@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::UnmountFlags;
 
 use super::{Failure, context, disk};
 use crate::scenario::{Scenario, Stored};
@@ -39,6 +40,15 @@ impl Image {
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         let base = rustix::fs::openat(CWD, &self.0, flags, Mode::empty())?;
         disk::subdirectory(&base, &n.to_string())
+    }
+}
+
+impl Drop for Image {
+    /// Gives the memory back while the runner's process goes on.
+    fn drop(&mut self) {
+        for mounted in [self.0.as_path(), &std::env::temp_dir()] {
+            let _ = rustix::mount::unmount(mounted, UnmountFlags::DETACH);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use nscap_core::{Capability, Decision, Gid, Kgid, Kuid, Operation, Uid, UserNs, 
 use super::access::{Access, READ, WRITE};
 use super::{At, Model, Rules, can_own, stored_gid};
 use crate::outcome::Outcome;
-use crate::scenario::Op;
+use crate::scenario::{FsKind, Op};
 use crate::stored::Attributes;
 use crate::text::Problem;
 
@@ -94,7 +94,10 @@ impl Model<'_> {
                     .open(READ)
                     .and_then(|()| written(WRITE, Operation::CopyInto))
             }
-            Op::Chown { uid, gid, .. } => chown(&access, *uid, *gid),
+            Op::Chown { uid, gid, .. } => {
+                let strict = self.fs().kind == FsKind::Ext4;
+                chown(&access, *uid, *gid, strict)
+            }
             Op::Chmod(_, mode) => chmod(&access, *mode),
             Op::Utimes(_) => utimes(&access),
             _ => return Err("not a change of a file".to_owned()),
@@ -210,7 +213,14 @@ impl Access<'_, '_> {
     }
 }
 
-fn chown(access: &Access<'_, '_>, uid: Option<u32>, gid: Option<u32>) -> Result<Effect, i32> {
+/// `strict` says that the file system lets nothing of an immutable file change; others let a chown
+/// that names no id take the set-id bits.
+fn chown(
+    access: &Access<'_, '_>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    strict: bool,
+) -> Result<Effect, i32> {
     let ns = access.cred.ns;
     let kuid = uid.map(|id| Uid::new(id).and_then(|id| ns.kuid(id)).ok_or(libc::EINVAL));
     let kgid = gid.map(|id| Gid::new(id).and_then(|id| ns.kgid(id)).ok_or(libc::EINVAL));
@@ -220,7 +230,7 @@ fn chown(access: &Access<'_, '_>, uid: Option<u32>, gid: Option<u32>) -> Result<
     let (kuid, kgid): (Option<Kuid>, Option<Kgid>) = (kuid.transpose()?, kgid.transpose()?);
     let mode = access.mode & !(S_ISUID | access.set_gid_that_goes());
     let changes_mode = mode != access.mode;
-    if access.place.immutable && (kuid.is_some() || kgid.is_some()) {
+    if access.place.immutable && (strict || kuid.is_some() || kgid.is_some()) {
         return Err(libc::EPERM);
     }
     let (owner, group) = in_memory(access.place, kuid, kgid).ok_or(libc::EOVERFLOW)?;
