@@ -80,12 +80,19 @@ impl Access<'_, '_> {
     /// Whether the task may give the file to this owner.
     pub(super) fn may_chown(&self, to: Kuid) -> bool {
         let stays = self.is_owner() && self.place.owner == Some(to);
-        stays || self.capable(Capability::Chown)
+        stays || self.capable(Capability::Chown) || (self.place.owner.is_none() && self.mends())
     }
 
     /// Whether the task may give the file to this group.
     pub(super) fn may_chgrp(&self, to: Kgid) -> bool {
         let ours = self.place.group == Some(to) || self.in_group(to);
-        (self.is_owner() && ours) || self.capable(Capability::Chown)
+        (self.is_owner() && ours)
+            || self.capable(Capability::Chown)
+            || (self.place.group.is_none() && self.mends())
+    }
+
+    /// Whether the task may give an id to a file that has none through this mount.
+    fn mends(&self) -> bool {
+        self.cred.has_cap_over(Capability::Chown, self.place.sb_ns)
     }
 }
