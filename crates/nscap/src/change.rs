@@ -146,6 +146,9 @@ fn buffer() -> Box<EntryBuffer> {
     Box::new([[0; RECORD_LEN]; MAX_ENTRIES])
 }
 
+/// How often a decision is made anew before somebody else's writes are told as an error.
+const TRIES: usize = 100;
+
 /// What is the same for every file of one command.
 struct Change {
     system: System,
@@ -169,14 +172,33 @@ impl Change {
         Ok(Change { system, us, whose, policy })
     }
 
-    /// Decides on one file and writes it. `clear_void` says whether a table that counts for
-    /// nothing is something to remove.
+    /// Decides on one file and writes it; decides again where somebody else was faster.
+    /// `clear_void` says whether a table that counts for nothing is something to remove.
     fn make<F>(&mut self, path: &Path, clear_void: bool, decide: F) -> Result<Done, Failure>
     where
-        F: for<'o> FnOnce(&Request<'_, '_, '_>, &'o mut Slots) -> Decision<Stored<'o>>,
+        F: for<'o> Fn(&Request<'_, '_, '_>, &'o mut Slots) -> Decision<Stored<'o>>,
     {
         let file = CapFile::open(path, Links::Refuse)?;
-        let before = self.system.read(&file)?;
+        for _ in 1..TRIES {
+            match self.make_once(&file, path, clear_void, &decide) {
+                Err(Failure::System(nscap_linux::Error::Changed { .. })) => {}
+                done => return done,
+            }
+        }
+        self.make_once(&file, path, clear_void, &decide)
+    }
+
+    fn make_once<F>(
+        &mut self,
+        file: &CapFile,
+        path: &Path,
+        clear_void: bool,
+        decide: &F,
+    ) -> Result<Done, Failure>
+    where
+        F: for<'o> Fn(&Request<'_, '_, '_>, &'o mut Slots) -> Decision<Stored<'o>>,
+    {
+        let before = self.system.read(file)?;
         let mut out = buffer();
         let decision = {
             let namespaces = &self.system.namespaces;

@@ -77,10 +77,10 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
     let (major, minor) = kernel.version;
     vec![
         offer("kernel", kernel.revision_3, &format!("Linux {major}.{minor}")),
-        offer(USER_NAMESPACES, kernel.user_namespaces, "this process may make one"),
-        offer(FILE_CAPS, kernel.file_caps, "not turned off on the kernel's command line"),
+        offer(USER_NAMESPACES, kernel.user_namespaces, "made by this process"),
+        offer(FILE_CAPS, kernel.file_caps, "honoured by execve (no_file_caps turns them off)"),
         offer(REVISION_3, kernel.revision_3, "one entry a file by the kernel itself (Linux 4.14)"),
-        offer(FUSE, kernel.fuse, "/dev/fuse can be opened"),
+        offer(FUSE, kernel.fuse, "/dev/fuse, opened by this process"),
         offer(
             PASSTHROUGH,
             kernel.fuse_passthrough != Some(false),
@@ -90,7 +90,7 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
                 "the kernel is new enough (6.9); its configuration is not on disk"
             },
         ),
-        offer(SECCOMP, kernel.seccomp_notify, "a supervisor can answer system calls (Linux 5.0)"),
+        offer(SECCOMP, kernel.seccomp_notify, "a supervisor that answers system calls (Linux 5.0)"),
         offer("*xattrat calls", kernel.xattrat, "attributes by descriptor (Linux 6.13)"),
         offer("NS_GET_ID", kernel.ns_id, "ids of namespaces that are never used again"),
         offer("PIDFD_THREAD", kernel.pidfd_thread, "a thread by descriptor (Linux 6.9)"),

@@ -117,7 +117,7 @@ pub(crate) struct Rm {
     group = clap::ArgGroup::new("task").required(true).args(["seen_by", "pid"])
 )]
 pub(crate) struct Explain {
-    /// The file to execute; with --pid as that process finds it
+    /// The file to execute; with --pid as that process finds it, from its root directory
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// A task in WHO's namespace, with the ids that --uid and --gid say

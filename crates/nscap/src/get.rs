@@ -11,15 +11,22 @@ use serde::Serialize;
 
 use crate::cli::Get;
 use crate::failure::Failure;
-use crate::for_each;
 use crate::out::{self, JsonPath, Out, Table};
 use crate::system::{Holder, System, describe};
+use crate::{for_each, report};
 
 pub(crate) fn run(args: &Get, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     match &args.seen_by {
         None => {
-            let (files, worst) = for_each(&args.files, |path| look(path, &mut system))?;
+            let (files, mut worst) = for_each(&args.files, |path| look(path, &mut system))?;
+            for file in files.iter().filter(|file| file.malformed) {
+                worst = worst.max(report(&Failure::Input {
+                    what: file.shown_path.clone(),
+                    problem: file.hidden.unwrap_or_default().to_owned(),
+                    errno: 22,
+                }));
+            }
             print(&files, Contents::has_capabilities, Contents::rows, worst, out)
         }
         Some(who) => {
@@ -96,6 +103,8 @@ struct Contents {
     seal: &'static str,
     void: Option<&'static str>,
     hidden: Option<&'static str>,
+    #[serde(skip)]
+    malformed: bool,
 }
 
 fn look(path: &Path, system: &mut System) -> Result<Contents, Failure> {
@@ -129,6 +138,7 @@ fn look(path: &Path, system: &mut System) -> Result<Contents, Failure> {
         seal,
         void,
         hidden: hidden(&state, host),
+        malformed: host == Host::Malformed,
     })
 }
 
@@ -137,11 +147,9 @@ fn hidden(state: &FileState, host: Host) -> Option<&'static str> {
     match (state.hidden, host) {
         (Some(Hidden::Foreign), _) => Some("an entry whose root has no id in this namespace"),
         (Some(Hidden::HostOrOwn), _) => {
-            Some("from inside a namespace, a host value looks the same as its own entry")
+            Some("whether it is a host value: from inside a namespace both look the same")
         }
-        (Some(Hidden::Malformed), _) => {
-            Some("security.capability is malformed or of revision 1 (getxattr: EINVAL)")
-        }
+        (Some(Hidden::Malformed), _) => Some("security.capability is malformed or of revision 1"),
         (None, Host::Malformed) => Some("security.capability is malformed"),
         (None, Host::Absent | Host::Value(_)) => None,
     }
@@ -168,6 +176,10 @@ impl Contents {
                 None => "no kuid through this mount".to_owned(),
             };
             row(who, entry.caps.caps.clone(), &holders);
+        }
+        if self.seal == "sealed" {
+            let rest = "sealed: unchanged since; an unmodified kernel does not look at it";
+            row("table".to_owned(), "-".to_owned(), rest);
         }
         if let Some(reason) = self.void {
             row(

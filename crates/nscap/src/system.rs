@@ -59,7 +59,8 @@ impl System {
             Holder::Configured { .. } => u32::MAX,
         });
         let users = self.subids()?.first_ranges_at(kuid.get());
-        let users = users.map(|user| Holder::Configured { user: out::name(user) });
+        let users = users
+            .map(|user| Holder::Configured { user: String::from_utf8_lossy(user).into_owned() });
         live.extend(users);
         Ok(live)
     }
@@ -81,7 +82,7 @@ impl Holder {
         Holder::Live {
             namespace: ns.inode(),
             pid: first.as_ref().map(|process| process.pid),
-            command: first.map(|process| out::name(&process.comm)),
+            command: first.map(|process| String::from_utf8_lossy(&process.comm).into_owned()),
         }
     }
 }
@@ -95,7 +96,10 @@ pub(crate) fn describe(holders: &[Holder]) -> String {
     let mut parts = Vec::new();
     if let Some((namespace, pid, command)) = live.next() {
         parts.push(match (pid, command) {
-            (Some(pid), Some(command)) => format!("root of the namespace of pid {pid} ({command})"),
+            (Some(pid), Some(command)) => {
+                let command = out::name(command.as_bytes());
+                format!("root of the namespace of pid {pid} ({command})")
+            }
             _ => format!("root of the namespace user:[{namespace}]"),
         });
     }
@@ -105,6 +109,7 @@ pub(crate) fn describe(holders: &[Holder]) -> String {
     }
     for holder in holders {
         if let Holder::Configured { user } = holder {
+            let user = out::name(user.as_bytes());
             parts.push(format!("first subordinate range of {user}"));
         }
     }

@@ -599,3 +599,24 @@ fn fields(value: &Value) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+#[test]
+fn many_at_once_lose_no_grant() {
+    if !is_root("many_at_once_lose_no_grant") {
+        return;
+    }
+    let subject = Subject::new(0);
+    let set = |kuid: u32| {
+        Command::new(env!("CARGO_BIN_EXE_nscap"))
+            .args(["set", "cap_kill=ep", subject.name(), "--for", &kuid.to_string()])
+            .spawn()
+            .unwrap()
+    };
+    let all: Vec<_> = (700_000..700_020).map(set).collect();
+    for mut one in all {
+        assert!(one.wait().unwrap().success());
+    }
+    let shown = subject.json(&["get"], &[]);
+    assert_eq!(shown["entries"].as_array().unwrap().len(), 20);
+    assert_eq!(shown["seal"], "sealed");
+}

@@ -256,6 +256,16 @@ impl Namespaces {
         self.node(self.own).maps.kgid(gid)
     }
 
+    /// The kuid of a namespace's maker as the kernel showed it. From inside a namespace one that has
+    /// no id there looks like nobody's: it is taken for unknown, which gives privilege to no one.
+    fn shown_owner(&self, uid: u32) -> Option<Kuid> {
+        const OVERFLOW: u32 = 65_534;
+        if uid == OVERFLOW && self.own != self.initial {
+            return None;
+        }
+        self.shown_uid(uid)
+    }
+
     fn node(&self, n: usize) -> &Node {
         // An index comes from this snapshot, and nodes are never removed; a foreign index gives
         // the initial namespace, which grants nothing by itself.
@@ -335,7 +345,7 @@ impl Namespaces {
         let path = Path::new("/proc/self/ns/user");
         let shown = self.node(self.own).fd.as_ref().map(sys::ns_owner_uid).transpose();
         let shown = shown.map_err(|e| Error::call(path, "ioctl(NS_GET_OWNER_UID)", e))?;
-        let owner = shown.and_then(|uid| self.shown_uid(uid));
+        let owner = shown.and_then(|uid| self.shown_owner(uid));
         if let Some(node) = self.nodes.get_mut(self.own) {
             node.owner = owner;
         }
@@ -374,7 +384,7 @@ impl Namespaces {
             device,
             inode,
             parent: Some(parent),
-            owner: self.shown_uid(owner),
+            owner: self.shown_owner(owner),
             maps_known: maps.is_some(),
             maps: maps.unwrap_or_default(),
             processes: BTreeSet::new(),
