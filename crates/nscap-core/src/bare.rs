@@ -22,6 +22,18 @@ use crate::write::SetFlags;
 /// # Errors
 /// ENODATA where there is none; EINVAL where the stored value is not revision 2 or 3; EOVERFLOW
 /// where the rootid neither maps into `ns` nor is root of it or of an ancestor.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let stored = VfsCaps::v3(100_000, ping).encode();
+/// let shown = bare::get_capability(Initial, &place, Some(stored.as_bytes())).unwrap();
+/// assert_eq!(shown, VfsCaps::v3(100_000, ping));
+/// ```
 pub fn get_capability<N: UserNs>(
     ns: N,
     place: &Place<N>,
@@ -59,6 +71,20 @@ fn rootid(value: &VfsCaps) -> Option<Uid> {
 /// without CAP_SETFCAP or where the file's owner or group does not map; EINVAL where the rootid
 /// does not map, here or on the superblock; EPERM on an immutable file or one without valid ids;
 /// EEXIST, ENODATA by the flags.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// # let user = Cred::ordinary(Initial, user, group);
+/// let value = VfsCaps::v2(ping).encode();
+/// let set = |cred| bare::set_capability(cred, &place, None, value.as_bytes(), SetFlags::default());
+/// assert_eq!(set(&admin).unwrap(), VfsCaps::v2(ping));
+/// assert_eq!(set(&user).unwrap_err().errno, Errno::EPERM);
+/// ```
 pub fn set_capability<N: UserNs>(
     cred: &Cred<N>,
     place: &Place<N>,
@@ -107,6 +133,17 @@ fn check_setfcap<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> Result<(), Deni
 /// # Errors
 /// EROFS; EPERM on an immutable file or one without valid ids, without CAP_SETFCAP, or where the
 /// file's owner or group does not map; ENODATA where there is none.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// assert_eq!(bare::remove_capability(&admin, &place, Some(b"any bytes")), Ok(()));
+/// assert_eq!(bare::remove_capability(&admin, &place, None).unwrap_err().errno, Errno::ENODATA);
+/// ```
 pub fn remove_capability<N: UserNs>(
     cred: &Cred<N>,
     place: &Place<N>,
@@ -123,6 +160,19 @@ pub fn remove_capability<N: UserNs>(
 /// # Errors
 /// EROFS; EPERM on an immutable file or one without valid ids, or without CAP_SYS_ADMIN over the
 /// superblock's owner namespace; EEXIST, ENODATA by the flags.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// # let user = Cred::ordinary(Initial, user, group);
+/// let set = |cred| bare::set_other(cred, &place, false, SetFlags::default());
+/// assert!(set(&admin).is_ok());
+/// assert_eq!(set(&user).unwrap_err().why, Why::KernelSysAdmin);
+/// ```
 pub fn set_other<N: UserNs>(
     cred: &Cred<N>,
     place: &Place<N>,
@@ -137,6 +187,17 @@ pub fn set_other<N: UserNs>(
 ///
 /// # Errors
 /// As [`set_other`], and ENODATA where there is none.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// assert!(bare::remove_other(&admin, &place, true).is_ok());
+/// assert_eq!(bare::remove_other(&admin, &place, false).unwrap_err().errno, Errno::ENODATA);
+/// ```
 pub fn remove_other<N: UserNs>(
     cred: &Cred<N>,
     place: &Place<N>,
@@ -174,6 +235,20 @@ fn check_there(exists: bool) -> Result<(), Denied> {
 ///
 /// # Errors
 /// As [`exec`](crate::exec()); and ERANGE where the stored value is longer than revision 3.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// # let user = Cred::ordinary(Initial, user, group);
+/// let stored = VfsCaps::v2(ping).encode();
+/// let (task, program) = (Task::of(user), Program::plain(place, 0o755));
+/// let got = bare::exec(System::kernel(6, 1), &task, &program, Some(stored.as_bytes())).unwrap();
+/// assert!(got.cred.effective.has(Capability::NetRaw));
+/// ```
 pub fn exec<N: UserNs>(
     system: System,
     task: &Task<'_, N>,

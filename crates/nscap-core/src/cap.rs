@@ -156,6 +156,13 @@ impl CapSet {
     }
 
     /// The set of these capabilities.
+    ///
+    /// ```
+    /// use nscap_core::{CapSet, Capability};
+    /// let set = CapSet::of(&[Capability::NetRaw, Capability::Chown]);
+    /// assert!(set.has(Capability::NetRaw) && set.without(Capability::NetRaw).is_subset(set));
+    /// assert_eq!(set.to_string(), "cap_chown,cap_net_raw");
+    /// ```
     #[must_use]
     pub fn of(caps: &[Capability]) -> CapSet {
         caps.iter().fold(CapSet::EMPTY, |set, &c| set.with(c))

@@ -101,6 +101,18 @@ impl<N: UserNs> Cred<N> {
     /// It does in its own namespace when the capability is in its effective set; over a
     /// namespace below when it has it in its own, or when it is in the parent of a namespace on the
     /// way and its effective uid made that namespace; never over any other.
+    ///
+    /// ```
+    /// # use nscap_core::*;
+    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+    /// # let admin = Cred::privileged(Initial, root, zero);
+    /// # let place = Place::plain(Initial, root, zero);
+    /// # let user = Cred::ordinary(Initial, user, group);
+    /// assert!(admin.has_cap_over(Capability::Setfcap, Initial));
+    /// assert!(!user.has_cap_over(Capability::Setfcap, Initial));
+    /// ```
     pub fn has_cap_over(&self, cap: Capability, target: N) -> bool {
         for ns in path_to_initial(target) {
             if ns.same(self.ns) {

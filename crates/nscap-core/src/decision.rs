@@ -192,6 +192,12 @@ pub enum Decision<T> {
 
 impl<T> Decision<T> {
     /// The errno of a no, `None` for a yes.
+    ///
+    /// ```
+    /// use nscap_core::{Decision, Errno, Why};
+    /// let no: Decision<()> = Decision::Deny(Errno::EBUSY, Why::EntryExists);
+    /// assert_eq!((no.errno(), no.why().clause()), (Some(Errno::EBUSY), "B"));
+    /// ```
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
         match self {

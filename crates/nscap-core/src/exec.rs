@@ -168,6 +168,18 @@ pub struct Executed<N> {
 
 impl<N> Executed<N> {
     /// Capabilities that the file's permitted set names and the task did not get.
+    ///
+    /// ```
+    /// # use nscap_core::*;
+    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+    /// # let admin = Cred::privileged(Initial, root, zero);
+    /// # let place = Place::plain(Initial, root, zero);
+    /// let program = Program { nosuid: true, ..Program::plain(place, 0o755) };
+    /// let got = exec(System::kernel(6, 18), &Task::of(admin), &program, &Stored::host(ping)).unwrap();
+    /// assert!(got.lost().is_empty() && got.grant.why() == Why::NoSuid);
+    /// ```
     #[must_use]
     pub fn lost(&self) -> CapSet {
         let promised = self.grant.caps().unwrap_or_default().permitted.known();
@@ -184,19 +196,9 @@ impl<N> Executed<N> {
 ///
 /// ```
 /// # use nscap_core::*;
-/// # #[derive(Clone, Copy, Debug, PartialEq)] struct Init;
-/// # impl UserNs for Init {
-/// #     fn same(self, _: Init) -> bool { true }
-/// #     fn parent(self) -> Option<Init> { None }
-/// #     fn owner(self) -> Kuid { Kuid::ROOT }
-/// #     fn kuid(self, uid: Uid) -> Option<Kuid> { Kuid::new(uid.get()) }
-/// #     fn uid(self, kuid: Kuid) -> Option<Uid> { Uid::new(kuid.get()) }
-/// #     fn kgid(self, gid: Gid) -> Option<Kgid> { Kgid::new(gid.get()) }
-/// #     fn gid(self, kgid: Kgid) -> Option<Gid> { Gid::new(kgid.get()) }
-/// # }
 /// let ping = FileCaps { permitted: CapSet::of(&[Capability::NetRaw]), effective: true, ..FileCaps::default() };
-/// let user = Cred::ordinary(Init, Kuid::new(1000).unwrap(), Kgid::new(1000).unwrap());
-/// let place = Place::plain(Init, Kuid::ROOT, Kgid::ROOT);
+/// let user = Cred::ordinary(Initial, Kuid::new(1000).unwrap(), Kgid::new(1000).unwrap());
+/// let place = Place::plain(Initial, Kuid::ROOT, Kgid::ROOT);
 /// let got = exec(
 ///     System::kernel(6, 18),
 ///     &Task::of(user),
@@ -223,6 +225,18 @@ pub fn exec<N: UserNs>(
 ///
 /// # Errors
 /// EINVAL where the stored value is malformed.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let grant = file_grant(Initial, &place, &stored).unwrap();
+/// assert_eq!(grant, Grant::Nothing(Why::NoEntryApplies));
+/// ```
 pub fn file_grant<N: UserNs>(
     ns: N,
     place: &Place<N>,

@@ -85,6 +85,17 @@ impl<'a> IdMap<'a> {
     /// # Errors
     /// [`MapError`] where the kernel would refuse the map with EINVAL. (It also refuses an empty
     /// map; here that is a map of nothing, which a namespace has before its map is written.)
+    ///
+    /// ```
+    /// use nscap_core::{Extent, IdMap, MapError};
+    /// let extent = Extent { inside: 0, outside: 100_000, count: 65_536 };
+    /// let (mut one, mut other) = ([extent], [extent]);
+    /// let map = IdMap::new(&mut one, &mut other).unwrap();
+    /// assert_eq!(map.outside(7), Some(100_007));
+    /// assert_eq!(map.inside(99_999), None);
+    /// let (mut one, mut other) = ([extent, extent], [extent, extent]);
+    /// assert_eq!(IdMap::new(&mut one, &mut other).err(), Some(MapError::Overlap));
+    /// ```
     pub fn new(
         by_inside: &'a mut [Extent],
         by_outside: &'a mut [Extent],

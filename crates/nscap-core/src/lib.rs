@@ -52,7 +52,9 @@ pub use decision::{Decision, Denied, Errno, Why};
 pub use exec::{Executed, Grant, Program, System, Task, exec, file_grant};
 pub use id::{Gid, Kgid, Kuid, Uid, id_or_minus_one};
 pub use idmap::{Extent, IdMap, MAX_EXTENTS, MapError};
-pub use ns::{UserNs, is_same_or_below, path_to_initial, root_kuid, root_of_ancestor, rooted_at};
+pub use ns::{
+    Initial, UserNs, is_same_or_below, path_to_initial, root_kuid, root_of_ancestor, rooted_at,
+};
 pub use nscaps::{MAX_ENTRIES, NsCaps};
 pub use place::Place;
 pub use privilege::{may_grant, writes_host_value};

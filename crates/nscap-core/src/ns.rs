@@ -35,28 +35,114 @@ pub trait UserNs: Copy {
     fn gid(self, kgid: Kgid) -> Option<Gid>;
 }
 
+/// The initial namespace alone, as a kernel without user namespaces has it: every id is itself.
+///
+/// ```
+/// use nscap_core::{Initial, Kuid, UserNs, root_kuid};
+/// assert_eq!(root_kuid(Initial), Some(Kuid::ROOT));
+/// assert!(Initial.parent().is_none());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Initial;
+
+impl UserNs for Initial {
+    fn same(self, _: Initial) -> bool {
+        true
+    }
+    fn parent(self) -> Option<Initial> {
+        None
+    }
+    fn owner(self) -> Kuid {
+        Kuid::ROOT
+    }
+    fn kuid(self, uid: Uid) -> Option<Kuid> {
+        Kuid::new(uid.get())
+    }
+    fn uid(self, kuid: Kuid) -> Option<Uid> {
+        Uid::new(kuid.get())
+    }
+    fn kgid(self, gid: Gid) -> Option<Kgid> {
+        Kgid::new(gid.get())
+    }
+    fn gid(self, kgid: Kgid) -> Option<Gid> {
+        Gid::new(kgid.get())
+    }
+}
+
 /// The root kuid of a namespace: `make_kuid(ns, 0)`. A namespace that maps no uid 0 has none.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// assert_eq!(root_kuid(Initial), Some(root));
+/// ```
 pub fn root_kuid<N: UserNs>(ns: N) -> Option<Kuid> {
     ns.kuid(Uid::ROOT)
 }
 
 /// The namespace itself and then each ancestor, nearest first, ending with the initial one.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// assert_eq!(path_to_initial(Initial).count(), 1);
+/// ```
 pub fn path_to_initial<N: UserNs>(ns: N) -> impl Iterator<Item = N> {
     core::iter::successors(Some(ns), |ns| ns.parent())
 }
 
 /// Whether `ns` is `ancestor` or below it (`in_userns` in the kernel).
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// assert!(is_same_or_below(Initial, Initial));
+/// ```
 pub fn is_same_or_below<N: UserNs>(ns: N, ancestor: N) -> bool {
     path_to_initial(ns).any(|n| n.same(ancestor))
 }
 
 /// R3: the nearest namespace on the path from `ns` to the initial one whose root `kuid` is;
 /// `None` where an entry for that kuid does not apply to a task in `ns`.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// assert_eq!(rooted_at(root, Initial), Some(Initial));
+/// assert_eq!(rooted_at(user, Initial), None);
+/// ```
 pub fn rooted_at<N: UserNs>(kuid: Kuid, ns: N) -> Option<N> {
     path_to_initial(ns).find(|n| n.uid(kuid) == Some(Uid::ROOT))
 }
 
 /// U: the nearest strict ancestor of `ns` whose root `kuid` is, if there is one.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// // The initial namespace has no strict ancestor.
+/// assert_eq!(root_of_ancestor(root, Initial), None);
+/// ```
 pub fn root_of_ancestor<N: UserNs>(kuid: Kuid, ns: N) -> Option<N> {
     rooted_at(kuid, ns.parent()?)
 }

@@ -29,6 +29,14 @@ impl<'a> NsCaps<'a> {
     ///
     /// # Errors
     /// [`Malformed`]; setxattr(2) answers EINVAL.
+    ///
+    /// ```
+    /// use nscap_core::{FileCaps, Malformed, NsCaps, Record};
+    /// let mut value = [0; NsCaps::encoded_len(1)];
+    /// NsCaps::encode([Record::new(100_000, FileCaps::default())], &mut value).unwrap();
+    /// assert_eq!(NsCaps::decode(&value).unwrap().len(), 1);
+    /// assert_eq!(NsCaps::decode(&value[..31]), Err(Malformed::Length));
+    /// ```
     pub fn decode(value: &'a [u8]) -> Result<NsCaps<'a>, Malformed> {
         let caps = NsCaps::decode_shown(value)?;
         if caps.iter().any(|r| r.rootid() == u32::MAX) {
@@ -42,6 +50,13 @@ impl<'a> NsCaps<'a> {
     ///
     /// # Errors
     /// [`Malformed`].
+    ///
+    /// ```
+    /// use nscap_core::{FileCaps, NsCaps, Record};
+    /// let mut value = [0; NsCaps::encoded_len(1)];
+    /// NsCaps::encode([Record::new(u32::MAX, FileCaps::default())], &mut value).unwrap();
+    /// assert!(NsCaps::decode(&value).is_err() && NsCaps::decode_shown(&value).is_ok());
+    /// ```
     pub fn decode_shown(value: &'a [u8]) -> Result<NsCaps<'a>, Malformed> {
         if value.is_empty() {
             return Err(Malformed::Empty);
@@ -93,6 +108,15 @@ impl<'a> NsCaps<'a> {
     /// Writes a value to the front of `out`, sorted by rootid, and gives its length in bytes.
     /// `None` where `out` is shorter than [`encoded_len`](NsCaps::encoded_len) or there is no
     /// record.
+    ///
+    /// ```
+    /// use nscap_core::{FileCaps, NsCaps, Record};
+    /// let entries = [2, 1].map(|rootid| Record::new(rootid, FileCaps::default()));
+    /// let mut value = [0; NsCaps::encoded_len(2)];
+    /// assert_eq!(NsCaps::encode(entries, &mut value), Some(56));
+    /// // They are put into order.
+    /// assert_eq!(NsCaps::decode(&value).unwrap().iter().next().unwrap().rootid(), 1);
+    /// ```
     pub fn encode(entries: impl IntoIterator<Item = Record>, out: &mut [u8]) -> Option<usize> {
         let (header, body) = out.split_first_chunk_mut::<HEADER_LEN>()?;
         let (slots, _) = body.as_chunks_mut::<RECORD_LEN>();

@@ -40,6 +40,16 @@ impl<N: UserNs> Place<N> {
 
     /// The kuid that a stored rootid stands for when seen through this mount (`make_vfsuid` of
     /// `make_kuid`). `None` where it has no image: such an entry holds for nobody.
+    ///
+    /// ```
+    /// # use nscap_core::*;
+    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+    /// # let admin = Cred::privileged(Initial, root, zero);
+    /// # let place = Place::plain(Initial, root, zero);
+    /// assert_eq!(place.kuid_of(Uid::ROOT), Some(root));
+    /// ```
     pub fn kuid_of(&self, stored: Uid) -> Option<Kuid> {
         let kuid = self.sb_ns.kuid(stored)?;
         match self.idmap {
@@ -50,6 +60,16 @@ impl<N: UserNs> Place<N> {
 
     /// The rootid to store for a kuid named through this mount (`from_kuid` of `from_vfsuid`).
     /// `None` where the superblock cannot hold it.
+    ///
+    /// ```
+    /// # use nscap_core::*;
+    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+    /// # let admin = Cred::privileged(Initial, root, zero);
+    /// # let place = Place::plain(Initial, root, zero);
+    /// assert_eq!(place.stored_of(user), Uid::new(1000));
+    /// ```
     pub fn stored_of(&self, kuid: Kuid) -> Option<Uid> {
         match self.idmap {
             None => self.sb_ns.uid(kuid),
@@ -65,6 +85,17 @@ impl<N: UserNs> Place<N> {
     /// # Errors
     /// EROFS on a read-only mount; EPERM on an immutable or append-only file, and where the
     /// file's owner or group has no valid id on this mount.
+    ///
+    /// ```
+    /// # use nscap_core::*;
+    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+    /// # let admin = Cred::privileged(Initial, root, zero);
+    /// # let place = Place::plain(Initial, root, zero);
+    /// let read_only = Place { read_only: true, ..place };
+    /// assert_eq!(read_only.check_writable().unwrap_err().errno, Errno::EROFS);
+    /// ```
     pub fn check_writable(&self) -> Result<(), Denied> {
         if self.read_only {
             return Err(Denied::new(Errno::EROFS, Why::ReadOnly));

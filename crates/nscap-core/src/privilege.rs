@@ -15,6 +15,19 @@ use crate::place::Place;
 /// EPERM, with the first condition that fails, in this order: (a) CAP_SETFCAP in the caller's own
 /// namespace; (b) the namespace has a root kuid, and `kuid` maps into it; (c) the file's owner and
 /// group map into it; (d) `kuid` is not the root kuid of a strict ancestor.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// # let user = Cred::ordinary(Initial, user, group);
+/// let kuid = Kuid::new(100_000).unwrap();
+/// assert_eq!(may_grant(&admin, &place, kuid), Ok(()));
+/// assert_eq!(may_grant(&user, &place, kuid).unwrap_err().why, Why::NoSetfcap);
+/// ```
 pub fn may_grant<N: UserNs>(cred: &Cred<N>, place: &Place<N>, kuid: Kuid) -> Result<(), Denied> {
     let eperm = |why| Err(Denied::new(Errno::EPERM, why));
     if !cred.has_cap(Capability::Setfcap) {
@@ -40,6 +53,18 @@ pub fn may_grant<N: UserNs>(cred: &Cred<N>, place: &Place<N>, kuid: Kuid) -> Res
 
 /// R8 and M: whether what the caller writes as revision 2 is a host value. CAP_SETFCAP over the
 /// superblock's owner namespace, by `cap_capable`, on a mount that is not id-mapped.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// # let user = Cred::ordinary(Initial, user, group);
+/// assert!(writes_host_value(&admin, &place));
+/// assert!(!writes_host_value(&user, &place));
+/// ```
 pub fn writes_host_value<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> bool {
     place.idmap.is_none() && cred.has_cap_over(Capability::Setfcap, place.sb_ns)
 }

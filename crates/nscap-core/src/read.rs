@@ -16,6 +16,20 @@ use crate::wire::Record;
 /// # Errors
 /// ENODATA where there is neither a host value nor an entry that applies; EINVAL where the stored
 /// value is malformed, as the kernel answers. Never EOVERFLOW.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let (value, why) = get_capability(Initial, &place, &Stored::host(ping)).unwrap();
+/// assert_eq!((value, why), (VfsCaps::v2(ping), Why::HostValueRead));
+/// // An entry of a container's is no value on the host.
+/// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// assert_eq!(get_capability(Initial, &place, &entry).unwrap_err().errno, Errno::ENODATA);
+/// ```
 pub fn get_capability<N: UserNs>(
     ns: N,
     place: &Place<N>,
@@ -34,6 +48,17 @@ pub fn get_capability<N: UserNs>(
 ///
 /// # Errors
 /// As [`get_capability`].
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let (value, _) = handed_to_kernel(Initial, &place, &Stored::host(ping)).unwrap();
+/// assert_eq!(value, VfsCaps::v2(ping));
+/// ```
 pub fn handed_to_kernel<N: UserNs>(
     ns: N,
     place: &Place<N>,
@@ -75,6 +100,19 @@ fn applicable<N: UserNs>(
 /// # Errors
 /// ENODATA where the file has no entry; ERANGE where `out` is shorter than
 /// [`nscapability_len`].
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let mut value = [0; NsCaps::encoded_len(1)];
+/// assert_eq!(get_nscapability(Initial, &place, &entry, &mut value), Ok(32));
+/// assert_eq!(NsCaps::decode(&value).unwrap().iter().next().unwrap().rootid(), 100_000);
+/// ```
 pub fn get_nscapability<N: UserNs>(
     ns: N,
     place: &Place<N>,
@@ -96,6 +134,18 @@ pub fn get_nscapability<N: UserNs>(
 ///
 /// # Errors
 /// ENODATA where the file has no entry.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// assert_eq!(nscapability_len(Initial, &place, &entry), Ok(32));
+/// assert!(nscapability_len(Initial, &place, &Stored::host(ping)).is_err());
+/// ```
 pub fn nscapability_len<N: UserNs>(
     ns: N,
     place: &Place<N>,
@@ -118,6 +168,17 @@ pub struct Listed {
 
 /// L: which names listxattr(2) gives a caller in `ns`, so that a tool that copies what is listed
 /// copies each grant once.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let listed = list(Initial, &place, &Stored::host(ping));
+/// assert!(listed.capability && !listed.nscapability);
+/// ```
 pub fn list<N: UserNs>(ns: N, place: &Place<N>, stored: &Stored<'_>) -> Listed {
     let seen = stored.seen_from(ns, place);
     if ns.same(place.sb_ns) {

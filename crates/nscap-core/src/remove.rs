@@ -16,6 +16,19 @@ use crate::write::{Next, Request};
 ///
 /// Errors: V's; EPERM where R4 shows the caller a value that it may not remove; ENODATA where R4
 /// shows it none.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &Stored::host(ping) };
+/// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+/// let decision = remove_capability(&request, &mut out);
+/// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::HostRemoved));
+/// ```
 pub fn remove_capability<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
     out: &'o mut [[u8; RECORD_LEN]],
@@ -68,6 +81,20 @@ fn own_entry<N: UserNs>(request: &Request<'_, '_, N>) -> Option<SeenEntry> {
 ///
 /// Errors: V's; ENODATA where there is no entry; EPERM where every entry is one that the caller
 /// could not have written.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &stored };
+/// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+/// let decision = remove_nscapability(&request, &mut out);
+/// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::EntriesRemoved));
+/// ```
 pub fn remove_nscapability<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
     out: &'o mut [[u8; RECORD_LEN]],
@@ -99,6 +126,19 @@ fn writable<'o, N: UserNs>(
 ///
 /// Errors: V's; ENODATA where the caller sees no entry for `kuid`; EPERM where it is one that the
 /// caller could not have written.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &Stored::EMPTY };
+/// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+/// let decision = remove_entry(&request, Kuid::new(100_000).unwrap(), &mut out);
+/// assert_eq!(decision.errno(), Some(Errno::ENODATA));
+/// ```
 pub fn remove_entry<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
     kuid: Kuid,
@@ -194,6 +234,15 @@ pub enum Operation {
 }
 
 /// K: whether an operation drops the host value and every entry, before it becomes visible.
+///
+/// ```
+/// use nscap_core::{Decision, Operation, Stored, Why, content_change};
+/// assert_eq!(
+///     content_change(Operation::Truncate),
+///     Decision::Write(Stored::EMPTY, Why::ContentChanged)
+/// );
+/// assert_eq!(content_change(Operation::Rename), Decision::Keep(Why::ContentKept));
+/// ```
 #[must_use]
 pub fn content_change(operation: Operation) -> Decision<Stored<'static>> {
     match operation {

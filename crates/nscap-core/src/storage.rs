@@ -108,6 +108,11 @@ pub fn tripwire(random: u64) -> VfsCapsBytes {
 }
 
 /// Whether these bytes of `security.capability` are a tripwire.
+///
+/// ```
+/// use nscap_core::{FileCaps, VfsCaps, storage::is_tripwire};
+/// assert!(!is_tripwire(VfsCaps::v2(FileCaps::default()).encode().as_bytes()));
+/// ```
 #[must_use]
 pub fn is_tripwire(capability: &[u8]) -> bool {
     VfsCaps::settable(capability).is_ok_and(|value| {
@@ -215,6 +220,17 @@ impl<'a> Table<'a> {
     ///
     /// # Errors
     /// [`Malformed`]; `bytes` is left as it was.
+    ///
+    /// ```
+    /// use nscap_core::{Entries, FileCaps, Uid};
+    /// use nscap_core::storage::{SealFacts, Table};
+    /// let entries = Entries::one(Uid::new(100_000).unwrap(), FileCaps::default());
+    /// let facts = SealFacts { size: 10, uid: 0, gid: 0 };
+    /// let mut bytes = [0; Table::encoded_len(1)];
+    /// assert_eq!(Table::encode(&entries, b"companion", facts, &mut bytes), Some(80));
+    /// let mut rest = bytes.as_slice();
+    /// assert!(Table::take(&mut rest).is_ok() && rest.is_empty());
+    /// ```
     pub fn take(bytes: &mut &'a [u8]) -> Result<Table<'a>, Malformed> {
         if bytes.is_empty() {
             return Err(Malformed::Empty);
@@ -268,6 +284,14 @@ impl<'a> Table<'a> {
     /// Writes a table to the front of `out` and gives its length in bytes. `None` where `out` is
     /// shorter than [`encoded_len`](Table::encoded_len), the companion longer than 24 bytes, or
     /// there is no entry or more than 1,024.
+    ///
+    /// ```
+    /// use nscap_core::Entries;
+    /// use nscap_core::storage::{SealFacts, Table};
+    /// let facts = SealFacts { size: 10, uid: 0, gid: 0 };
+    /// // A table of no entry is none.
+    /// assert_eq!(Table::encode(&Entries::NONE, &[], facts, &mut [0; 100]), None);
+    /// ```
     pub fn encode(
         entries: &Entries<'_>,
         companion: &[u8],
@@ -322,6 +346,14 @@ pub enum Form {
 }
 
 /// Which form `stored` takes on disk.
+///
+/// ```
+/// use nscap_core::{FileCaps, Stored, VfsCaps};
+/// use nscap_core::storage::{Form, form_of};
+/// let caps = FileCaps::default();
+/// assert_eq!(form_of(&Stored::EMPTY), Form::Nothing);
+/// assert_eq!(form_of(&Stored::host(caps)), Form::Alone(VfsCaps::v2(caps).encode()));
+/// ```
 #[must_use]
 pub fn form_of(stored: &Stored<'_>) -> Form {
     let mut entries = stored.entries.iter();

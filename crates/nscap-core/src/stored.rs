@@ -151,6 +151,19 @@ impl<'a> Stored<'a> {
     }
 
     /// What a caller in `ns` sees of this through `place`.
+    ///
+    /// ```
+    /// # use nscap_core::*;
+    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+    /// # let admin = Cred::privileged(Initial, root, zero);
+    /// # let place = Place::plain(Initial, root, zero);
+    /// let stored = Stored::host(ping);
+    /// let seen = stored.seen_from(Initial, &place);
+    /// assert_eq!(seen.host(), Host::Value(ping));
+    /// assert!(!seen.has_entries());
+    /// ```
     pub fn seen_from<N: UserNs>(&self, ns: N, place: &Place<N>) -> Seen<'_, 'a, N> {
         let below = is_same_or_below(ns, place.sb_ns);
         let as_host = below && place.idmap.is_none();
@@ -214,6 +227,17 @@ impl<N: UserNs> Seen<'_, '_, N> {
 
     /// A: the entry that applies to a task in `ns`, the nearest of several, with the namespace
     /// whose root its kuid is.
+    ///
+    /// ```
+    /// # use nscap_core::*;
+    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+    /// # let admin = Cred::privileged(Initial, root, zero);
+    /// # let place = Place::plain(Initial, root, zero);
+    /// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
+    /// assert!(stored.seen_from(Initial, &place).nearest(Initial).is_none());
+    /// ```
     pub fn nearest(&self, ns: N) -> Option<(SeenEntry, N)> {
         let mut best: Option<(SeenEntry, N)> = None;
         for entry in self.entries() {

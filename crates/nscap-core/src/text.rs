@@ -85,6 +85,13 @@ impl CapText {
     ///
     /// # Errors
     /// [`TextError`] with the place of the first mistake.
+    ///
+    /// ```
+    /// use nscap_core::{CapText, TextProblem};
+    /// assert!(CapText::parse(b"all=p cap_chown+i").is_ok());
+    /// let error = CapText::parse(b"cap_chown,cap_nonsense=p").unwrap_err();
+    /// assert_eq!((error.at, error.problem), (10, TextProblem::NoSuchCapability));
+    /// ```
     pub fn parse(text: &[u8]) -> Result<CapText, TextError> {
         let mut cursor = Cursor { rest: text, len: text.len() };
         let mut state = CapText::default();
@@ -103,6 +110,12 @@ impl CapText {
     /// # Errors
     /// [`TextProblem::EffectiveInPart`] where a capability has the flag `e` and another is
     /// permitted or inheritable without it.
+    ///
+    /// ```
+    /// use nscap_core::CapText;
+    /// assert!(CapText::parse(b"cap_chown=ep").unwrap().to_file().is_ok());
+    /// assert!(CapText::parse(b"cap_chown=ep cap_kill=p").unwrap().to_file().is_err());
+    /// ```
     pub fn to_file(self) -> Result<FileCaps, TextError> {
         let CapText { effective, inheritable, permitted } = self;
         if !effective.is_empty() && !(permitted | inheritable).is_subset(effective) {

@@ -48,6 +48,13 @@ impl VfsCaps {
     ///
     /// # Errors
     /// [`Malformed`]; exec answers EINVAL.
+    ///
+    /// ```
+    /// use nscap_core::{Malformed, Revision, VfsCaps};
+    /// let v1 = [1, 0, 0, 1, 0, 0x20, 0, 0, 0, 0, 0, 0];
+    /// assert_eq!(VfsCaps::decode(&v1).unwrap().revision(), Revision::V1);
+    /// assert_eq!(VfsCaps::decode(&v1[..11]), Err(Malformed::Length));
+    /// ```
     pub fn decode(value: &[u8]) -> Result<VfsCaps, Malformed> {
         if value.is_empty() {
             return Err(Malformed::Empty);
@@ -83,6 +90,12 @@ impl VfsCaps {
     ///
     /// # Errors
     /// [`Malformed`]; the system calls answer EINVAL.
+    ///
+    /// ```
+    /// use nscap_core::{Malformed, VfsCaps};
+    /// let v1 = [1, 0, 0, 1, 0, 0x20, 0, 0, 0, 0, 0, 0];
+    /// assert_eq!(VfsCaps::settable(&v1), Err(Malformed::Revision));
+    /// ```
     pub fn settable(value: &[u8]) -> Result<VfsCaps, Malformed> {
         let caps = VfsCaps::decode(value)?;
         if caps.revision == Revision::V1 {

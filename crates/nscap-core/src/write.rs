@@ -56,6 +56,20 @@ pub type EntryBuffer = [[u8; RECORD_LEN]; MAX_ENTRIES];
 /// then R8's (EEXIST, ENODATA by the flags), R7's ([`set_nscapability`]), or R5's: EBUSY where an
 /// entry exists, EPERM, EINVAL where the root kuid cannot be stored, ENODATA by XATTR_REPLACE,
 /// ENOSPC.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &Stored::EMPTY };
+/// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+/// let value = VfsCaps::v2(ping).encode();
+/// let decision = set_capability(&request, value.as_bytes(), SetFlags::default(), &mut out);
+/// assert_eq!(decision, Decision::Write(Stored::host(ping), Why::HostWritten));
+/// ```
 pub fn set_capability<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
     value: &[u8],
@@ -99,6 +113,22 @@ fn capability<'o, N: UserNs>(
 /// single-entry mode; then for each entry as if it stood alone: EBUSY where an entry exists (with
 /// arrays: one for that root kuid); EINVAL where the rootid is neither 0 nor mapped, or cannot be
 /// stored; EPERM; at last ENODATA by XATTR_REPLACE, and ENOSPC.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &Stored::EMPTY };
+/// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+/// let mut value = [0; NsCaps::encoded_len(1)];
+/// NsCaps::encode([Record::new(100_000, ping)], &mut value).unwrap();
+/// let decision = set_nscapability(&request, &value, SetFlags::default(), &mut out);
+/// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// assert_eq!(decision, Decision::Write(entry, Why::EntriesWritten));
+/// ```
 pub fn set_nscapability<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
     value: &[u8],

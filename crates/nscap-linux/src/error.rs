@@ -64,6 +64,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// The errno that the error stands for.
+    ///
+    /// ```
+    /// use nscap_linux::{CapFile, Links};
+    /// let error = CapFile::open("/nonexistent".as_ref(), Links::Refuse).unwrap_err();
+    /// assert_eq!(error.errno(), 2);
+    /// ```
     #[must_use]
     pub fn errno(&self) -> i32 {
         match self {

@@ -55,6 +55,13 @@ impl CapFile {
     /// # Errors
     /// [`Error::Call`] where there is none or a directory may not be searched;
     /// [`Error::NotRegular`] for anything but a regular file.
+    ///
+    /// ```
+    /// use nscap_linux::{CapFile, Links};
+    /// assert!(CapFile::open("/bin/true".as_ref(), Links::Follow).is_ok());
+    /// let error = CapFile::open("/".as_ref(), Links::Refuse).unwrap_err();
+    /// assert!(error.to_string().contains("is a directory"));
+    /// ```
     pub fn open(path: &Path, links: Links) -> Result<CapFile> {
         let no_follow = if links == Links::Refuse { OFlags::NOFOLLOW } else { OFlags::empty() };
         let flags = OFlags::PATH | OFlags::CLOEXEC | no_follow;
@@ -68,6 +75,12 @@ impl CapFile {
     ///
     /// # Errors
     /// As [`open`](CapFile::open); ELOOP also for a magic link of /proc.
+    ///
+    /// ```
+    /// use nscap_linux::CapFile;
+    /// let root = std::fs::File::open("/").unwrap();
+    /// assert!(CapFile::open_in_root(&root, "../../bin/true".as_ref()).is_ok());
+    /// ```
     pub fn open_in_root(root: impl AsFd, path: &Path) -> Result<CapFile> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -101,6 +114,15 @@ impl CapFile {
     /// # Errors
     /// [`Error::Call`] where an attribute cannot be read; [`Mount::of`]'s errors. A file system
     /// without extended attributes holds nothing.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let state = file.read(&mut namespaces)?;
+    /// assert!(state.inode.size > 0 && state.capability.is_none());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn read(&self, namespaces: &mut Namespaces) -> Result<FileState> {
         let mount = Mount::of(&self.fd, &self.path, namespaces)?;
         self.read_through(mount, namespaces)
@@ -110,6 +132,15 @@ impl CapFile {
     ///
     /// # Errors
     /// As [`read`](CapFile::read), and [`Mount::of_task`]'s.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let state = file.read_as_task(std::process::id(), &mut namespaces)?;
+    /// assert!(!state.mount.foreign);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn read_as_task(&self, pid: u32, namespaces: &mut Namespaces) -> Result<FileState> {
         let mount = Mount::of_task(&self.fd, &self.path, pid, namespaces)?;
         self.read_through(mount, namespaces)
@@ -207,6 +238,15 @@ pub struct FileState {
 
 impl FileState {
     /// The file as one caller reaches it, for the decisions of `nscap_core`.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let state = file.read(&mut namespaces)?;
+    /// assert_eq!(state.place(&namespaces).immutable, state.inode.immutable);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     #[must_use]
     pub fn place<'n>(&self, namespaces: &'n Namespaces) -> Place<LiveNs<'n>> {
         Place {
@@ -220,6 +260,17 @@ impl FileState {
     }
 
     /// What the two attributes mean, and whether a table counts.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// use nscap_core::storage::Seal;
+    /// let state = file.read(&mut namespaces)?;
+    /// let (stored, seal) = state.stored(&namespaces);
+    /// assert!(stored.is_empty() && seal == Seal::None);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     #[must_use]
     pub fn stored(&self, namespaces: &Namespaces) -> (Stored<'_>, Seal) {
         let capability = self.capability.as_deref();

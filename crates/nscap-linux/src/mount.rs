@@ -59,6 +59,15 @@ impl Mount {
     /// # Errors
     /// [`Error::Call`] from statx(2), statvfs(3) or statmount(2); [`Error::Unexpected`] where the
     /// mount is id-mapped and this kernel (before Linux 6.15) does not tell the maps.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let file = std::fs::File::open("/proc/self/status").unwrap();
+    /// let mount = Mount::of(&file, "/proc/self/status".as_ref(), &mut namespaces)?;
+    /// assert_eq!(mount.fs_type, "proc");
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn of(file: impl AsFd, path: &Path, namespaces: &mut Namespaces) -> Result<Mount> {
         let file = file.as_fd();
         let facts = Facts::ours(file, path)?;

@@ -43,6 +43,12 @@ impl Subids {
     ///
     /// # Errors
     /// [`Error::Call`] where there is a file that cannot be read.
+    ///
+    /// ```
+    /// use nscap_linux::Subids;
+    /// assert!(Subids::read("/nonexistent".as_ref())?.ranges.is_empty());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn read(path: &Path) -> Result<Subids> {
         match std::fs::read(path) {
             Ok(bytes) => Ok(Subids::parse(&bytes)),

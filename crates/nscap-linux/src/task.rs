@@ -165,6 +165,14 @@ impl LiveTask {
     }
 
     /// The task as execve(2) sees it.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let own = LiveTask::read(std::process::id(), &mut namespaces)?;
+    /// assert!(!own.task(&namespaces).traced || own.tracer().is_some());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     #[must_use]
     pub fn task<'n>(&self, namespaces: &'n Namespaces) -> nscap_core::Task<'_, LiveNs<'n>> {
         nscap_core::Task {

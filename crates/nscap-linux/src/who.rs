@@ -56,6 +56,15 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::Who`] where such a range reaches past the last id.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let target = Who::parse("4000000".as_ref())?.resolve(&mut namespaces)?;
+    /// let supposed = target.namespace(&mut namespaces)?;
+    /// assert_eq!(nscap_core::root_kuid(namespaces.get(supposed)), Some(target.kuid));
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn namespace(&self, namespaces: &mut Namespaces) -> Result<NsIndex> {
         if let Some(ns) = self.ns {
             return Ok(ns);
@@ -109,6 +118,14 @@ impl Who {
     /// # Errors
     /// [`Error::Who`] where the namespace maps no uid 0 or its maps cannot be read, or the user has
     /// no range; [`Namespaces::add_pid`]'s and [`Namespaces::add_path`]'s errors.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let target = Who::parse("host".as_ref())?.resolve(&mut namespaces)?;
+    /// assert_eq!(target.kuid, nscap_core::Kuid::ROOT);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn resolve(&self, namespaces: &mut Namespaces) -> Result<Target> {
         match self {
             Who::Host => {

@@ -108,6 +108,13 @@ impl Namespaces {
     ///
     /// # Errors
     /// [`Error::Call`] where /proc is not mounted or not readable.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// assert!(namespaces.own_ns().maps_known());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn own() -> Result<Namespaces> {
         let path = Path::new("/proc/self/ns/user");
         let fd = File::open(path).map_err(|e| Error::call(path, "open", e))?;
@@ -139,6 +146,13 @@ impl Namespaces {
     ///
     /// # Errors
     /// [`Error::Call`] where /proc cannot be read. A process that ends meanwhile is none.
+    ///
+    /// ```
+    /// use nscap_linux::Namespaces;
+    /// let all = Namespaces::scan()?;
+    /// assert!(all.iter().all(|ns| ns.is_namespace()));
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn scan() -> Result<Namespaces> {
         let mut all = Namespaces::own()?;
         all.complete()?;
@@ -162,6 +176,14 @@ impl Namespaces {
     /// # Errors
     /// [`Error::NoProcess`] where there is none; [`Error::Call`] (EACCES, EPERM) where we may not
     /// look at it, ptrace(2), "Ptrace access mode checking".
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let index = namespaces.add_pid(std::process::id())?;
+    /// assert_eq!(namespaces.get(index), namespaces.own_ns());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn add_pid(&mut self, pid: u32) -> Result<NsIndex> {
         let path = PathBuf::from(format!("/proc/{pid}"));
         let dir =
@@ -174,6 +196,15 @@ impl Namespaces {
     /// # Errors
     /// [`Error::Call`] where it cannot be opened; [`Error::Unexpected`] where it is no user
     /// namespace.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let index = namespaces.add_path("/proc/self/ns/user".as_ref())?;
+    /// assert_eq!(namespaces.get(index), namespaces.own_ns());
+    /// assert!(namespaces.add_path("/proc/self/ns/net".as_ref()).is_err());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn add_path(&mut self, path: &Path) -> Result<NsIndex> {
         let fd = File::open(path).map_err(|e| Error::call(path, "open", e))?;
         self.add_fd(fd.into(), path)
@@ -199,6 +230,16 @@ impl Namespaces {
     ///
     /// # Errors
     /// [`MapError`] where the extents are no map.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// use nscap_core::{Extent, Kuid, root_kuid};
+    /// let map = [Extent { inside: 0, outside: 100_000, count: 65_536 }];
+    /// let index = namespaces.add_idmap(&map, &map).unwrap();
+    /// assert_eq!(root_kuid(namespaces.get(index)), Kuid::new(100_000));
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn add_idmap(
         &mut self,
         uids: &[Extent],
@@ -234,6 +275,15 @@ impl Namespaces {
     }
 
     /// S: the namespaces whose root this kuid is.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// use nscap_core::Kuid;
+    /// let shared = namespaces.rooted(Kuid::ROOT).count();
+    /// assert!(shared <= namespaces.iter().count());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn rooted(&self, kuid: Kuid) -> impl Iterator<Item = LiveNs<'_>> {
         self.iter().filter(move |ns| nscap_core::root_kuid(*ns) == Some(kuid))
     }
