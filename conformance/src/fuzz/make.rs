@@ -1,55 +1,19 @@
-//! A random world and what happens in it. Numbers are few and near each other, so that ids meet:
-//! roots that are shared, owners that are just not mapped, rootids that name somebody.
+//! A random world: roots that are shared, owners that are just not mapped, rootids that name
+//! somebody.
 
 use std::collections::BTreeMap;
 
-use nscap_core::{
-    CapSet, Capability, Extent, FileCaps, Gid, Kgid, Kuid, Policy, Uid, UserNs, VfsCaps,
-};
+use nscap_core::{CapSet, Extent, Gid, Kgid, Kuid, Policy, Uid, UserNs};
 
 use super::pick::Pick;
+use super::steps::steps;
+use super::values::{IDS, file_caps, raw, set};
 use crate::live::Machine;
-use crate::model::{Model, Rules};
-use crate::outcome::{Answer, Expectation, Outcome};
 use crate::scenario::{
-    Attr, Content, File, Flag, Fs, FsKind, INIT, MapWriter, Maps, Namespace, Op, Scenario, Step,
-    Stored, Task, TaskSets, World,
+    Content, File, Fs, FsKind, INIT, Maps, Namespace, Scenario, Stored, Task, TaskSets, World,
 };
 use crate::text::show_set;
 use crate::tree::Tree;
-
-/// Ids that worlds are made of, as the host counts.
-const IDS: [u32; 14] = [
-    0,
-    1,
-    7,
-    1000,
-    1001,
-    100_000,
-    100_001,
-    100_007,
-    100_500,
-    101_000,
-    101_007,
-    200_000,
-    200_007,
-    4_294_967_294,
-];
-
-/// Capabilities that decide about something here, and some that do not.
-const CAPS: [Capability; 11] = [
-    Capability::Setfcap,
-    Capability::NetRaw,
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::DacReadSearch,
-    Capability::Fowner,
-    Capability::Fsetid,
-    Capability::Setuid,
-    Capability::Setgid,
-    Capability::SysAdmin,
-    Capability::SysPtrace,
-];
 
 /// The world of this number.
 #[must_use]
@@ -213,53 +177,6 @@ fn stored(pick: &mut Pick, fs: &Fs, kuids: &[u32]) -> Stored {
     Stored::Caps { host, entries }
 }
 
-fn set(pick: &mut Pick, percent: u32) -> CapSet {
-    CapSet::of(&pick.some(&CAPS, percent))
-}
-
-fn file_caps(pick: &mut Pick) -> FileCaps {
-    let above = if pick.percent(10) { CapSet::from_bits(1 << 45) } else { CapSet::EMPTY };
-    FileCaps {
-        permitted: set(pick, 20) | above,
-        inheritable: if pick.percent(25) { set(pick, 20) } else { CapSet::EMPTY },
-        effective: pick.percent(60),
-    }
-}
-
-/// A value of security.capability: well-formed, nearly so, or not at all; never empty.
-fn raw(pick: &mut Pick) -> Vec<u8> {
-    let caps = file_caps(pick);
-    let rootid = pick.of(&IDS).unwrap_or(0);
-    let mut bytes = match pick.below(10) {
-        0..=3 => VfsCaps::v2(caps).encode().as_bytes().to_vec(),
-        4..=6 => VfsCaps::v3(rootid, caps).encode().as_bytes().to_vec(),
-        _ => {
-            let magic = 0x0100_0000 | u32::from(caps.effective);
-            let words = [magic, caps.permitted.low(), caps.inheritable.low()];
-            words.iter().flat_map(|word| word.to_le_bytes()).collect()
-        }
-    };
-    spoil(pick, &mut bytes);
-    bytes
-}
-
-fn spoil(pick: &mut Pick, bytes: &mut Vec<u8>) {
-    match pick.below(12) {
-        0 if bytes.len() > 1 => {
-            bytes.pop();
-        }
-        1 => bytes.push(pick.byte()),
-        2 => {
-            let at = pick.count(0, bytes.len().saturating_sub(1));
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << pick.below(8);
-            }
-        }
-        3 => bytes.truncate(pick.count(1, bytes.len())),
-        _ => {}
-    }
-}
-
 fn tasks(pick: &mut Pick, world: &World, tree: &Tree) -> BTreeMap<String, Task> {
     let mut homes: Vec<String> = world.namespaces.iter().map(|ns| ns.name.clone()).collect();
     homes.push(INIT.to_owned());
@@ -333,153 +250,4 @@ fn sets(pick: &mut Pick, root: bool) -> TaskSets {
         ambient: show_set(ambient),
         bounding: if pick.percent(20) { without(set(pick, 30)) } else { "all".to_owned() },
     }
-}
-
-/// Operations that make sense after those before, as the prediction has it.
-fn steps(pick: &mut Pick, world: &World, machine: &Machine) -> Vec<Step> {
-    let made = Model::new(world, Policy::default(), Rules::Bare, *machine);
-    let mut model = made.unwrap_or_else(|problem| unreachable!("{problem}"));
-    let mut at = Present {
-        files: world.files.keys().cloned().collect(),
-        namespaces: world.namespaces.iter().map(|ns| ns.name.clone()).collect(),
-        homes: world.tasks.iter().map(|(name, task)| (name.clone(), task.ns.clone())).collect(),
-    };
-    let tasks: Vec<String> = world.tasks.keys().cloned().collect();
-    let mut steps = Vec::new();
-    for n in 0..pick.count(15, 35) {
-        let Some(by) = pick.of(&tasks) else { break };
-        let op = op(pick, n, &by, &at, &model);
-        let outcome = model.step(&by, &op);
-        let outcome = outcome.unwrap_or_else(|problem| unreachable!("{op:?}: {problem}"));
-        at.after(&by, &op, &outcome);
-        let any = Expectation::parse(Answer::Nothing, "any");
-        let any = any.unwrap_or_else(|problem| unreachable!("{problem}"));
-        let (design_6_1, kernel_6_1, kernel) = (None, None, None);
-        steps.push(Step { by, op, design: any, kernel, design_6_1, kernel_6_1 });
-    }
-    steps
-}
-
-/// What there is to name.
-struct Present {
-    files: Vec<String>,
-    namespaces: Vec<String>,
-    homes: BTreeMap<String, String>,
-}
-
-impl Present {
-    fn after(&mut self, by: &str, op: &Op, outcome: &Outcome) {
-        if *outcome != Outcome::Done {
-            return;
-        }
-        match op {
-            Op::Rename(_, to) | Op::Link(_, to) if !self.files.contains(to) => {
-                self.files.push(to.clone());
-            }
-            Op::Unshare { ns, .. } => self.namespaces.push(ns.clone()),
-            Op::Enter(ns) => {
-                self.homes.insert(by.to_owned(), ns.clone());
-            }
-            _ => {}
-        }
-    }
-}
-
-fn op(pick: &mut Pick, n: usize, by: &str, at: &Present, model: &Model<'_>) -> Op {
-    let file = pick.of(&at.files).unwrap_or_else(|| "f".to_owned());
-    let id = |pick: &mut Pick| {
-        pick.one([
-            0,
-            0,
-            1,
-            5,
-            7,
-            500,
-            1000,
-            1007,
-            100_000,
-            100_007,
-            101_000,
-            200_000,
-            70_000,
-            u32::MAX - 1,
-        ])
-    };
-    match pick.below(100) {
-        0..=21 => Op::Set { attr: Attr::Cap, file, value: value(pick), flag: flag(pick) },
-        22..=33 => Op::Get(Attr::Cap, file),
-        34..=35 => Op::Size(Attr::Cap, file),
-        36..=42 => Op::Remove(Attr::Cap, file),
-        43..=44 => Op::Set { attr: Attr::Nscap, file, value: vec![1, 2, 3], flag: flag(pick) },
-        45 => Op::Get(Attr::Nscap, file),
-        46 => Op::Remove(Attr::Nscap, file),
-        47..=49 => Op::List(file),
-        50..=75 => Op::Exec(file),
-        76..=78 => Op::Write(file),
-        79..=80 => Op::Truncate(file),
-        81 => Op::Fallocate(file),
-        82 => Op::Mmap(file),
-        83..=84 => {
-            let alike: Vec<String> =
-                at.files.iter().filter(|from| model.are_alike(from, &file)).cloned().collect();
-            match pick.of(&alike) {
-                Some(from) => Op::CopyInto { from, file },
-                None => Op::Write(file),
-            }
-        }
-        85..=89 => {
-            let mut maybe = |percent| pick.percent(percent).then(|| id(pick));
-            let (uid, gid) = (maybe(70), maybe(60));
-            Op::Chown { file, uid, gid }
-        }
-        90..=92 => {
-            Op::Chmod(file, pick.one([0o755, 0o4755, 0o2755, 0o6777, 0o700, 0o644, 0o2705, 0o711]))
-        }
-        93 => Op::Rename(file, pick.one(["f", "g", "y", "z"]).to_owned()),
-        94 => Op::Link(file, pick.one(["k", "l", "y"]).to_owned()),
-        95 => Op::Utimes(file),
-        96..=97 => unshare(pick, n),
-        _ => {
-            let home = at.homes.get(by);
-            let others: Vec<String> =
-                at.namespaces.iter().filter(|ns| Some(*ns) != home).cloned().collect();
-            pick.of(&others).map_or(Op::Exec(file), Op::Enter)
-        }
-    }
-}
-
-fn unshare(pick: &mut Pick, n: usize) -> Op {
-    let one = |pick: &mut Pick| Extent {
-        inside: pick.one([0, 0, 0, 7]),
-        outside: pick.one([0, 1, 7, 1000]),
-        count: pick.one([1, 1, 1, 10]),
-    };
-    let uids = vec![one(pick)];
-    let gids = if pick.percent(80) { uids.clone() } else { vec![one(pick)] };
-    let writer = if pick.percent(50) { MapWriter::Parent } else { MapWriter::Child };
-    Op::Unshare { ns: format!("made{n}"), maps: Maps { uids, gids }, writer }
-}
-
-fn flag(pick: &mut Pick) -> Flag {
-    match pick.below(10) {
-        0 => Flag::Create,
-        1 => Flag::Replace,
-        _ => Flag::None,
-    }
-}
-
-/// What a task writes: mostly the plain value, as setcap does.
-fn value(pick: &mut Pick) -> Vec<u8> {
-    let caps = file_caps(pick);
-    let rootid =
-        pick.one([0, 0, 5, 500, 1000, 100_000, 101_000, 200_000, 70_000, u32::MAX, u32::MAX - 1]);
-    let mut bytes = match pick.below(10) {
-        0..=5 => VfsCaps::v2(caps).encode().as_bytes().to_vec(),
-        6..=8 => VfsCaps::v3(rootid, caps).encode().as_bytes().to_vec(),
-        _ => return raw(pick),
-    };
-    if pick.percent(15) {
-        spoil(pick, &mut bytes);
-    }
-    bytes
 }

@@ -8,6 +8,8 @@ mod make;
 mod pick;
 mod show;
 mod shrink;
+mod steps;
+mod values;
 
 use crate::live::{Failure, Machine, Runner};
 use crate::model::{Rules, play};

@@ -23,26 +23,7 @@ pub(super) struct Proc {
 
 impl Proc {
     pub(super) fn cred<'t>(&self, tree: &'t Tree) -> Cred<Ns<'t>> {
-        let Cred { uid, euid, suid, fsuid, gid, egid, sgid, fsgid, .. } = self.cred;
-        let Cred { inheritable, permitted, effective, bounding, ambient, securebits, .. } =
-            self.cred;
-        Cred {
-            ns: tree.ns(self.cred.ns),
-            uid,
-            euid,
-            suid,
-            fsuid,
-            gid,
-            egid,
-            sgid,
-            fsgid,
-            inheritable,
-            permitted,
-            effective,
-            bounding,
-            ambient,
-            securebits,
-        }
+        self.cred.with_ns(tree.ns(self.cred.ns))
     }
 
     /// As execve sees it. The tracer has the task's own credentials.

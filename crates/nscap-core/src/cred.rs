@@ -65,6 +65,36 @@ pub struct Cred<N> {
     pub securebits: Securebits,
 }
 
+impl<N> Cred<N> {
+    /// The same credentials with another handle for their namespace.
+    ///
+    /// ```
+    /// use nscap_core::{Cred, Initial, Kgid, Kuid};
+    /// let stored: Cred<usize> = Cred::privileged(Initial, Kuid::ROOT, Kgid::ROOT).with_ns(0);
+    /// assert_eq!(stored.with_ns(Initial).euid, Kuid::ROOT);
+    /// ```
+    #[must_use]
+    pub fn with_ns<M>(self, ns: M) -> Cred<M> {
+        Cred {
+            ns,
+            uid: self.uid,
+            euid: self.euid,
+            suid: self.suid,
+            fsuid: self.fsuid,
+            gid: self.gid,
+            egid: self.egid,
+            sgid: self.sgid,
+            fsgid: self.fsgid,
+            inheritable: self.inheritable,
+            permitted: self.permitted,
+            effective: self.effective,
+            bounding: self.bounding,
+            ambient: self.ambient,
+            securebits: self.securebits,
+        }
+    }
+}
+
 impl<N: UserNs> Cred<N> {
     /// Credentials with all four uids and all four gids the same and no capability but a full
     /// bounding set: what an ordinary login has.
