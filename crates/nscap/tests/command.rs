@@ -620,3 +620,85 @@ fn many_at_once_lose_no_grant() {
     assert_eq!(shown["entries"].as_array().unwrap().len(), 20);
     assert_eq!(shown["seal"], "sealed");
 }
+
+/// Runs a script in a mount namespace of its own, where `$nscap` is the command and `$dir` a fresh
+/// directory; gives what it prints, one JSON object per line.
+fn with_own_mounts(script: &str) -> Vec<Value> {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "bash", "-euc", script])
+        .env("nscap", env!("CARGO_BIN_EXE_nscap"))
+        .env("dir", directory.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_mount_in_the_way_is_named_and_its_mending_command_mends() {
+    if !is_root("a_mount_in_the_way_is_named_and_its_mending_command_mends") {
+        return;
+    }
+    let said = with_own_mounts(
+        r#"
+        mount -t tmpfs -o nosuid,noexec,nodev,mode=755 none "$dir"
+        cp /bin/cat "$dir/cat"
+        "$nscap" set cap_net_raw=ep "$dir/cat"
+        gained() {
+            set -- $(setpriv --reuid=7 --regid=7 --clear-groups "$dir/cat" /proc/self/status 2>/dev/null | grep CapPrm)
+            echo "\"${2:-failed}\""
+        }
+        for round in 1 2 3; do
+            said=$("$nscap" --json explain "$dir/cat" --as host --uid 7) || true
+            echo "$said"
+            gained
+            mend=$(sed -n 's/.*"mend":"\([^"]*\)".*/\1/p' <<<"$said")
+            [ -z "$mend" ] || eval "$mend"
+        done
+        grep -q "$dir .*nodev" /proc/self/mountinfo && echo '"nodev"'
+        mount -o remount,bind,ro "$dir"
+        "$nscap" set cap_chown=ep "$dir/cat" 2>&1 | grep -q EROFS && echo '"EROFS"'
+        "#,
+    );
+    let [noexec, first, nosuid, second, free, third, nodev, read_only] = said.as_slice() else {
+        panic!("{said:?}");
+    };
+    assert_eq!((&noexec["errno"], first), (&"EACCES".into(), &"failed".into()));
+    assert_eq!((&nosuid["complete"], second), (&false.into(), &"0000000000000000".into()));
+    assert!(nosuid["why"].as_str().unwrap().contains("nosuid"), "{nosuid}");
+    assert_eq!((&free["complete"], third), (&true.into(), &"0000000000002000".into()));
+    assert_eq!((nodev, read_only), (&"nodev".into(), &"EROFS".into()));
+}
+
+#[test]
+fn configured_ranges_are_named() {
+    if !is_root("configured_ranges_are_named") {
+        return;
+    }
+    let said = with_own_mounts(
+        r#"
+        mount -t tmpfs none "$dir"
+        mkdir "$dir/upper" "$dir/work"
+        mount -t overlay -o "lowerdir=/etc,upperdir=$dir/upper,workdir=$dir/work" none /etc
+        printf 'alice:8100000:65536\nbob:8150000:65536\nnobody: here\n' > /etc/subuid
+        cp /bin/true "$dir/true"
+        "$nscap" set cap_kill=ep "$dir/true" --for user:alice
+        "$nscap" --json get "$dir/true"
+        "$nscap" get "$dir/true" | grep -q 'first subordinate range of alice' && echo '"named"'
+        "$nscap" --json check "$dir" 2>"$dir/notes" | grep '"overlap"' | grep alice
+        grep -q 'line 3' "$dir/notes" && echo '"noted"'
+        "$nscap" --json explain "$dir/true" --as user:alice --uid 65535
+        "$nscap" explain "$dir/true" --as user:alice --uid 65536 2>&1 | grep -q 'no mapping' && echo '"beyond"'
+        "#,
+    );
+    let [get, named, overlap, noted, explain, beyond] = said.as_slice() else { panic!("{said:?}") };
+    assert_eq!(get["entries"][0]["kuid"], 8_100_000);
+    let alice = |holder: &Value| holder["user"] == "alice";
+    assert!(get["entries"][0]["holders"].as_array().unwrap().iter().any(alice), "{get}");
+    assert_eq!((named, noted, beyond), (&"named".into(), &"noted".into(), &"beyond".into()));
+    assert_eq!((&overlap["first"], &overlap["last"]), (&8_150_000.into(), &8_165_535.into()));
+    assert_eq!(explain["after"]["effective"][0], "cap_kill");
+}
