@@ -131,7 +131,11 @@ fn each_tool_reads_what_each_wrote_for_a_container() {
     let output = container
         .run(&[program.to_str().unwrap(), "set", "cap_net_raw=ep", nscap_inside.name()], "0");
     assert!(output.status.success(), "{output:?}");
-    for subject in [&by_setcap, &by_inside, &by_nscap, &nscap_inside] {
+    let by_setfattr = Subject::new(510_000);
+    let revision_3 = "0x0100000300200000000000000000000000000000".to_owned() + "30c80700";
+    by_setfattr.tool("setfattr", &["-n", "security.capability", "-v", &revision_3]);
+    for subject in [&by_setcap, &by_inside, &by_nscap, &nscap_inside, &by_setfattr] {
+        assert!(subject.attributes().contains(&format!("security.capability={revision_3}")));
         let getcap = subject.tool("getcap", &["-n"]);
         assert_eq!(getcap, format!("{} cap_net_raw=ep [rootid=510000]\n", subject.name()));
         let shown = subject.json(&["get"], &[]);

@@ -123,6 +123,8 @@ fn steps(question: &Question<'_>, verdict: &Verdict<'_>) -> Vec<Step> {
     step("program", program(question));
     step("mount", mount(question));
     step("task", task(question));
+    let nnp = if question.task.no_new_privs { "set: no new capability [X]" } else { "not set" };
+    step("no_new_privs", nnp.to_owned());
     step("host value", host_value(question));
     for ns in path_to_initial(question.task.cred.ns) {
         step("entry", entry(question, ns));
@@ -184,7 +186,6 @@ fn task(question: &Question<'_>) -> String {
     let task = &question.task;
     let mut text = format!("in {}", question.ns_name(task.cred.ns));
     let facts = [
-        (task.no_new_privs, "no_new_privs"),
         (task.traced, "traced without CAP_SYS_PTRACE"),
         (task.shares_fs, "shares its file system information"),
     ];
