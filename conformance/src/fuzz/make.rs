@@ -21,7 +21,7 @@ pub fn world(seed: u64, number: u64, machine: &Machine) -> Scenario {
     let mut pick = Pick::new(seed, number);
     let mut world = World { namespaces: namespaces(&mut pick), ..World::default() };
     let tree = Tree::of(&world).unwrap_or_else(|problem| unreachable!("{problem}"));
-    world.fs = fs(&mut pick, &world, &tree);
+    world.fs = fs(&mut pick, &world, &tree, machine.kernel);
     world.files = files(&mut pick, &world.fs, &tree);
     world.tasks = tasks(&mut pick, &world, &tree);
     let steps = steps(&mut pick, &world, machine);
@@ -99,7 +99,7 @@ fn map(pick: &mut Pick, outside: &[u32]) -> Vec<Extent> {
     extents
 }
 
-fn fs(pick: &mut Pick, world: &World, tree: &Tree) -> Fs {
+fn fs(pick: &mut Pick, world: &World, tree: &Tree, kernel: (u16, u16)) -> Fs {
     let mut fs = Fs {
         nosuid: pick.percent(5),
         noexec: pick.percent(2),
@@ -120,6 +120,10 @@ fn fs(pick: &mut Pick, world: &World, tree: &Tree) -> Fs {
             let outside = pick.one([100_000, 200_000, 0, 100_500]);
             let inside = pick.one([0, 0, 0, 1000, 100_000]);
             fs.idmap = vec![Extent { inside, outside, count: pick.one([10, 1000, 65536]) }];
+            if pick.percent(50) || kernel < (6, 3) {
+                // tmpfs can be id-mapped since Linux 6.3.
+                fs.kind = FsKind::Ext4;
+            }
         }
         _ => {}
     }

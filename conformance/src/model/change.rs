@@ -230,7 +230,7 @@ fn chown(
     let (kuid, kgid): (Option<Kuid>, Option<Kgid>) = (kuid.transpose()?, kgid.transpose()?);
     let mode = access.mode & !(S_ISUID | access.set_gid_that_goes());
     let changes_mode = mode != access.mode;
-    if access.place.immutable && (strict || kuid.is_some() || kgid.is_some()) {
+    if access.place.immutable && (kuid.is_some() || kgid.is_some()) {
         return Err(libc::EPERM);
     }
     let (owner, group) = in_memory(access.place, kuid, kgid).ok_or(libc::EOVERFLOW)?;
@@ -239,6 +239,9 @@ fn chown(
         || !valid(access.place.group.is_some(), kgid.is_some())
     {
         return Err(libc::EOVERFLOW);
+    }
+    if access.place.immutable && strict {
+        return Err(libc::EPERM);
     }
     if kuid.is_some_and(|kuid| !access.may_chown(kuid))
         || kgid.is_some_and(|kgid| !access.may_chgrp(kgid))
