@@ -125,7 +125,9 @@ pub extern "Rust" fn nscap_storage(
 ) -> usize {
     let (stored, _) = storage::read(capability, table, facts, true);
     let _ = storage::form_of(&stored);
-    let encoded = storage::Table::encode(entries, &[], facts, out).unwrap_or(0);
+    let before = storage::Before { capability, hidden: false, table, facts, trusted: true };
+    let steps = storage::plan(&before, &stored, 0, out).map_or(0, |steps| steps.len());
+    let encoded = steps ^ storage::Table::encode(entries, &[], facts, out).unwrap_or(0);
     encoded ^ NsCaps::decode(out).map_or(0, |caps| caps.len())
 }
 

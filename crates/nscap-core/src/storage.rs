@@ -30,6 +30,10 @@ use crate::stored::{Entries, Host, Stored};
 use crate::vfscap::{Revision, VfsCaps, VfsCapsBytes};
 use crate::wire::{Malformed, RECORD_LEN, put_u32, records, take_u32};
 
+mod plan;
+
+pub use plan::{Before, MAX_STEPS, PLAN_LEN, Step, plan};
+
 const TABLE_MAGIC: u32 = u32::from_le_bytes(*b"nSC1");
 const HEADER_LEN: usize = 56;
 const COMPANION_MAX: usize = 24;

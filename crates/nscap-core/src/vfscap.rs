@@ -175,6 +175,13 @@ pub struct VfsCapsBytes {
 }
 
 impl VfsCapsBytes {
+    /// Any bytes that fit.
+    pub(crate) fn copied(value: &[u8]) -> Option<VfsCapsBytes> {
+        let mut bytes = [0; 24];
+        bytes.get_mut(..value.len())?.copy_from_slice(value);
+        Some(VfsCapsBytes { bytes, len: value.len() })
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

@@ -6,7 +6,7 @@
 //! A write by somebody else in between makes a step fail (XATTR_CREATE, XATTR_REPLACE), or leaves
 //! a companion that opens no table.
 
-use nscap_core::storage::{self, Form, Seal, Table};
+use nscap_core::storage::{self, Before, Form, Seal};
 use nscap_core::{Revision, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
 
@@ -102,85 +102,18 @@ impl CapFile {
             (_, Form::MalformedAlone | Form::TableBesideMalformed) => return hidden(Errno::INVAL),
             (_, _) => {}
         }
-        let mut steps = Vec::new();
-        let live = self.clear_dead_tables(before, namespaces, &mut steps);
-        match storage::form_of(next) {
-            Form::Nothing => {
-                steps.push(Step::RemoveCapability);
-                steps.extend(live.map(|_| Step::RemoveTable));
-            }
-            Form::Alone(value) => {
-                steps.extend(companion(before, value.as_bytes()));
-                steps.extend(live.map(|_| Step::RemoveTable));
-            }
-            Form::TableBesideHost(value) => {
-                self.with_table(before, next, value.as_bytes(), live, namespaces, &mut steps)?;
-            }
-            Form::TableBesideTripwire => {
-                let present = before.capability.clone().filter(|value| storage::is_tripwire(value));
-                let tripwire = match present {
-                    Some(tripwire) => tripwire,
-                    None => storage::tripwire(self.random()?).as_bytes().to_vec(),
-                };
-                self.with_table(before, next, &tripwire, live, namespaces, &mut steps)?;
-            }
-            Form::MalformedAlone | Form::TableBesideMalformed => {}
-        }
-        Ok(steps)
-    }
-
-    /// Removes what a table counts nothing for, before anything could make it count again; gives
-    /// the bytes of the table that counts.
-    fn clear_dead_tables<'b>(
-        &self,
-        before: &'b FileState,
-        namespaces: &Namespaces,
-        steps: &mut Vec<Step>,
-    ) -> Option<&'b [u8]> {
-        let bytes = before.table.as_deref()?;
-        let (_, seal) = before.stored(namespaces);
-        if seal != Seal::Sealed {
-            steps.push(Step::RemoveTable);
-            return None;
-        }
-        let live = live_table(bytes, before, namespaces);
-        if live.len() != bytes.len() {
-            steps.push(Step::SetTable(live.to_vec()));
-        }
-        Some(live)
-    }
-
-    /// The steps to a table with this companion: the table is there, sealed, before the companion
-    /// that opens it.
-    fn with_table(
-        &self,
-        before: &FileState,
-        next: &Stored<'_>,
-        opens: &[u8],
-        live: Option<&[u8]>,
-        namespaces: &Namespaces,
-        steps: &mut Vec<Step>,
-    ) -> Result<()> {
-        let mut table = vec![0; Table::encoded_len(next.entries.len())];
-        Table::encode(&next.entries, opens, before.facts(namespaces), &mut table)
+        let random = self.random()?;
+        let mut tables = vec![0; storage::PLAN_LEN];
+        let facts = Before {
+            capability: before.capability.as_deref(),
+            hidden: before.hidden.is_some(),
+            table: before.table.as_deref(),
+            facts: before.facts(namespaces),
+            trusted: before.mount.trusted,
+        };
+        let steps = storage::plan(&facts, next, random, &mut tables)
             .ok_or_else(|| self.error("setxattr", Errno::NOSPC))?;
-        if before.capability.as_deref() == Some(opens) {
-            // The companion stays: the table is exchanged in one step, which commits.
-            steps.push(Step::SetTable(table));
-            return Ok(());
-        }
-        match live {
-            Some(live) => {
-                steps.push(Step::SetTable([live, &table].concat()));
-                steps.extend(companion(before, opens));
-                steps.push(Step::SetTable(table));
-            }
-            None => {
-                steps.push(Step::SetTable(table));
-                steps.extend(companion(before, opens));
-            }
-        }
-        Ok(())
+        Ok(steps.into_iter().flatten().map(Step::from).collect())
     }
 
     /// Takes one step.
@@ -252,6 +185,22 @@ impl CapFile {
     }
 }
 
+impl From<storage::Step<'_>> for Step {
+    fn from(step: storage::Step<'_>) -> Step {
+        match step {
+            storage::Step::SetTable(table) => Step::SetTable(table.to_vec()),
+            storage::Step::RemoveTable => Step::RemoveTable,
+            storage::Step::CreateCapability(value) => {
+                Step::CreateCapability(value.as_bytes().to_vec())
+            }
+            storage::Step::ReplaceCapability(value) => {
+                Step::ReplaceCapability(value.as_bytes().to_vec())
+            }
+            storage::Step::RemoveCapability => Step::RemoveCapability,
+        }
+    }
+}
+
 impl Step {
     fn call(&self) -> &'static str {
         match self {
@@ -261,33 +210,4 @@ impl Step {
             Step::RemoveTable | Step::RemoveCapability => "removexattr",
         }
     }
-}
-
-/// The step that puts this value into `security.capability`; none where it stands there.
-fn companion(before: &FileState, value: &[u8]) -> Option<Step> {
-    match &before.capability {
-        Some(present) if present == value => None,
-        Some(_) => Some(Step::ReplaceCapability(value.to_vec())),
-        None if before.hidden.is_some() => Some(Step::ReplaceCapability(value.to_vec())),
-        None => Some(Step::CreateCapability(value.to_vec())),
-    }
-}
-
-/// Of one or two tables, the one that the present companion opens.
-fn live_table<'b>(bytes: &'b [u8], before: &FileState, namespaces: &Namespaces) -> &'b [u8] {
-    let mut rest = bytes;
-    let first = match Table::take(&mut rest) {
-        Ok(_) => bytes.get(..bytes.len() - rest.len()).unwrap_or(bytes),
-        Err(_) => bytes,
-    };
-    let opens = |table| {
-        let (_, seal) = storage::read(
-            before.capability.as_deref(),
-            Some(table),
-            before.facts(namespaces),
-            true,
-        );
-        seal == Seal::Sealed
-    };
-    if opens(first) { first } else { rest }
 }

@@ -1,0 +1,167 @@
+//! In which order the two attributes of a file are changed, so that no step, and no end between two
+//! steps, grants anything that was not granted before or is not to be. Covers SPEC's Storage on the
+//! writing side.
+
+use super::{Form, Seal, SealFacts, Table, form_of, is_tripwire, read, tripwire};
+use crate::nscaps::MAX_ENTRIES;
+use crate::stored::Stored;
+use crate::vfscap::VfsCapsBytes;
+
+/// One change of one attribute; see [`plan`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step<'a> {
+    /// Write `security.nscapability`.
+    SetTable(&'a [u8]),
+    /// Remove `security.nscapability`, if it is there.
+    RemoveTable,
+    /// Write `security.capability` where there is none (XATTR_CREATE).
+    CreateCapability(VfsCapsBytes),
+    /// Write `security.capability` where there is one (XATTR_REPLACE).
+    ReplaceCapability(VfsCapsBytes),
+    /// Remove `security.capability`, if it is there.
+    RemoveCapability,
+}
+
+/// As many steps as a plan can have.
+pub const MAX_STEPS: usize = 4;
+
+/// As many bytes as the tables of a plan can need.
+pub const PLAN_LEN: usize = 2 * Table::encoded_len(MAX_ENTRIES);
+
+/// What the two attributes of a file are before a change.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'a> {
+    /// The bytes of `security.capability`.
+    pub capability: Option<&'a [u8]>,
+    /// Whether there is a `security.capability` whose bytes cannot be seen.
+    pub hidden: bool,
+    /// The bytes of `security.nscapability`.
+    pub table: Option<&'a [u8]>,
+    /// What a seal is made over.
+    pub facts: SealFacts,
+    /// As [`read`] takes it.
+    pub trusted: bool,
+}
+
+/// The steps that make a file hold `next`, in their order.
+///
+/// After each step the file grants what it granted before or what it is to grant, and nothing
+/// else: one step commits; those before it clear what counts for nothing, or add a table that no
+/// companion opens yet; those after it trim. `random` is for a new [`tripwire`]. The tables are
+/// written into `out`; [`PLAN_LEN`] bytes are always enough. `None` where `out` is too short, or
+/// where a malformed value is to stay beside a table and is longer than a companion can be.
+///
+/// ```
+/// use nscap_core::storage::{Before, SealFacts, Step, plan};
+/// use nscap_core::{FileCaps, Stored, VfsCaps};
+/// let facts = SealFacts { size: 10, uid: 0, gid: 0 };
+/// let before = Before { capability: None, hidden: false, table: None, facts, trusted: true };
+/// let steps = plan(&before, &Stored::host(FileCaps::default()), 0, &mut []).unwrap();
+/// let value = VfsCaps::v2(FileCaps::default()).encode();
+/// assert_eq!(steps, [Some(Step::CreateCapability(value)), None, None, None]);
+/// ```
+#[must_use]
+pub fn plan<'o>(
+    before: &Before<'_>,
+    next: &Stored<'_>,
+    random: u64,
+    out: &'o mut [u8],
+) -> Option<[Option<Step<'o>>; MAX_STEPS]> {
+    let form = form_of(next);
+    let opens = before.opens(&form, random);
+    let live = before.live_table();
+    let (kept, rest) = out.split_at_mut_checked(live.map_or(0, <[u8]>::len))?;
+    kept.copy_from_slice(live.unwrap_or_default());
+    let sealed = match (form, opens) {
+        (Form::Nothing | Form::Alone(_) | Form::MalformedAlone, _) => 0,
+        (_, Some(opens)) => Table::encode(&next.entries, opens.as_bytes(), before.facts, rest)?,
+        (_, None) => return None,
+    };
+    let kept = kept.len();
+    let out: &'o [u8] = out.get(..kept.saturating_add(sealed))?;
+    let (kept, sealed) = out.split_at_checked(kept)?;
+    let mut steps = Steps::default();
+    match (before.table, live) {
+        (Some(_), None) => steps.push(Step::RemoveTable),
+        (Some(all), Some(live)) if all.len() != live.len() => steps.push(Step::SetTable(kept)),
+        (_, _) => {}
+    }
+    match (form, opens) {
+        (Form::Nothing, _) => steps.push(Step::RemoveCapability),
+        (Form::Alone(value), _) => steps.extend(before.companion(value)),
+        (Form::MalformedAlone, _) | (_, None) => {}
+        // The companion stays: the table is exchanged in one step, which commits.
+        (_, Some(opens)) if before.companion(opens).is_none() => {
+            steps.push(Step::SetTable(sealed));
+        }
+        (_, Some(opens)) => {
+            steps.push(Step::SetTable(out));
+            steps.extend(before.companion(opens));
+        }
+    }
+    if live.is_some() && sealed.is_empty() {
+        steps.push(Step::RemoveTable);
+    } else if live.is_some() && opens.is_some_and(|opens| before.companion(opens).is_some()) {
+        steps.push(Step::SetTable(sealed));
+    }
+    Some(steps.0)
+}
+
+#[derive(Default)]
+struct Steps<'o>([Option<Step<'o>>; MAX_STEPS]);
+
+impl<'o> Steps<'o> {
+    /// A plan has no more steps than there is room for.
+    fn push(&mut self, step: Step<'o>) {
+        if let Some(slot) = self.0.iter_mut().find(|slot| slot.is_none()) {
+            *slot = Some(step);
+        }
+    }
+
+    fn extend(&mut self, step: Option<Step<'o>>) {
+        if let Some(step) = step {
+            self.push(step);
+        }
+    }
+}
+
+impl<'a> Before<'a> {
+    /// The companion that opens the table of this form.
+    fn opens(&self, form: &Form, random: u64) -> Option<VfsCapsBytes> {
+        match form {
+            Form::Nothing | Form::Alone(_) | Form::MalformedAlone => None,
+            Form::TableBesideHost(value) => Some(*value),
+            Form::TableBesideMalformed => self.capability.and_then(VfsCapsBytes::copied),
+            Form::TableBesideTripwire => {
+                let present = self.capability.filter(|value| is_tripwire(value));
+                Some(present.and_then(VfsCapsBytes::copied).unwrap_or_else(|| tripwire(random)))
+            }
+        }
+    }
+
+    /// Of one or two tables, the bytes of the one that counts.
+    fn live_table(&self) -> Option<&'a [u8]> {
+        let all = self.table?;
+        let counts = |table| {
+            let (_, seal) = read(self.capability, Some(table), self.facts, self.trusted);
+            seal == Seal::Sealed
+        };
+        if !counts(all) {
+            return None;
+        }
+        let mut rest = all;
+        Table::take(&mut rest).ok()?;
+        let first = all.get(..all.len().checked_sub(rest.len())?)?;
+        Some(if counts(first) { first } else { rest })
+    }
+
+    /// The step that puts this value into `security.capability`; none where it stands there.
+    fn companion(&self, value: VfsCapsBytes) -> Option<Step<'static>> {
+        match self.capability {
+            Some(present) if present == value.as_bytes() => None,
+            Some(_) => Some(Step::ReplaceCapability(value)),
+            None if self.hidden => Some(Step::ReplaceCapability(value)),
+            None => Some(Step::CreateCapability(value)),
+        }
+    }
+}
