@@ -28,7 +28,7 @@ use crate::id::Uid;
 use crate::nscaps::MAX_ENTRIES;
 use crate::stored::{Entries, Host, Stored};
 use crate::vfscap::{Revision, VfsCaps, VfsCapsBytes};
-use crate::wire::{Malformed, RECORD_LEN, put_u32, records, take_u32};
+use crate::wire::{Malformed, RECORD_LEN, copy, put_u32, records, take_u32};
 
 mod plan;
 
@@ -312,7 +312,7 @@ impl<'a> Table<'a> {
         put_u32(&mut head, u32::try_from(companion.len()).ok()?);
         let (slot, mut head) = head.split_at_mut_checked(COMPANION_MAX)?;
         slot.fill(0);
-        slot.get_mut(..companion.len())?.copy_from_slice(companion);
+        copy(slot.get_mut(..companion.len())?, companion);
         put_u32(&mut head, facts.size as u32);
         put_u32(&mut head, (facts.size >> 32) as u32);
         put_u32(&mut head, facts.uid);

@@ -2,7 +2,7 @@
 //! capability extended attribute versioning"; `struct vfs_ns_cap_data`).
 
 use crate::cap::{CapSet, FileCaps};
-use crate::wire::{EFFECTIVE, Malformed, put_u32, take_u32};
+use crate::wire::{EFFECTIVE, Malformed, copy, put_u32, take_u32};
 
 const REVISION_MASK: u32 = 0xff00_0000;
 const REVISION_1: u32 = 0x0100_0000;
@@ -178,7 +178,7 @@ impl VfsCapsBytes {
     /// Any bytes that fit.
     pub(crate) fn copied(value: &[u8]) -> Option<VfsCapsBytes> {
         let mut bytes = [0; 24];
-        bytes.get_mut(..value.len())?.copy_from_slice(value);
+        copy(bytes.get_mut(..value.len())?, value);
         Some(VfsCapsBytes { bytes, len: value.len() })
     }
 

@@ -66,6 +66,12 @@ pub(crate) fn put_u32(out: &mut &mut [u8], word: u32) {
     }
 }
 
+/// Copies as much of `from` as `to` has room for. The callers give slices of one length;
+/// `copy_from_slice` would link a panic path into a kernel where that is not seen by the compiler.
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    to.iter_mut().zip(from).for_each(|(slot, byte)| *slot = *byte);
+}
+
 /// How long a [`Record`] is.
 pub const RECORD_LEN: usize = 24;
 

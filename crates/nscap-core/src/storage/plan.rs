@@ -6,6 +6,7 @@ use super::{Form, Seal, SealFacts, Table, form_of, is_tripwire, read, tripwire};
 use crate::nscaps::MAX_ENTRIES;
 use crate::stored::Stored;
 use crate::vfscap::VfsCapsBytes;
+use crate::wire::copy;
 
 /// One change of one attribute; see [`plan`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +72,7 @@ pub fn plan<'o>(
     let opens = before.opens(&form, random);
     let live = before.live_table();
     let (kept, rest) = out.split_at_mut_checked(live.map_or(0, <[u8]>::len))?;
-    kept.copy_from_slice(live.unwrap_or_default());
+    copy(kept, live.unwrap_or_default());
     let sealed = match (form, opens) {
         (Form::Nothing | Form::Alone(_) | Form::MalformedAlone, _) => 0,
         (_, Some(opens)) => Table::encode(&next.entries, opens.as_bytes(), before.facts, rest)?,
