@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use nscap_conformance::fuzz;
-use nscap_conformance::live::{Failure, Machine, Runner, version};
+use nscap_conformance::live::{Failure, Front, Machine, Runner, version};
 use nscap_conformance::load::load_dir;
 use nscap_conformance::model::{self, Rules};
 use nscap_conformance::outcome::Outcome;
@@ -76,6 +76,8 @@ enum Which {
     Bare,
     /// This machine's kernel, against the kernel column
     Kernel,
+    /// This machine's kernel, where it is the reference, against the design column
+    Linux,
 }
 
 fn main() -> ExitCode {
@@ -114,10 +116,11 @@ fn play(run: &Run) -> Result<Count, String> {
     match run.runner {
         Which::Model => in_memory(run, Rules::Design, &chosen, &mut count)?,
         Which::Bare => in_memory(run, Rules::Bare, &chosen, &mut count)?,
-        Which::Kernel if run.kernel.is_some() => {
+        Which::Kernel | Which::Linux if run.kernel.is_some() => {
             return Err("--kernel is for the runners model and bare".to_owned());
         }
-        Which::Kernel => on_kernel(run, &chosen, &mut count)?,
+        Which::Kernel => on_kernel(run, Front::Bare, &chosen, &mut count)?,
+        Which::Linux => on_kernel(run, Front::Linux, &chosen, &mut count)?,
     }
     say(format_args!("{count}"))?;
     Ok(count)
@@ -165,8 +168,14 @@ fn in_memory(
     Ok(())
 }
 
-fn on_kernel(run: &Run, chosen: &[&Scenario], count: &mut Count) -> Result<(), String> {
-    let runner = match Runner::new(chosen) {
+fn on_kernel(
+    run: &Run,
+    front: Front,
+    chosen: &[&Scenario],
+    count: &mut Count,
+) -> Result<(), String> {
+    let column = if front == Front::Linux { Column::Design } else { Column::Kernel };
+    let runner = match Runner::with(front, chosen) {
         Ok(runner) => runner,
         Err(Failure::Skipped(reason)) => {
             let skipped = Verdict::Skipped(reason);
@@ -179,7 +188,7 @@ fn on_kernel(run: &Run, chosen: &[&Scenario], count: &mut Count) -> Result<(), S
         let verdict = match runner.run(n, scenario) {
             Ok(outcomes) => {
                 run.tell(scenario, &outcomes)?;
-                judge(scenario, &outcomes, Column::Kernel, &machine)
+                judge(scenario, &outcomes, column, &machine)
             }
             Err(Failure::Skipped(reason)) => Verdict::Skipped(reason),
             Err(Failure::Broken(problem)) => Verdict::Broken(problem),
@@ -204,7 +213,7 @@ impl Run {
     fn leave_out<'s>(&self, chosen: Vec<&'s Scenario>) -> Result<Vec<&'s Scenario>, String> {
         let (about_all, about_design): (Vec<_>, Vec<_>) =
             chosen.into_iter().partition(|scenario| scenario.design_only.is_none());
-        if self.runner == Which::Model {
+        if matches!(self.runner, Which::Model | Which::Linux) {
             return Ok([about_all, about_design].concat());
         }
         for Scenario { name, design_only, .. } in about_design {

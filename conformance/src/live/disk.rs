@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use nscap_core::{NsCaps, Record, VfsCaps};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
@@ -15,8 +16,8 @@ use rustix::thread::UnshareFlags;
 
 use super::peer::{Peer, say, until_end};
 use super::sys::{self, MountFlags};
-use super::userns;
-use crate::scenario::{Attr, Content, File, Fs, World};
+use super::{Front, userns};
+use crate::scenario::{Attr, Content, File, Fs, Stored, World};
 use crate::stored;
 use crate::tree::Ns;
 
@@ -81,13 +82,14 @@ pub(super) fn populate(
     world: &World,
     sb: Ns<'_>,
     ids: (u32, u32),
+    front: Front,
 ) -> io::Result<()> {
     let mut maker = Peer::start(|line| {
         userns::enter_with_caps(None)?;
         userns::set_ids([ids.0; 3], [ids.1; 3])?;
         sys::clear_umask();
         for (name, file) in &world.files {
-            let made = create(dir, sb, name, file);
+            let made = create(dir, sb, name, file, front);
             made.map_err(|error| io::Error::other(format!("file {name:?}: {error}")))?;
         }
         say(line, "made")
@@ -95,11 +97,11 @@ pub(super) fn populate(
     maker.hear().map(drop)
 }
 
-fn create(dir: &OwnedFd, sb: Ns<'_>, name: &str, file: &File) -> io::Result<()> {
+fn create(dir: &OwnedFd, sb: Ns<'_>, name: &str, file: &File, front: Front) -> io::Result<()> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
     let fresh = rustix::fs::openat(dir, name, flags | OFlags::EXCL, Mode::from_raw_mode(0o600));
     match fresh {
-        Ok(fd) => fill(&fd, sb, file)?,
+        Ok(fd) => fill(&fd, sb, file, front)?,
         // It came with the image, its attributes with it.
         Err(rustix::io::Errno::EXIST) => {}
         Err(error) => return Err(error.into()),
@@ -114,11 +116,14 @@ fn create(dir: &OwnedFd, sb: Ns<'_>, name: &str, file: &File) -> io::Result<()> 
 }
 
 /// Content first, then owner, then mode, then attributes: each strips what comes after it.
-fn fill(fd: &OwnedFd, sb: Ns<'_>, file: &File) -> io::Result<()> {
+fn fill(fd: &OwnedFd, sb: Ns<'_>, file: &File, front: Front) -> io::Result<()> {
     let content = content(&file.content);
     write_all(fd, &content)?;
     rustix::fs::fchown(fd, Some(Uid::from_raw(file.owner)), Some(Gid::from_raw(file.group)))?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(file.mode))?;
+    if front == Front::Linux {
+        return ask_for(fd, &file.stored);
+    }
     let size = u64::try_from(content.len()).map_err(io::Error::other)?;
     let facts = stored::facts(sb, size, file.owner, file.group).map_err(io::Error::other)?;
     let raw = stored::attributes(sb, &file.stored, facts).map_err(io::Error::other)?;
@@ -126,6 +131,26 @@ fn fill(fd: &OwnedFd, sb: Ns<'_>, file: &File) -> io::Result<()> {
         if let Some(value) = value {
             rustix::fs::fsetxattr(fd, attr.name(), &value, XattrFlags::empty())?;
         }
+    }
+    Ok(())
+}
+
+/// What root of the host writes to have a file hold this, where the kernel keeps it as it likes.
+fn ask_for(fd: &OwnedFd, stored: &Stored) -> io::Result<()> {
+    let Stored::Caps { host, entries } = stored else {
+        return Err(io::Error::other("raw values come with an image"));
+    };
+    let set = |attr: Attr, value: &[u8]| {
+        rustix::fs::fsetxattr(fd, attr.name(), value, XattrFlags::empty())
+    };
+    if let Some(caps) = host {
+        set(Attr::Cap, VfsCaps::v2(*caps).encode().as_bytes())?;
+    }
+    if !entries.is_empty() {
+        let mut value = vec![0; NsCaps::encoded_len(entries.len())];
+        let records = entries.iter().map(|(kuid, caps)| Record::new(*kuid, *caps));
+        NsCaps::encode(records, &mut value).ok_or_else(|| io::Error::other("too many entries"))?;
+        set(Attr::Nscap, &value)?;
     }
     Ok(())
 }

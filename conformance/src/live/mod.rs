@@ -44,10 +44,36 @@ fn context<T>(what: &str, result: io::Result<T>) -> Result<T, Failure> {
     result.map_err(|error| Failure::Broken(format!("{what}: {error}")))
 }
 
+/// What decides about the two attributes on the kernel that runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Front {
+    /// Nothing but the kernel's own rules.
+    Bare,
+    /// The kernel itself, by the design's rules; its policy is in /proc/sys/kernel.
+    Linux,
+}
+
+/// Where the kernel of [`Front::Linux`] has its policy: A, then B.
+const POLICY: [&str; 2] = ["/proc/sys/kernel/nscap_array", "/proc/sys/kernel/nscap_same_ok"];
+
+impl Front {
+    /// Sets the policy, where there is one to set.
+    fn follow(self, policy: nscap_core::Policy) -> io::Result<()> {
+        if self == Front::Bare {
+            return Ok(());
+        }
+        for (file, on) in POLICY.iter().zip([policy.array, policy.same_ok]) {
+            std::fs::write(file, if on { "1" } else { "0" })?;
+        }
+        Ok(())
+    }
+}
+
 /// Plays scenarios on the kernel that runs.
 #[derive(Debug)]
 pub struct Runner {
     machine: Machine,
+    front: Front,
     image: Option<Image>,
 }
 
@@ -58,6 +84,18 @@ impl Runner {
     /// # Errors
     /// [`Failure::Skipped`] where the process is not root; [`Failure::Broken`].
     pub fn new(scenarios: &[&Scenario]) -> Result<Runner, Failure> {
+        Runner::with(Front::Bare, scenarios)
+    }
+
+    /// As [`new`](Runner::new), with this front end.
+    ///
+    /// # Errors
+    /// As [`new`](Runner::new); [`Failure::Skipped`] where the kernel is not the one that is asked
+    /// for.
+    pub fn with(front: Front, scenarios: &[&Scenario]) -> Result<Runner, Failure> {
+        if (front == Front::Linux) != std::path::Path::new(POLICY[0]).exists() {
+            return Err(Failure::Skipped("another kernel runs here".to_owned()));
+        }
         let uid = rustix::process::geteuid();
         let machine = Machine::this();
         let need = [nscap_core::Capability::SysAdmin, nscap_core::Capability::Setfcap];
@@ -75,7 +113,7 @@ impl Runner {
             .map(|(n, scenario)| (n, *scenario))
             .collect();
         let image = if on_ext4.is_empty() { None } else { Some(Image::new(&on_ext4)?) };
-        Ok(Runner { machine, image })
+        Ok(Runner { machine, front, image })
     }
 
     /// What this machine gives.
@@ -92,7 +130,8 @@ impl Runner {
     pub fn run(&self, n: usize, scenario: &Scenario) -> Result<Vec<Outcome>, Failure> {
         let image = self.image.as_ref().filter(|_| scenario.world.fs.kind == FsKind::Ext4);
         let stage = Peer::start(|line| {
-            let played = stage::play(scenario, &self.machine, || image.map(|image| image.files(n)));
+            let files = || image.map(|image| image.files(n));
+            let played = stage::play(scenario, &self.machine, self.front, files);
             let json = serde_json::to_string(&played).map_err(io::Error::other)?;
             peer::say(line, &json)
         });

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nscap_core::{Gid, Kgid, Kuid, Uid, UserNs};
+use nscap_core::{Gid, Kgid, Kuid, Policy, Uid, UserNs};
 use rustix::thread::UnshareFlags;
 
 use super::task::Worker;
-use super::{Failure, Machine, context, disk, sys, userns};
+use super::{Failure, Front, Machine, context, disk, sys, userns};
 use crate::outcome::Outcome;
 use crate::scenario::{INIT, Maps, Op, Scenario, Step};
 use crate::tree::Tree;
@@ -18,10 +18,11 @@ use crate::tree::Tree;
 pub(super) fn play(
     scenario: &Scenario,
     machine: &Machine,
+    front: Front,
     files: impl FnOnce() -> Option<io::Result<OwnedFd>>,
 ) -> Result<Vec<Outcome>, Failure> {
     context("unshare of a mount namespace", sys::unshare(UnshareFlags::NEWNS))?;
-    let mut stage = Stage::set(scenario, machine, files())?;
+    let mut stage = Stage::set(scenario, machine, front, files())?;
     scenario.steps.iter().enumerate().map(|(n, step)| stage.step(n, step)).collect()
 }
 
@@ -37,6 +38,7 @@ impl<'s> Stage<'s> {
     fn set(
         scenario: &'s Scenario,
         machine: &'s Machine,
+        front: Front,
         files: Option<io::Result<OwnedFd>>,
     ) -> Result<Stage<'s>, Failure> {
         let world = &scenario.world;
@@ -56,7 +58,9 @@ impl<'s> Stage<'s> {
         };
         let kuid = Uid::new(inside.0).and_then(|uid| sb.kuid(uid)).map_or(0, Kuid::get);
         let kgid = Gid::new(inside.1).and_then(|gid| sb.kgid(gid)).map_or(0, Kgid::get);
-        context("making the files", disk::populate(&base, world, sb, (kuid, kgid)))?;
+        context("the policy", front.follow(Policy { array: true, same_ok: false }))?;
+        context("making the files", disk::populate(&base, world, sb, (kuid, kgid), front))?;
+        context("the policy", front.follow(scenario.policy))?;
         let dir = mount(scenario, &base)?;
         Ok(Stage { scenario, machine, namespaces, dir, tasks: BTreeMap::new() })
     }
