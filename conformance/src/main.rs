@@ -41,6 +41,9 @@ struct Fuzz {
     /// Only the world of this number
     #[arg(long, value_name = "N", requires = "seed")]
     world: Option<u64>,
+    /// The kernel decides by the design: hold it against that
+    #[arg(long)]
+    linux: bool,
     /// Print the world instead of playing it
     #[arg(long, requires = "world")]
     print: bool,
@@ -129,13 +132,14 @@ fn play(run: &Run) -> Result<Count, String> {
 fn fuzz(args: &Fuzz) -> Result<fuzz::Count, String> {
     let now = || std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
     let seed = args.seed.unwrap_or_else(now);
+    let front = if args.linux { Front::Linux } else { Front::Bare };
     if let (true, Some(number)) = (args.print, args.world) {
-        let world = fuzz::world(seed, number, &Machine::this());
+        let world = fuzz::world(seed, number, &Machine::this(), front);
         say(format_args!("{}", fuzz::toml(&world, &[], Rules::Bare)))?;
         return Ok(fuzz::Count::default());
     }
     say(format_args!("seed {seed}"))?;
-    let plan = fuzz::Plan { seed, operations: args.ops, only: args.world };
+    let plan = fuzz::Plan { seed, operations: args.ops, only: args.world, front };
     let count = match fuzz::run(plan, &mut |text| say(format_args!("{text}"))) {
         Ok(count) => count,
         Err(Failure::Skipped(reason)) => {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use nscap_conformance::fuzz::{toml, world};
-use nscap_conformance::live::Machine;
+use nscap_conformance::live::{Front, Machine};
 use nscap_conformance::load::load;
 use nscap_conformance::model::{Rules, play};
 use nscap_conformance::outcome::Outcome;
@@ -13,7 +13,7 @@ const WORLDS: u64 = 150;
 #[test]
 fn a_seed_and_a_number_are_the_world() {
     let machine = Machine::ideal((6, 18));
-    let shown = |seed, number| toml(&world(seed, number, &machine), &[], Rules::Bare);
+    let shown = |seed, number| toml(&world(seed, number, &machine, Front::Bare), &[], Rules::Bare);
     for number in 0..20 {
         assert_eq!(shown(7, number), shown(7, number));
         assert_ne!(shown(7, number), shown(8, number));
@@ -25,7 +25,7 @@ fn a_seed_and_a_number_are_the_world() {
 fn a_world_as_text_reads_back_and_gives_the_same() {
     let machine = Machine::ideal((6, 18));
     for number in 0..WORLDS {
-        let made = world(42, number, &machine);
+        let made = world(42, number, &machine, Front::Bare);
         let came = play(&made, Rules::Bare, &machine).unwrap();
         let text = toml(&made, &came, Rules::Bare);
         let again = match load(Path::new("made.toml"), &text) {
@@ -44,7 +44,7 @@ fn worlds_reach_what_they_are_for() {
     let machine = Machine::ideal((6, 18));
     let (mut gained, mut written, mut errnos) = (0, 0, std::collections::BTreeSet::new());
     for number in 0..WORLDS {
-        let made = world(5, number, &machine);
+        let made = world(5, number, &machine, Front::Bare);
         let came = play(&made, Rules::Bare, &machine).unwrap();
         for (step, outcome) in made.steps.iter().zip(came) {
             match (&step.op, outcome) {

@@ -8,28 +8,32 @@ use nscap_core::{CapSet, Extent, Gid, Kgid, Kuid, Policy, Uid, UserNs};
 use super::pick::Pick;
 use super::steps::steps;
 use super::values::{IDS, file_caps, raw, set};
-use crate::live::Machine;
+use crate::live::{Front, Machine};
 use crate::scenario::{
     Content, File, Fs, FsKind, INIT, Maps, Namespace, Scenario, Stored, Task, TaskSets, World,
 };
 use crate::text::show_set;
 use crate::tree::Tree;
 
-/// The world of this number.
+/// The world of this number, for a kernel on which that decides.
 #[must_use]
-pub fn world(seed: u64, number: u64, machine: &Machine) -> Scenario {
+pub fn world(seed: u64, number: u64, machine: &Machine, front: Front) -> Scenario {
     let mut pick = Pick::new(seed, number);
     let mut world = World { namespaces: namespaces(&mut pick), ..World::default() };
     let tree = Tree::of(&world).unwrap_or_else(|problem| unreachable!("{problem}"));
     world.fs = fs(&mut pick, &world, &tree, machine.kernel);
     world.files = files(&mut pick, &world.fs, &tree);
     world.tasks = tasks(&mut pick, &world, &tree);
-    let steps = steps(&mut pick, &world, machine);
+    let policy = match front {
+        Front::Bare => Policy::default(),
+        Front::Linux => Policy { array: pick.percent(60), same_ok: pick.percent(30) },
+    };
+    let steps = steps(&mut pick, &world, policy, front, machine);
     Scenario {
         name: format!("fuzz-{seed}-{number}"),
         clauses: vec!["X".to_owned()],
         about: "made at random".to_owned(),
-        policy: Policy::default(),
+        policy,
         design_only: None,
         world,
         steps,

@@ -1,5 +1,6 @@
 //! Random worlds and operations on the live kernel, held against what the library predicts of an
-//! unmodified one: errno, bytes read back, and the credentials after execve.
+//! unmodified one, or of one that decides by the design: errno, bytes read back, and the credentials
+//! after execve.
 //!
 //! A world is made from a seed and a number alone, so that one that differs can be played again.
 //! What differs is made smaller for as long as it still does, and printed as a scenario.
@@ -11,7 +12,7 @@ mod shrink;
 mod steps;
 mod values;
 
-use crate::live::{Failure, Machine, Runner};
+use crate::live::{Failure, Front, Machine, Runner};
 use crate::model::{Rules, play};
 use crate::outcome::Outcome;
 use crate::scenario::Scenario;
@@ -31,6 +32,17 @@ pub struct Plan {
     pub operations: usize,
     /// Only the world of this number.
     pub only: Option<u64>,
+    /// What decides on the kernel that runs.
+    pub front: Front,
+}
+
+impl Front {
+    fn rules(self) -> Rules {
+        match self {
+            Front::Bare => Rules::Bare,
+            Front::Linux => Rules::Design,
+        }
+    }
 }
 
 /// What a run came to.
@@ -63,19 +75,21 @@ pub fn run(plan: Plan, say: &mut impl FnMut(&str) -> Result<(), String>) -> Resu
         let numbers = next..if plan.only.is_some() { next + 1 } else { next + BATCH };
         next = numbers.end;
         let worlds: Vec<(u64, Scenario)> =
-            numbers.map(|n| (n, world(plan.seed, n, &machine))).collect();
+            numbers.map(|n| (n, world(plan.seed, n, &machine, plan.front))).collect();
         let scenarios: Vec<&Scenario> = worlds.iter().map(|(_, scenario)| scenario).collect();
-        let runner = Runner::new(&scenarios)?;
+        let runner = Runner::with(plan.front, &scenarios)?;
         for (place, (number, scenario)) in worlds.iter().enumerate() {
             if count.operations >= plan.operations {
                 break;
             }
             count.worlds += 1;
             count.operations += scenario.steps.len();
-            let live = runner.run(place, scenario).map_err(|failure| explain(scenario, failure))?;
-            if compare(scenario, &live, &machine).is_some() {
+            let live = runner
+                .run(place, scenario)
+                .map_err(|failure| explain(scenario, failure, plan.front))?;
+            if compare(scenario, &live, &machine, plan.front).is_some() {
                 count.differences += 1;
-                let told = report(plan.seed, *number, scenario, &machine)?;
+                let told = report(plan, *number, scenario, &machine)?;
                 say(&told).map_err(Failure::Broken)?;
             }
         }
@@ -87,18 +101,23 @@ pub fn run(plan: Plan, say: &mut impl FnMut(&str) -> Result<(), String>) -> Resu
 }
 
 /// A world that cannot be played is an error of whoever made it: it is printed whole.
-fn explain(scenario: &Scenario, failure: Failure) -> Failure {
+fn explain(scenario: &Scenario, failure: Failure, front: Front) -> Failure {
     match failure {
         Failure::Broken(problem) => {
-            Failure::Broken(format!("{problem}\n{}", toml(scenario, &[], Rules::Bare)))
+            Failure::Broken(format!("{problem}\n{}", toml(scenario, &[], front.rules())))
         }
         skipped @ Failure::Skipped(_) => skipped,
     }
 }
 
 /// The first step in which the two differ, if there is one.
-fn compare(scenario: &Scenario, live: &[Outcome], machine: &Machine) -> Option<usize> {
-    match play(scenario, Rules::Bare, machine) {
+fn compare(
+    scenario: &Scenario,
+    live: &[Outcome],
+    machine: &Machine,
+    front: Front,
+) -> Option<usize> {
+    match play(scenario, front.rules(), machine) {
         Ok(predicted) => {
             live.iter().zip(&predicted).position(|(live, predicted)| live != predicted)
         }
@@ -107,34 +126,38 @@ fn compare(scenario: &Scenario, live: &[Outcome], machine: &Machine) -> Option<u
 }
 
 /// Plays a changed scenario on its own: what the kernel gave, if it differs from the prediction.
-fn differs(scenario: &Scenario, machine: &Machine) -> Option<Vec<Outcome>> {
-    play(scenario, Rules::Bare, machine).ok()?;
-    let runner = Runner::new(&[scenario]).ok()?;
+fn differs(scenario: &Scenario, machine: &Machine, front: Front) -> Option<Vec<Outcome>> {
+    play(scenario, front.rules(), machine).ok()?;
+    let runner = Runner::with(front, &[scenario]).ok()?;
     let live = runner.run(0, scenario).ok()?;
-    compare(scenario, &live, machine).is_some().then_some(live)
+    compare(scenario, &live, machine, front).is_some().then_some(live)
 }
 
 /// The smallest scenario that still differs, what came and what was predicted.
 fn report(
-    seed: u64,
+    plan: Plan,
     number: u64,
     scenario: &Scenario,
     machine: &Machine,
 ) -> Result<String, Failure> {
-    let small = shrink::smallest(scenario, |candidate| differs(candidate, machine).is_some());
-    let again = format!("seen again by: nscap-conformance fuzz --seed {seed} --world {number}");
-    let Some(live) = differs(&small, machine) else {
+    let Plan { seed, front, .. } = plan;
+    let small =
+        shrink::smallest(scenario, |candidate| differs(candidate, machine, front).is_some());
+    let flag = if front == Front::Linux { " --linux" } else { "" };
+    let again =
+        format!("seen again by: nscap-conformance fuzz{flag} --seed {seed} --world {number}");
+    let Some(live) = differs(&small, machine, front) else {
         return Ok(format!(
             "world {number} differs, but not again when it is played alone\n{again}"
         ));
     };
-    let at = compare(&small, &live, machine).unwrap_or(0);
-    let predicted = play(&small, Rules::Bare, machine).map_err(Failure::Broken)?;
+    let at = compare(&small, &live, machine, front).unwrap_or(0);
+    let predicted = play(&small, front.rules(), machine).map_err(Failure::Broken)?;
     let shown =
         |outcomes: &[Outcome]| outcomes.get(at).map(ToString::to_string).unwrap_or_default();
     Ok(format!(
         "{}\nstep {}:\n  the kernel gave {}\n  predicted was   {}\n{again}",
-        toml(&small, &live, Rules::Bare),
+        toml(&small, &live, front.rules()),
         at + 1,
         shown(&live),
         shown(&predicted),

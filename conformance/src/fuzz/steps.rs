@@ -5,15 +5,21 @@ use std::collections::BTreeMap;
 use nscap_core::{Extent, Policy};
 
 use super::pick::Pick;
-use super::values::value;
-use crate::live::Machine;
-use crate::model::{Model, Rules};
+use super::values::{form_f, value};
+use crate::live::{Front, Machine};
+use crate::model::Model;
 use crate::outcome::{Answer, Expectation, Outcome};
 use crate::scenario::{Attr, Flag, MapWriter, Maps, Op, Step, World};
 
 /// Operations that make sense after those before, as the prediction has it.
-pub(super) fn steps(pick: &mut Pick, world: &World, machine: &Machine) -> Vec<Step> {
-    let made = Model::new(world, Policy::default(), Rules::Bare, *machine);
+pub(super) fn steps(
+    pick: &mut Pick,
+    world: &World,
+    policy: Policy,
+    front: Front,
+    machine: &Machine,
+) -> Vec<Step> {
+    let made = Model::new(world, policy, front.rules(), *machine);
     let mut model = made.unwrap_or_else(|problem| unreachable!("{problem}"));
     let mut at = Present {
         files: world.files.keys().cloned().collect(),
@@ -24,7 +30,10 @@ pub(super) fn steps(pick: &mut Pick, world: &World, machine: &Machine) -> Vec<St
     let mut steps = Vec::new();
     for n in 0..pick.count(15, 35) {
         let Some(by) = pick.of(&tasks) else { break };
-        let op = op(pick, n, &by, &at, &model);
+        let mut op = op(pick, n, &by, &at, &model);
+        if front == Front::Linux {
+            op = of_the_design(pick, op, world);
+        }
         let outcome = model.step(&by, &op);
         let outcome = outcome.unwrap_or_else(|problem| unreachable!("{op:?}: {problem}"));
         at.after(&by, &op, &outcome);
@@ -121,6 +130,22 @@ fn op(pick: &mut Pick, n: usize, by: &str, at: &Present, model: &Model<'_>) -> O
                 at.namespaces.iter().filter(|ns| Some(*ns) != home).cloned().collect();
             pick.of(&others).map_or(Op::Exec(file), Op::Enter)
         }
+    }
+}
+
+/// Values of form F where a bare kernel was given any bytes. listxattr(2) does not know the mount
+/// that it is called through, so it is left out on an id-mapped one.
+fn of_the_design(pick: &mut Pick, op: Op, world: &World) -> Op {
+    match op {
+        Op::Set { attr: Attr::Nscap, file, flag, .. } => {
+            Op::Set { attr: Attr::Nscap, file, flag, value: form_f(pick) }
+        }
+        Op::List(file) if !world.fs.idmap.is_empty() => Op::Get(Attr::Nscap, file),
+        Op::Write(file) if pick.percent(30) => {
+            Op::Set { attr: Attr::Nscap, file, flag: Flag::None, value: form_f(pick) }
+        }
+        Op::Size(_, file) => Op::Size(Attr::Nscap, file),
+        other => other,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random ids, capabilities and values of security.capability. Numbers are few and near each other,
 //! so that ids meet.
 
-use nscap_core::{CapSet, Capability, FileCaps, VfsCaps};
+use nscap_core::{CapSet, Capability, FileCaps, Record, VfsCaps};
 
 use super::pick::Pick;
 
@@ -96,6 +96,25 @@ pub(super) fn value(pick: &mut Pick) -> Vec<u8> {
         _ => return raw(pick),
     };
     if pick.percent(15) {
+        spoil(pick, &mut bytes);
+    }
+    bytes
+}
+
+/// A value of security.nscapability: mostly well-formed, never empty.
+pub(super) fn form_f(pick: &mut Pick) -> Vec<u8> {
+    let rootids = [0, 5, 500, 1000, 100_000, 101_000, 200_000, u32::MAX];
+    let mut chosen = pick.some(&rootids, 20);
+    if chosen.is_empty() {
+        chosen.extend(pick.of(&rootids));
+    }
+    let count = u32::try_from(chosen.len()).unwrap_or(0);
+    let mut bytes: Vec<u8> =
+        [0x0100_0000, count].iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+    for rootid in chosen {
+        bytes.extend(Record::new(rootid, file_caps(pick)).as_bytes());
+    }
+    if pick.percent(10) {
         spoil(pick, &mut bytes);
     }
     bytes

@@ -3,7 +3,7 @@
 
 use nscap_core::storage::{self, Form, SealFacts, Table};
 use nscap_core::{
-    Decision, Denied, Host, MAX_ENTRIES, RECORD_LEN, Request, SetFlags, Stored, bare,
+    Decision, Denied, Errno, MAX_ENTRIES, RECORD_LEN, Request, SetFlags, Stored, Why, bare,
 };
 
 use super::{Inode, Model, Rules};
@@ -79,7 +79,10 @@ impl Model<'_> {
             _ => return Err("not about an attribute".to_owned()),
         };
         Ok(match decision {
-            Decision::Write(next, _) => Ok((Some(inode.with(&next, facts)), Outcome::Done)),
+            Decision::Write(next, _) => match inode.with(&next, facts) {
+                Some(next) => Ok((Some(next), Outcome::Done)),
+                None => Err(Denied::new(Errno::ENOSPC, Why::NoRoom)),
+            },
             Decision::Keep(_) => Ok((None, Outcome::Done)),
             Decision::Deny(errno, why) => Err(Denied::new(errno, why)),
         })
@@ -90,7 +93,7 @@ impl Model<'_> {
         let place = self.place(inode);
         let Attributes { cap, nscap } = &inode.attributes;
         let (stored, exists) = (cap.as_deref(), nscap.is_some());
-        let absent = Denied::new(nscap_core::Errno::ENODATA, nscap_core::Why::KernelAbsent);
+        let absent = Denied::new(Errno::ENODATA, Why::KernelAbsent);
         let get = |attr| match attr {
             Attr::Cap => bare::get_capability(cred.ns, &place, stored)
                 .map(|value| value.encode().as_bytes().to_vec()),
@@ -127,21 +130,23 @@ impl Model<'_> {
 }
 
 impl Inode {
-    /// The attributes that hold this, SPEC's Storage.
-    fn with(&self, next: &Stored<'_>, facts: SealFacts) -> Attributes {
+    /// The attributes that hold this, SPEC's Storage; `None` where a malformed value is to stay that
+    /// is too long to be a companion.
+    fn with(&self, next: &Stored<'_>, facts: SealFacts) -> Option<Attributes> {
         let sealed = |companion: Vec<u8>| {
             let mut table = vec![0; Table::encoded_len(next.entries.len())];
-            let len = Table::encode(&next.entries, &companion, facts, &mut table);
-            Attributes { cap: Some(companion), nscap: len.map(|_| table) }
+            Table::encode(&next.entries, &companion, facts, &mut table)?;
+            Some(Attributes { cap: Some(companion), nscap: Some(table) })
         };
         match storage::form_of(next) {
-            Form::Nothing => Attributes::default(),
-            Form::Alone(value) => Attributes { cap: Some(value.as_bytes().to_vec()), nscap: None },
+            Form::Nothing => Some(Attributes::default()),
+            Form::Alone(value) => {
+                Some(Attributes { cap: Some(value.as_bytes().to_vec()), nscap: None })
+            }
             Form::TableBesideHost(value) => sealed(value.as_bytes().to_vec()),
             Form::TableBesideTripwire => sealed(storage::tripwire(0).as_bytes().to_vec()),
             Form::MalformedAlone => {
-                debug_assert_eq!(next.host, Host::Malformed);
-                Attributes { cap: self.attributes.cap.clone(), nscap: None }
+                Some(Attributes { cap: self.attributes.cap.clone(), nscap: None })
             }
             Form::TableBesideMalformed => sealed(self.attributes.cap.clone().unwrap_or_default()),
         }
