@@ -66,6 +66,9 @@ struct Run {
     /// Where the scenario files are
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))]
     scenarios: PathBuf,
+    /// For kernel: the column that it is held against, to see what an unmodified kernel lacks
+    #[arg(long, value_enum)]
+    column: Option<Against>,
     /// For model and bare: the version of the kernel that is modelled [default: this machine's]
     #[arg(long, value_parser = |text: &str| version(text).ok_or("not a version like 6.1"))]
     kernel: Option<(u16, u16)>,
@@ -81,6 +84,12 @@ enum Which {
     Kernel,
     /// This machine's kernel, where it is the reference, against the design column
     Linux,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Against {
+    Design,
+    Kernel,
 }
 
 fn main() -> ExitCode {
@@ -178,7 +187,10 @@ fn on_kernel(
     chosen: &[&Scenario],
     count: &mut Count,
 ) -> Result<(), String> {
-    let column = if front == Front::Linux { Column::Design } else { Column::Kernel };
+    let column = match (front, run.column) {
+        (Front::Linux, _) | (_, Some(Against::Design)) => Column::Design,
+        (Front::Bare, _) => Column::Kernel,
+    };
     let runner = match Runner::with(front, chosen) {
         Ok(runner) => runner,
         Err(Failure::Skipped(reason)) => {

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * File capabilities that belong to a user namespace: what the VFS and commoncap ask of
+ * security/nscap. Without CONFIG_SECURITY_NSCAP every one of these is nothing.
+ */
+#ifndef _LINUX_NSCAP_H
+#define _LINUX_NSCAP_H
+
+#include <linux/types.h>
+#include <linux/errno.h>
+
+#include <linux/xattr.h>
+
+#define XATTR_NAME_NSCAP XATTR_SECURITY_PREFIX "nscapability"
+
+struct user_namespace;
+struct dentry;
+struct inode;
+struct file;
+struct cpu_vfs_cap_data;
+
+#ifdef CONFIG_SECURITY_NSCAP
+
+bool nscap_decides(const char *name);
+int nscap_setxattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
+			  const char *name, const void *value, size_t size, int flags,
+			  struct inode **delegated_inode);
+int nscap_removexattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
+			     const char *name, struct inode **delegated_inode);
+ssize_t nscap_listxattr(struct dentry *dentry, char *list, size_t size, ssize_t listed);
+int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *inode,
+			    const char *name, void **buffer, bool alloc);
+int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
+		    const void *capability, int size, struct cpu_vfs_cap_data *cpu_caps);
+int nscap_mmap_file(struct file *file, unsigned long flags);
+
+#else
+
+static inline bool nscap_decides(const char *name)
+{
+	return false;
+}
+
+static inline int nscap_setxattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
+					const char *name, const void *value, size_t size,
+					int flags, struct inode **delegated_inode)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int nscap_removexattr_locked(struct user_namespace *mnt_userns,
+					   struct dentry *dentry, const char *name,
+					   struct inode **delegated_inode)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline ssize_t nscap_listxattr(struct dentry *dentry, char *list, size_t size,
+				      ssize_t listed)
+{
+	return listed;
+}
+
+static inline int nscap_inode_getsecurity(struct user_namespace *mnt_userns,
+					  struct inode *inode, const char *name,
+					  void **buffer, bool alloc)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
+				  const void *capability, int size,
+				  struct cpu_vfs_cap_data *cpu_caps)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int nscap_mmap_file(struct file *file, unsigned long flags)
+{
+	return 0;
+}
+
+#endif
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The decisions of nscap-core, as rust/lib.rs exports them.
+ */
+#ifndef _SECURITY_NSCAP_RUST_H
+#define _SECURITY_NSCAP_RUST_H
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+typedef uint8_t u8;
+typedef uint32_t u32;
+typedef uint64_t u64;
+#endif
+
+#define NSCAP_MAX_ENTRIES	1024
+#define NSCAP_RECORD_LEN	24
+/* Two sealed tables of the largest size. */
+#define NSCAP_TABLES_LEN	(2 * (56 + NSCAP_RECORD_LEN * NSCAP_MAX_ENTRIES))
+
+struct nscap_bytes {
+	const u8 *data;
+	size_t len;
+};
+
+struct nscap_file {
+	const void *sb_ns;
+	const void *idmap;
+	u32 owner;
+	u32 group;
+	u32 disk_uid;
+	u32 disk_gid;
+	u64 size;
+	u32 immutable;
+	u32 pad;
+	struct nscap_bytes capability;
+	struct nscap_bytes table;
+};
+
+#define NSCAP_POLICY_ARRAY	1
+#define NSCAP_POLICY_SAME_OK	2
+
+struct nscap_caller {
+	const void *ns;
+	u64 effective;
+	u32 euid;
+	u32 policy;
+};
+
+enum nscap_op {
+	NSCAP_END,
+	NSCAP_SET_TABLE,
+	NSCAP_REMOVE_TABLE,
+	NSCAP_CREATE_CAPABILITY,
+	NSCAP_REPLACE_CAPABILITY,
+	NSCAP_REMOVE_CAPABILITY,
+};
+
+struct nscap_step {
+	u32 op;
+	u32 len;
+	const u8 *data;
+	u8 value[24];
+};
+
+#define NSCAP_MAX_STEPS 4
+
+struct nscap_answer {
+	struct nscap_step steps[NSCAP_MAX_STEPS];
+	struct nscap_bytes clause;
+};
+
+struct nscap_room {
+	u8 (*entries)[NSCAP_RECORD_LEN];
+	size_t entries_len;
+	u8 *tables;
+	size_t tables_len;
+	u64 random;
+};
+
+struct nscap_grant {
+	u64 permitted;
+	u64 inheritable;
+	u32 effective;
+	u32 rootid;
+};
+
+enum nscap_what {
+	NSCAP_SET_CAPABILITY,
+	NSCAP_REMOVE_CAPABILITY_NAME,
+	NSCAP_SET_NSCAPABILITY,
+	NSCAP_REMOVE_NSCAPABILITY,
+};
+
+/* Called by us. */
+int nscap_decide_change(u32 what, const struct nscap_caller *caller, const struct nscap_file *file,
+			struct nscap_bytes value, u32 flags, const struct nscap_room *room,
+			struct nscap_answer *answer);
+ssize_t nscap_decide_get(u32 what, const void *ns, const struct nscap_file *file, u8 *out,
+			 size_t room);
+u32 nscap_decide_list(const void *ns, const struct nscap_file *file);
+int nscap_decide_exec(const void *ns, const struct nscap_file *file, struct nscap_grant *grant);
+bool nscap_is_tripwire(struct nscap_bytes capability);
+
+/* Called by the decisions. */
+const void *nscap_ns_parent(const void *ns);
+u32 nscap_ns_owner(const void *ns);
+u32 nscap_ns_map(const void *ns, u32 kind, u32 id);
+
+#endif

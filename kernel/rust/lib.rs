@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! nscap-core behind a C ABI: what `security/nscap/nscap.c` asks. `nscap_rust.h` is the other side
+//! of the same structs; `kernel/rust/check-layout` holds both against each other.
+//!
+//! A namespace is the kernel's own pointer. Nothing here keeps it, or any other pointer, beyond the
+//! call.
+#![no_std]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+use core::ffi::c_void;
+
+use nscap_core::storage::{self, Before, SealFacts, Step};
+use nscap_core::{
+    CapSet, Cred, Decision, Denied, Gid, Grant, Kgid, Kuid, Place, Policy, RECORD_LEN, Request,
+    SetFlags, Stored, Uid, UserNs, file_grant,
+};
+
+unsafe extern "C" {
+    fn nscap_ns_parent(ns: *const c_void) -> *const c_void;
+    fn nscap_ns_owner(ns: *const c_void) -> u32;
+    fn nscap_ns_map(ns: *const c_void, kind: u32, id: u32) -> u32;
+}
+
+#[derive(Clone, Copy)]
+struct Ns(*const c_void);
+
+impl Ns {
+    fn map(self, kind: u32, id: u32) -> u32 {
+        // SAFETY: every handle is a namespace that the caller holds during the call.
+        unsafe { nscap_ns_map(self.0, kind, id) }
+    }
+}
+
+impl UserNs for Ns {
+    fn same(self, other: Ns) -> bool {
+        self.0 == other.0
+    }
+    fn parent(self) -> Option<Ns> {
+        // SAFETY: as in `map`; a namespace holds its parent.
+        let parent = unsafe { nscap_ns_parent(self.0) };
+        if parent.is_null() { None } else { Some(Ns(parent)) }
+    }
+    fn owner(self) -> Kuid {
+        // SAFETY: as in `map`. No task has the last id, so nobody owns what has no owner.
+        Kuid::new(unsafe { nscap_ns_owner(self.0) })
+            .or(Kuid::new(u32::MAX - 1))
+            .unwrap_or(Kuid::ROOT)
+    }
+    fn kuid(self, uid: Uid) -> Option<Kuid> {
+        Kuid::new(self.map(0, uid.get()))
+    }
+    fn uid(self, kuid: Kuid) -> Option<Uid> {
+        Uid::new(self.map(1, kuid.get()))
+    }
+    fn kgid(self, gid: Gid) -> Option<Kgid> {
+        Kgid::new(self.map(2, gid.get()))
+    }
+    fn gid(self, kgid: Kgid) -> Option<Gid> {
+        Gid::new(self.map(3, kgid.get()))
+    }
+}
+
+/// Bytes of the caller's; a null pointer stands for no value at all.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Bytes {
+    data: *const u8,
+    len: usize,
+}
+
+impl Bytes {
+    /// # Safety
+    /// `data` is null, or `len` bytes are readable there for `'a`.
+    unsafe fn get<'a>(self) -> Option<&'a [u8]> {
+        if self.data.is_null() {
+            return None;
+        }
+        // SAFETY: as this function demands.
+        Some(unsafe { core::slice::from_raw_parts(self.data, self.len) })
+    }
+}
+
+/// `struct nscap_file`: a file as one caller reaches it, and its two attributes.
+#[repr(C)]
+pub struct File {
+    sb_ns: *const c_void,
+    /// Of an id-mapped mount, else null.
+    idmap: *const c_void,
+    /// Through the mount; -1 where it has none.
+    owner: u32,
+    group: u32,
+    /// As they are on disk.
+    disk_uid: u32,
+    disk_gid: u32,
+    size: u64,
+    immutable: u32,
+    pad: u32,
+    capability: Bytes,
+    table: Bytes,
+}
+
+/// `struct nscap_caller`.
+#[repr(C)]
+pub struct Caller {
+    ns: *const c_void,
+    effective: u64,
+    euid: u32,
+    /// Bit 0: arrays. Bit 1: same-ok.
+    policy: u32,
+}
+
+/// `struct nscap_step`: `op` 0 ends, 1 sets the table, 2 removes it, 3 creates, 4 replaces and 5
+/// removes security.capability.
+#[repr(C)]
+pub struct CStep {
+    op: u32,
+    len: u32,
+    /// Of a table; else the bytes are in `value`.
+    data: *const u8,
+    value: [u8; 24],
+}
+
+/// `struct nscap_answer`: what decided, for the audit log, and what is to be done.
+#[repr(C)]
+pub struct Answer {
+    steps: [CStep; storage::MAX_STEPS],
+    clause: Bytes,
+}
+
+/// `struct nscap_room`: memory for the answer, of the sizes that `nscap_rust.h` says.
+#[repr(C)]
+pub struct Room {
+    entries: *mut [u8; RECORD_LEN],
+    entries_len: usize,
+    tables: *mut u8,
+    tables_len: usize,
+    random: u64,
+}
+
+impl File {
+    fn place(&self) -> Place<Ns> {
+        Place {
+            sb_ns: Ns(self.sb_ns),
+            idmap: if self.idmap.is_null() { None } else { Some(Ns(self.idmap)) },
+            owner: Kuid::new(self.owner),
+            group: Kgid::new(self.group),
+            // The VFS has answered EROFS before it asks.
+            read_only: false,
+            immutable: self.immutable != 0,
+        }
+    }
+
+    /// # Safety
+    /// Both attributes are readable for `'a`.
+    unsafe fn before<'a>(&self) -> Before<'a> {
+        let facts = SealFacts { size: self.size, uid: self.disk_uid, gid: self.disk_gid };
+        // SAFETY: as this function demands.
+        let (capability, table) = unsafe { (self.capability.get(), self.table.get()) };
+        // Whoever can write the table behind our back owns the superblock, and its rootids with it.
+        Before { capability, hidden: false, table, facts, trusted: true }
+    }
+}
+
+fn stored<'a>(before: &Before<'a>) -> Stored<'a> {
+    storage::read(before.capability, before.table, before.facts, before.trusted).0
+}
+
+impl Caller {
+    fn cred(&self) -> Cred<Ns> {
+        let euid = Kuid::new(self.euid).unwrap_or(Kuid::ROOT);
+        let mut cred = Cred::ordinary(Ns(self.ns), euid, Kgid::ROOT);
+        cred.effective = CapSet::from_bits(self.effective);
+        cred
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { array: self.policy & 1 != 0, same_ok: self.policy & 2 != 0 }
+    }
+}
+
+impl CStep {
+    const END: CStep = CStep { op: 0, len: 0, data: core::ptr::null(), value: [0; 24] };
+
+    fn of(step: Step<'_>) -> CStep {
+        let small = |op, bytes: &[u8]| {
+            let mut value = [0; 24];
+            let slots = value.iter_mut().zip(bytes);
+            slots.for_each(|(slot, byte)| *slot = *byte);
+            CStep { op, len: bytes.len() as u32, data: core::ptr::null(), value }
+        };
+        match step {
+            Step::SetTable(table) => {
+                CStep { op: 1, len: table.len() as u32, data: table.as_ptr(), value: [0; 24] }
+            }
+            Step::RemoveTable => small(2, &[]),
+            Step::CreateCapability(value) => small(3, value.as_bytes()),
+            Step::ReplaceCapability(value) => small(4, value.as_bytes()),
+            Step::RemoveCapability => small(5, &[]),
+        }
+    }
+}
+
+/// setxattr and removexattr of either name. `what`: 0 sets and 1 removes security.capability, 2
+/// sets and 3 removes security.nscapability. `flags`: bit 0 XATTR_CREATE, bit 1 XATTR_REPLACE.
+/// Gives 0 or a negative errno; `answer` is filled either way.
+///
+/// # Safety
+/// Every pointer is valid for the call, `room`'s for as long as `answer` is used.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nscap_decide_change(
+    what: u32,
+    caller: &Caller,
+    file: &File,
+    value: Bytes,
+    flags: u32,
+    room: &Room,
+    answer: &mut Answer,
+) -> i32 {
+    // SAFETY: as this function demands; the two buffers do not overlap.
+    let (before, value, entries, tables) = unsafe {
+        (
+            file.before(),
+            value.get().unwrap_or(&[]),
+            core::slice::from_raw_parts_mut(room.entries, room.entries_len),
+            core::slice::from_raw_parts_mut(room.tables, room.tables_len),
+        )
+    };
+    let (cred, place, stored) = (caller.cred(), file.place(), stored(&before));
+    let request = Request { policy: caller.policy(), cred: &cred, place: &place, stored: &stored };
+    let flags = SetFlags { create: flags & 1 != 0, replace: flags & 2 != 0 };
+    answer.steps = [const { CStep::END }; storage::MAX_STEPS];
+    let decision = match what {
+        0 => nscap_core::set_capability(&request, value, flags, entries),
+        1 => nscap_core::remove_capability(&request, entries),
+        2 => nscap_core::set_nscapability(&request, value, flags, entries),
+        _ => nscap_core::remove_nscapability(&request, entries),
+    };
+    let clause = decision.why().clause();
+    answer.clause = Bytes { data: clause.as_ptr(), len: clause.len() };
+    match decision {
+        Decision::Deny(errno, _) => -errno.raw(),
+        Decision::Keep(_) => 0,
+        Decision::Write(next, _) => match storage::plan(&before, &next, room.random, tables) {
+            None => -nscap_core::Errno::ENOSPC.raw(),
+            Some(steps) => {
+                let slots = answer.steps.iter_mut().zip(steps.into_iter().flatten());
+                slots.for_each(|(slot, step)| *slot = CStep::of(step));
+                0
+            }
+        },
+    }
+}
+
+/// getxattr. `what`: 0 security.capability, 1 security.nscapability. Gives the length or a negative
+/// errno; with `out` null only that.
+///
+/// # Safety
+/// Every pointer is valid for the call; `out` is null or has `room` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nscap_decide_get(
+    what: u32,
+    ns: *const c_void,
+    file: &File,
+    out: *mut u8,
+    room: usize,
+) -> isize {
+    // SAFETY: as this function demands.
+    let before = unsafe { file.before() };
+    let (ns, place, stored) = (Ns(ns), file.place(), stored(&before));
+    let errno = |no: Denied| -(no.errno.raw() as isize);
+    let mut short = [0; 24];
+    let wanted: Result<&[u8], isize> = if what == 0 {
+        nscap_core::get_capability(ns, &place, &stored).map_err(errno).map(|(value, _)| {
+            let value = value.encode();
+            let bytes = value.as_bytes();
+            short.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);
+            short.get(..bytes.len()).unwrap_or(&short)
+        })
+    } else {
+        let len = match nscap_core::nscapability_len(ns, &place, &stored) {
+            Ok(len) => len,
+            Err(no) => return errno(no),
+        };
+        if out.is_null() {
+            return len as isize;
+        }
+        // SAFETY: as this function demands.
+        let out = unsafe { core::slice::from_raw_parts_mut(out, room) };
+        let written = nscap_core::get_nscapability(ns, &place, &stored, out);
+        return written.map_or_else(errno, |len| len as isize);
+    };
+    match wanted {
+        Err(errno) => errno,
+        Ok(bytes) if out.is_null() => bytes.len() as isize,
+        Ok(bytes) if room < bytes.len() => -(nscap_core::Errno::ERANGE.raw() as isize),
+        Ok(bytes) => {
+            // SAFETY: as this function demands.
+            let out = unsafe { core::slice::from_raw_parts_mut(out, room) };
+            out.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);
+            bytes.len() as isize
+        }
+    }
+}
+
+/// listxattr: bit 0 security.capability, bit 1 security.nscapability.
+///
+/// # Safety
+/// Every pointer is valid for the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nscap_decide_list(ns: *const c_void, file: &File) -> u32 {
+    // SAFETY: as this function demands.
+    let before = unsafe { file.before() };
+    let listed = nscap_core::list(Ns(ns), &file.place(), &stored(&before));
+    u32::from(listed.capability) | u32::from(listed.nscapability) << 1
+}
+
+/// `struct nscap_grant`: what the file gives at execve.
+#[repr(C)]
+pub struct CGrant {
+    permitted: u64,
+    inheritable: u64,
+    effective: u32,
+    rootid: u32,
+}
+
+/// R8, R3, A at execve: 1 where `grant` is filled, 0 where the file gives nothing, or a negative
+/// errno.
+///
+/// # Safety
+/// Every pointer is valid for the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nscap_decide_exec(
+    ns: *const c_void,
+    file: &File,
+    grant: &mut CGrant,
+) -> i32 {
+    // SAFETY: as this function demands.
+    let before = unsafe { file.before() };
+    let place = file.place();
+    let found = match file_grant(Ns(ns), &place, &stored(&before)) {
+        Ok(found) => found,
+        Err(no) => return -no.errno.raw(),
+    };
+    let rootid = match found {
+        Grant::Nothing(_) => return 0,
+        Grant::Host(_) => place.kuid_of(Uid::ROOT).map_or(u32::MAX, Kuid::get),
+        Grant::Entry { kuid, .. } => kuid.get(),
+    };
+    let caps = found.caps().unwrap_or_default();
+    *grant = CGrant {
+        permitted: caps.permitted.bits(),
+        inheritable: caps.inheritable.bits(),
+        effective: u32::from(caps.effective),
+        rootid,
+    };
+    1
+}
+
+/// Whether the table has to be read to know what these bytes of security.capability mean at execve.
+///
+/// # Safety
+/// The bytes are readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nscap_is_tripwire(capability: Bytes) -> bool {
+    // SAFETY: as this function demands.
+    unsafe { capability.get() }.is_some_and(storage::is_tripwire)
+}
+
+#[panic_handler]
+fn never(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
