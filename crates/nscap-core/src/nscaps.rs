@@ -94,6 +94,10 @@ impl<'a> NsCaps<'a> {
         self.records.is_empty()
     }
 
+    pub(crate) fn as_records(&self) -> &'a [[u8; RECORD_LEN]] {
+        self.records
+    }
+
     /// The entries, ascending by rootid.
     pub fn iter(&self) -> impl Iterator<Item = Record> + Clone + 'a {
         self.records.iter().copied().map(Record::from_bytes)

@@ -51,9 +51,7 @@ fn own<'o, N: UserNs>(
         return next.finish(Why::HostRemoved);
     }
     match own_entry(request).filter(|entry| could_write(request, entry)) {
-        Some(own) => {
-            keep_others(request, |entry| entry.stored == own.stored, out, Why::EntryRemoved)
-        }
+        Some(own) => keep_others(request, Some(own.stored), out, Why::EntryRemoved),
         None => Err(match get_capability(cred.ns, place, stored) {
             Err(Denied { errno: Errno::ENODATA, .. }) => {
                 Denied::new(Errno::ENODATA, Why::NothingToRemove)
@@ -117,7 +115,7 @@ fn writable<'o, N: UserNs>(
     if !seen.entries().any(|entry| could_write(request, &entry)) {
         return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
     }
-    keep_others(request, |entry| could_write(request, &entry), out, Why::EntriesRemoved)
+    keep_others(request, None, out, Why::EntriesRemoved)
 }
 
 /// D for one root kuid: what [`remove_nscapability`] would remove, but only the entry for `kuid`;
@@ -162,7 +160,7 @@ fn one<'o, N: UserNs>(
         if !could_write(request, &entry) {
             return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
         }
-        return keep_others(request, |e| e.stored == entry.stored, out, Why::EntryRemoved);
+        return keep_others(request, Some(entry.stored), out, Why::EntryRemoved);
     }
     if stored.host == Host::Absent || place.kuid_of(Uid::ROOT) != Some(kuid) {
         return Err(Denied::new(Errno::ENODATA, Why::NothingToRemove));
@@ -185,16 +183,20 @@ fn could_write<N: UserNs>(request: &Request<'_, '_, N>, entry: &SeenEntry) -> bo
     entry.kuid.is_some_and(|kuid| may_grant(request.cred, request.place, kuid).is_ok())
 }
 
-/// What the file holds without the seen entries that `goes` picks. An entry that the caller does
-/// not see stays.
+/// What the file holds without one entry that the caller sees, or without all that it could have
+/// written. An entry that the caller does not see stays.
 fn keep_others<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
-    goes: impl Fn(SeenEntry) -> bool,
+    only: Option<Uid>,
     out: &'o mut [[u8; RECORD_LEN]],
     why: Why,
 ) -> Result<Decision<Stored<'o>>, Denied> {
     let seen = request.stored.seen_from(request.cred.ns, request.place);
-    let gone = |stored| seen.entries().any(|e| e.stored == stored && goes(e));
+    let goes = |entry: SeenEntry| only.is_some() || could_write(request, &entry);
+    let gone = |stored| {
+        only.is_none_or(|only| only == stored)
+            && seen.entries().any(|entry| entry.stored == stored && goes(entry))
+    };
     let mut next = Next::empty(out);
     next.host = match request.stored.host {
         Host::Value(_) if gone(Uid::ROOT) => Host::Absent,

@@ -206,17 +206,13 @@ impl<N: UserNs> Seen<'_, '_, N> {
     /// The entries that the caller sees, ascending by stored rootid.
     pub fn entries(&self) -> impl Iterator<Item = SeenEntry> + Clone + '_ {
         let host = match self.stored.host {
-            Host::Value(caps) if !self.as_host => Some((Uid::ROOT, caps)),
+            Host::Value(caps) if !self.as_host => Some(caps),
             Host::Absent | Host::Value(_) | Host::Malformed => None,
         };
         // From outside the owner namespace a host value is "the only one that the file has".
         let hidden = self.host_alone && host.is_some();
-        let others = self.stored.entries.iter().filter(move |_| !hidden);
-        host.into_iter().chain(others).map(|(stored, caps)| SeenEntry {
-            stored,
-            kuid: self.place.kuid_of(stored),
-            caps,
-        })
+        let records = if hidden { &[] } else { self.stored.entries.as_records() };
+        SeenEntries { host, records: records.iter(), place: self.place }
     }
 
     /// Whether the caller sees any entry.
@@ -249,5 +245,30 @@ impl<N: UserNs> Seen<'_, '_, N> {
             }
         }
         best
+    }
+}
+
+/// The entries one after the other, a host value that is one of them first. By hand: chained
+/// adapters are several times the code.
+#[derive(Clone)]
+struct SeenEntries<'s, N> {
+    host: Option<FileCaps>,
+    records: core::slice::Iter<'s, [u8; RECORD_LEN]>,
+    place: Place<N>,
+}
+
+impl<N: UserNs> Iterator for SeenEntries<'_, N> {
+    type Item = SeenEntry;
+
+    fn next(&mut self) -> Option<SeenEntry> {
+        let (stored, caps) = match self.host.take() {
+            Some(caps) => (Uid::ROOT, caps),
+            None => {
+                let record = Record::from_bytes(*self.records.next()?);
+                // No stored entry has the rootid -1.
+                (Uid::new(record.rootid())?, record.caps())
+            }
+        };
+        Some(SeenEntry { stored, kuid: self.place.kuid_of(stored), caps })
     }
 }

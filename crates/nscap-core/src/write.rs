@@ -97,7 +97,7 @@ fn capability<'o, N: UserNs>(
     match value.revision() {
         Revision::V3 { rootid } => {
             let record = Record::new(rootid, value.caps());
-            request.write_named(core::iter::once(record), flags, out)
+            request.write_named(&[*record.as_bytes()], flags, out)
         }
         Revision::V1 | Revision::V2 if writes_host_value(request.cred, request.place) => {
             request.write_host(value.caps(), flags, out)
@@ -141,7 +141,7 @@ pub fn set_nscapability<'o, N: UserNs>(
         if value.len() != 1 && !request.policy.array {
             return Err(Denied::new(Errno::EINVAL, Why::ManyInSingleMode));
         }
-        request.write_named(value.iter(), flags, out)
+        request.write_named(value.as_records(), flags, out)
     });
     match written {
         Ok(yes) => yes,
@@ -201,12 +201,13 @@ impl<N: UserNs> Request<'_, '_, N> {
     /// R7, for the entries of a value of either name.
     fn write_named<'o>(
         &self,
-        records: impl Iterator<Item = Record> + Clone,
+        records: &[[u8; RECORD_LEN]],
         flags: SetFlags,
         out: &'o mut [[u8; RECORD_LEN]],
     ) -> Result<Decision<Stored<'o>>, Denied> {
         let mut all_same = true;
-        for record in records.clone() {
+        let records = || records.iter().copied().map(Record::from_bytes);
+        for record in records() {
             let (_, busy) = self.check_named(&record)?;
             all_same &= matches!(busy, Busy::Same);
         }
@@ -217,7 +218,7 @@ impl<N: UserNs> Request<'_, '_, N> {
             return Err(Denied::new(Errno::ENODATA, Why::NothingToReplace));
         }
         let mut next = Next::of(self.stored, out)?;
-        for record in records {
+        for record in records() {
             if let (rootid, Busy::Free) = self.check_named(&record)? {
                 next.put(rootid, record.caps())?;
             }
@@ -251,10 +252,11 @@ impl<N: UserNs> Request<'_, '_, N> {
             Host::Value(caps) => self.place.kuid_of(Uid::ROOT).map(|root| (root, caps)),
             Host::Absent | Host::Malformed => None,
         };
-        let of_kuid = seen.entries().filter_map(|e| Some((e.kuid?, e.caps)));
-        let there = of_kuid.chain(host).find(|(there, _)| Some(*there) == kuid);
-        match there {
-            Some((_, same)) if self.policy.same_ok && same == caps => Ok(Busy::Same),
+        let named = |there: Option<Kuid>| there.is_some() && there == kuid;
+        let entry = seen.entries().find(|entry| named(entry.kuid)).map(|entry| entry.caps);
+        let host = host.filter(|(root, _)| named(Some(*root))).map(|(_, caps)| caps);
+        match entry.or(host) {
+            Some(same) if self.policy.same_ok && same == caps => Ok(Busy::Same),
             Some(_) => Err(Denied::new(Errno::EBUSY, Why::EntryExists)),
             None if !self.policy.array && seen.has_entries() => {
                 Err(Denied::new(Errno::EBUSY, Why::EntryExists))
