@@ -6,9 +6,15 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Whether we are root of the initial namespace; if not, says that the test is skipped.
+use rustix::thread::CapabilitySet;
+
+/// Whether we are root of the initial namespace, with the capabilities that making namespaces and
+/// mounts takes; if not, says that the test is skipped.
 pub(crate) fn is_root(test: &str) -> bool {
-    let root = rustix::process::geteuid().is_root()
+    let need = CapabilitySet::SYS_ADMIN | CapabilitySet::SETFCAP | CapabilitySet::SETUID;
+    let able = rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(need));
+    let root = able
+        && rustix::process::geteuid().is_root()
         && std::fs::read_link("/proc/self/ns/user")
             .is_ok_and(|link| link.as_os_str() == "user:[4026531837]");
     if !root {
