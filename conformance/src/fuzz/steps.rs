@@ -70,26 +70,12 @@ impl Present {
     }
 }
 
+/// Ids in the terms of whoever changes an owner.
+const CHOWN_IDS: [u32; 14] =
+    [0, 0, 1, 5, 7, 500, 1000, 1007, 100_000, 100_007, 101_000, 200_000, 70_000, u32::MAX - 1];
+
 fn op(pick: &mut Pick, n: usize, by: &str, at: &Present, model: &Model<'_>) -> Op {
     let file = pick.of(&at.files).unwrap_or_else(|| "f".to_owned());
-    let id = |pick: &mut Pick| {
-        pick.one([
-            0,
-            0,
-            1,
-            5,
-            7,
-            500,
-            1000,
-            1007,
-            100_000,
-            100_007,
-            101_000,
-            200_000,
-            70_000,
-            u32::MAX - 1,
-        ])
-    };
     match pick.below(100) {
         0..=21 => Op::Set { attr: Attr::Cap, file, value: value(pick), flag: flag(pick) },
         22..=33 => Op::Get(Attr::Cap, file),
@@ -113,7 +99,7 @@ fn op(pick: &mut Pick, n: usize, by: &str, at: &Present, model: &Model<'_>) -> O
             }
         }
         85..=89 => {
-            let mut maybe = |percent| pick.percent(percent).then(|| id(pick));
+            let mut maybe = |percent| pick.percent(percent).then(|| pick.one(CHOWN_IDS));
             let (uid, gid) = (maybe(70), maybe(60));
             Op::Chown { file, uid, gid }
         }

@@ -1,7 +1,7 @@
 //! The two attributes: by SPEC through the decisions and SPEC's Storage, by the bare kernel as raw
 //! bytes.
 
-use nscap_core::storage::{self, Form, SealFacts, Table};
+use nscap_core::storage::{self, Before, SealFacts, Step};
 use nscap_core::{
     Decision, Denied, Errno, MAX_ENTRIES, RECORD_LEN, Request, SetFlags, Stored, Why, bare,
 };
@@ -130,26 +130,29 @@ impl Model<'_> {
 }
 
 impl Inode {
-    /// The attributes that hold this, SPEC's Storage; `None` where a malformed value is to stay that
-    /// is too long to be a companion.
+    /// The attributes after the steps that make the file hold this; `None` where a malformed value
+    /// is to stay that is too long to be a companion.
     fn with(&self, next: &Stored<'_>, facts: SealFacts) -> Option<Attributes> {
-        let sealed = |companion: Vec<u8>| {
-            let mut table = vec![0; Table::encoded_len(next.entries.len())];
-            Table::encode(&next.entries, &companion, facts, &mut table)?;
-            Some(Attributes { cap: Some(companion), nscap: Some(table) })
+        let mut attributes = self.attributes.clone();
+        let before = Before {
+            capability: self.attributes.cap.as_deref(),
+            hidden: false,
+            table: self.attributes.nscap.as_deref(),
+            facts,
+            trusted: true,
         };
-        match storage::form_of(next) {
-            Form::Nothing => Some(Attributes::default()),
-            Form::Alone(value) => {
-                Some(Attributes { cap: Some(value.as_bytes().to_vec()), nscap: None })
+        let mut tables = vec![0; storage::PLAN_LEN];
+        for step in storage::plan(&before, next, 0, &mut tables)?.into_iter().flatten() {
+            match step {
+                Step::SetTable(table) => attributes.nscap = Some(table.to_vec()),
+                Step::RemoveTable => attributes.nscap = None,
+                Step::CreateCapability(value) | Step::ReplaceCapability(value) => {
+                    attributes.cap = Some(value.as_bytes().to_vec());
+                }
+                Step::RemoveCapability => attributes.cap = None,
             }
-            Form::TableBesideHost(value) => sealed(value.as_bytes().to_vec()),
-            Form::TableBesideTripwire => sealed(storage::tripwire(0).as_bytes().to_vec()),
-            Form::MalformedAlone => {
-                Some(Attributes { cap: self.attributes.cap.clone(), nscap: None })
-            }
-            Form::TableBesideMalformed => sealed(self.attributes.cap.clone().unwrap_or_default()),
         }
+        Some(attributes)
     }
 }
 

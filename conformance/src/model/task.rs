@@ -97,15 +97,10 @@ impl Model<'_> {
         if !may_map(&cred, maps, writer) {
             return Ok(Outcome::Failed(libc::EPERM));
         }
-        match self.tree.clone().add(name, parent, cred.euid, maps) {
-            // What the parent does not map cannot be mapped below it.
-            Err(_) => Ok(Outcome::Failed(libc::EPERM)),
-            Ok(()) => {
-                let owner = cred.euid;
-                self.tree.add(name, parent, owner, maps)?;
-                Ok(Outcome::Done)
-            }
-        }
+        let owner = cred.euid;
+        // What the parent does not map cannot be mapped below it.
+        let made = self.tree.add(name, parent, owner, maps);
+        Ok(made.map_or(Outcome::Failed(libc::EPERM), |()| Outcome::Done))
     }
 
     /// setns(2) to a user namespace: every capability there, and nothing of before.

@@ -81,6 +81,7 @@ pub fn plan<'o>(
     let kept = kept.len();
     let out: &'o [u8] = out.get(..kept.saturating_add(sealed))?;
     let (kept, sealed) = out.split_at_checked(kept)?;
+    let swap = opens.and_then(|opens| before.companion(opens));
     let mut steps = Steps::default();
     match (before.table, live) {
         (Some(_), None) => steps.push(Step::RemoveTable),
@@ -92,17 +93,15 @@ pub fn plan<'o>(
         (Form::Alone(value), _) => steps.extend(before.companion(value)),
         (Form::MalformedAlone, _) | (_, None) => {}
         // The companion stays: the table is exchanged in one step, which commits.
-        (_, Some(opens)) if before.companion(opens).is_none() => {
-            steps.push(Step::SetTable(sealed));
-        }
-        (_, Some(opens)) => {
+        (_, Some(_)) if swap.is_none() => steps.push(Step::SetTable(sealed)),
+        (_, Some(_)) => {
             steps.push(Step::SetTable(out));
-            steps.extend(before.companion(opens));
+            steps.extend(swap);
         }
     }
     if live.is_some() && sealed.is_empty() {
         steps.push(Step::RemoveTable);
-    } else if live.is_some() && opens.is_some_and(|opens| before.companion(opens).is_some()) {
+    } else if live.is_some() && swap.is_some() {
         steps.push(Step::SetTable(sealed));
     }
     Some(steps.0)
