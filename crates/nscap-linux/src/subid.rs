@@ -39,6 +39,23 @@ pub struct Subids {
 }
 
 impl Subids {
+    /// The ranges that are configured here: /etc/subuid.
+    ///
+    /// ```
+    /// use nscap_linux::Subids;
+    /// assert_eq!(Subids::configured()?, Subids::read(Subids::CONFIGURED.as_ref())?);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`read`](Subids::read).
+    pub fn configured() -> Result<Subids> {
+        Subids::read(Path::new(Subids::CONFIGURED))
+    }
+
+    /// Where ranges are configured.
+    pub const CONFIGURED: &'static str = "/etc/subuid";
+
     /// Reads a file such as /etc/subuid. No file is no range.
     ///
     /// # Errors

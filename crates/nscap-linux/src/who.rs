@@ -10,9 +10,6 @@ use crate::error::{Error, Result};
 use crate::ns::{Namespaces, NsIndex};
 use crate::subid::Subids;
 
-/// Where subordinate ranges are configured.
-const SUBUID: &str = "/etc/subuid";
-
 /// WHO as written.
 ///
 /// ```
@@ -144,7 +141,7 @@ impl Who {
                 root_of(ns, &format!("ns:{}", path.display()), namespaces)
             }
             Who::User(name) => {
-                let (kuid, count) = first_range(name, Path::new(SUBUID))?;
+                let (kuid, count) = first_range(name, Path::new(Subids::CONFIGURED))?;
                 Ok(Target { kuid, ns: live_root(namespaces, kuid), count: Some(count) })
             }
         }

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Check, out: &mut Out) -> Result<u8, Failure> {
         print(&findings, out)?;
     }
     for line in &system.subids()?.malformed {
-        note(&format!("/etc/subuid, line {line}: no range, ignored"));
+        note(&format!("{}, line {line}: no range, ignored", Subids::CONFIGURED));
     }
     Ok(u8::from(!findings.iter().all(Finding::ok)))
 }
@@ -132,7 +132,8 @@ fn features(offers: &[Finding]) -> Vec<Finding> {
 
 /// S: /etc/subuid.
 fn configured_overlaps(subids: &Subids, findings: &mut Vec<Finding>) {
-    let text = |range: &Range| format!("range of {} in /etc/subuid", out::name(&range.user));
+    let text =
+        |range: &Range| format!("range of {} in {}", out::name(&range.user), Subids::CONFIGURED);
     for (one, other) in subids.overlaps().filter(|(one, other)| one.user != other.user) {
         findings.push(Finding::Overlap {
             what: text(one),

@@ -7,6 +7,11 @@ use nscap_linux::describe;
 
 use crate::out;
 
+/// errno(3), where the input itself is the error.
+pub(crate) const EIO: i32 = 5;
+pub(crate) const EINVAL: i32 = 22;
+pub(crate) const ELOOP: i32 = 40;
+
 /// An error that is told to the user: what, why, and the errno where there is one.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -52,7 +57,7 @@ impl std::fmt::Display for Failure {
             }
             Failure::Caps { text, error } => {
                 use os_display::Quotable as _;
-                write!(f, "{}: {error}: {}", text.quote(), describe(22))
+                write!(f, "{}: {error}: {}", text.quote(), describe(EINVAL))
             }
             Failure::Input { what, problem, errno } => {
                 write!(f, "{what}: {problem}: {}", describe(*errno))

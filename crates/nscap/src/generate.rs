@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Generate};
-use crate::failure::Failure;
+use crate::failure::{EIO, Failure};
 use crate::out::{self, Out};
 
 pub(crate) fn run(args: &Generate, out: &mut Out) -> Result<u8, Failure> {
@@ -41,6 +41,6 @@ fn page(dir: &Path, name: &str, command: clap::Command) -> Result<(), Failure> {
     File::create(&path).and_then(|mut file| file.write_all(&text)).map_err(|error| Failure::Input {
         what: out::path(&path),
         problem: "cannot be written".to_owned(),
-        errno: error.raw_os_error().unwrap_or(5),
+        errno: error.raw_os_error().unwrap_or(EIO),
     })
 }

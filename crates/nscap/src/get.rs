@@ -1,17 +1,16 @@
 //! `nscap get`: for whom each of a file's capabilities holds, or what the tools of one namespace
 //! would see of it (R4, R6).
 
-use std::ffi::OsStr;
 use std::path::Path;
 
 use nscap_core::storage::Seal;
-use nscap_core::{Denied, FileCaps, Host, Kuid, NsCaps, Revision, VfsCaps};
-use nscap_linux::{CapFile, FileState, Hidden, Links, LiveNs};
+use nscap_core::{Denied, FileCaps, Host, Kuid, NsCaps, Place, Revision, Stored, VfsCaps};
+use nscap_linux::{CapFile, FileState, Hidden, Links, LiveNs, NsIndex};
 use serde::Serialize;
 
 use crate::cli::Get;
-use crate::failure::Failure;
-use crate::out::{self, JsonPath, Out, Table};
+use crate::failure::{EINVAL, Failure};
+use crate::out::{self, JsonPath, Out, Table, names};
 use crate::system::{Holder, System, describe};
 use crate::{for_each, report};
 
@@ -24,13 +23,15 @@ pub(crate) fn run(args: &Get, out: &mut Out) -> Result<u8, Failure> {
                 worst = worst.max(report(&Failure::Input {
                     what: file.shown_path.clone(),
                     problem: file.hidden.unwrap_or_default().to_owned(),
-                    errno: 22,
+                    errno: EINVAL,
                 }));
             }
             print(&files, Contents::has_capabilities, Contents::rows, worst, out)
         }
         Some(who) => {
-            let (files, worst) = for_each(&args.files, |path| look_as(path, who, &mut system))?;
+            system.scan()?;
+            let ns = system.resolve(who)?.namespace(&mut system.namespaces)?;
+            let (files, worst) = for_each(&args.files, |path| look_as(path, ns, &mut system))?;
             print(&files, SeenBy::has_capabilities, SeenBy::rows, worst, out)
         }
     }
@@ -57,7 +58,7 @@ fn print<T: Serialize>(
 
 /// Capabilities of a file, as JSON has them.
 #[derive(Serialize)]
-pub(crate) struct JsonCaps {
+struct JsonCaps {
     caps: String,
     permitted: Vec<String>,
     inheritable: Vec<String>,
@@ -73,14 +74,6 @@ impl From<FileCaps> for JsonCaps {
             effective: caps.effective,
         }
     }
-}
-
-/// The names of a set, numbers for what has none.
-pub(crate) fn names(set: nscap_core::CapSet) -> Vec<String> {
-    if set.is_empty() {
-        return Vec::new();
-    }
-    set.to_string().split(',').map(str::to_owned).collect()
 }
 
 #[derive(Serialize)]
@@ -248,10 +241,7 @@ struct SeenBy {
     bare: Option<Answer<Shown>>,
 }
 
-fn look_as(path: &Path, who: &OsStr, system: &mut System) -> Result<SeenBy, Failure> {
-    system.scan()?;
-    let target = system.resolve(who)?;
-    let ns = target.namespace(&mut system.namespaces)?;
+fn look_as(path: &Path, ns: NsIndex, system: &mut System) -> Result<SeenBy, Failure> {
     let file = CapFile::open(path, Links::Refuse)?;
     let state = system.read(&file)?;
     let ns = system.namespaces.get(ns);
@@ -266,7 +256,7 @@ fn look_as(path: &Path, who: &OsStr, system: &mut System) -> Result<SeenBy, Fail
         path: path.into(),
         shown_path: out::path(path),
         capability: capability.map(|(value, _)| value.caps().into()).into(),
-        nscapability: nscapability(ns, &state, system).into(),
+        nscapability: nscapability(ns, &place, &stored).into(),
         bare: (!state.mount.is_nscap() && state.hidden.is_none()).then(bare),
     })
 }
@@ -279,11 +269,13 @@ fn shown(value: VfsCaps) -> Shown {
     Shown { rootid, caps: value.caps().into() }
 }
 
-fn nscapability(ns: LiveNs<'_>, state: &FileState, system: &System) -> Result<Vec<Shown>, Denied> {
-    let place = state.place(&system.namespaces);
-    let (stored, _) = state.stored(&system.namespaces);
-    let mut value = vec![0; nscap_core::nscapability_len(ns, &place, &stored)?];
-    nscap_core::get_nscapability(ns, &place, &stored, &mut value)?;
+fn nscapability(
+    ns: LiveNs<'_>,
+    place: &Place<LiveNs<'_>>,
+    stored: &Stored<'_>,
+) -> Result<Vec<Shown>, Denied> {
+    let mut value = vec![0; nscap_core::nscapability_len(ns, place, stored)?];
+    nscap_core::get_nscapability(ns, place, stored, &mut value)?;
     let entries = NsCaps::decode_shown(&value);
     let shown = |record: nscap_core::Record| Shown {
         rootid: Some(record.rootid()).filter(|rootid| *rootid != u32::MAX),

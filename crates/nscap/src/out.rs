@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
+use nscap_core::CapSet;
 use os_display::Quotable as _;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
@@ -118,6 +119,14 @@ pub(crate) fn path(path: &Path) -> String {
 /// What a process calls itself.
 pub(crate) fn name(comm: &[u8]) -> String {
     OsStr::from_bytes(comm).maybe_quote().to_string()
+}
+
+/// The names of a set, numbers for what has none.
+pub(crate) fn names(set: CapSet) -> Vec<String> {
+    if set.is_empty() {
+        return Vec::new();
+    }
+    set.to_string().split(',').map(str::to_owned).collect()
 }
 
 /// A path as JSON has it: text, and the bytes in hexadecimal where it is not UTF-8.

@@ -2,7 +2,6 @@
 //! wants to know them, and for whom a root kuid stands here.
 
 use std::ffi::OsStr;
-use std::path::Path;
 
 use nscap_core::Kuid;
 use nscap_linux::{CapFile, FileState, LiveNs, Namespaces, Subids, Target, Who};
@@ -10,8 +9,6 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::out;
-
-const SUBUID: &str = "/etc/subuid";
 
 /// The namespaces that are known so far.
 pub(crate) struct System {
@@ -45,7 +42,7 @@ impl System {
     pub(crate) fn subids(&mut self) -> Result<&Subids, Failure> {
         let subids = match self.subids.take() {
             Some(known) => known,
-            None => Subids::read(Path::new(SUBUID))?,
+            None => Subids::configured()?,
         };
         Ok(self.subids.insert(subids))
     }

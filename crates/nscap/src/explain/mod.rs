@@ -17,7 +17,7 @@ use nscap_core::{
 use nscap_linux::{CapFile, FileState, Hidden, Links, LiveNs, LiveTask, NsIndex, probe};
 
 use crate::cli::Explain;
-use crate::failure::Failure;
+use crate::failure::{EINVAL, Failure};
 use crate::out::{self, Out};
 use crate::system::System;
 
@@ -27,34 +27,32 @@ pub(crate) fn run(args: &Explain, out: &mut Out) -> Result<u8, Failure> {
     let subject = Subject::find(args, &mut system)?;
     let named = subject.open(&args.file)?;
     let mut program = program::resolve(named, |path| subject.open(path))?;
-    let script_has_caps = check_scripts(&mut program, &subject, &mut system)?;
+    check_scripts(&mut program, &subject, &mut system)?;
     let state = subject.read(&program.file, &mut system)?;
     let question = Question::new(args, &subject, &program, &state, &system)?;
-    let question = Question { script_has_caps, ..question };
     let answer = verdict::Verdict::of(&question);
     walk::print(&question, &answer, out)?;
     Ok(u8::from(!answer.complete()))
 }
 
-/// Looks at the scripts on the way: the first that may not be executed is the file that decides.
-/// Gives whether any has capabilities of its own.
+/// Looks at the scripts on the way: whether any has capabilities of its own; and the first that may
+/// not be executed is the file that decides.
 fn check_scripts(
     program: &mut program::Resolved,
     subject: &Subject,
     system: &mut System,
-) -> Result<bool, Failure> {
-    let mut any = false;
+) -> Result<(), Failure> {
     for n in 0..program.scripts.len() {
         let state = subject.read(&program.scripts[n], system)?;
-        any |= !state.stored(&system.namespaces).0.is_empty();
+        program.script_has_caps |= !state.stored(&system.namespaces).0.is_empty();
         let how = how(&state, system);
         if bare::exec(kernel(), &subject.task(system)?, &how, None).is_err() {
             program.file = program.scripts.swap_remove(n);
             program.scripts.truncate(n);
-            return Ok(any);
+            return Ok(());
         }
     }
-    Ok(any)
+    Ok(())
 }
 
 /// The file as execve(2) sees it, but for its capabilities.
@@ -137,7 +135,7 @@ fn supposed(ns: LiveNs<'_>, uid: u32, gid: u32) -> Result<Task<'static, LiveNs<'
     let unmapped = |what: &str, id: u32| Failure::Input {
         what: format!("{what} {id}"),
         problem: "has no mapping in the namespace".to_owned(),
-        errno: 22,
+        errno: EINVAL,
     };
     let kuid = Uid::new(uid).and_then(|uid| ns.kuid(uid)).ok_or_else(|| unmapped("uid", uid))?;
     let kgid = Gid::new(gid).and_then(|gid| ns.kgid(gid)).ok_or_else(|| unmapped("gid", gid))?;
@@ -150,7 +148,6 @@ fn supposed(ns: LiveNs<'_>, uid: u32, gid: u32) -> Result<Task<'static, LiveNs<'
 struct Question<'a> {
     path: &'a Path,
     program: &'a program::Resolved,
-    script_has_caps: bool,
     state: &'a FileState,
     stored: Stored<'a>,
     seal: nscap_core::storage::Seal,
@@ -170,17 +167,7 @@ impl<'a> Question<'a> {
         let (stored, seal) = state.stored(&system.namespaces);
         let how = how(state, system);
         let task = subject.task(system)?;
-        Ok(Question {
-            path: &args.file,
-            program,
-            script_has_caps: false,
-            state,
-            stored,
-            seal,
-            subject,
-            task,
-            how,
-        })
+        Ok(Question { path: &args.file, program, state, stored, seal, subject, task, how })
     }
 
     /// Whether the design's rules decide, and not the kernel's own alone.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nscap_linux::CapFile;
 
-use crate::failure::Failure;
+use crate::failure::{ELOOP, Failure};
 use crate::out;
 
 /// How much of a script the kernel looks at (BINPRM_BUF_SIZE).
@@ -23,6 +23,8 @@ pub(crate) struct Resolved {
     pub(crate) file: CapFile,
     /// The scripts on the way to it.
     pub(crate) scripts: Vec<CapFile>,
+    /// Whether any of them has capabilities of its own, once that was looked at.
+    pub(crate) script_has_caps: bool,
 }
 
 /// Follows `#!` lines; `open` finds a file as the task does.
@@ -30,7 +32,7 @@ pub(crate) fn resolve(
     named: CapFile,
     open: impl Fn(&Path) -> Result<CapFile, Failure>,
 ) -> Result<Resolved, Failure> {
-    let mut resolved = Resolved { file: named, scripts: Vec::new() };
+    let mut resolved = Resolved { file: named, scripts: Vec::new(), script_has_caps: false };
     while let Some(interpreter) = interpreter(&head(&resolved.file)) {
         let script = std::mem::replace(&mut resolved.file, open(&interpreter)?);
         resolved.scripts.push(script);
@@ -38,7 +40,7 @@ pub(crate) fn resolve(
             return Err(Failure::Input {
                 what: out::path(resolved.file.path()),
                 problem: "a script whose interpreter is a script, too many times".to_owned(),
-                errno: 40,
+                errno: ELOOP,
             });
         }
     }

@@ -138,5 +138,5 @@ fn named(question: &Question<'_>) -> CapSet {
 
 /// Whether a script on the way has capabilities of its own.
 fn script_loss(question: &Question<'_>) -> Option<Loss> {
-    question.script_has_caps.then_some(Loss::OnScript)
+    question.program.script_has_caps.then_some(Loss::OnScript)
 }

@@ -9,8 +9,7 @@ use serde::Serialize;
 use super::verdict::{Verdict, promise};
 use super::{Question, Subject, remedy};
 use crate::failure::Failure;
-use crate::get::names;
-use crate::out::{self, BAD, GOOD, HEAD, JsonPath, Out, Table};
+use crate::out::{self, BAD, GOOD, HEAD, JsonPath, Out, Table, names};
 
 /// One step: what was looked at, and what was found.
 #[derive(Serialize)]
