@@ -365,13 +365,12 @@ ssize_t nscap_listxattr(struct dentry *dentry, char *list, size_t size, ssize_t 
 			break;
 	if (at >= end)
 		return listed;
+	/* No mount is known here: as through one that is not id-mapped. */
 	error = nscap_read(&state, &init_user_ns, dentry, inode);
 	if (error) {
 		nscap_release(&state);
 		return error;
 	}
-	/* No mount is known here: as through one that is not id-mapped. */
-	state.file.idmap = NULL;
 	names = nscap_decide_list(current_user_ns(), &state.file);
 	nscap_release(&state);
 	for (at = list; at < end;) {
