@@ -17,6 +17,8 @@ struct user_namespace;
 struct dentry;
 struct inode;
 struct file;
+struct path;
+struct super_block;
 struct cpu_vfs_cap_data;
 
 #ifdef CONFIG_SECURITY_NSCAP
@@ -27,12 +29,22 @@ int nscap_setxattr_locked(struct user_namespace *mnt_userns, struct dentry *dent
 			  struct inode **delegated_inode);
 int nscap_removexattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
 			     const char *name, struct inode **delegated_inode);
-ssize_t nscap_listxattr(struct dentry *dentry, char *list, size_t size, ssize_t listed);
+ssize_t nscap_listxattr(struct user_namespace *mnt_userns, struct dentry *dentry, char *list,
+			size_t size, ssize_t listed);
 int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *inode,
 			    const char *name, void **buffer, bool alloc);
 int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
 		    const void *capability, int size, struct cpu_vfs_cap_data *cpu_caps);
+void nscap_dropped(struct dentry *dentry, int error);
 int nscap_mmap_file(struct file *file, unsigned long flags);
+ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer,
+			     const char *name, void *value, size_t size);
+int nscap_layer_setxattr(struct super_block *above, struct user_namespace *mnt_userns,
+			 struct dentry *layer, const char *name, const void *value, size_t size,
+			 int flags);
+int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer, const char *name,
+		      const void *value, size_t size, int flags);
+int nscap_copy_up(const struct path *from, struct user_namespace *mnt_userns, struct dentry *to);
 
 #else
 
@@ -55,8 +67,8 @@ static inline int nscap_removexattr_locked(struct user_namespace *mnt_userns,
 	return -EOPNOTSUPP;
 }
 
-static inline ssize_t nscap_listxattr(struct dentry *dentry, char *list, size_t size,
-				      ssize_t listed)
+static inline ssize_t nscap_listxattr(struct user_namespace *mnt_userns, struct dentry *dentry,
+				      char *list, size_t size, ssize_t listed)
 {
 	return listed;
 }
@@ -73,6 +85,36 @@ static inline int nscap_exec_caps(struct user_namespace *mnt_userns, struct dent
 				  struct cpu_vfs_cap_data *cpu_caps)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline void nscap_dropped(struct dentry *dentry, int error)
+{
+}
+
+static inline ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer,
+					   const char *name, void *value, size_t size)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int nscap_layer_setxattr(struct super_block *above,
+				       struct user_namespace *mnt_userns, struct dentry *layer,
+				       const char *name, const void *value, size_t size,
+				       int flags)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer,
+				    const char *name, const void *value, size_t size, int flags)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int nscap_copy_up(const struct path *from, struct user_namespace *mnt_userns,
+				struct dentry *to)
+{
+	return 0;
 }
 
 static inline int nscap_mmap_file(struct file *file, unsigned long flags)

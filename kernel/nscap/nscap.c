@@ -227,7 +227,7 @@ static int nscap_carry_out(struct user_namespace *mnt_userns, struct dentry *den
 	return 0;
 }
 
-static void nscap_audit(struct dentry *dentry, u32 what, const struct nscap_answer *answer,
+static void nscap_audit(struct dentry *dentry, const char *op, const struct nscap_bytes *clause,
 			int error)
 {
 	struct audit_buffer *ab;
@@ -235,27 +235,44 @@ static void nscap_audit(struct dentry *dentry, u32 what, const struct nscap_answ
 	ab = audit_log_start(audit_context(), GFP_KERNEL, AUDIT_KERNEL_OTHER);
 	if (!ab)
 		return;
-	audit_log_format(ab, "nscap op=%s name=",
-			 what == NSCAP_SET_CAPABILITY || what == NSCAP_SET_NSCAPABILITY ?
-			 "set" : "remove");
+	audit_log_format(ab, "nscap op=%s name=", op);
 	audit_log_untrustedstring(ab, dentry->d_name.name);
 	audit_log_format(ab, " ino=%lu dev=", d_backing_inode(dentry)->i_ino);
 	audit_log_untrustedstring(ab, dentry->d_sb->s_id);
-	audit_log_format(ab, " clause=%.*s res=%d", (int)answer->clause.len, answer->clause.data,
-			 error);
+	audit_log_format(ab, " clause=%.*s res=%d", (int)clause->len, clause->data, error);
 	audit_log_end(ab);
 }
 
+static bool nscap_sets(u32 what)
+{
+	return what == NSCAP_SET_CAPABILITY || what == NSCAP_SET_NSCAPABILITY;
+}
+
+/* What the rules allow may still be refused: by a security module, or for a mapping. */
+static int nscap_refuse(struct dentry *dentry, u32 what, const struct nscap_answer *answer)
+{
+	if (answer->steps[0].op == NSCAP_END)
+		return 0;
+	if (!ns_capable(current_user_ns(), CAP_SETFCAP) &&
+	    !ns_capable(dentry->d_sb->s_user_ns, CAP_SETFCAP))
+		return -EPERM;
+	/* Whoever maps the content could change it unseen; overlayfs maps the layer's. */
+	if (nscap_sets(what) && mapping_writably_mapped(d_real_inode(dentry)->i_mapping))
+		return -ETXTBSY;
+	return 0;
+}
+
+/* Under the inode's lock. */
 static int nscap_change(struct user_namespace *mnt_userns, struct dentry *dentry, u32 what,
-			const void *value, size_t size, int flags, struct inode **delegated)
+			u32 policy, const void *value, size_t size, int flags,
+			struct inode **delegated)
 {
 	struct inode *inode = d_inode(dentry);
 	const struct cred *cred = current_cred();
 	struct nscap_caller caller = {
 		.ns = cred->user_ns,
 		.euid = __kuid_val(cred->euid),
-		.policy = (sysctl_array ? NSCAP_POLICY_ARRAY : 0) |
-			  (sysctl_same_ok ? NSCAP_POLICY_SAME_OK : 0),
+		.policy = policy,
 	};
 	struct nscap_bytes bytes = { .data = value, .len = value ? size : 0 };
 	struct nscap_state *state;
@@ -278,14 +295,11 @@ static int nscap_change(struct user_namespace *mnt_userns, struct dentry *dentry
 	if (error)
 		goto out;
 	error = nscap_decide_change(what, &caller, &state->file, bytes, flags, &room, answer);
-	if (!error && answer->steps[0].op != NSCAP_END &&
-	    (what == NSCAP_SET_CAPABILITY || what == NSCAP_SET_NSCAPABILITY) &&
-	    mapping_writably_mapped(inode->i_mapping))
-		/* Whoever maps it could change the content unseen. */
-		error = -ETXTBSY;
+	if (!error)
+		error = nscap_refuse(dentry, what, answer);
 	if (!error)
 		error = nscap_carry_out(mnt_userns, dentry, state, answer, delegated);
-	nscap_audit(dentry, what, answer, error);
+	nscap_audit(dentry, nscap_sets(what) ? "set" : "remove", &answer->clause, error);
 out:
 	if (state)
 		nscap_release(state);
@@ -296,13 +310,20 @@ out:
 	return error;
 }
 
+static u32 nscap_policy(void)
+{
+	return (READ_ONCE(sysctl_array) ? NSCAP_POLICY_ARRAY : 0) |
+	       (READ_ONCE(sysctl_same_ok) ? NSCAP_POLICY_SAME_OK : 0);
+}
+
 int nscap_setxattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
 			  const char *name, const void *value, size_t size, int flags,
 			  struct inode **delegated_inode)
 {
 	u32 what = strcmp(name, XATTR_NAME_CAPS) ? NSCAP_SET_NSCAPABILITY : NSCAP_SET_CAPABILITY;
 
-	return nscap_change(mnt_userns, dentry, what, value, size, flags, delegated_inode);
+	return nscap_change(mnt_userns, dentry, what, nscap_policy(), value, size, flags,
+			    delegated_inode);
 }
 
 int nscap_removexattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
@@ -311,7 +332,8 @@ int nscap_removexattr_locked(struct user_namespace *mnt_userns, struct dentry *d
 	u32 what = strcmp(name, XATTR_NAME_CAPS) ? NSCAP_REMOVE_NSCAPABILITY :
 						   NSCAP_REMOVE_CAPABILITY_NAME;
 
-	return nscap_change(mnt_userns, dentry, what, NULL, 0, 0, delegated_inode);
+	return nscap_change(mnt_userns, dentry, what, nscap_policy(), NULL, 0, 0,
+			    delegated_inode);
 }
 
 /* getxattr and listxattr. */
@@ -348,32 +370,23 @@ out:
 	return len;
 }
 
-/* Where the raw list names either attribute, what the caller is to see of them. */
-ssize_t nscap_listxattr(struct dentry *dentry, char *list, size_t size, ssize_t listed)
+/* Adds a name to the list of `len` bytes; -ERANGE where it does not fit. */
+static ssize_t nscap_list_add(char *list, size_t size, ssize_t len, const char *name)
 {
-	struct inode *inode = d_inode(dentry);
-	struct nscap_state state;
-	char *at, *end;
-	u32 names;
-	int error;
+	size_t name_len = strlen(name) + 1;
 
-	if (listed <= 0 || !list || !size)
-		return listed;
-	end = list + listed;
-	for (at = list; at < end; at += strlen(at) + 1)
-		if (nscap_decides(at))
-			break;
-	if (at >= end)
-		return listed;
-	/* No mount is known here: as through one that is not id-mapped. */
-	error = nscap_read(&state, &init_user_ns, dentry, inode);
-	if (error) {
-		nscap_release(&state);
-		return error;
-	}
-	names = nscap_decide_list(current_user_ns(), &state.file);
-	nscap_release(&state);
-	for (at = list; at < end;) {
+	if (len < 0 || size - len < name_len)
+		return -ERANGE;
+	memcpy(list + len, name, name_len);
+	return len + name_len;
+}
+
+/* Takes both names out of the list; its new length. */
+static ssize_t nscap_list_strip(char *list, ssize_t listed)
+{
+	char *at = list, *end = list + listed;
+
+	while (at < end) {
 		size_t len = strlen(at) + 1;
 
 		if (nscap_decides(at)) {
@@ -383,19 +396,39 @@ ssize_t nscap_listxattr(struct dentry *dentry, char *list, size_t size, ssize_t 
 			at += len;
 		}
 	}
-	if (names & 1) {
-		if (list + size - end < sizeof(XATTR_NAME_CAPS))
-			return -ERANGE;
-		memcpy(end, XATTR_NAME_CAPS, sizeof(XATTR_NAME_CAPS));
-		end += sizeof(XATTR_NAME_CAPS);
-	}
-	if (names & 2) {
-		if (list + size - end < sizeof(XATTR_NAME_NSCAP))
-			return -ERANGE;
-		memcpy(end, XATTR_NAME_NSCAP, sizeof(XATTR_NAME_NSCAP));
-		end += sizeof(XATTR_NAME_NSCAP);
-	}
 	return end - list;
+}
+
+/*
+ * Where the raw list names either attribute, what the caller is to see of them (L). Asked for the
+ * length alone, an upper bound: what is stored under the shorter name may be listed by the longer.
+ */
+ssize_t nscap_listxattr(struct user_namespace *mnt_userns, struct dentry *dentry, char *list,
+			size_t size, ssize_t listed)
+{
+	struct inode *inode = d_inode(dentry);
+	struct nscap_state state;
+	ssize_t len;
+	u32 names;
+
+	if (listed < (ssize_t)sizeof(XATTR_NAME_CAPS))
+		return listed;
+	if (!list || !size)
+		return __vfs_getxattr(dentry, inode, XATTR_NAME_CAPS, NULL, 0) > 0 ?
+		       listed + sizeof(XATTR_NAME_NSCAP) : listed;
+	len = nscap_list_strip(list, listed);
+	if (len == listed)
+		return listed;
+	listed = nscap_read(&state, mnt_userns, dentry, inode);
+	names = listed ? 0 : nscap_decide_list(current_user_ns(), &state.file);
+	nscap_release(&state);
+	if (listed)
+		return listed;
+	if (names & 1)
+		len = nscap_list_add(list, size, len, XATTR_NAME_CAPS);
+	if (names & 2)
+		len = nscap_list_add(list, size, len, XATTR_NAME_NSCAP);
+	return len;
 }
 
 /* execve. */
@@ -435,6 +468,15 @@ out:
 	return found;
 }
 
+/* K: what the file grants has been dropped with its content or its owner. */
+void nscap_dropped(struct dentry *dentry, int error)
+{
+	static const struct nscap_bytes clause = { .data = "K", .len = 1 };
+
+	if (error != -ENODATA && error != -EOPNOTSUPP)
+		nscap_audit(dentry, "drop", &clause, error);
+}
+
 /* A mapping through which content can change unseen drops what the file grants. */
 
 int nscap_mmap_file(struct file *file, unsigned long flags)
@@ -457,6 +499,214 @@ int nscap_mmap_file(struct file *file, unsigned long flags)
 	inode_unlock(inode);
 	return error == -ENODATA ? 0 : error;
 }
+
+/* W: overlayfs. Its mounter's credentials are in force in all of these. */
+
+/* Whether what a layer stores means the same, byte for byte, on the superblock above it. */
+static bool nscap_same_terms(struct super_block *above, struct user_namespace *mnt_userns,
+			     struct dentry *layer)
+{
+	struct user_namespace *ns = layer->d_sb->s_user_ns;
+
+	return ns == above->s_user_ns && no_idmapping(mnt_userns, ns);
+}
+
+/* The one entry of a layer, in the terms of the superblock above; -ENODATA where it has no other. */
+static ssize_t nscap_layer_entry(struct super_block *above, struct user_namespace *mnt_userns,
+				 struct dentry *layer, void *value, size_t size)
+{
+	struct user_namespace *ns = layer->d_sb->s_user_ns;
+	struct vfs_ns_cap_data entry;
+	ssize_t len;
+	uid_t rootid;
+	vfsuid_t root;
+
+	len = __vfs_getxattr(layer, d_inode(layer), XATTR_NAME_CAPS, &entry, sizeof(entry));
+	if (len != sizeof(entry) ||
+	    (le32_to_cpu(entry.magic_etc) & VFS_CAP_REVISION_MASK) != VFS_CAP_REVISION_3)
+		return -ENODATA;
+	root = make_vfsuid(mnt_userns, ns, make_kuid(ns, le32_to_cpu(entry.rootid)));
+	rootid = vfsuid_valid(root) ? from_kuid(above->s_user_ns, vfsuid_into_kuid(root)) : -1;
+	if (rootid == (uid_t)-1)
+		return -ENODATA;
+	entry.rootid = cpu_to_le32(rootid);
+	if (value && size < sizeof(entry))
+		return -ERANGE;
+	if (value)
+		memcpy(value, &entry, sizeof(entry));
+	return sizeof(entry);
+}
+
+/*
+ * What a layer stores, as the superblock above has it. Where their terms differ there are no
+ * tables: one entry, else what the mounter reads, which is never more than the layer grants.
+ */
+ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer,
+			     const char *name, void *value, size_t size)
+{
+	struct user_namespace *mnt_userns = mnt_user_ns(layer->mnt);
+	ssize_t len;
+
+	if (nscap_same_terms(above, mnt_userns, layer->dentry))
+		return __vfs_getxattr(layer->dentry, d_inode(layer->dentry), name, value, size);
+	if (strcmp(name, XATTR_NAME_CAPS))
+		return -ENODATA;
+	len = nscap_layer_entry(above, mnt_userns, layer->dentry, value, size);
+	if (len == -ENODATA)
+		len = vfs_getxattr(mnt_userns, layer->dentry, name, value, size);
+	return len;
+}
+EXPORT_SYMBOL_GPL(nscap_layer_getxattr);
+
+/* Stores a value as it is, NULL removes: what has been decided upon above, or was there before. */
+int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer, const char *name,
+		      const void *value, size_t size, int flags)
+{
+	struct inode *inode = d_inode(layer);
+	struct inode *delegated = NULL;
+	int error;
+
+	do {
+		inode_lock(inode);
+		error = value ? __vfs_setxattr_locked(mnt_userns, layer, name, value, size, flags,
+						      &delegated) :
+				__vfs_removexattr_locked(mnt_userns, layer, name, &delegated);
+		inode_unlock(inode);
+		if (!delegated)
+			return error;
+		error = break_deleg_wait(&delegated);
+	} while (!error);
+	return error;
+}
+EXPORT_SYMBOL_GPL(nscap_layer_store);
+
+/* Where the terms differ, the mounter removes what nscap_layer_getxattr() shows, as anyone would. */
+static int nscap_layer_remove(struct super_block *above, struct user_namespace *mnt_userns,
+			      struct dentry *layer)
+{
+	bool entry = nscap_layer_entry(above, mnt_userns, layer, NULL, 0) > 0;
+
+	return vfs_removexattr(mnt_userns, layer, entry ? XATTR_NAME_NSCAP : XATTR_NAME_CAPS);
+}
+
+/*
+ * Changes what a layer stores, NULL removes. Where the terms are the same it is stored as it is, if
+ * the mounter may grant there; else the mounter asks for it.
+ */
+int nscap_layer_setxattr(struct super_block *above, struct user_namespace *mnt_userns,
+			 struct dentry *layer, const char *name, const void *value, size_t size,
+			 int flags)
+{
+	int error = 0;
+
+	if (nscap_same_terms(above, mnt_userns, layer)) {
+		if (value && !ns_capable(layer->d_sb->s_user_ns, CAP_SETFCAP))
+			return -EPERM;
+		return nscap_layer_store(mnt_userns, layer, name, value, size, flags);
+	}
+	if (strcmp(name, XATTR_NAME_CAPS))
+		return value ? -EOPNOTSUPP : -ENODATA;
+	if (!value || flags & XATTR_REPLACE)
+		error = nscap_layer_remove(above, mnt_userns, layer);
+	if (value && !error)
+		error = vfs_setxattr(mnt_userns, layer, name, value, size, 0);
+	return error;
+}
+EXPORT_SYMBOL_GPL(nscap_layer_setxattr);
+
+/* One grant of a copy; what the mounter could not have written stays behind, which is no error. */
+static int nscap_copy_grant(struct user_namespace *mnt_userns, struct dentry *to, u32 what,
+			    const void *value, size_t size)
+{
+	struct inode *delegated = NULL;
+	int error;
+
+	inode_lock(d_inode(to));
+	error = nscap_change(mnt_userns, to, what, NSCAP_POLICY_ARRAY, value, size, 0, &delegated);
+	inode_unlock(d_inode(to));
+	/* Nobody else has the copy yet. */
+	if (WARN_ON_ONCE(delegated))
+		iput(delegated);
+	return error == -EPERM || error == -EINVAL || error == -EBUSY ? 0 : error;
+}
+
+static bool nscap_has_host_value(const struct nscap_state *state)
+{
+	return nscap_decide_list(state->file.sb_ns, &state->file) & 1;
+}
+
+/* The entries, each as if it stood alone, as the mounter sees them. */
+static int nscap_copy_entries(const struct nscap_state *state, struct user_namespace *mnt_userns,
+			      struct dentry *to)
+{
+	const u32 unmapped = cpu_to_le32(-1);
+	ssize_t len = nscap_decide_get(1, current_user_ns(), &state->file, NULL, 0);
+	u8 one[8 + NSCAP_RECORD_LEN], *all, *at;
+	int error = 0;
+
+	if (len < 0)
+		return len == -ENODATA ? 0 : len;
+	all = kvmalloc(len, GFP_KERNEL);
+	if (!all)
+		return -ENOMEM;
+	len = nscap_decide_get(1, current_user_ns(), &state->file, all, len);
+	memcpy(one, all, 4);
+	memcpy(one + 4, &(__le32){ cpu_to_le32(1) }, 4);
+	for (at = all + 8; !error && at < all + len; at += NSCAP_RECORD_LEN) {
+		memcpy(one + 8, at, NSCAP_RECORD_LEN);
+		if (memcmp(at, &unmapped, 4))
+			error = nscap_copy_grant(mnt_userns, to, NSCAP_SET_NSCAPABILITY, one,
+						 sizeof(one));
+	}
+	kvfree(all);
+	return error;
+}
+
+/* 1 where the copy has the host value as one, 0 where it cannot, or an error. */
+static int nscap_copy_host_value(const struct nscap_state *state,
+				 struct user_namespace *mnt_userns, struct dentry *to)
+{
+	u8 value[CAPABILITY_ROOM];
+	ssize_t len = nscap_decide_get(0, current_user_ns(), &state->file, value, sizeof(value));
+	struct nscap_state copy;
+	int error;
+
+	if (len < 0)
+		return len == -ENODATA || len == -EINVAL ? 0 : len;
+	error = nscap_copy_grant(mnt_userns, to, NSCAP_SET_CAPABILITY, value, len);
+	if (error)
+		return error;
+	error = nscap_read(&copy, mnt_userns, to, d_inode(to));
+	if (!error)
+		error = nscap_has_host_value(&copy);
+	nscap_release(&copy);
+	return error;
+}
+
+/*
+ * Copies the grants of a layer to a new file of another, whose content, size and owner are final.
+ * Entries wait behind a host value; where that cannot be kept as one, they stay behind with it.
+ */
+int nscap_copy_up(const struct path *from, struct user_namespace *mnt_userns, struct dentry *to)
+{
+	struct inode *inode = d_inode(from->dentry);
+	struct nscap_state state;
+	int error;
+
+	if (!S_ISREG(inode->i_mode))
+		return 0;
+	error = nscap_read(&state, mnt_user_ns(from->mnt), from->dentry, inode);
+	if (!error) {
+		int kept = nscap_has_host_value(&state) ?
+			   nscap_copy_host_value(&state, mnt_userns, to) : 1;
+
+		error = kept > 0 ? nscap_copy_entries(&state, mnt_userns, to) : kept;
+	}
+	nscap_release(&state);
+	/* A file system without attributes has nothing to copy. */
+	return error == -EOPNOTSUPP && !state.file.capability.data ? 0 : error;
+}
+EXPORT_SYMBOL_GPL(nscap_copy_up);
 
 static struct ctl_table nscap_table[] = {
 	{

@@ -55,8 +55,59 @@ impl fmt::Display for Errno {
     }
 }
 
+/// A clause of SPEC; `Kernel` is the unmodified kernel's own rule.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Clause {
+    A,
+    B,
+    D,
+    F,
+    K,
+    M,
+    P,
+    R2,
+    R3,
+    R4,
+    R5,
+    R6,
+    R7,
+    R8,
+    U,
+    V,
+    X,
+    Kernel,
+}
+
+impl Clause {
+    /// Never inlined: a string for each `Why` would be the largest table in a kernel's object.
+    #[inline(never)]
+    const fn name(self) -> &'static str {
+        match self {
+            Clause::A => "A",
+            Clause::B => "B",
+            Clause::D => "D",
+            Clause::F => "F",
+            Clause::K => "K",
+            Clause::M => "M",
+            Clause::P => "P",
+            Clause::R2 => "R2",
+            Clause::R3 => "R3",
+            Clause::R4 => "R4",
+            Clause::R5 => "R5",
+            Clause::R6 => "R6",
+            Clause::R7 => "R7",
+            Clause::R8 => "R8",
+            Clause::U => "U",
+            Clause::V => "V",
+            Clause::X => "X",
+            Clause::Kernel => "kernel",
+        }
+    }
+}
+
 macro_rules! whys {
-    ($($(#[$doc:meta])* $variant:ident $clause:literal $text:literal;)*) => {
+    ($($variant:ident $clause:ident $text:literal;)*) => {
         /// Why a decision came out as it did.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Why {
@@ -71,7 +122,7 @@ macro_rules! whys {
             /// kernel's own rule decided ([`bare`](crate::bare)).
             #[must_use]
             pub const fn clause(self) -> &'static str {
-                match self { $(Why::$variant => $clause),* }
+                (match self { $(Why::$variant => Clause::$clause),* }).name()
             }
 
             /// One short sentence without a full stop, for people.
@@ -84,66 +135,66 @@ macro_rules! whys {
 }
 
 whys! {
-    HostValueRead "R4" "the file has a host value";
-    EntryRead "R4" "an entry applies to the caller's namespace";
-    NothingToRead "R4" "neither a host value nor an entry that applies to the caller's namespace";
-    EntriesRead "R6" "the file has entries";
-    NoEntries "R6" "the file has no entry";
-    ValueMalformed "R5" "the value is malformed";
-    ValueEmpty "R5" "a value of length 0 is malformed";
-    NsValueMalformed "F" "the value is malformed";
-    ManyInSingleMode "R2" "single-entry mode takes exactly one entry";
-    StoredMalformed "X" "the stored security.capability is malformed";
-    EntryExists "B" "an entry exists; remove it first";
-    SameAlready "B" "the stored entry is the same already";
-    HostWritten "R8" "written as a host value";
-    HostExists "R8" "a host value exists and XATTR_CREATE was given";
-    EntryWritten "R5" "written as an entry for the caller's root kuid";
-    EntriesWritten "R7" "written as entries for the root kuids named";
-    NothingToReplace "D" "there is no entry and XATTR_REPLACE was given";
-    NoSetfcap "R5" "the caller has no CAP_SETFCAP in its own user namespace";
-    NoRootKuid "R5" "the caller's user namespace maps no uid 0";
-    OwnerUnmapped "R5" "the file's owner has no mapping in the caller's user namespace";
-    GroupUnmapped "R5" "the file's group has no mapping in the caller's user namespace";
-    RootidUnmapped "R7" "the rootid has no mapping in the caller's user namespace";
-    RootidUnstorable "M" "the rootid has no mapping in the superblock's owner namespace";
-    KuidNotOurs "P" "the kuid has no mapping in the caller's user namespace";
-    RootOfAncestor "U" "the root kuid is also the root of an ancestor of the caller's user namespace; grant from there";
-    TooManyEntries "A" "a file holds at most 1,024 entries";
-    NoRoom "A" "the result does not fit";
-    HostRemoved "D" "the host value is removed";
-    EntryRemoved "D" "the entry is removed";
-    EntriesRemoved "D" "every entry that the caller could have written is removed";
-    NothingToRemove "D" "there is nothing that the caller can see to remove";
-    NotOursToRemove "D" "what the caller sees is not the caller's to remove";
-    ContentChanged "K" "a content or owner change drops the host value and every entry";
-    ContentKept "K" "this operation changes neither content nor owner";
-    ReadOnly "V" "the file system is mounted read-only";
-    Immutable "V" "the file is immutable or append-only";
-    IdsUnmapped "V" "the file's owner or group is not a valid id on this mount";
-    NoExec "X" "the mount is noexec";
-    NotExecutable "X" "the mode bits give the task no execute permission";
-    NoSuid "X" "the mount is nosuid, so file capabilities and set-id bits are ignored";
-    ForeignMount "X" "the mount is of another mount namespace, so file capabilities and set-id bits are ignored";
-    ForeignSuperblock "X" "the superblock's owner namespace is neither the task's nor an ancestor of it";
-    FileCapsOff "X" "the kernel was booted with no_file_caps";
-    NoCapsOnFile "X" "the file has no capabilities";
-    HostNotRooted "M" "the superblock's owner namespace maps no uid 0, so the host value holds nowhere";
-    HostOverrides "R8" "the host value applies and overrides every entry";
-    EntryApplies "R3" "the entry's root kuid is root in the task's namespace or an ancestor of it";
-    NoEntryApplies "R3" "no entry's root kuid is root in the task's namespace or an ancestor of it";
-    CapsMissing "X" "the effective bit is set and the bounding set lacks a permitted capability";
-    NoNewPrivs "X" "no_new_privs is set: no more than the old permitted set";
-    Traced "X" "the task is traced by one without CAP_SYS_PTRACE over it: no more than the old permitted set";
-    SharedFs "X" "the task shares its file system information (CLONE_FS): no more than the old permitted set";
-    KernelMalformed "kernel" "the kernel takes revision 2 and 3 of exact length only";
-    KernelNotPrivileged "kernel" "the caller lacks CAP_SETFCAP, or the file's owner or group does not map";
-    KernelRootidUnmapped "kernel" "the rootid has no mapping in the caller's user namespace or on the superblock";
-    KernelOverflow "kernel" "the rootid is unmapped here and is root of no ancestor";
-    KernelAbsent "kernel" "the attribute does not exist";
-    KernelExists "kernel" "the attribute exists and XATTR_CREATE was given";
-    KernelSysAdmin "kernel" "security.* other than security.capability needs CAP_SYS_ADMIN over the superblock's owner namespace";
-    KernelUnreadable "kernel" "the stored value is longer than any revision";
+    HostValueRead R4 "the file has a host value";
+    EntryRead R4 "an entry applies to the caller's namespace";
+    NothingToRead R4 "neither a host value nor an entry that applies to the caller's namespace";
+    EntriesRead R6 "the file has entries";
+    NoEntries R6 "the file has no entry";
+    ValueMalformed R5 "the value is malformed";
+    ValueEmpty R5 "a value of length 0 is malformed";
+    NsValueMalformed F "the value is malformed";
+    ManyInSingleMode R2 "single-entry mode takes exactly one entry";
+    StoredMalformed X "the stored security.capability is malformed";
+    EntryExists B "an entry exists; remove it first";
+    SameAlready B "the stored entry is the same already";
+    HostWritten R8 "written as a host value";
+    HostExists R8 "a host value exists and XATTR_CREATE was given";
+    EntryWritten R5 "written as an entry for the caller's root kuid";
+    EntriesWritten R7 "written as entries for the root kuids named";
+    NothingToReplace D "there is no entry and XATTR_REPLACE was given";
+    NoSetfcap R5 "the caller has no CAP_SETFCAP in its own user namespace";
+    NoRootKuid R5 "the caller's user namespace maps no uid 0";
+    OwnerUnmapped R5 "the file's owner has no mapping in the caller's user namespace";
+    GroupUnmapped R5 "the file's group has no mapping in the caller's user namespace";
+    RootidUnmapped R7 "the rootid has no mapping in the caller's user namespace";
+    RootidUnstorable M "the rootid has no mapping in the superblock's owner namespace";
+    KuidNotOurs P "the kuid has no mapping in the caller's user namespace";
+    RootOfAncestor U "the root kuid is also the root of an ancestor of the caller's user namespace; grant from there";
+    TooManyEntries A "a file holds at most 1,024 entries";
+    NoRoom A "the result does not fit";
+    HostRemoved D "the host value is removed";
+    EntryRemoved D "the entry is removed";
+    EntriesRemoved D "every entry that the caller could have written is removed";
+    NothingToRemove D "there is nothing that the caller can see to remove";
+    NotOursToRemove D "what the caller sees is not the caller's to remove";
+    ContentChanged K "a content or owner change drops the host value and every entry";
+    ContentKept K "this operation changes neither content nor owner";
+    ReadOnly V "the file system is mounted read-only";
+    Immutable V "the file is immutable or append-only";
+    IdsUnmapped V "the file's owner or group is not a valid id on this mount";
+    NoExec X "the mount is noexec";
+    NotExecutable X "the mode bits give the task no execute permission";
+    NoSuid X "the mount is nosuid, so file capabilities and set-id bits are ignored";
+    ForeignMount X "the mount is of another mount namespace, so file capabilities and set-id bits are ignored";
+    ForeignSuperblock X "the superblock's owner namespace is neither the task's nor an ancestor of it";
+    FileCapsOff X "the kernel was booted with no_file_caps";
+    NoCapsOnFile X "the file has no capabilities";
+    HostNotRooted M "the superblock's owner namespace maps no uid 0, so the host value holds nowhere";
+    HostOverrides R8 "the host value applies and overrides every entry";
+    EntryApplies R3 "the entry's root kuid is root in the task's namespace or an ancestor of it";
+    NoEntryApplies R3 "no entry's root kuid is root in the task's namespace or an ancestor of it";
+    CapsMissing X "the effective bit is set and the bounding set lacks a permitted capability";
+    NoNewPrivs X "no_new_privs is set: no more than the old permitted set";
+    Traced X "the task is traced by one without CAP_SYS_PTRACE over it: no more than the old permitted set";
+    SharedFs X "the task shares its file system information (CLONE_FS): no more than the old permitted set";
+    KernelMalformed Kernel "the kernel takes revision 2 and 3 of exact length only";
+    KernelNotPrivileged Kernel "the caller lacks CAP_SETFCAP, or the file's owner or group does not map";
+    KernelRootidUnmapped Kernel "the rootid has no mapping in the caller's user namespace or on the superblock";
+    KernelOverflow Kernel "the rootid is unmapped here and is root of no ancestor";
+    KernelAbsent Kernel "the attribute does not exist";
+    KernelExists Kernel "the attribute exists and XATTR_CREATE was given";
+    KernelSysAdmin Kernel "security.* other than security.capability needs CAP_SYS_ADMIN over the superblock's owner namespace";
+    KernelUnreadable Kernel "the stored value is longer than any revision";
 }
 
 impl fmt::Display for Why {

@@ -28,7 +28,7 @@ use crate::id::Uid;
 use crate::nscaps::MAX_ENTRIES;
 use crate::stored::{Entries, Host, Stored};
 use crate::vfscap::{Revision, VfsCaps, VfsCapsBytes};
-use crate::wire::{Malformed, RECORD_LEN, copy, put_u32, records, take_u32};
+use crate::wire::{Malformed, RECORD_LEN, copy, put_u32, records, same, take_u32};
 
 mod plan;
 
@@ -268,7 +268,7 @@ impl<'a> Table<'a> {
     }
 
     fn check(&self, companion: &[u8], facts: SealFacts) -> Result<(), VoidReason> {
-        if self.companion != companion {
+        if !same(self.companion, companion) {
             Err(VoidReason::CompanionDiffers)
         } else if self.facts.size != facts.size {
             Err(VoidReason::SizeDiffers)

@@ -49,6 +49,12 @@ impl core::fmt::Display for Malformed {
 
 impl core::error::Error for Malformed {}
 
+/// Whether two slices are equal, without the C function that `==` would call: a kernel's object
+/// takes nothing from a prebuilt libcore.
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
+}
+
 /// The next little-endian word of `bytes`, which is moved past it.
 pub(crate) fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
     let (word, rest) = bytes.split_first_chunk::<4>()?;

@@ -6,7 +6,7 @@ use super::{Form, Seal, SealFacts, Table, form_of, is_tripwire, read, tripwire};
 use crate::nscaps::MAX_ENTRIES;
 use crate::stored::Stored;
 use crate::vfscap::VfsCapsBytes;
-use crate::wire::copy;
+use crate::wire::{copy, same};
 
 /// One change of one attribute; see [`plan`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,7 +158,7 @@ impl<'a> Before<'a> {
     /// The step that puts this value into `security.capability`; none where it stands there.
     fn companion(&self, value: VfsCapsBytes) -> Option<Step<'static>> {
         match self.capability {
-            Some(present) if present == value.as_bytes() => None,
+            Some(present) if same(present, value.as_bytes()) => None,
             Some(_) => Some(Step::ReplaceCapability(value)),
             None if self.hidden => Some(Step::ReplaceCapability(value)),
             None => Some(Step::CreateCapability(value)),
