@@ -84,6 +84,8 @@ enum Which {
     Kernel,
     /// This machine's kernel, where it is the reference, against the design column
     Linux,
+    /// A FUSE mount in front of real files, against the design column and what V lets it differ in
+    Fuse,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -128,11 +130,12 @@ fn play(run: &Run) -> Result<Count, String> {
     match run.runner {
         Which::Model => in_memory(run, Rules::Design, &chosen, &mut count)?,
         Which::Bare => in_memory(run, Rules::Bare, &chosen, &mut count)?,
-        Which::Kernel | Which::Linux if run.kernel.is_some() => {
+        Which::Kernel | Which::Linux | Which::Fuse if run.kernel.is_some() => {
             return Err("--kernel is for the runners model and bare".to_owned());
         }
         Which::Kernel => on_kernel(run, Front::Bare, &chosen, &mut count)?,
         Which::Linux => on_kernel(run, Front::Linux, &chosen, &mut count)?,
+        Which::Fuse => on_kernel(run, Front::Fuse, &chosen, &mut count)?,
     }
     say(format_args!("{count}"))?;
     Ok(count)
@@ -189,7 +192,8 @@ fn on_kernel(
 ) -> Result<(), String> {
     let column = match (front, run.column) {
         (Front::Linux, _) | (_, Some(Against::Design)) => Column::Design,
-        (Front::Bare, _) => Column::Kernel,
+        (Front::Fuse, None) => Column::Fuse,
+        (Front::Bare, None) | (_, Some(Against::Kernel)) => Column::Kernel,
     };
     let runner = match Runner::with(front, chosen) {
         Ok(runner) => runner,
@@ -227,16 +231,19 @@ fn add(count: &mut Count, scenario: &Scenario, verdict: &Verdict) -> Result<(), 
 impl Run {
     /// Without the scenarios in which the runner has no part.
     fn leave_out<'s>(&self, chosen: Vec<&'s Scenario>) -> Result<Vec<&'s Scenario>, String> {
-        let (about_all, about_design): (Vec<_>, Vec<_>) =
-            chosen.into_iter().partition(|scenario| scenario.design_only.is_none());
-        if matches!(self.runner, Which::Model | Which::Linux) {
-            return Ok([about_all, about_design].concat());
+        let mut with_a_part = Vec::new();
+        for scenario in chosen {
+            let (what, reason) = match self.runner {
+                Which::Model | Which::Linux => ("", &None),
+                Which::Bare | Which::Kernel => ("about the design only", &scenario.design_only),
+                Which::Fuse => ("not on a FUSE mount", &scenario.fuse_skip),
+            };
+            match reason {
+                Some(reason) => say(format_args!("{}: {what}: {reason}", scenario.name))?,
+                None => with_a_part.push(scenario),
+            }
         }
-        for Scenario { name, design_only, .. } in about_design {
-            let reason = design_only.as_deref().unwrap_or_default();
-            say(format_args!("{name}: about the design only: {reason}"))?;
-        }
-        Ok(about_all)
+        Ok(with_a_part)
     }
 
     /// With `--verbose`: what every step gave.

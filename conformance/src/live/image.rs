@@ -23,8 +23,8 @@ impl Image {
     pub(super) fn new(scenarios: &[(usize, &Scenario)]) -> Result<Image, Failure> {
         // Everything is in a tmpfs that only this process's mount namespace has.
         let tmp = context("a tmpfs for the image", disk::tmpfs(None))?;
-        context("mounting a tmpfs for the image", disk::attach(&tmp))?;
         let dir = std::env::temp_dir();
+        context("mounting a tmpfs for the image", disk::attach(&tmp, &dir))?;
         context("preparing the image", prepare(&dir, scenarios))?;
         let image = dir.join("image");
         let at = |path: &Path| path.display().to_string();

@@ -5,6 +5,7 @@
 //! however it ends. Root is needed; what the machine lacks beyond that skips single scenarios.
 
 mod disk;
+mod fuse;
 mod image;
 mod machine;
 mod ops;
@@ -51,6 +52,8 @@ pub enum Front {
     Bare,
     /// The kernel itself, by the design's rules; its policy is in /proc/sys/kernel.
     Linux,
+    /// A FUSE server in front of the files.
+    Fuse,
 }
 
 /// Where the kernel of [`Front::Linux`] has its policy: A, then B.
@@ -59,7 +62,7 @@ const POLICY: [&str; 2] = ["/proc/sys/kernel/nscap_array", "/proc/sys/kernel/nsc
 impl Front {
     /// Sets the policy, where there is one to set.
     fn follow(self, policy: nscap_core::Policy) -> io::Result<()> {
-        if self == Front::Bare {
+        if self != Front::Linux {
             return Ok(());
         }
         for (file, on) in POLICY.iter().zip([policy.array, policy.same_ok]) {

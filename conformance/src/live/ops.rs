@@ -11,21 +11,29 @@ use rustix::fs::{
     AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::process::Pid;
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use super::peer::{Peer, say, until_end, wait};
-use super::{sys, userns};
+use super::{Front, sys, userns};
 use crate::outcome::{Executed, Outcome};
 use crate::scenario::{Attr, Flag, MapWriter, Maps, Op, Task};
 
 /// More than any attribute that the kernel takes.
 const VALUE_MAX: usize = 1 << 16;
 
+/// What /proc calls the initial user namespace (PROC_USER_INIT_INO).
+const INITIAL_USER_NS: &str = "user:[4026531837]";
+
 type Performed = (Outcome, Option<Peer>);
 
 /// Does `op` and says what came of it; `ns` is the namespace that it is about. A namespace that it
 /// makes stays as long as the process that is given back.
-pub(super) fn perform(task: &Task, op: &Op, ns: Option<BorrowedFd<'_>>) -> io::Result<Performed> {
+pub(super) fn perform(
+    task: &Task,
+    op: &Op,
+    ns: Option<BorrowedFd<'_>>,
+    front: Front,
+) -> io::Result<Performed> {
     let plain = |outcome: io::Result<Outcome>| Ok((outcome?, None));
     match op {
         Op::Exec(file) => plain(exec(task, file)),
@@ -35,7 +43,7 @@ pub(super) fn perform(task: &Task, op: &Op, ns: Option<BorrowedFd<'_>>) -> io::R
             plain(done(userns::enter(ns).and_then(|()| userns::stay_visible())))
         }
         Op::Set { .. } | Op::Get(..) | Op::Size(..) | Op::Remove(..) | Op::List(_) => {
-            plain(xattr(op))
+            plain(xattr(op, front))
         }
         _ => plain(done(change(op))),
     }
@@ -56,7 +64,19 @@ fn outcome(result: io::Result<Outcome>) -> io::Result<Outcome> {
     }
 }
 
-fn xattr(op: &Op) -> io::Result<Outcome> {
+/// The name to ask for. The kernel lets nobody but root of the superblock's owner write
+/// `security.nscapability`; what a FUSE mount has besides is for everyone else.
+fn name_of(attr: Attr, front: Front) -> io::Result<&'static str> {
+    if attr == Attr::Cap || front != Front::Fuse {
+        return Ok(attr.name());
+    }
+    let able = rustix::thread::capabilities(None)?.effective.contains(CapabilitySet::SYS_ADMIN);
+    let initial = std::fs::read_link("/proc/self/ns/user")?.as_os_str() == INITIAL_USER_NS;
+    Ok(if able && initial { attr.name() } else { "system.nscapability" })
+}
+
+fn xattr(op: &Op, front: Front) -> io::Result<Outcome> {
+    let name = |attr: &Attr| name_of(*attr, front);
     let mut buffer = vec![0; VALUE_MAX];
     let result = match op {
         Op::Set { attr, file, value, flag } => {
@@ -65,17 +85,17 @@ fn xattr(op: &Op) -> io::Result<Outcome> {
                 Flag::Create => XattrFlags::CREATE,
                 Flag::Replace => XattrFlags::REPLACE,
             };
-            rustix::fs::lsetxattr(file, attr.name(), value, flag).map(|()| Outcome::Done)
+            rustix::fs::lsetxattr(file, name(attr)?, value, flag).map(|()| Outcome::Done)
         }
         Op::Get(attr, file) => {
-            rustix::fs::lgetxattr(file, attr.name(), buffer.as_mut_slice()).map(|len| {
+            rustix::fs::lgetxattr(file, name(attr)?, buffer.as_mut_slice()).map(|len| {
                 buffer.truncate(len);
                 Outcome::Value(buffer)
             })
         }
-        Op::Size(attr, file) => rustix::fs::lgetxattr_query(file, attr.name()).map(Outcome::Length),
+        Op::Size(attr, file) => rustix::fs::lgetxattr_query(file, name(attr)?).map(Outcome::Length),
         Op::Remove(attr, file) => {
-            rustix::fs::lremovexattr(file, attr.name()).map(|()| Outcome::Done)
+            rustix::fs::lremovexattr(file, name(attr)?).map(|()| Outcome::Done)
         }
         Op::List(file) => rustix::fs::llistxattr(file, buffer.as_mut_slice()).map(|len| {
             buffer.truncate(len);

@@ -29,13 +29,9 @@ impl Peer {
             drop(ours.take());
             let Some(mut line) = theirs.take() else { return 1 };
             let died_with_us = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            match died_with_us.map_err(io::Error::from).and_then(|()| work(&mut line)) {
-                Ok(()) => 0,
-                Err(error) => {
-                    let _ = say(&mut line, &format!("!{error}"));
-                    1
-                }
-            }
+            end_of(&mut line, |line| {
+                died_with_us.map_err(io::Error::from).and_then(|()| work(line))
+            })
         })?;
         drop(theirs.take());
         match ours {
@@ -47,6 +43,20 @@ impl Peer {
     /// The next line that the process says.
     pub(super) fn hear(&mut self) -> io::Result<String> {
         hear(&mut self.line)
+    }
+}
+
+/// Does the work of a process and gives its exit status. An error is said on the line.
+pub(super) fn end_of(
+    line: &mut UnixStream,
+    work: impl FnOnce(&mut UnixStream) -> io::Result<()>,
+) -> u8 {
+    match work(line) {
+        Ok(()) => 0,
+        Err(error) => {
+            let _ = say(line, &format!("!{error}"));
+            1
+        }
     }
 }
 

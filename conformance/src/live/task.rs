@@ -13,11 +13,11 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 use rustix::process::Gid;
-use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
+use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
 use super::peer::{self, Peer};
-use super::{Machine, ops, userns};
+use super::{Front, Machine, ops, sys, userns};
 use crate::outcome::Outcome;
 use crate::scenario::{Step, Task};
 use crate::text;
@@ -47,12 +47,16 @@ impl Worker {
         machine: &Machine,
         dir: &OwnedFd,
         steps: &[Step],
+        front: Front,
     ) -> io::Result<Worker> {
         let mut peer = Peer::start(|line| {
             rustix::process::fchdir(dir)?;
-            become_task(task, ns, machine)?;
-            peer::say(line, "ready")?;
-            serve(line, task, steps)
+            let work = |line: &mut UnixStream| {
+                become_task(task, ns, machine)?;
+                peer::say(line, "ready")?;
+                serve(line, task, steps, front)
+            };
+            if task.pid_ns { in_new_pid_ns(line, work) } else { work(line) }
         })?;
         peer.hear()?;
         peer.line.set_read_timeout(Some(PATIENCE))?;
@@ -70,12 +74,22 @@ impl Worker {
     }
 }
 
-fn serve(line: &mut UnixStream, task: &Task, steps: &[Step]) -> io::Result<()> {
+/// Does the work as the first process of a new pid namespace.
+fn in_new_pid_ns(
+    line: &mut UnixStream,
+    work: impl FnOnce(&mut UnixStream) -> io::Result<()>,
+) -> io::Result<()> {
+    sys::unshare(UnshareFlags::NEWPID)?;
+    let first = sys::fork(|| peer::end_of(line, work))?;
+    peer::wait(first).map(drop)
+}
+
+fn serve(line: &mut UnixStream, task: &Task, steps: &[Step], front: Front) -> io::Result<()> {
     let mut kept = Vec::new();
     while let Some((n, ns)) = receive(line)? {
         let step = usize::try_from(n).ok().and_then(|n| steps.get(n));
         let step = step.ok_or_else(|| io::Error::other("no such step"))?;
-        let reply = match ops::perform(task, &step.op, ns.as_ref().map(AsFd::as_fd)) {
+        let reply = match ops::perform(task, &step.op, ns.as_ref().map(AsFd::as_fd), front) {
             Ok((outcome, made)) => {
                 let made_ns = made.as_ref().map(|peer| peer.pid.as_raw_nonzero().get());
                 kept.extend(made);
