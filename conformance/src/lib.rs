@@ -5,6 +5,7 @@
 //! (`kernel`). Runners play the steps and answer with [`outcome::Outcome`]s; expectations are in
 //! the table and never in code. README.md documents the format.
 
+pub mod attack;
 pub mod fuzz;
 pub mod live;
 pub mod load;

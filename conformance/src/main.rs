@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use nscap_conformance::fuzz;
 use nscap_conformance::live::{Failure, Front, Machine, Runner, version};
 use nscap_conformance::load::load_dir;
 use nscap_conformance::model::{self, Rules};
 use nscap_conformance::outcome::Outcome;
 use nscap_conformance::report::{Count, Verdict, judge};
 use nscap_conformance::scenario::{Column, Scenario};
+use nscap_conformance::{attack, fuzz};
 
 /// The scenario table of nscap, and what plays it.
 #[derive(Parser)]
@@ -28,6 +28,30 @@ enum Command {
     /// Plays random worlds on this machine's kernel and holds it against the prediction. Exit
     /// status 0: no difference; 1: some; 2: they could not be played
     Fuzz(Fuzz),
+    /// Plays attacks that no table of steps can say. Exit status 0: none got through; 1: some did;
+    /// 2: they could not be played
+    Attack(Attacks),
+}
+
+#[derive(clap::Args)]
+struct Attacks {
+    /// What is attacked; on a bare kernel some get through, and nothing counts as failed
+    #[arg(long, value_enum, default_value = "fuse")]
+    runner: Attacked,
+    /// Only those with this in their name
+    #[arg(long)]
+    filter: Option<String>,
+    /// Print the names instead of playing
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Attacked {
+    /// A FUSE mount
+    Fuse,
+    /// This machine's kernel
+    Kernel,
 }
 
 #[derive(clap::Args)]
@@ -98,6 +122,7 @@ fn main() -> ExitCode {
     let clean = match Arguments::parse().command {
         Command::Run(run) => play(&run).map(|count| count.failed == 0),
         Command::Fuzz(args) => fuzz(&args).map(|count| count.differences == 0),
+        Command::Attack(args) => attack(&args).map(|count| count.failed == 0),
     };
     match clean {
         Ok(true) => ExitCode::SUCCESS,
@@ -161,6 +186,37 @@ fn fuzz(args: &Fuzz) -> Result<fuzz::Count, String> {
         Err(Failure::Broken(problem)) => return Err(problem),
     };
     say(format_args!("{count}"))?;
+    Ok(count)
+}
+
+fn attack(args: &Attacks) -> Result<Count, String> {
+    let chosen = attack::all().into_iter().filter(|attack| {
+        args.filter.as_ref().is_none_or(|filter| attack.name.contains(filter.as_str()))
+    });
+    let mut count = Count::default();
+    for attack in chosen {
+        if args.list {
+            say(format_args!("{}  {}  {}", attack.name, attack.clauses.join(","), attack.about))?;
+            continue;
+        }
+        for setting in attack.settings(args.runner == Attacked::Fuse) {
+            let name = format!("{}{setting}", attack.name);
+            match attack::play(&attack, setting) {
+                Ok(()) => count.passed += 1,
+                Err(attack::Why::Skipped(reason)) => {
+                    count.skipped += 1;
+                    say(format_args!("{name}: skipped: {reason}"))?;
+                }
+                Err(why) => {
+                    count.failed += 1;
+                    say(format_args!("FAILED {name}: {}\n  {why}", attack.about))?;
+                }
+            }
+        }
+    }
+    if !args.list {
+        say(format_args!("{count}"))?;
+    }
     Ok(count)
 }
 

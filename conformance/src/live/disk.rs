@@ -25,11 +25,11 @@ use crate::stored;
 use crate::tree::Ns;
 
 /// The program that prints its credentials.
-pub(super) const PROBE: &[u8] = include_bytes!(env!("NSCAP_PROBE"));
+pub(crate) const PROBE: &[u8] = include_bytes!(env!("NSCAP_PROBE"));
 
 /// A new tmpfs whose superblock belongs to `owner` (`None`: the runner's namespace), detached, and
 /// owned by these ids of that namespace.
-pub(super) fn tmpfs(owner: Option<(BorrowedFd<'_>, u32, u32)>) -> io::Result<OwnedFd> {
+pub(crate) fn tmpfs(owner: Option<(BorrowedFd<'_>, u32, u32)>) -> io::Result<OwnedFd> {
     let Some((ns, uid, gid)) = owner else { return new_tmpfs() };
     let mut mounter = Peer::start(|line| {
         userns::enter_with_caps(Some(ns))?;
@@ -54,13 +54,13 @@ fn new_tmpfs() -> io::Result<OwnedFd> {
 }
 
 /// Mounts `mount` on a directory, in this process's own mount namespace.
-pub(super) fn attach(mount: impl AsFd, at: &Path) -> io::Result<()> {
+pub(crate) fn attach(mount: impl AsFd, at: &Path) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(rustix::mount::move_mount(mount, "", CWD, at, flags)?)
 }
 
 /// A detached mount of a directory that is in this process's mount namespace.
-pub(super) fn detached(dir: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn detached(dir: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     let clone = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
@@ -69,7 +69,7 @@ pub(super) fn detached(dir: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
 
 /// A detached mount of the directory `base`; a file system that was mounted for it alone is then
 /// mounted nowhere else.
-pub(super) fn taken_away(base: &OwnedFd, is_shared: bool) -> io::Result<OwnedFd> {
+pub(crate) fn taken_away(base: &OwnedFd, is_shared: bool) -> io::Result<OwnedFd> {
     let away = detached(base, Path::new(""))?;
     if !is_shared {
         rustix::mount::unmount(std::env::temp_dir(), UnmountFlags::DETACH)?;
@@ -79,7 +79,7 @@ pub(super) fn taken_away(base: &OwnedFd, is_shared: bool) -> io::Result<OwnedFd>
 
 /// The tasks' mount of the directory that `base` is: with the flags of the scenario, and in the
 /// mount namespace unless it says otherwise.
-pub(super) fn mount(base: &OwnedFd, fs: &Fs, idmap: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+pub(crate) fn mount(base: &OwnedFd, fs: &Fs, idmap: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
     let mount = detached(base, Path::new(""))?;
     let Fs { nosuid, noexec, read_only, .. } = *fs;
     let flags = MountFlags { nosuid, noexec, read_only, idmap };
@@ -94,7 +94,7 @@ pub(super) fn mount(base: &OwnedFd, fs: &Fs, idmap: Option<BorrowedFd<'_>>) -> i
 
 /// Makes the files of a world in the directory `dir`, as a task with these ids: of whoever owns
 /// the superblock, else nothing could be created.
-pub(super) fn populate(
+pub(crate) fn populate(
     dir: &OwnedFd,
     world: &World,
     sb: Ns<'_>,
@@ -190,7 +190,7 @@ fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A fresh directory that everybody may change, in a file system that others use too.
-pub(super) fn subdirectory(base: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+pub(crate) fn subdirectory(base: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let name = CString::new(name)?;
     match rustix::fs::mkdirat(&base, &name, Mode::from_raw_mode(0o777)) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use nscap_core::Policy;
 use nscap_fuse::{Mount, Options};
 use rustix::fs::{CWD, Mode};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
@@ -17,10 +16,10 @@ use super::{disk, sys, userns};
 
 /// Serves the files of a detached mount; gives the server and a detached mount of what it shows.
 /// The server is in the namespace `owner`, with these ids of it (`None`: the runner's own).
-pub(super) fn serve(
+pub(crate) fn serve(
     files: &OwnedFd,
     owner: Option<(BorrowedFd<'_>, u32, u32)>,
-    policy: Policy,
+    options: &Options,
 ) -> io::Result<(Peer, OwnedFd)> {
     let mut server = Peer::start(|line| {
         if let Some((ns, uid, gid)) = owner {
@@ -30,8 +29,7 @@ pub(super) fn serve(
         }
         sys::unshare(UnshareFlags::NEWNS)?;
         let (source, target) = places(files)?;
-        let options = Options { policy, ..Options::default() };
-        let mount = Mount::new(&source, &target, &options).map_err(io::Error::other)?;
+        let mount = Mount::new(&source, &target, options).map_err(io::Error::other)?;
         let shown = disk::detached(CWD, &target)?;
         say(line, &shown.as_raw_fd().to_string())?;
         leave_at_end(line.try_clone()?);

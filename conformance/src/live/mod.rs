@@ -4,16 +4,16 @@
 //! that it makes is in that namespace or a child of that process, so nothing is left when it ends,
 //! however it ends. Root is needed; what the machine lacks beyond that skips single scenarios.
 
-mod disk;
-mod fuse;
-mod image;
+pub(crate) mod disk;
+pub(crate) mod fuse;
+pub(crate) mod image;
 mod machine;
-mod ops;
-mod peer;
+pub(crate) mod ops;
+pub(crate) mod peer;
 mod stage;
-mod sys;
-mod task;
-mod userns;
+pub(crate) mod sys;
+pub(crate) mod task;
+pub(crate) mod userns;
 
 use std::io;
 

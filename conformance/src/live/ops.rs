@@ -28,7 +28,7 @@ type Performed = (Outcome, Option<Peer>);
 
 /// Does `op` and says what came of it; `ns` is the namespace that it is about. A namespace that it
 /// makes stays as long as the process that is given back.
-pub(super) fn perform(
+pub(crate) fn perform(
     task: &Task,
     op: &Op,
     ns: Option<BorrowedFd<'_>>,
@@ -164,7 +164,7 @@ fn first_byte(file: &str) -> io::Result<[u8; 1]> {
 }
 
 /// execve(2) in a child with the task's credentials.
-fn exec(task: &Task, file: &str) -> io::Result<Outcome> {
+pub(crate) fn exec(task: &Task, file: &str) -> io::Result<Outcome> {
     let path = CString::new(format!("./{file}"))?;
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let child = || {

@@ -68,8 +68,12 @@ impl<'s> Stage<'s> {
         context("the policy", front.follow(scenario.policy))?;
         let (base, server) = match front {
             Front::Fuse => {
+                let options = nscap_fuse::Options {
+                    policy: scenario.policy,
+                    ..nscap_fuse::Options::default()
+                };
                 let served = disk::taken_away(&files, on_image)
-                    .and_then(|files| fuse::serve(&files, owner, scenario.policy));
+                    .and_then(|files| fuse::serve(&files, owner, &options));
                 let (server, shown) = context("the server", served)?;
                 context("mounting it", disk::attach(&shown, &std::env::temp_dir()))?;
                 (shown, Some(server))

@@ -27,21 +27,21 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A task that waits for steps.
 #[derive(Debug)]
-pub(super) struct Worker(Peer);
+pub(crate) struct Worker(Peer);
 
 /// What a task answers to a step.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// What came of it, or why that cannot be told.
-    pub(super) outcome: Result<Outcome, String>,
+    pub(crate) outcome: Result<Outcome, String>,
     /// A process in the namespace that the step made.
-    pub(super) made_ns: Option<i32>,
+    pub(crate) made_ns: Option<i32>,
 }
 
 impl Worker {
     /// Starts a task in the namespace `ns` (`None`: the runner's own), its current directory the
     /// tasks' mount.
-    pub(super) fn start(
+    pub(crate) fn start(
         task: &Task,
         ns: Option<BorrowedFd<'_>>,
         machine: &Machine,
@@ -64,7 +64,7 @@ impl Worker {
     }
 
     /// Has the task do the step of this number, with the namespace that it is about, if any.
-    pub(super) fn step(&mut self, n: usize, ns: Option<BorrowedFd<'_>>) -> io::Result<Reply> {
+    pub(crate) fn step(&mut self, n: usize, ns: Option<BorrowedFd<'_>>) -> io::Result<Reply> {
         send(&self.0.line, u32::try_from(n).map_err(io::Error::other)?, ns)?;
         let reply = self.0.hear().map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => io::Error::other("the task does not answer"),
@@ -136,7 +136,11 @@ fn receive(line: &UnixStream) -> io::Result<Option<(u32, Option<OwnedFd>)>> {
 
 /// Takes on the credentials of a task. What needs privilege comes first, and the capabilities
 /// that do it go last.
-fn become_task(task: &Task, ns: Option<BorrowedFd<'_>>, machine: &Machine) -> io::Result<()> {
+pub(crate) fn become_task(
+    task: &Task,
+    ns: Option<BorrowedFd<'_>>,
+    machine: &Machine,
+) -> io::Result<()> {
     let everything = machine.everything(&task.ns);
     let set = |text: &str| text::set(text, everything).map_err(io::Error::other);
     let [permitted, effective, inheritable, ambient, bounding] = [

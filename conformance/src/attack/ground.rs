@@ -1,0 +1,330 @@
+//! Where attacks take place: a file system that only the server reaches, what everybody sees of it,
+//! two containers, and tasks in them.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nscap_core::{CapSet, Extent, Policy};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::mount::UnmountFlags;
+use rustix::process::Signal;
+
+use super::{Setting, Why};
+use crate::live::peer::{Peer, say};
+use crate::live::{Front, Machine, disk, fuse, image, ops, sys, task, userns};
+use crate::outcome::Outcome;
+use crate::scenario::{INIT, Maps, Task, TaskSets};
+use crate::text;
+
+/// A file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Tmpfs,
+    Ext4,
+    /// The one here that shares blocks between files (FICLONE).
+    Btrfs,
+}
+
+/// The root kuids of the two containers.
+pub(super) const ROOT_OF_A: u32 = 100_000;
+pub(super) const ROOT_OF_B: u32 = 200_000;
+
+/// Where a task is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum At {
+    Host,
+    A,
+    B,
+}
+
+/// A task: where it is, its uid and gid there, its capabilities there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Who(pub(super) At, pub(super) u32, pub(super) &'static str);
+
+pub(super) const HOST: Who = Who(At::Host, 0, "all");
+pub(super) const HOST_USER: Who = Who(At::Host, 1000, "none");
+pub(super) const ROOT_A: Who = Who(At::A, 0, "all");
+/// Owns the files that are attacked.
+pub(super) const OWNER_A: Who = Who(At::A, 7, "none");
+pub(super) const USER_A: Who = Who(At::A, 8, "none");
+pub(super) const USER_B: Who = Who(At::B, 8, "none");
+
+/// The kuid of [`OWNER_A`].
+pub(super) const OWNER: u32 = ROOT_OF_A + 7;
+
+/// What a file is given, SPEC's Storage case by case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Grant {
+    /// One entry, written by the container's root.
+    Entry,
+    /// Two entries.
+    Entries,
+    /// A host value, and an entry that waits.
+    HostAndEntry,
+}
+
+/// The place. Everything in it goes with the process that made it.
+#[derive(Debug)]
+pub(super) struct Ground {
+    setting: Setting,
+    policy: Policy,
+    machine: Machine,
+    files: OwnedFd,
+    /// What everybody sees.
+    pub(super) dir: PathBuf,
+    /// A directory beside it, which everybody may change, on a tmpfs.
+    pub(super) beside: PathBuf,
+    server: Option<Peer>,
+    a: OwnedFd,
+    b: OwnedFd,
+}
+
+impl Ground {
+    pub(super) fn new(setting: Setting, kind: Kind) -> Result<Ground, Why> {
+        sys::clear_umask();
+        let tmp = std::env::temp_dir();
+        disk::attach(disk::tmpfs(None)?, &tmp)?;
+        let private = tmp.join("private");
+        rustix::fs::mkdir(&private, Mode::from_raw_mode(0o700))?;
+        let (source, dir, beside) = (private.join("source"), tmp.join("shown"), tmp.join("beside"));
+        for path in [&source, &dir, &beside] {
+            rustix::fs::mkdir(path, Mode::from_raw_mode(0o777))?;
+        }
+        mount(kind, &private, &source)?;
+        rustix::fs::chmod(&source, Mode::from_raw_mode(0o777))?;
+        let files = open(&source, OFlags::PATH | OFlags::DIRECTORY)?;
+        let range = |outside| {
+            let map = vec![Extent { inside: 0, outside, count: 65_536 }];
+            Maps { uids: map.clone(), gids: map }
+        };
+        let mut ground = Ground {
+            setting,
+            policy: Policy { array: true, same_ok: false },
+            machine: Machine::this(),
+            files,
+            dir,
+            beside,
+            server: None,
+            a: userns::make(None, (1000, 1000), &range(ROOT_OF_A))?,
+            b: userns::make(None, (1001, 1001), &range(ROOT_OF_B))?,
+        };
+        ground.show()?;
+        Ok(ground)
+    }
+
+    /// Starts the server, or another one.
+    pub(super) fn show(&mut self) -> io::Result<()> {
+        let away = disk::detached(&self.files, "".as_ref())?;
+        let shown = if self.setting.front == Front::Fuse {
+            let (passthrough, kill_priv) = (self.setting.passthrough, self.setting.kill_priv);
+            let options = nscap_fuse::Options {
+                policy: self.policy,
+                passthrough,
+                kill_priv,
+                ..nscap_fuse::Options::default()
+            };
+            let (server, shown) = fuse::serve(&away, None, &options)?;
+            self.server = Some(server);
+            shown
+        } else {
+            away
+        };
+        disk::attach(&shown, &self.dir)
+    }
+
+    /// Ends the server as kill -9 does; what it showed is there no more.
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        if let Some(server) = self.server.take() {
+            rustix::process::kill_process(server.pid, Signal::KILL)?;
+        }
+        Ok(rustix::mount::unmount(&self.dir, UnmountFlags::DETACH)?)
+    }
+
+    pub(super) fn is_fuse(&self) -> bool {
+        self.setting.front == Front::Fuse
+    }
+
+    /// The server's process.
+    pub(super) fn server(&self) -> Option<rustix::process::Pid> {
+        self.server.as_ref().map(|server| server.pid)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A new program that prints its credentials, which this kuid owns.
+    pub(super) fn file(&self, name: &str, owner: u32) -> io::Result<PathBuf> {
+        let path = self.path(name);
+        let _ = rustix::fs::unlink(&path);
+        // Padding, so that parts of the file can be changed and it can still be executed.
+        let mut content = disk::PROBE.to_vec();
+        content.resize((content.len() / 4096 + 6) * 4096, 0);
+        std::fs::write(&path, content)?;
+        let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
+        rustix::fs::chownat(CWD, &path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::chmod(&path, Mode::from_raw_mode(0o755))?;
+        Ok(path)
+    }
+
+    /// Gives a file capabilities; the error is the kernel's.
+    pub(super) fn grant(&self, path: &Path, grant: Grant) -> io::Result<()> {
+        match grant {
+            Grant::Entry => self.set(ROOT_A, path, CAP, "v2 cap_net_raw=ep"),
+            Grant::Entries => {
+                self.set(HOST, path, NSCAP, "ns 100000 cap_net_raw=ep; 200000 cap_chown=ep")
+            }
+            Grant::HostAndEntry => self
+                .set(HOST, path, CAP, "v2 cap_kill=ep")
+                .and_then(|()| self.set(ROOT_A, path, CAP, "v2 cap_net_raw=ep")),
+        }
+    }
+
+    /// setxattr(2) by a task.
+    pub(super) fn set(&self, who: Who, path: &Path, name: &str, value: &str) -> io::Result<()> {
+        let value = text::value(value).map_err(io::Error::other)?;
+        self.try_to(who, || Ok(rustix::fs::lsetxattr(path, name, &value, XattrFlags::empty())?))
+    }
+
+    /// Has a task do something that may fail; the error is the one that it met.
+    pub(super) fn try_to(&self, who: Who, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let said = self.ask(who, || {
+            let errno = work().err().map(|error| error.raw_os_error().unwrap_or(libc::EIO));
+            Ok(errno.unwrap_or(0).to_string())
+        })?;
+        match said.parse().map_err(io::Error::other)? {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// What a task says after its work.
+    pub(super) fn ask(
+        &self,
+        who: Who,
+        work: impl FnOnce() -> io::Result<String>,
+    ) -> io::Result<String> {
+        self.start(who, |line| say(line, &work()?))?.hear()
+    }
+
+    /// Starts a task, whose current directory is what everybody sees.
+    pub(super) fn start(
+        &self,
+        who: Who,
+        work: impl FnOnce(&mut UnixStream) -> io::Result<()>,
+    ) -> io::Result<Peer> {
+        Peer::start(|line| {
+            rustix::process::chdir(&self.dir)?;
+            let ns = match who.0 {
+                At::Host => None,
+                At::A => Some(self.a.as_fd()),
+                At::B => Some(self.b.as_fd()),
+            };
+            task::become_task(&who.task(), ns, &self.machine)?;
+            work(line)
+        })
+    }
+
+    /// What a task gains by executing a file of the directory.
+    pub(super) fn gains(&self, who: Who, name: &str) -> io::Result<CapSet> {
+        let said = self.ask(who, || match ops::exec(&who.task(), name)? {
+            Outcome::Executed(got) => Ok(got.sets[0].to_string()),
+            // A file that was truncated.
+            Outcome::Failed(libc::ENOEXEC) => Ok("0".to_owned()),
+            other => Err(io::Error::other(format!("exec of {name}: {other}"))),
+        })?;
+        Ok(CapSet::from_bits(said.parse().map_err(io::Error::other)?))
+    }
+
+    /// That nobody gains anything by executing the file, and nobody is shown a grant.
+    pub(super) fn grants_nothing(&self, name: &str, after: &str) -> Result<(), Why> {
+        for who in [USER_A, USER_B, HOST_USER] {
+            let gained = self.gains(who, name)?;
+            if !gained.is_empty() {
+                let set = text::show_set(gained);
+                return Err(Why::Through(format!("{after}: {who:?} gains {set}")));
+            }
+        }
+        let path = self.path(name);
+        let shown = self.ask(HOST, || {
+            let mut buffer = [0; 1024];
+            let shown = [CAP, NSCAP].iter().find(|name| {
+                rustix::fs::lgetxattr(&path, **name, &mut buffer[..])
+                    != Err(rustix::io::Errno::NODATA)
+            });
+            Ok(shown.map_or("", |name| name).to_owned())
+        })?;
+        if self.is_fuse() && !shown.is_empty() {
+            return Err(Why::Through(format!("{after}: {shown} is still there")));
+        }
+        Ok(())
+    }
+
+    /// That the entry of [`Grant::Entry`] holds.
+    pub(super) fn grants(&self, name: &str, after: &str) -> Result<(), Why> {
+        if self.gains(USER_A, name)?.is_empty() {
+            return Err(Why::Broken(format!("{after}: the grant does not hold")));
+        }
+        Ok(())
+    }
+}
+
+pub(super) const CAP: &str = "security.capability";
+pub(super) const NSCAP: &str = "security.nscapability";
+/// As which anybody can name it on a FUSE mount.
+pub(super) const SYSTEM: &str = "system.nscapability";
+
+impl Who {
+    /// The same as a scenario's task.
+    pub(super) fn task(self) -> Task {
+        let Who(at, id, caps) = self;
+        let none = || "none".to_owned();
+        Task {
+            ns: if at == At::Host { INIT } else { "container" }.to_owned(),
+            uids: [id; 3],
+            gids: [id; 3],
+            groups: Vec::new(),
+            sets: TaskSets {
+                permitted: caps.to_owned(),
+                effective: caps.to_owned(),
+                inheritable: none(),
+                ambient: none(),
+                bounding: "all".to_owned(),
+            },
+            securebits: 0,
+            no_new_privs: false,
+            traced: false,
+            shared_fs: false,
+            pid_ns: false,
+        }
+    }
+}
+
+pub(super) fn open(path: impl AsRef<Path>, flags: OFlags) -> io::Result<OwnedFd> {
+    let mode = Mode::from_raw_mode(0o644);
+    Ok(rustix::fs::open(path.as_ref(), flags | OFlags::CLOEXEC, mode)?)
+}
+
+/// Mounts a new file system.
+fn mount(kind: Kind, private: &Path, at: &Path) -> Result<(), Why> {
+    let (program, options): (&str, &[&str]) = match kind {
+        Kind::Tmpfs => return Ok(disk::attach(disk::tmpfs(None)?, at)?),
+        Kind::Ext4 => ("mkfs.ext4", &["-q", "-F"]),
+        Kind::Btrfs => ("mkfs.btrfs", &["-q"]),
+    };
+    let image = private.join("image");
+    std::fs::File::create(&image)?.set_len(256 << 20)?;
+    let run = |program: &str, arguments: &[&OsStr]| {
+        image::tool(program, arguments).map_err(|failure| match failure {
+            crate::live::Failure::Skipped(reason) => Why::Skipped(reason),
+            crate::live::Failure::Broken(problem) => Why::Broken(problem),
+        })
+    };
+    let mut arguments: Vec<&OsStr> = options.iter().map(AsRef::as_ref).collect();
+    arguments.push(image.as_ref());
+    run(program, &arguments)?;
+    run("mount", &["-o".as_ref(), "loop".as_ref(), image.as_ref(), at.as_ref()])
+}
