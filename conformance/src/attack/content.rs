@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Gid, OFlags};
 
-use super::ground::{Grant, Ground, Kind, OWNER, OWNER_A, open};
+use super::ground::{Grant, Ground, Kind, OWNER, OWNER_A, Who, open};
 use super::{Attack, Setting, Why};
 use crate::live::Front;
 use crate::live::peer::{Peer, hear, say, until_end};
@@ -52,13 +52,13 @@ pub(super) const ATTACKS: &[Attack] = &[
 /// What changes the file, when it is told to.
 type Strike = Box<dyn FnOnce() -> io::Result<()>>;
 
-struct Weapon {
-    name: &'static str,
+pub(super) struct Weapon {
+    pub(super) name: &'static str,
     /// Whether it has the file open for reading and writing: then a grant may be refused (ETXTBSY).
     reads_too: bool,
     /// Whether FUSE has no such operation (EOPNOTSUPP), so that only a bare kernel is tried.
     bare_only: bool,
-    only: Option<Kind>,
+    pub(super) only: Option<Kind>,
     /// Opens what there is to open of the file; the other path is a file with the same content.
     prepare: fn(&Path, &Path) -> io::Result<Strike>,
 }
@@ -101,7 +101,7 @@ macro_rules! by_descriptor {
     };
 }
 
-const WEAPONS: &[Weapon] = &[
+pub(super) const WEAPONS: &[Weapon] = &[
     weapon("write", by_descriptor!(, |fd, _at| rustix::io::write(fd, b"\x7f"))),
     weapon("append", by_descriptor!(APPEND, |fd, _at| rustix::io::write(fd, b"x"))),
     weapon("pwrite", by_descriptor!(, |fd, at| rustix::io::pwrite(fd, b"x", at))),
@@ -326,7 +326,7 @@ fn wield(
             ground.grants("f", what)?;
         }
     }
-    let mut attacker = attacker(ground, weapon, &path, &from)?;
+    let mut attacker = attacker(ground, OWNER_A, weapon, &path, &from)?;
     if opened == Opened::BeforeTheGrant {
         granted(ground)?;
     }
@@ -352,8 +352,14 @@ fn wield(
 }
 
 /// Opens, says so, waits, strikes, says what came, and keeps its mappings until it is let go.
-fn attacker(ground: &Ground, weapon: &Weapon, path: &Path, from: &Path) -> io::Result<Peer> {
-    let mut attacker = ground.start(OWNER_A, |line| {
+pub(super) fn attacker(
+    ground: &Ground,
+    who: Who,
+    weapon: &Weapon,
+    path: &Path,
+    from: &Path,
+) -> io::Result<Peer> {
+    let mut attacker = ground.start(who, |line| {
         let strike = (weapon.prepare)(path, from)?;
         say(line, "ready")?;
         hear(line)?;
@@ -387,7 +393,7 @@ fn after_a_restart(setting: Setting) -> Result<(), Why> {
     for weapon in WEAPONS.iter().filter(|weapon| weapon.reads_too) {
         let path = ground.file("f", OWNER)?;
         let from = ground.file("from", OWNER)?;
-        let mut attacker = attacker(&ground, weapon, &path, &from)?;
+        let mut attacker = attacker(&ground, OWNER_A, weapon, &path, &from)?;
         ground.kill()?;
         ground.show()?;
         let what = format!("{} from before a restart", weapon.name);

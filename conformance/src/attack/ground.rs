@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -11,10 +11,12 @@ use nscap_core::{CapSet, Extent, Policy};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
+use rustix::thread::LinkNameSpaceType;
 
 use super::{Setting, Why};
+use crate::live::fuse::{Home, PidNs};
 use crate::live::peer::{Peer, say};
-use crate::live::{Front, Machine, disk, fuse, image, ops, sys, task, userns};
+use crate::live::{Front, Machine, disk, fuse, image, ops, peer, sys, task, userns};
 use crate::outcome::Outcome;
 use crate::scenario::{INIT, Maps, Task, TaskSets};
 use crate::text;
@@ -41,7 +43,7 @@ pub(super) enum At {
 }
 
 /// A task: where it is, its uid and gid there, its capabilities there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Who(pub(super) At, pub(super) u32, pub(super) &'static str);
 
 pub(super) const HOST: Who = Who(At::Host, 0, "all");
@@ -78,12 +80,18 @@ pub(super) struct Ground {
     /// A directory beside it, which everybody may change, on a tmpfs.
     pub(super) beside: PathBuf,
     server: Option<Peer>,
+    pid_ns: PidNs,
     a: OwnedFd,
     b: OwnedFd,
 }
 
 impl Ground {
     pub(super) fn new(setting: Setting, kind: Kind) -> Result<Ground, Why> {
+        Ground::with(setting, kind, PidNs::Shared)
+    }
+
+    /// With a server in this pid namespace.
+    pub(super) fn with(setting: Setting, kind: Kind, pid_ns: PidNs) -> Result<Ground, Why> {
         sys::clear_umask();
         let tmp = std::env::temp_dir();
         disk::attach(disk::tmpfs(None)?, &tmp)?;
@@ -108,6 +116,7 @@ impl Ground {
             dir,
             beside,
             server: None,
+            pid_ns,
             a: userns::make(None, (1000, 1000), &range(ROOT_OF_A))?,
             b: userns::make(None, (1001, 1001), &range(ROOT_OF_B))?,
         };
@@ -126,7 +135,8 @@ impl Ground {
                 kill_priv,
                 ..nscap_fuse::Options::default()
             };
-            let (server, shown) = fuse::serve(&away, None, &options)?;
+            let (server, shown) =
+                fuse::serve(&away, Home { owner: None, pid_ns: self.pid_ns }, &options)?;
             self.server = Some(server);
             shown
         } else {
@@ -216,27 +226,84 @@ impl Ground {
         who: Who,
         work: impl FnOnce(&mut UnixStream) -> io::Result<()>,
     ) -> io::Result<Peer> {
+        let ns = match who.0 {
+            At::Host => None,
+            At::A => Some(self.a.as_fd()),
+            At::B => Some(self.b.as_fd()),
+        };
+        self.start_in(ns, who, work)
+    }
+
+    fn start_in(
+        &self,
+        ns: Option<BorrowedFd<'_>>,
+        who: Who,
+        work: impl FnOnce(&mut UnixStream) -> io::Result<()>,
+    ) -> io::Result<Peer> {
         Peer::start(|line| {
             rustix::process::chdir(&self.dir)?;
-            let ns = match who.0 {
-                At::Host => None,
-                At::A => Some(self.a.as_fd()),
-                At::B => Some(self.b.as_fd()),
-            };
             task::become_task(&who.task(), ns, &self.machine)?;
             work(line)
         })
     }
 
+    /// What a task with every capability and this id in another namespace says.
+    pub(super) fn ask_in(
+        &self,
+        ns: BorrowedFd<'_>,
+        id: u32,
+        work: impl FnOnce() -> io::Result<String>,
+    ) -> io::Result<String> {
+        self.start_in(Some(ns), Who(At::A, id, "all"), |line| say(line, &work()?))?.hear()
+    }
+
+    /// What an ordinary task in another namespace gains by executing a file.
+    pub(super) fn gains_in(&self, ns: BorrowedFd<'_>, id: u32, name: &str) -> io::Result<CapSet> {
+        let who = Who(At::A, id, "none");
+        gained(&self.start_in(Some(ns), who, |line| say(line, &executes(who, name)?))?.hear()?)
+    }
+
+    /// What comes of something that a task in the server's own pid namespace does.
+    pub(super) fn try_in_pid_ns_of_the_server(
+        &self,
+        who: Who,
+        work: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<io::Result<()>> {
+        let Some(server) = &self.server else { return Err(io::Error::other("no server")) };
+        let ns = std::fs::File::open(format!(
+            "/proc/{}/ns/pid_for_children",
+            server.pid.as_raw_nonzero()
+        ))?;
+        let said = Peer::start(|line| {
+            let kind = LinkNameSpaceType::ProcessID;
+            rustix::thread::move_into_link_name_space(ns.as_fd(), Some(kind))?;
+            let child = sys::fork(|| {
+                let inside = self.ask(who, || {
+                    let failed = work().err().map(|e| e.raw_os_error().unwrap_or(libc::EIO));
+                    Ok(failed.unwrap_or(0).to_string())
+                });
+                u8::from(say(line, &inside.unwrap_or_else(|error| format!("!{error}"))).is_err())
+            })?;
+            peer::wait(child).map(drop)
+        })?
+        .hear()?;
+        Ok(match said.parse().map_err(io::Error::other)? {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        })
+    }
+
+    /// A new file with this value of `security.capability`, written behind the server's back.
+    pub(super) fn stores(&self, name: &str, owner: u32, value: &str) -> io::Result<()> {
+        self.file(name, owner)?;
+        let file = rustix::fs::openat(&self.files, name, OFlags::RDONLY, Mode::empty())?;
+        let value = text::value(value).map_err(io::Error::other)?;
+        Ok(rustix::fs::fsetxattr(&file, CAP, &value, XattrFlags::empty())?)
+    }
+
     /// What a task gains by executing a file of the directory.
     pub(super) fn gains(&self, who: Who, name: &str) -> io::Result<CapSet> {
-        let said = self.ask(who, || match ops::exec(&who.task(), name)? {
-            Outcome::Executed(got) => Ok(got.sets[0].to_string()),
-            // A file that was truncated.
-            Outcome::Failed(libc::ENOEXEC) => Ok("0".to_owned()),
-            other => Err(io::Error::other(format!("exec of {name}: {other}"))),
-        })?;
-        Ok(CapSet::from_bits(said.parse().map_err(io::Error::other)?))
+        gained(&self.ask(who, || executes(who, name))?)
     }
 
     /// That nobody gains anything by executing the file, and nobody is shown a grant.
@@ -301,6 +368,20 @@ impl Who {
             pid_ns: false,
         }
     }
+}
+
+/// Executes a file; the permitted set that came of it.
+fn executes(who: Who, name: &str) -> io::Result<String> {
+    match ops::exec(&who.task(), name)? {
+        Outcome::Executed(got) => Ok(got.sets[0].to_string()),
+        // A file that was truncated, and one that somebody may be writing.
+        Outcome::Failed(libc::ENOEXEC | libc::ETXTBSY) => Ok("0".to_owned()),
+        other => Err(io::Error::other(format!("exec of {name}: {other}"))),
+    }
+}
+
+fn gained(said: &str) -> io::Result<CapSet> {
+    Ok(CapSet::from_bits(said.parse().map_err(io::Error::other)?))
 }
 
 pub(super) fn open(path: impl AsRef<Path>, flags: OFlags) -> io::Result<OwnedFd> {

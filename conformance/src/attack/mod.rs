@@ -5,8 +5,13 @@
 //! the file now has (K, R3, W), and fails where that happens. On a bare kernel some of them get
 //! through: that is how one sees that they can.
 
+mod callers;
 mod content;
+mod crash;
 mod ground;
+mod overlay;
+mod races;
+mod setid;
 
 use std::io;
 
@@ -92,7 +97,15 @@ impl Attack {
 /// Every attack.
 #[must_use]
 pub fn all() -> Vec<Attack> {
-    [content::ATTACKS].concat()
+    [
+        content::ATTACKS,
+        races::ATTACKS,
+        callers::ATTACKS,
+        crash::ATTACKS,
+        overlay::ATTACKS,
+        setid::ATTACKS,
+    ]
+    .concat()
 }
 
 /// Plays an attack in a process and a mount namespace of its own. The caller must not have started

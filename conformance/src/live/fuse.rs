@@ -8,37 +8,79 @@ use std::path::PathBuf;
 
 use nscap_fuse::{Mount, Options};
 use rustix::fs::{CWD, Mode};
-use rustix::process::{PidfdFlags, PidfdGetfdFlags};
+use rustix::mount::MountFlags;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use rustix::thread::UnshareFlags;
 
-use super::peer::{Peer, say, until_end};
+use super::peer::{self, Peer, say, until_end};
 use super::{disk, sys, userns};
 
+/// The pid namespace of a server, and whose processes its /proc has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum PidNs {
+    /// The runner's.
+    #[default]
+    Shared,
+    /// One of its own, and its own /proc.
+    Own,
+    /// One of its own, and the runner's /proc.
+    OwnButOuterProc,
+}
+
+/// Where a server is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Home<'fd> {
+    /// Its user namespace, with these ids of it; `None`: the runner's own.
+    pub(crate) owner: Option<(BorrowedFd<'fd>, u32, u32)>,
+    /// Its pid namespace.
+    pub(crate) pid_ns: PidNs,
+}
+
 /// Serves the files of a detached mount; gives the server and a detached mount of what it shows.
-/// The server is in the namespace `owner`, with these ids of it (`None`: the runner's own).
 pub(crate) fn serve(
     files: &OwnedFd,
-    owner: Option<(BorrowedFd<'_>, u32, u32)>,
+    home: Home<'_>,
     options: &Options,
 ) -> io::Result<(Peer, OwnedFd)> {
     let mut server = Peer::start(|line| {
-        if let Some((ns, uid, gid)) = owner {
+        if let Some((ns, uid, gid)) = home.owner {
             userns::enter_with_caps(Some(ns))?;
             userns::set_ids([uid; 3], [gid; 3])?;
             userns::stay_visible()?;
         }
         sys::unshare(UnshareFlags::NEWNS)?;
-        let (source, target) = places(files)?;
-        let mount = Mount::new(&source, &target, options).map_err(io::Error::other)?;
-        let shown = disk::detached(CWD, &target)?;
-        say(line, &shown.as_raw_fd().to_string())?;
-        leave_at_end(line.try_clone()?);
-        mount.serve().map_err(io::Error::other)
+        match home.pid_ns {
+            PidNs::Shared => run(line, files, options),
+            PidNs::OwnButOuterProc => peer::in_new_pid_ns(line, |line| run(line, files, options)),
+            PidNs::Own => peer::in_new_pid_ns(line, |line| {
+                let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+                let outer = std::fs::read_link("/proc/self")?;
+                rustix::mount::mount("proc", "/proc", "proc", flags, None)?;
+                say(line, &outer.to_string_lossy())?;
+                run(line, files, options)
+            }),
+        }
     })?;
-    let fd: i32 = server.hear()?.parse().map_err(io::Error::other)?;
-    let pidfd = rustix::process::pidfd_open(server.pid, PidfdFlags::empty())?;
+    let outer = if home.pid_ns == PidNs::Own { Some(server.hear()?) } else { None };
+    let said = server.hear()?;
+    let (pid, fd) = said.split_once(' ').ok_or_else(|| io::Error::other("no descriptor"))?;
+    let pid = outer.as_deref().unwrap_or(pid).parse().map_err(io::Error::other)?;
+    let pid = Pid::from_raw(pid).ok_or_else(|| io::Error::other("no pid"))?;
+    let fd = fd.parse().map_err(io::Error::other)?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     let shown = rustix::process::pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?;
     Ok((server, shown))
+}
+
+/// Mounts, says its pid by /proc and the descriptor of a mount of what it shows, and serves.
+fn run(line: &mut UnixStream, files: impl AsFd, options: &Options) -> io::Result<()> {
+    let (source, target) = places(files)?;
+    let mount = Mount::new(&source, &target, options).map_err(io::Error::other)?;
+    let shown = disk::detached(CWD, &target)?;
+    let pid = std::fs::read_link("/proc/self")?;
+    say(line, &format!("{} {}", pid.display(), shown.as_raw_fd()))?;
+    leave_at_end(line.try_clone()?);
+    mount.serve().map_err(io::Error::other)
 }
 
 /// A directory that holds the files, below one that nobody else may search, and one to show them

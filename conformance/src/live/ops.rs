@@ -3,7 +3,7 @@
 //! Files are named relative to the current directory, which is the tasks' mount. A call that fails
 //! is an outcome; an error here means that the outcome cannot be told.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -165,11 +165,20 @@ fn first_byte(file: &str) -> io::Result<[u8; 1]> {
 
 /// execve(2) in a child with the task's credentials.
 pub(crate) fn exec(task: &Task, file: &str) -> io::Result<Outcome> {
+    exec_by(task, file, sys::exec)
+}
+
+/// As [`exec`]; `by` calls execve(2) in the child, and returns only with an error.
+pub(crate) fn exec_by(
+    task: &Task,
+    file: &str,
+    by: impl FnOnce(&CStr) -> io::Error,
+) -> io::Result<Outcome> {
     let path = CString::new(format!("./{file}"))?;
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let child = || {
         // The errno goes where the probe's line would have gone.
-        let failed = match run(task, &path, write.as_fd()) {
+        let failed = match run(task, &path, write.as_fd(), by) {
             Err(error) | Ok(error) => error,
         };
         let said = format!("errno {}\n", failed.raw_os_error().unwrap_or(0));
@@ -185,12 +194,17 @@ pub(crate) fn exec(task: &Task, file: &str) -> io::Result<Outcome> {
 }
 
 /// Becomes the program; whatever comes back is an error.
-fn run(task: &Task, path: &std::ffi::CStr, out: BorrowedFd<'_>) -> io::Result<io::Error> {
+fn run(
+    task: &Task,
+    path: &CStr,
+    out: BorrowedFd<'_>,
+    by: impl FnOnce(&CStr) -> io::Error,
+) -> io::Result<io::Error> {
     rustix::stdio::dup2_stdout(out)?;
     if task.traced {
         sys::trace_me()?;
     }
-    Ok(sys::exec(path))
+    Ok(by(path))
 }
 
 /// Waits for the end of a child, and lets it go on where tracing has stopped it.

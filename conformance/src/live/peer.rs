@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::thread::UnshareFlags;
 
 use super::sys;
 
@@ -58,6 +59,21 @@ pub(crate) fn end_of(
             1
         }
     }
+}
+
+/// Does the work as the first process of a new pid namespace.
+pub(crate) fn in_new_pid_ns(
+    line: &mut UnixStream,
+    work: impl FnOnce(&mut UnixStream) -> io::Result<()>,
+) -> io::Result<()> {
+    sys::unshare(UnshareFlags::NEWPID)?;
+    let first = sys::fork(|| {
+        end_of(line, |line| {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            work(line)
+        })
+    })?;
+    wait(first).map(drop)
 }
 
 /// How long a process may take to leave in order, with the processes that it started.

@@ -72,8 +72,9 @@ impl<'s> Stage<'s> {
                     policy: scenario.policy,
                     ..nscap_fuse::Options::default()
                 };
-                let served = disk::taken_away(&files, on_image)
-                    .and_then(|files| fuse::serve(&files, owner, &options));
+                let served = disk::taken_away(&files, on_image).and_then(|files| {
+                    fuse::serve(&files, fuse::Home { owner, ..fuse::Home::default() }, &options)
+                });
                 let (server, shown) = context("the server", served)?;
                 context("mounting it", disk::attach(&shown, &std::env::temp_dir()))?;
                 (shown, Some(server))

@@ -51,6 +51,14 @@ pub(crate) fn leave() -> ! {
     unsafe { libc::_exit(0) }
 }
 
+/// Ends this thread and nothing else; of the first thread /proc keeps a zombie.
+pub(crate) fn leave_thread() -> ! {
+    // SAFETY: _exit(2) as the kernel has it ends one thread. What the thread owns is leaked, and
+    // its stack stays as it is.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    leave()
+}
+
 /// unshare(2) of namespaces.
 ///
 /// # Errors

@@ -13,11 +13,11 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 use rustix::process::Gid;
-use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets, UnshareFlags};
+use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
 use super::peer::{self, Peer};
-use super::{Front, Machine, ops, sys, userns};
+use super::{Front, Machine, ops, userns};
 use crate::outcome::Outcome;
 use crate::scenario::{Step, Task};
 use crate::text;
@@ -56,7 +56,7 @@ impl Worker {
                 peer::say(line, "ready")?;
                 serve(line, task, steps, front)
             };
-            if task.pid_ns { in_new_pid_ns(line, work) } else { work(line) }
+            if task.pid_ns { peer::in_new_pid_ns(line, work) } else { work(line) }
         })?;
         peer.hear()?;
         peer.line.set_read_timeout(Some(PATIENCE))?;
@@ -72,16 +72,6 @@ impl Worker {
         })?;
         serde_json::from_str(&reply).map_err(io::Error::other)
     }
-}
-
-/// Does the work as the first process of a new pid namespace.
-fn in_new_pid_ns(
-    line: &mut UnixStream,
-    work: impl FnOnce(&mut UnixStream) -> io::Result<()>,
-) -> io::Result<()> {
-    sys::unshare(UnshareFlags::NEWPID)?;
-    let first = sys::fork(|| peer::end_of(line, work))?;
-    peer::wait(first).map(drop)
 }
 
 fn serve(line: &mut UnixStream, task: &Task, steps: &[Step], front: Front) -> io::Result<()> {
