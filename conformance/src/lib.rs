@@ -6,7 +6,9 @@
 //! the table and never in code. README.md documents the format.
 
 pub mod attack;
+pub mod case;
 pub mod fuzz;
+mod ground;
 pub mod live;
 pub mod load;
 pub mod model;
@@ -15,4 +17,5 @@ pub mod report;
 pub mod scenario;
 pub mod stored;
 pub mod text;
+pub mod tools;
 pub mod tree;

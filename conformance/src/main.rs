@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use nscap_conformance::case::{self, Case, Why};
 use nscap_conformance::live::{Failure, Front, Machine, Runner, version};
 use nscap_conformance::load::load_dir;
 use nscap_conformance::model::{self, Rules};
 use nscap_conformance::outcome::Outcome;
 use nscap_conformance::report::{Count, Verdict, judge};
 use nscap_conformance::scenario::{Column, Scenario};
-use nscap_conformance::{attack, fuzz};
+use nscap_conformance::{attack, fuzz, tools};
 
 /// The scenario table of nscap, and what plays it.
 #[derive(Parser)]
@@ -30,11 +31,14 @@ enum Command {
     Fuzz(Fuzz),
     /// Plays attacks that no table of steps can say. Exit status 0: none got through; 1: some did;
     /// 2: they could not be played
-    Attack(Attacks),
+    Attack(Cases),
+    /// Plays unmodified programs on a mount: setcap, getfattr, tar, cp, rsync and their like. Exit
+    /// status as for attack
+    Tools(Cases),
 }
 
 #[derive(clap::Args)]
-struct Attacks {
+struct Cases {
     /// What is attacked; on a bare kernel some get through, and nothing counts as failed
     #[arg(long, value_enum, default_value = "fuse")]
     runner: Attacked,
@@ -122,7 +126,8 @@ fn main() -> ExitCode {
     let clean = match Arguments::parse().command {
         Command::Run(run) => play(&run).map(|count| count.failed == 0),
         Command::Fuzz(args) => fuzz(&args).map(|count| count.differences == 0),
-        Command::Attack(args) => attack(&args).map(|count| count.failed == 0),
+        Command::Attack(args) => cases(&args, attack::all()).map(|count| count.failed == 0),
+        Command::Tools(args) => cases(&args, tools::all()).map(|count| count.failed == 0),
     };
     match clean {
         Ok(true) => ExitCode::SUCCESS,
@@ -189,27 +194,27 @@ fn fuzz(args: &Fuzz) -> Result<fuzz::Count, String> {
     Ok(count)
 }
 
-fn attack(args: &Attacks) -> Result<Count, String> {
-    let chosen = attack::all().into_iter().filter(|attack| {
-        args.filter.as_ref().is_none_or(|filter| attack.name.contains(filter.as_str()))
+fn cases(args: &Cases, all: Vec<Case>) -> Result<Count, String> {
+    let chosen = all.into_iter().filter(|case| {
+        args.filter.as_ref().is_none_or(|filter| case.name.contains(filter.as_str()))
     });
     let mut count = Count::default();
-    for attack in chosen {
+    for case in chosen {
         if args.list {
-            say(format_args!("{}  {}  {}", attack.name, attack.clauses.join(","), attack.about))?;
+            say(format_args!("{}  {}  {}", case.name, case.clauses.join(","), case.about))?;
             continue;
         }
-        for setting in attack.settings(args.runner == Attacked::Fuse) {
-            let name = format!("{}{setting}", attack.name);
-            match attack::play(&attack, setting) {
+        for setting in case.settings(args.runner == Attacked::Fuse) {
+            let name = format!("{}{setting}", case.name);
+            match case::play(&case, setting) {
                 Ok(()) => count.passed += 1,
-                Err(attack::Why::Skipped(reason)) => {
+                Err(Why::Skipped(reason)) => {
                     count.skipped += 1;
                     say(format_args!("{name}: skipped: {reason}"))?;
                 }
                 Err(why) => {
                     count.failed += 1;
-                    say(format_args!("FAILED {name}: {}\n  {why}", attack.about))?;
+                    say(format_args!("FAILED {name}: {}\n  {why}", case.about))?;
                 }
             }
         }

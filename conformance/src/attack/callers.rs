@@ -10,8 +10,8 @@ use rustix::fs::XattrFlags;
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::ground::{CAP, Grant, Ground, HOST_USER, Kind, NSCAP, OWNER, ROOT_A, SYSTEM, USER_A};
-use super::{Attack, Setting, Why};
+use crate::case::{Case, Setting, Why};
+use crate::ground::{CAP, Grant, Ground, HOST_USER, Kind, NSCAP, OWNER, ROOT_A, SYSTEM, USER_A};
 use crate::live::fuse::PidNs;
 use crate::live::peer::{say, until_end, wait};
 use crate::live::{ops, sys, userns};
@@ -19,50 +19,50 @@ use crate::outcome::Outcome;
 use crate::scenario::Maps;
 use crate::text;
 
-pub(super) const ATTACKS: &[Attack] = &[
-    Attack {
+pub(super) const ATTACKS: &[Case] = &[
+    Case {
         name: "a-thread-that-is-not-the-leader",
         clauses: &["P", "R5", "R7", "D"],
         about: "the calling thread's own capabilities count, not its process's; also when the leader is gone",
         both_ways: false,
         play: threads,
     },
-    Attack {
+    Case {
         name: "an-exec-by-a-thread-that-is-not-the-leader",
         clauses: &["R3"],
         about: "any thread of the container's gains by execve what the file grants, also when the leader is gone",
         both_ways: false,
         play: exec_by_thread,
     },
-    Attack {
+    Case {
         name: "a-caller-that-dies-and-whose-pid-comes-back",
         clauses: &["P", "R7"],
         about: "an ordinary user asks for a grant and dies; its pid becomes root's before the server looks",
         both_ways: false,
         play: pid_comes_back,
     },
-    Attack {
+    Case {
         name: "a-namespace-that-died-and-whose-number-came-back",
         clauses: &["R3", "R5"],
         about: "another namespace with the inode number of one that the server knew is another",
         both_ways: false,
         play: number_comes_back,
     },
-    Attack {
+    Case {
         name: "a-caller-without-a-pid",
         clauses: &["R3", "R5", "R4"],
         about: "a server in a pid namespace of its own knows no caller: none gains, none changes anything",
         both_ways: false,
         play: without_a_pid,
     },
-    Attack {
+    Case {
         name: "a-proc-of-another-pid-namespace",
         clauses: &["P", "R7"],
         about: "pids mean other tasks in the server's /proc: none may be taken for the caller",
         both_ways: false,
         play: foreign_proc,
     },
-    Attack {
+    Case {
         name: "a-namespace-without-a-uid-0",
         clauses: &["R5", "R7", "P"],
         about: "uid 1000 mapped to itself, with every capability there, by every name and form",
@@ -254,7 +254,7 @@ fn number_comes_back(setting: Setting) -> Result<(), Why> {
         let map = vec![Extent { inside: 0, outside, count: 65_536 }];
         Maps { uids: map.clone(), gids: map }
     };
-    ground.set(super::ground::HOST, &path, CAP, "v3 300000 cap_net_raw=ep")?;
+    ground.set(crate::ground::HOST, &path, CAP, "v3 300000 cap_net_raw=ep")?;
     let number = |ns: &std::os::fd::OwnedFd| Ok::<_, io::Error>(rustix::fs::fstat(ns)?.st_ino);
     let first = userns::make(None, (1000, 1000), &range(300_000))?;
     let old = number(&first)?;
@@ -302,8 +302,8 @@ fn without_a_pid(setting: Setting) -> Result<(), Why> {
         (ROOT_A, CAP, "v2 cap_net_raw=ep"),
         (ROOT_A, SYSTEM, "ns 0 cap_net_raw=ep"),
         (HOST_USER, SYSTEM, "ns 100000 cap_net_raw=ep"),
-        (super::ground::HOST, NSCAP, "ns 100000 cap_net_raw=ep"),
-        (super::ground::HOST, CAP, "v2 cap_net_raw=ep"),
+        (crate::ground::HOST, NSCAP, "ns 100000 cap_net_raw=ep"),
+        (crate::ground::HOST, CAP, "v2 cap_net_raw=ep"),
     ] {
         match ground.set(who, &path, name, value) {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}

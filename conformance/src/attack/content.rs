@@ -12,35 +12,35 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Gid, OFlags};
 
-use super::ground::{Grant, Ground, Kind, OWNER, OWNER_A, Who, open};
-use super::{Attack, Setting, Why};
+use crate::case::{Case, Setting, Why};
+use crate::ground::{Grant, Ground, Kind, OWNER, OWNER_A, Who, open};
 use crate::live::Front;
 use crate::live::peer::{Peer, hear, say, until_end};
 use crate::live::sys::{self, Mapping};
 
-pub(super) const ATTACKS: &[Attack] = &[
-    Attack {
+pub(super) const ATTACKS: &[Case] = &[
+    Case {
         name: "content-on-tmpfs",
         clauses: &["K"],
         about: "the owner changes what was granted for, in each way that there is",
         both_ways: true,
         play: |setting| play(setting, Kind::Tmpfs),
     },
-    Attack {
+    Case {
         name: "content-on-ext4",
         clauses: &["K"],
         about: "the same on a file system with blocks",
         both_ways: true,
         play: |setting| play(setting, Kind::Ext4),
     },
-    Attack {
+    Case {
         name: "content-on-btrfs",
         clauses: &["K"],
         about: "the same where files share blocks",
         both_ways: true,
         play: |setting| play(setting, Kind::Btrfs),
     },
-    Attack {
+    Case {
         name: "content-after-a-restart",
         clauses: &["K"],
         about: "a mapping that outlives the server still writes: no grant while it is there",

@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use rustix::fs::XattrFlags;
 
-use super::ground::{CAP, Grant, Ground, HOST, Kind, NSCAP, OWNER, USER_A, USER_B};
-use super::{Attack, Setting, Why};
+use crate::case::{Case, Setting, Why};
+use crate::ground::{CAP, Grant, Ground, HOST, Kind, NSCAP, OWNER, USER_A, USER_B};
 use crate::live::peer::{Peer, say};
 use crate::text;
 
-pub(super) const ATTACKS: &[Attack] = &[
-    Attack {
+pub(super) const ATTACKS: &[Case] = &[
+    Case {
         name: "a-restart-shows-the-same",
         clauses: &["A", "R8"],
         about: "every form of Storage outlives the server, and whoever has it open gets ENOTCONN",
         both_ways: false,
         play: restart,
     },
-    Attack {
+    Case {
         name: "killed-in-a-storm-of-changes",
         clauses: &["A", "K"],
         about: "after kill -9 each file has the old grants or the new ones, never others",
@@ -45,14 +45,14 @@ fn restart(setting: Setting) -> Result<(), Why> {
         forms
             .iter()
             .map(|(_, name)| {
-                let holds = [USER_A, USER_B, super::ground::HOST_USER];
+                let holds = [USER_A, USER_B, crate::ground::HOST_USER];
                 let holds = holds.map(|who| ground.gains(who, name).map(|set| set.bits()));
                 Ok((state(&ground.path(name))?, holds.into_iter().collect::<io::Result<Vec<_>>>()?))
             })
             .collect::<io::Result<Vec<_>>>()
     };
     let before = seen(&ground)?;
-    let dir = super::ground::open(&ground.dir, rustix::fs::OFlags::RDONLY)?;
+    let dir = crate::ground::open(&ground.dir, rustix::fs::OFlags::RDONLY)?;
     ground.kill()?;
     let gone = rustix::fs::fstat(&dir);
     if gone.is_ok() || gone.err() != Some(rustix::io::Errno::NOTCONN) {

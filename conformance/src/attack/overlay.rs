@@ -11,14 +11,14 @@ use nscap_core::CapSet;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
-use super::ground::{
+use crate::case::{Case, Setting, Why};
+use crate::ground::{
     CAP, Grant, Ground, HOST, HOST_USER, Kind, OWNER_A, ROOT_A, USER_A, USER_B, Who, open,
 };
-use super::{Attack, Setting, Why};
 use crate::live::disk;
 use crate::text;
 
-pub(super) const ATTACKS: &[Attack] = &[Attack {
+pub(super) const ATTACKS: &[Case] = &[Case {
     name: "an-overlayfs-copies-up",
     clauses: &["W", "R3"],
     about: "what a copy-up writes grants nobody more than the file below did",
@@ -62,7 +62,7 @@ fn one(
     what: &str,
 ) -> Result<(), Why> {
     let ground = Ground::new(setting, Kind::Ext4)?;
-    let below = ground.file("f", super::ground::OWNER)?;
+    let below = ground.file("f", crate::ground::OWNER)?;
     ground.grant(&below, grant)?;
     let all = [USER_A, USER_B, HOST_USER];
     let gained = |dir: &Path| {

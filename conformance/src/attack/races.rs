@@ -7,39 +7,39 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, CWD, Gid, OFlags, Uid, XattrFlags};
 
-use super::ground::{
+use crate::case::{Case, Setting, Why};
+use crate::ground::{
     CAP, Grant, Ground, HOST, Kind, NSCAP, OWNER, OWNER_A, ROOT_A, USER_A, Who, open,
 };
-use super::{Attack, Setting, Why};
 use crate::live::ops;
 use crate::live::peer::{Peer, hear, say};
 use crate::live::sys::Mapping;
 use crate::outcome::Outcome;
 use crate::text;
 
-pub(super) const ATTACKS: &[Attack] = &[
-    Attack {
+pub(super) const ATTACKS: &[Case] = &[
+    Case {
         name: "the-new-content-with-the-old-grant",
         clauses: &["K"],
         about: "whoever sees the new content must not see the grant any more",
         both_ways: true,
         play: new_content_old_grant,
     },
-    Attack {
+    Case {
         name: "a-grant-and-an-open-at-once",
         clauses: &["K"],
         about: "a file that somebody has open for reading and writing has no grant, whoever came first",
         both_ways: true,
         play: grant_and_open,
     },
-    Attack {
+    Case {
         name: "a-grant-and-a-chown-at-once",
         clauses: &["K", "R5"],
         about: "a file that was given away has no grant of its former owner's root",
         both_ways: false,
         play: grant_and_chown,
     },
-    Attack {
+    Case {
         name: "revoked-in-a-storm-of-execs",
         clauses: &["D", "R3"],
         about: "no exec that starts after the removal returned has the capability",

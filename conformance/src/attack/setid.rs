@@ -9,11 +9,11 @@ use std::io::{self, Write as _};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 
 use super::content::{WEAPONS, Weapon};
-use super::ground::{At, Ground, Kind, Who};
-use super::{Attack, Setting, Why};
+use crate::case::{Case, Setting, Why};
+use crate::ground::{At, Ground, Kind, Who};
 use crate::live::Front;
 
-pub(super) const ATTACKS: &[Attack] = &[Attack {
+pub(super) const ATTACKS: &[Case] = &[Case {
     name: "set-id-bits-go-with-the-content",
     clauses: &["K", "X"],
     about: "another user changes a program with set-id bits: they go as they do beneath",

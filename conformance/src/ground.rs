@@ -13,7 +13,7 @@ use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
 use rustix::thread::LinkNameSpaceType;
 
-use super::{Setting, Why};
+use crate::case::{Setting, Why};
 use crate::live::fuse::{Home, PidNs};
 use crate::live::peer::{Peer, say};
 use crate::live::{Front, Machine, disk, fuse, image, ops, peer, sys, task, userns};
@@ -23,7 +23,7 @@ use crate::text;
 
 /// A file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Tmpfs,
     Ext4,
     /// The one here that shares blocks between files (FICLONE).
@@ -31,12 +31,12 @@ pub(super) enum Kind {
 }
 
 /// The root kuids of the two containers.
-pub(super) const ROOT_OF_A: u32 = 100_000;
-pub(super) const ROOT_OF_B: u32 = 200_000;
+pub(crate) const ROOT_OF_A: u32 = 100_000;
+pub(crate) const ROOT_OF_B: u32 = 200_000;
 
 /// Where a task is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum At {
+pub(crate) enum At {
     Host,
     A,
     B,
@@ -44,22 +44,23 @@ pub(super) enum At {
 
 /// A task: where it is, its uid and gid there, its capabilities there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Who(pub(super) At, pub(super) u32, pub(super) &'static str);
+pub(crate) struct Who(pub(crate) At, pub(crate) u32, pub(crate) &'static str);
 
-pub(super) const HOST: Who = Who(At::Host, 0, "all");
-pub(super) const HOST_USER: Who = Who(At::Host, 1000, "none");
-pub(super) const ROOT_A: Who = Who(At::A, 0, "all");
+pub(crate) const HOST: Who = Who(At::Host, 0, "all");
+pub(crate) const HOST_USER: Who = Who(At::Host, 1000, "none");
+pub(crate) const ROOT_A: Who = Who(At::A, 0, "all");
+pub(crate) const ROOT_B: Who = Who(At::B, 0, "all");
 /// Owns the files that are attacked.
-pub(super) const OWNER_A: Who = Who(At::A, 7, "none");
-pub(super) const USER_A: Who = Who(At::A, 8, "none");
-pub(super) const USER_B: Who = Who(At::B, 8, "none");
+pub(crate) const OWNER_A: Who = Who(At::A, 7, "none");
+pub(crate) const USER_A: Who = Who(At::A, 8, "none");
+pub(crate) const USER_B: Who = Who(At::B, 8, "none");
 
 /// The kuid of [`OWNER_A`].
-pub(super) const OWNER: u32 = ROOT_OF_A + 7;
+pub(crate) const OWNER: u32 = ROOT_OF_A + 7;
 
 /// What a file is given, SPEC's Storage case by case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Grant {
+pub(crate) enum Grant {
     /// One entry, written by the container's root.
     Entry,
     /// Two entries.
@@ -70,15 +71,15 @@ pub(super) enum Grant {
 
 /// The place. Everything in it goes with the process that made it.
 #[derive(Debug)]
-pub(super) struct Ground {
+pub(crate) struct Ground {
     setting: Setting,
     policy: Policy,
     machine: Machine,
     files: OwnedFd,
     /// What everybody sees.
-    pub(super) dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// A directory beside it, which everybody may change, on a tmpfs.
-    pub(super) beside: PathBuf,
+    pub(crate) beside: PathBuf,
     server: Option<Peer>,
     pid_ns: PidNs,
     a: OwnedFd,
@@ -86,12 +87,12 @@ pub(super) struct Ground {
 }
 
 impl Ground {
-    pub(super) fn new(setting: Setting, kind: Kind) -> Result<Ground, Why> {
+    pub(crate) fn new(setting: Setting, kind: Kind) -> Result<Ground, Why> {
         Ground::with(setting, kind, PidNs::Shared)
     }
 
     /// With a server in this pid namespace.
-    pub(super) fn with(setting: Setting, kind: Kind, pid_ns: PidNs) -> Result<Ground, Why> {
+    pub(crate) fn with(setting: Setting, kind: Kind, pid_ns: PidNs) -> Result<Ground, Why> {
         sys::clear_umask();
         let tmp = std::env::temp_dir();
         disk::attach(disk::tmpfs(None)?, &tmp)?;
@@ -125,7 +126,7 @@ impl Ground {
     }
 
     /// Starts the server, or another one.
-    pub(super) fn show(&mut self) -> io::Result<()> {
+    pub(crate) fn show(&mut self) -> io::Result<()> {
         let away = disk::detached(&self.files, "".as_ref())?;
         let shown = if self.setting.front == Front::Fuse {
             let (passthrough, kill_priv) = (self.setting.passthrough, self.setting.kill_priv);
@@ -146,28 +147,28 @@ impl Ground {
     }
 
     /// Ends the server as kill -9 does; what it showed is there no more.
-    pub(super) fn kill(&mut self) -> io::Result<()> {
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
         if let Some(server) = self.server.take() {
             rustix::process::kill_process(server.pid, Signal::KILL)?;
         }
         Ok(rustix::mount::unmount(&self.dir, UnmountFlags::DETACH)?)
     }
 
-    pub(super) fn is_fuse(&self) -> bool {
+    pub(crate) fn is_fuse(&self) -> bool {
         self.setting.front == Front::Fuse
     }
 
     /// The server's process.
-    pub(super) fn server(&self) -> Option<rustix::process::Pid> {
+    pub(crate) fn server(&self) -> Option<rustix::process::Pid> {
         self.server.as_ref().map(|server| server.pid)
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
     /// A new program that prints its credentials, which this kuid owns.
-    pub(super) fn file(&self, name: &str, owner: u32) -> io::Result<PathBuf> {
+    pub(crate) fn file(&self, name: &str, owner: u32) -> io::Result<PathBuf> {
         let path = self.path(name);
         let _ = rustix::fs::unlink(&path);
         // Padding, so that parts of the file can be changed and it can still be executed.
@@ -181,7 +182,7 @@ impl Ground {
     }
 
     /// Gives a file capabilities; the error is the kernel's.
-    pub(super) fn grant(&self, path: &Path, grant: Grant) -> io::Result<()> {
+    pub(crate) fn grant(&self, path: &Path, grant: Grant) -> io::Result<()> {
         match grant {
             Grant::Entry => self.set(ROOT_A, path, CAP, "v2 cap_net_raw=ep"),
             Grant::Entries => {
@@ -194,13 +195,13 @@ impl Ground {
     }
 
     /// setxattr(2) by a task.
-    pub(super) fn set(&self, who: Who, path: &Path, name: &str, value: &str) -> io::Result<()> {
+    pub(crate) fn set(&self, who: Who, path: &Path, name: &str, value: &str) -> io::Result<()> {
         let value = text::value(value).map_err(io::Error::other)?;
         self.try_to(who, || Ok(rustix::fs::lsetxattr(path, name, &value, XattrFlags::empty())?))
     }
 
     /// Has a task do something that may fail; the error is the one that it met.
-    pub(super) fn try_to(&self, who: Who, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub(crate) fn try_to(&self, who: Who, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let said = self.ask(who, || {
             let errno = work().err().map(|error| error.raw_os_error().unwrap_or(libc::EIO));
             Ok(errno.unwrap_or(0).to_string())
@@ -212,7 +213,7 @@ impl Ground {
     }
 
     /// What a task says after its work.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &self,
         who: Who,
         work: impl FnOnce() -> io::Result<String>,
@@ -221,7 +222,7 @@ impl Ground {
     }
 
     /// Starts a task, whose current directory is what everybody sees.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         who: Who,
         work: impl FnOnce(&mut UnixStream) -> io::Result<()>,
@@ -248,7 +249,7 @@ impl Ground {
     }
 
     /// What a task with every capability and this id in another namespace says.
-    pub(super) fn ask_in(
+    pub(crate) fn ask_in(
         &self,
         ns: BorrowedFd<'_>,
         id: u32,
@@ -258,13 +259,13 @@ impl Ground {
     }
 
     /// What an ordinary task in another namespace gains by executing a file.
-    pub(super) fn gains_in(&self, ns: BorrowedFd<'_>, id: u32, name: &str) -> io::Result<CapSet> {
+    pub(crate) fn gains_in(&self, ns: BorrowedFd<'_>, id: u32, name: &str) -> io::Result<CapSet> {
         let who = Who(At::A, id, "none");
         gained(&self.start_in(Some(ns), who, |line| say(line, &executes(who, name)?))?.hear()?)
     }
 
     /// What comes of something that a task in the server's own pid namespace does.
-    pub(super) fn try_in_pid_ns_of_the_server(
+    pub(crate) fn try_in_pid_ns_of_the_server(
         &self,
         who: Who,
         work: impl FnOnce() -> io::Result<()>,
@@ -294,7 +295,7 @@ impl Ground {
     }
 
     /// A new file with this value of `security.capability`, written behind the server's back.
-    pub(super) fn stores(&self, name: &str, owner: u32, value: &str) -> io::Result<()> {
+    pub(crate) fn stores(&self, name: &str, owner: u32, value: &str) -> io::Result<()> {
         self.file(name, owner)?;
         let file = rustix::fs::openat(&self.files, name, OFlags::RDONLY, Mode::empty())?;
         let value = text::value(value).map_err(io::Error::other)?;
@@ -302,12 +303,12 @@ impl Ground {
     }
 
     /// What a task gains by executing a file of the directory.
-    pub(super) fn gains(&self, who: Who, name: &str) -> io::Result<CapSet> {
+    pub(crate) fn gains(&self, who: Who, name: &str) -> io::Result<CapSet> {
         gained(&self.ask(who, || executes(who, name))?)
     }
 
     /// That nobody gains anything by executing the file, and nobody is shown a grant.
-    pub(super) fn grants_nothing(&self, name: &str, after: &str) -> Result<(), Why> {
+    pub(crate) fn grants_nothing(&self, name: &str, after: &str) -> Result<(), Why> {
         for who in [USER_A, USER_B, HOST_USER] {
             let gained = self.gains(who, name)?;
             if !gained.is_empty() {
@@ -331,7 +332,7 @@ impl Ground {
     }
 
     /// That the entry of [`Grant::Entry`] holds.
-    pub(super) fn grants(&self, name: &str, after: &str) -> Result<(), Why> {
+    pub(crate) fn grants(&self, name: &str, after: &str) -> Result<(), Why> {
         if self.gains(USER_A, name)?.is_empty() {
             return Err(Why::Broken(format!("{after}: the grant does not hold")));
         }
@@ -339,14 +340,14 @@ impl Ground {
     }
 }
 
-pub(super) const CAP: &str = "security.capability";
-pub(super) const NSCAP: &str = "security.nscapability";
+pub(crate) const CAP: &str = "security.capability";
+pub(crate) const NSCAP: &str = "security.nscapability";
 /// As which anybody can name it on a FUSE mount.
-pub(super) const SYSTEM: &str = "system.nscapability";
+pub(crate) const SYSTEM: &str = "system.nscapability";
 
 impl Who {
     /// The same as a scenario's task.
-    pub(super) fn task(self) -> Task {
+    pub(crate) fn task(self) -> Task {
         let Who(at, id, caps) = self;
         let none = || "none".to_owned();
         Task {
@@ -384,7 +385,7 @@ fn gained(said: &str) -> io::Result<CapSet> {
     Ok(CapSet::from_bits(said.parse().map_err(io::Error::other)?))
 }
 
-pub(super) fn open(path: impl AsRef<Path>, flags: OFlags) -> io::Result<OwnedFd> {
+pub(crate) fn open(path: impl AsRef<Path>, flags: OFlags) -> io::Result<OwnedFd> {
     let mode = Mode::from_raw_mode(0o644);
     Ok(rustix::fs::open(path.as_ref(), flags | OFlags::CLOEXEC, mode)?)
 }
