@@ -48,6 +48,14 @@ impl Backings {
         !self.ever.load(Ordering::Relaxed) && !self.possible.load(Ordering::Relaxed)
     }
 
+    /// Whether an open may become one that goes through.
+    pub(crate) fn may_pass(&self, node: u64) -> bool {
+        self.possible.load(Ordering::Relaxed) || {
+            let all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            all.get(&node).is_some_and(|open| matches!(open.way, Way::Through(_)))
+        }
+    }
+
     /// One more handle on an inode; with a backing id where it goes through. `register` makes one
     /// of a descriptor.
     pub(crate) fn open(

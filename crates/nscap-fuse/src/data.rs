@@ -49,7 +49,8 @@ impl Tree {
     ) -> Result<Opens, Errno> {
         self.stats.opens.add();
         let flags = OFlags::from_bits_retain(flags as u32);
-        let opening = Opening { flags, fresh: false };
+        let passthrough = self.backings.may_pass(node);
+        let opening = Opening { flags, passthrough, fresh: false };
         let (file, opened) = if writes(flags) {
             let inode = self.inodes.find(node)?;
             let opened = self.caps.opening(inode.as_fd(), node, opening)?;
@@ -108,9 +109,10 @@ impl Tree {
         let stat = fstat(&file)?;
         let inode = self.inodes.source().look_up(directory.as_fd(), name)?;
         let node = self.inodes.know(inode, &stat)?;
+        let passthrough = self.backings.may_pass(node);
         let opened = self
             .caps
-            .opening(file.as_fd(), node, Opening { flags, fresh: true })
+            .opening(file.as_fd(), node, Opening { flags, passthrough, fresh: true })
             .inspect_err(|_| self.inodes.forget(node, 1))?;
         Ok((attributes(node, &stat), self.opened(node, file, flags, opened, register)))
     }

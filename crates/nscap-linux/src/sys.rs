@@ -290,3 +290,37 @@ pub(crate) fn malloc_trim() {
         libc::malloc_trim(0);
     }
 }
+
+/// fcntl(2), F_SETLEASE with F_RDLCK. A waiting writer is told by SIGURG, which by default does
+/// nothing, and not by SIGIO, which ends the process.
+pub(crate) fn lease_read(file: impl AsFd) -> Result<(), Errno> {
+    /// asm-generic/fcntl.h; not in the libc crate for every architecture.
+    const F_SETSIG: libc::c_int = 10;
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: both commands take numbers only.
+    let signal = unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGURG) };
+    check(signal.into())?;
+    // SAFETY: as above.
+    let lease = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) };
+    check(lease.into()).map(|_| ())
+}
+
+/// fcntl(2), F_GETLEASE: whether a read lease is held that nobody is breaking.
+pub(crate) fn holds_read_lease(file: impl AsFd) -> bool {
+    // SAFETY: the command takes no argument.
+    unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
+}
+
+/// poll(2): whether there is something to read, or nobody left to write, within so many
+/// milliseconds. A signal cuts the wait short.
+pub(crate) fn readable_within(fd: impl AsFd, milliseconds: libc::c_int) -> bool {
+    let mut poll = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd, which is ours.
+    unsafe { libc::poll(&raw mut poll, 1, milliseconds) == 1 }
+}
+
+/// setfsuid(2), for this thread only: what it was before.
+pub(crate) fn swap_fsuid(uid: u32) -> u32 {
+    // SAFETY: takes a number only; glibc and musl make it for the calling thread alone.
+    unsafe { libc::setfsuid(uid) }.cast_unsigned()
+}
