@@ -15,6 +15,7 @@ mod lock;
 mod mount;
 mod ns;
 pub mod probe;
+pub mod server;
 mod statmount;
 mod status;
 mod subid;
