@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use nscap_core::Cred;
+use nscap_core::{Cred, Kgid};
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::error::{Error, Result};
@@ -231,6 +231,12 @@ impl Caller {
     #[must_use]
     pub fn cred(&self) -> Cred<LiveNs<'_>> {
         self.ids.cred(self.lineage.ns())
+    }
+
+    /// Its supplementary groups; those that have no id we could name are left out.
+    #[must_use]
+    pub fn groups(&self) -> &[Kgid] {
+        self.ids.groups()
     }
 
     /// Whether the thread is still there, so that what was read is still its.
