@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use nscap_fuse::{Mount, Options};
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, FileType, Mode};
 use rustix::mount::MountFlags;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use rustix::thread::UnshareFlags;
@@ -44,6 +44,7 @@ pub(crate) fn serve(
 ) -> io::Result<(Peer, OwnedFd)> {
     let mut server = Peer::start(|line| {
         if let Some((ns, uid, gid)) = home.owner {
+            device_for_all()?;
             userns::enter_with_caps(Some(ns))?;
             userns::set_ids([uid; 3], [gid; 3])?;
             userns::stay_visible()?;
@@ -95,6 +96,18 @@ fn places(files: impl AsFd) -> io::Result<(PathBuf, PathBuf)> {
     rustix::fs::mkdir(&source, Mode::from_raw_mode(0o755))?;
     disk::attach(files, &source)?;
     Ok((source, target))
+}
+
+/// A namespace's root may open what is mode 666 on most machines, and not on all.
+fn device_for_all() -> io::Result<()> {
+    const DEVICE: &str = "/dev/fuse";
+    sys::unshare(UnshareFlags::NEWNS)?;
+    let tmp = std::env::temp_dir();
+    disk::attach(&disk::tmpfs(None)?, &tmp)?;
+    let (node, device) = (tmp.join("fuse"), rustix::fs::stat(DEVICE)?.st_rdev);
+    rustix::fs::mknodat(CWD, &node, FileType::CharacterDevice, Mode::from_raw_mode(0o666), device)?;
+    rustix::fs::chmod(&node, Mode::from_raw_mode(0o666))?;
+    Ok(rustix::mount::mount_bind(&node, DEVICE)?)
 }
 
 /// Ends this process when nobody is on the other side any more. The stage is the only one that

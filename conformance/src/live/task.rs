@@ -39,8 +39,8 @@ pub(crate) struct Reply {
 }
 
 impl Worker {
-    /// Starts a task in the namespace `ns` (`None`: the runner's own), its current directory the
-    /// tasks' mount.
+    /// Starts a task in the namespace `ns` (`None`: the runner's own), which finds the files in
+    /// `dir`.
     pub(crate) fn start(
         task: &Task,
         ns: Option<BorrowedFd<'_>>,
@@ -50,11 +50,10 @@ impl Worker {
         front: Front,
     ) -> io::Result<Worker> {
         let mut peer = Peer::start(|line| {
-            rustix::process::fchdir(dir)?;
             let work = |line: &mut UnixStream| {
                 become_task(task, ns, machine)?;
                 peer::say(line, "ready")?;
-                serve(line, task, steps, front)
+                serve(line, task, steps, (dir, front))
             };
             if task.pid_ns { peer::in_new_pid_ns(line, work) } else { work(line) }
         })?;
@@ -74,12 +73,23 @@ impl Worker {
     }
 }
 
-fn serve(line: &mut UnixStream, task: &Task, steps: &[Step], front: Front) -> io::Result<()> {
+fn serve(
+    line: &mut UnixStream,
+    task: &Task,
+    steps: &[Step],
+    (dir, front): (&OwnedFd, Front),
+) -> io::Result<()> {
     let mut kept = Vec::new();
     while let Some((n, ns)) = receive(line)? {
         let step = usize::try_from(n).ok().and_then(|n| steps.get(n));
         let step = step.ok_or_else(|| io::Error::other("no such step"))?;
-        let reply = match ops::perform(task, &step.op, ns.as_ref().map(AsFd::as_fd), front) {
+        // A mount may be closed to a task as a whole, and open after it has entered a namespace.
+        let at = if step.op.files().is_empty() { Ok(()) } else { rustix::process::fchdir(dir) };
+        let performed = match at {
+            Ok(()) => ops::perform(task, &step.op, ns.as_ref().map(AsFd::as_fd), front),
+            Err(errno) => Ok((Outcome::Failed(errno.raw_os_error()), None)),
+        };
+        let reply = match performed {
             Ok((outcome, made)) => {
                 let made_ns = made.as_ref().map(|peer| peer.pid.as_raw_nonzero().get());
                 kept.extend(made);
