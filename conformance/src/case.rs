@@ -17,8 +17,8 @@ pub struct Setting {
     pub front: Front,
     /// On a FUSE mount: whether the kernel reads and writes the files itself.
     pub passthrough: bool,
-    /// On a FUSE mount: who drops set-id bits and capabilities before a write.
-    pub kill_priv: nscap_fuse::KillPriv,
+    /// Whether a write of what stands there succeeds (B).
+    pub same_ok: bool,
 }
 
 /// A case.
@@ -75,10 +75,10 @@ impl Case {
     /// What it is played against: on a FUSE mount, each way of reading and writing that matters.
     #[must_use]
     pub fn settings(&self, fuse: bool) -> Vec<Setting> {
-        let kill_priv = nscap_fuse::KillPriv::default();
         let front = if fuse { Front::Fuse } else { Front::Bare };
         let ways: &[bool] = if fuse && self.both_ways { &[true, false] } else { &[true] };
-        ways.iter().map(|&passthrough| Setting { front, passthrough, kill_priv }).collect()
+        let setting = |passthrough| Setting { front, passthrough, same_ok: false };
+        ways.iter().copied().map(setting).collect()
     }
 }
 

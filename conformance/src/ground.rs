@@ -111,7 +111,7 @@ impl Ground {
         };
         let mut ground = Ground {
             setting,
-            policy: Policy { array: true, same_ok: false },
+            policy: Policy { array: true, same_ok: setting.same_ok },
             machine: Machine::this(),
             files,
             dir,
@@ -129,11 +129,9 @@ impl Ground {
     pub(crate) fn show(&mut self) -> io::Result<()> {
         let away = disk::detached(&self.files, "".as_ref())?;
         let shown = if self.setting.front == Front::Fuse {
-            let (passthrough, kill_priv) = (self.setting.passthrough, self.setting.kill_priv);
             let options = nscap_fuse::Options {
                 policy: self.policy,
-                passthrough,
-                kill_priv,
+                passthrough: self.setting.passthrough,
                 ..nscap_fuse::Options::default()
             };
             let (server, shown) =

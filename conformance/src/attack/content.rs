@@ -400,8 +400,14 @@ fn after_a_restart(setting: Setting) -> Result<(), Why> {
         let granted = ground.grant(&path, Grant::Entry);
         attacker.line.write_all(b"strike\n")?;
         let struck: i32 = attacker.hear()?.parse().map_err(io::Error::other)?;
-        if struck == 0 || granted.is_err() {
+        // Without passthrough such a mapping is the dead mount's own, and the file stays as it is.
+        let read = open(&path, OFlags::RDONLY)?;
+        let mut byte = [0];
+        rustix::io::pread(&read, &mut byte, tail(&read)?)?;
+        if byte == *b"x" || granted.is_err() {
             ground.grants_nothing("f", &what)?;
+        } else if struck == 0 && setting.passthrough {
+            return Err(Why::Broken(format!("{what}: the change is nowhere")));
         }
         match granted {
             Err(error) if error.raw_os_error() != Some(libc::ETXTBSY) => return Err(error.into()),

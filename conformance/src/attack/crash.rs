@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::XattrFlags;
+use rustix::fs::{Mode, OFlags, XattrFlags};
 
 use crate::case::{Case, Setting, Why};
 use crate::ground::{CAP, Grant, Ground, HOST, Kind, NSCAP, OWNER, USER_A, USER_B};
@@ -52,11 +52,11 @@ fn restart(setting: Setting) -> Result<(), Why> {
             .collect::<io::Result<Vec<_>>>()
     };
     let before = seen(&ground)?;
-    let dir = crate::ground::open(&ground.dir, rustix::fs::OFlags::RDONLY)?;
+    let dir = crate::ground::open(&ground.dir, OFlags::RDONLY)?;
     ground.kill()?;
-    let gone = rustix::fs::fstat(&dir);
-    if gone.is_ok() || gone.err() != Some(rustix::io::Errno::NOTCONN) {
-        return Err(Why::Broken(format!("without a server: {gone:?}")));
+    let gone = rustix::fs::openat(&dir, "e", OFlags::RDONLY, Mode::empty()).map(drop);
+    if gone != Err(rustix::io::Errno::NOTCONN) {
+        return Err(Why::Through(format!("without a server: {gone:?}")));
     }
     ground.show()?;
     let after = seen(&ground)?;
