@@ -21,4 +21,4 @@ mod stats;
 pub use error::Error;
 pub use options::{Flags, KillPriv, Options};
 pub use session::Mount;
-pub use stats::{Snapshot, Stats};
+pub use stats::{STATS_NAME, Snapshot, Stats};
