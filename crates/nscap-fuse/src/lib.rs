@@ -12,11 +12,23 @@
 //! # Ok::<(), nscap_fuse::Error>(())
 //! ```
 
+mod attr;
+mod backing;
 mod caps;
+mod data;
+mod dir;
 mod error;
+mod fs;
+mod handles;
+mod inodes;
+mod meta;
+mod names;
 mod options;
 mod session;
+mod source;
 mod stats;
+mod tree;
+mod xattr;
 
 pub use error::Error;
 pub use options::{Flags, KillPriv, Options};

@@ -1,42 +1,234 @@
 //! A mount: from a source and a target to a file system that is served.
 
-use std::path::Path;
+use std::fmt;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::options::Options;
-use crate::stats::Stats;
+use fuser::{Config, InitFlags, KernelConfig, Session, SessionACL};
+use nscap_linux::server::settle;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+use rustix::process::{Resource, Rlimit, getegid, geteuid, getrlimit, setrlimit};
 
-/// A tree that is mounted. It must be [served](Mount::serve): until then whoever touches it waits,
-/// and when this value is dropped it is gone (ENOTCONN).
-#[derive(Debug)]
+use crate::backing::Backings;
+use crate::caps::Caps;
+use crate::error::Error;
+use crate::fs::Served;
+use crate::inodes::Inodes;
+use crate::options::{KillPriv, Options};
+use crate::source::{self, Source};
+use crate::stats::Stats;
+use crate::tree::{Tree, without};
+
+const DEVICE: &str = "/dev/fuse";
+/// What one parameter of a mount can be long, in bytes.
+const PARAMETER_MAX: usize = 255;
+/// The most that a request carries, in bytes.
+const REQUEST_MAX: u32 = 1024 * 1024;
+const BACKGROUND: u16 = 64;
+
+/// A tree that is mounted. It must be [served](Mount::serve): until then whoever touches it waits;
+/// when this value is dropped unserved, they get ENOTCONN.
 pub struct Mount {
+    session: Session<Served>,
     stats: Arc<Stats>,
+    target: PathBuf,
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mount").field("target", &self.target).finish_non_exhaustive()
+    }
 }
 
 impl Mount {
-    /// Mounts `source` on `target`, without `nosuid`; when this returns the mount is in place.
+    /// Mounts `source` on `target`, without `nosuid`; when this returns the mount is in place, of
+    /// type `fuse.nscap`. Permissions are decided by the kernel, for any user
+    /// (`default_permissions`, `allow_other`). As root of a user namespace it works on a tree of
+    /// that namespace's, without passthrough.
     ///
     /// # Errors
     /// [`Error::NoFuse`] without /dev/fuse; [`Error::Reachable`] where others than root can reach
     /// the source and the options do not allow that; [`Error::Place`] where source or target is
-    /// not a directory, or one lies in the other; [`Error::Call`] for what the kernel refuses.
+    /// not a directory, or one lies in the other; [`Error::Call`] for what the kernel refuses,
+    /// EPERM without CAP_SYS_ADMIN; [`Error::System`] where namespaces cannot be looked at.
     pub fn new(source: &Path, target: &Path, options: &Options) -> Result<Mount, Error> {
-        let _ = (target, options);
-        Err(Error::call(source, "mount", rustix::io::Errno::NOSYS))
+        let (from, to) = (source::open_directory(source)?, source::open_directory(target)?);
+        source::apart((from.as_fd(), source), (to.as_fd(), target))?;
+        if !options.reachable_ok {
+            source::unreachable(from.as_fd(), source)?;
+        }
+        try_to_settle(options)?;
+        let stats = Arc::new(Stats::default());
+        let tree = Tree {
+            caps: Caps::new(from.as_fd(), options.policy)?,
+            inodes: Source::new(from.as_fd(), source).and_then(|tree| {
+                Inodes::new(tree, stats.clone())
+                    .map_err(|errno| Error::call(source, "openat", errno))
+            })?,
+            files: Default::default(),
+            streams: Default::default(),
+            backings: Backings::new(options.passthrough),
+            stats: stats.clone(),
+            options: options.clone(),
+        };
+        let device = rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::NoFuse { errno: errno.raw_os_error() })?;
+        let name = options.name.clone().unwrap_or_else(|| source.to_string_lossy().into_owned());
+        let made = make(device.as_fd(), &name, options);
+        let superblock = made.map_err(|(call, errno)| Error::call(target, call, errno))?;
+        let mut config = Config::default();
+        config.n_threads = Some(options.threads.max(1));
+        config.clone_fd = true;
+        let session = Session::from_fd(Served(Arc::new(tree)), device, SessionACL::All, config)
+            .map_err(|error| io(target, "read(/dev/fuse)", &error))?;
+        attach(superblock.as_fd(), to.as_fd(), options)
+            .map_err(|(call, errno)| Error::call(target, call, errno))?;
+        Ok(Mount { session, stats, target: target.to_owned() })
     }
 
     /// Its counters.
+    ///
+    /// ```no_run
+    /// # use nscap_fuse::{Mount, Options};
+    /// let mount = Mount::new("/srv/tree/root".as_ref(), "/mnt".as_ref(), &Options::default())?;
+    /// let stats = mount.stats();
+    /// std::thread::spawn(move || mount.serve());
+    /// println!("{} inodes are known", stats.snapshot().inodes);
+    /// # Ok::<(), nscap_fuse::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
         self.stats.clone()
     }
 
-    /// Serves until it is unmounted.
+    /// Serves until it is unmounted. Must be called in the process that made the mount. The
+    /// process may then open as many files as its hard limit allows.
     ///
     /// # Errors
-    /// [`Error::Call`] where worker threads cannot be made or set up, or /dev/fuse fails.
+    /// [`Error::Call`] where worker threads cannot be made or /dev/fuse fails.
+    ///
+    /// ```no_run
+    /// # use nscap_fuse::{Mount, Options};
+    /// Mount::new("/srv/tree/root".as_ref(), "/mnt".as_ref(), &Options::default())?.serve()?;
+    /// # Ok::<(), nscap_fuse::Error>(())
+    /// ```
     pub fn serve(self) -> Result<(), Error> {
+        let limits = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limits.maximum, ..limits };
+        // With fewer there are still some.
+        let _ = setrlimit(Resource::Nofile, raised);
+        self.session.run().map_err(|error| io(&self.target, "read(/dev/fuse)", &error))
+    }
+}
+
+fn io(path: &Path, call: &'static str, error: &std::io::Error) -> Error {
+    Error::call(path, call, Errno::from_io_error(error).unwrap_or(Errno::IO))
+}
+
+/// Whether threads can be made workers: they cannot say so later.
+fn try_to_settle(options: &Options) -> Result<(), Error> {
+    let kill_priv = options.kill_priv;
+    let tried = std::thread::spawn(move || settle(without(kill_priv))).join();
+    tried
+        .unwrap_or(Err(Errno::IO))
+        .map_err(|errno| Error::call(Path::new("nscap"), "prctl(PR_SET_SECUREBITS)", errno))
+}
+
+/// Makes the superblock.
+fn make(
+    device: BorrowedFd<'_>,
+    name: &str,
+    options: &Options,
+) -> Result<OwnedFd, (&'static str, Errno)> {
+    let context = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| ("fsopen", e))?;
+    let set = |key: &str, value: &str| {
+        fsconfig_set_string(&context, key, value).map_err(|e| ("fsconfig", e))
+    };
+    let name = if name.len() > PARAMETER_MAX || name.contains('\0') { "nscap" } else { name };
+    set("source", name)?;
+    set("subtype", "nscap")?;
+    set("fd", &device.as_raw_fd().to_string())?;
+    set("rootmode", "40000")?;
+    set("user_id", &geteuid().as_raw().to_string())?;
+    set("group_id", &getegid().as_raw().to_string())?;
+    let mut flags = vec!["default_permissions", "allow_other"];
+    if options.read_only {
+        flags.push("ro");
+    }
+    for flag in flags {
+        fsconfig_set_flag(&context, flag).map_err(|e| ("fsconfig", e))?;
+    }
+    fsconfig_create(&context).map_err(|e| ("fsconfig", e))?;
+    Ok(context)
+}
+
+/// Puts it in place.
+fn attach(
+    superblock: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+    options: &Options,
+) -> Result<(), (&'static str, Errno)> {
+    let mut attributes = MountAttrFlags::empty();
+    let wanted = [
+        (options.read_only, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        (options.flags.noexec, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+        (options.flags.nodev, MountAttrFlags::MOUNT_ATTR_NODEV),
+        (options.flags.noatime, MountAttrFlags::MOUNT_ATTR_NOATIME),
+    ];
+    for (_, flag) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
+        attributes |= flag;
+    }
+    let mount = fsmount(superblock, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .map_err(|e| ("fsmount", e))?;
+    let by_descriptor =
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, c"", target, c"", by_descriptor).map_err(|e| ("move_mount", e))
+}
+
+impl Tree {
+    /// What the kernel and we agree on. Never FUSE_WRITEBACK_CACHE: pages written back later would
+    /// strip a grant that was made meanwhile (K). Not FUSE_ATOMIC_O_TRUNC: truncating is then a
+    /// request of its own, in which the kernel takes set-id bits away itself.
+    pub(crate) fn negotiate(&self, config: &mut KernelConfig) -> std::io::Result<()> {
+        let mut wanted = InitFlags::FUSE_ASYNC_READ
+            | InitFlags::FUSE_BIG_WRITES
+            | InitFlags::FUSE_MAX_PAGES
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_ASYNC_DIO
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_POSIX_ACL
+            | InitFlags::FUSE_DONT_MASK
+            | InitFlags::FUSE_HAS_IOCTL_DIR
+            | InitFlags::FUSE_NO_OPENDIR_SUPPORT
+            | InitFlags::FUSE_NO_EXPORT_SUPPORT
+            | InitFlags::FUSE_ALLOW_IDMAP;
+        if !self.options.reachable_ok {
+            wanted |= InitFlags::FUSE_CACHE_SYMLINKS | InitFlags::FUSE_EXPLICIT_INVAL_DATA;
+        }
+        if self.options.kill_priv == KillPriv::Source {
+            wanted |= InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+        }
+        let offered = config.capabilities();
+        if self.options.passthrough && offered.contains(InitFlags::FUSE_PASSTHROUGH) {
+            wanted |= InitFlags::FUSE_PASSTHROUGH;
+            // Files of the source's own, not of a stack; and an overlayfs fits on top.
+            let _ = config.set_max_stack_depth(1);
+        } else {
+            self.backings.give_up();
+        }
+        let needed = InitFlags::FUSE_DONT_MASK | InitFlags::FUSE_POSIX_ACL;
+        config
+            .add_capabilities(wanted & (offered | needed))
+            .map_err(|_| std::io::Error::from_raw_os_error(libc::EPROTONOSUPPORT))?;
+        let _ = config.set_max_write(REQUEST_MAX);
+        let _ = config.set_max_background(BACKGROUND);
         Ok(())
     }
 }

@@ -89,7 +89,7 @@ counters! {
     setxattrs,
     /// Extended attributes removed.
     removexattrs,
-    /// Inodes that the kernel knows of.
+    /// Inodes that the kernel knows of, without the root.
     inodes,
     /// Entries and host values written.
     grants,
@@ -112,8 +112,8 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
+    pub(crate) fn subtract(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {

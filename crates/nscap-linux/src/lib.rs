@@ -15,6 +15,7 @@ mod mount;
 mod mounts;
 mod ns;
 pub mod probe;
+pub mod server;
 mod statmount;
 mod status;
 mod subid;

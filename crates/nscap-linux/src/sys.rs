@@ -17,7 +17,7 @@ const SYS_SETXATTRAT: libc::c_long = 463;
 const SYS_GETXATTRAT: libc::c_long = 464;
 const SYS_REMOVEXATTRAT: libc::c_long = 466;
 
-fn last() -> Errno {
+pub(crate) fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
@@ -193,4 +193,115 @@ pub(crate) fn has_seccomp_notify() -> bool {
     let known =
         unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
     known == 0
+}
+
+/// Gives the calling thread a umask, root and working directory of its own: unshare(2), CLONE_FS.
+pub(crate) fn unshare_fs() -> Result<(), Errno> {
+    // SAFETY: takes a number; what is unshared holds no memory and no descriptor.
+    if unsafe { libc::unshare(libc::CLONE_FS) } == 0 { Ok(()) } else { Err(last()) }
+}
+
+/// An id that setfsuid(2) and setfsgid(2) take for a question.
+const ASK: u32 = u32::MAX;
+
+/// The calling thread's file system uid.
+pub(crate) fn fsuid() -> u32 {
+    // SAFETY: takes a number.
+    unsafe { libc::syscall(libc::SYS_setfsuid, ASK) as u32 }
+}
+
+/// The calling thread's file system gid.
+pub(crate) fn fsgid() -> u32 {
+    // SAFETY: takes a number.
+    unsafe { libc::syscall(libc::SYS_setfsgid, ASK) as u32 }
+}
+
+/// setfsuid(2) for the calling thread, and whether it was done.
+pub(crate) fn set_fsuid(uid: u32) -> bool {
+    // SAFETY: takes a number.
+    unsafe { libc::syscall(libc::SYS_setfsuid, uid) };
+    fsuid() == uid
+}
+
+/// setfsgid(2) for the calling thread, and whether it was done.
+pub(crate) fn set_fsgid(gid: u32) -> bool {
+    // SAFETY: takes a number.
+    unsafe { libc::syscall(libc::SYS_setfsgid, gid) };
+    fsgid() == gid
+}
+
+/// fchmodat2(2) of the descriptor itself, Linux 6.6.
+pub(crate) fn fchmodat2(file: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+    const SYS_FCHMODAT2: libc::c_long = 452;
+    // SAFETY: the path ends in NUL; the rest are numbers.
+    check(unsafe {
+        libc::syscall(SYS_FCHMODAT2, file.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
+    })
+    .map(|_| ())
+}
+
+/// getdents64(2).
+pub(crate) fn getdents64(directory: BorrowedFd<'_>, entries: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the buffer is ours for as many bytes as we say.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_getdents64,
+            directory.as_raw_fd(),
+            entries.as_mut_ptr(),
+            entries.len(),
+        )
+    })
+}
+
+/// Numbers of linux/fs.h on machines with 64 bits.
+pub(crate) const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
+pub(crate) const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+pub(crate) const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
+pub(crate) const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
+
+/// One of these four. The argument must have the size that the number says.
+pub(crate) fn fs_ioctl(
+    file: BorrowedFd<'_>,
+    request: u32,
+    argument: &mut [u8],
+) -> Result<(), Errno> {
+    let size = (request >> 16) & 0x3fff;
+    if argument.len() < size as usize {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: these requests read or write at most the size in their number, which the argument
+    // has.
+    check(unsafe {
+        libc::syscall(libc::SYS_ioctl, file.as_raw_fd(), request, argument.as_mut_ptr())
+    })
+    .map(|_| ())
+}
+
+/// listxattrat(2), Linux 6.13.
+pub(crate) fn listxattrat(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    names: &mut [u8],
+) -> Result<usize, Errno> {
+    const SYS_LISTXATTRAT: libc::c_long = 465;
+    // SAFETY: the path ends in NUL; the buffer is ours for as many bytes as we say.
+    check(unsafe {
+        libc::syscall(
+            SYS_LISTXATTRAT,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            0,
+            names.as_mut_ptr(),
+            names.len(),
+        )
+    })
+}
+
+/// malloc_trim(3).
+pub(crate) fn malloc_trim() {
+    // SAFETY: the allocator's own function; it moves nothing that is in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

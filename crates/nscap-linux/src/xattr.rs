@@ -42,23 +42,115 @@ fn links() -> Result<&'static Links, Errno> {
     opened.as_ref().map_err(|errno| *errno)
 }
 
-/// Calls `at` with a directory and a name in it, or `by_path` with a path.
+/// The name of a descriptor's link, without an allocation.
+struct LinkName([u8; 12]);
+
+impl LinkName {
+    fn of(file: BorrowedFd<'_>) -> LinkName {
+        let mut name = [0; 12];
+        let mut number = file.as_raw_fd().unsigned_abs();
+        let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+        for digit in name.iter_mut().take(digits).rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        LinkName(name)
+    }
+
+    fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+    }
+}
+
+/// Calls `at` with a directory and the name of the descriptor's link in it.
+pub(crate) fn by_link<T>(
+    file: BorrowedFd<'_>,
+    at: impl FnOnce(BorrowedFd<'_>, &CStr) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let links = links()?;
+    let name = LinkName::of(file);
+    if links.process == std::process::id() {
+        return at(links.dir.as_fd(), name.as_c_str());
+    }
+    at(rustix::fs::CWD, &by_path(file)?)
+}
+
+fn by_path(file: BorrowedFd<'_>) -> Result<CString, Errno> {
+    CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::INVAL)
+}
+
+/// Calls `at` with a directory and a name in it, or `otherwise` with a path.
 fn through<T>(
     file: BorrowedFd<'_>,
     at: impl FnOnce(BorrowedFd<'_>, &CStr) -> Result<T, Errno>,
-    by_path: impl FnOnce(&CStr) -> Result<T, Errno>,
+    otherwise: impl FnOnce(&CStr) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     let links = links()?;
-    let text = |text: String| CString::new(text).map_err(|_| Errno::INVAL);
     if AT_CALLS.load(Ordering::Relaxed) && links.process == std::process::id() {
-        let name = text(file.as_raw_fd().to_string())?;
-        match at(links.dir.as_fd(), &name) {
+        match at(links.dir.as_fd(), LinkName::of(file).as_c_str()) {
             // A kernel or a seccomp filter that does not know the call: the path says the rest.
             Err(Errno::NOSYS) => AT_CALLS.store(false, Ordering::Relaxed),
             answer => return answer,
         }
     }
-    by_path(&text(format!("/proc/self/fd/{}", file.as_raw_fd()))?)
+    otherwise(&by_path(file)?)
+}
+
+/// A call that fills a buffer, made with one buffer either way.
+fn fill(
+    file: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    at: impl FnOnce(BorrowedFd<'_>, &CStr, &mut [u8]) -> Result<usize, Errno>,
+    otherwise: impl FnOnce(&CStr, &mut [u8]) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let buffer = std::cell::RefCell::new(buffer);
+    through(
+        file,
+        |dir, link| at(dir, link, &mut buffer.borrow_mut()),
+        |path| otherwise(path, &mut buffer.borrow_mut()),
+    )
+}
+
+/// getxattr(2) into a buffer: the length; of an empty buffer, the length that is there.
+pub(crate) fn get_into(
+    file: BorrowedFd<'_>,
+    name: &CStr,
+    value: &mut [u8],
+) -> Result<usize, Errno> {
+    fill(
+        file,
+        value,
+        |dir, link, value| sys::getxattrat(dir, link, name, value),
+        |path, value| rustix::fs::getxattr(path, name, value),
+    )
+}
+
+/// listxattr(2) into a buffer, likewise.
+pub(crate) fn list_into(file: BorrowedFd<'_>, names: &mut [u8]) -> Result<usize, Errno> {
+    fill(file, names, sys::listxattrat, |path, names| rustix::fs::listxattr(path, names))
+}
+
+/// setxattr(2).
+pub(crate) fn set_with(
+    file: BorrowedFd<'_>,
+    name: &CStr,
+    value: &[u8],
+    flags: XattrFlags,
+) -> Result<(), Errno> {
+    through(
+        file,
+        |dir, link| sys::setxattrat(dir, link, name, value, flags.bits()),
+        |path| rustix::fs::setxattr(path, name, value, flags),
+    )
+}
+
+/// removexattr(2).
+pub(crate) fn remove_named(file: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    through(
+        file,
+        |dir, link| sys::removexattrat(dir, link, name),
+        |path| rustix::fs::removexattr(path, name),
+    )
 }
 
 /// getxattr(2): the value, or `None` where there is none or the file system has no attributes.
@@ -67,16 +159,9 @@ fn through<T>(
 /// getxattr(2)'s other errors; EOPNOTSUPP where /proc is not procfs.
 pub(crate) fn get(file: impl AsFd, name: &CStr) -> Result<Option<Vec<u8>>, Errno> {
     for size in [256, VALUE_MAX] {
-        // Not every call can be made twice with one buffer, so each has its own.
-        let (mut one, mut other) = (vec![0; size], vec![0; size]);
-        let read = through(
-            file.as_fd(),
-            |dir, link| sys::getxattrat(dir, link, name, &mut one).map(|n| (n, true)),
-            |path| rustix::fs::getxattr(path, name, &mut other).map(|n| (n, false)),
-        );
-        match read {
-            Ok((length, at)) => {
-                let mut value = if at { one } else { other };
+        let mut value = vec![0; size];
+        match get_into(file.as_fd(), name, &mut value) {
+            Ok(length) => {
                 value.truncate(length);
                 return Ok(Some(value));
             }
@@ -114,11 +199,7 @@ pub(crate) fn set(
         Present::Always => XattrFlags::REPLACE,
         Present::Any => XattrFlags::empty(),
     };
-    through(
-        file.as_fd(),
-        |dir, link| sys::setxattrat(dir, link, name, value, flags.bits()),
-        |path| rustix::fs::setxattr(path, name, value, flags),
-    )
+    set_with(file.as_fd(), name, value, flags)
 }
 
 /// removexattr(2); that there is none is fine.
@@ -126,12 +207,7 @@ pub(crate) fn set(
 /// # Errors
 /// removexattr(2)'s other errors; EOPNOTSUPP where /proc is not procfs.
 pub(crate) fn remove(file: impl AsFd, name: &CStr) -> Result<(), Errno> {
-    let removed = through(
-        file.as_fd(),
-        |dir, link| sys::removexattrat(dir, link, name),
-        |path| rustix::fs::removexattr(path, name),
-    );
-    match removed {
+    match remove_named(file.as_fd(), name) {
         Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         Err(errno) => Err(errno),
     }

@@ -1,0 +1,116 @@
+//! Passthrough: files that the kernel reads and writes itself, on the source. One backing id an
+//! inode, shared by all that have it open; and one way an inode at a time, since a plain open
+//! beside a passthrough one is EIO.
+
+use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fuser::BackingId;
+use rustix::io::Errno;
+
+/// How an inode is open.
+enum Way {
+    Through(Arc<BackingId>),
+    Plain,
+}
+
+struct Open {
+    way: Way,
+    handles: usize,
+}
+
+/// The inodes that are open.
+pub(crate) struct Backings {
+    open: Mutex<HashMap<u64, Open>>,
+    possible: AtomicBool,
+    ever: AtomicBool,
+}
+
+impl Backings {
+    pub(crate) fn new(wanted: bool) -> Backings {
+        Backings {
+            open: Mutex::default(),
+            possible: AtomicBool::new(wanted),
+            ever: AtomicBool::new(false),
+        }
+    }
+
+    /// The kernel has no passthrough.
+    pub(crate) fn give_up(&self) {
+        self.possible.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether pages that the kernel has of a file are as on the source, whoever wrote it: not
+    /// where some opens go past them.
+    pub(crate) fn pages_are_true(&self) -> bool {
+        !self.ever.load(Ordering::Relaxed) && !self.possible.load(Ordering::Relaxed)
+    }
+
+    /// One more handle on an inode; with a backing id where it goes through. `register` makes one
+    /// of a descriptor.
+    pub(crate) fn open(
+        &self,
+        node: u64,
+        file: BorrowedFd<'_>,
+        register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
+    ) -> Option<Arc<BackingId>> {
+        let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = all.get_mut(&node) {
+            open.handles += 1;
+            return match &open.way {
+                Way::Through(id) => Some(id.clone()),
+                Way::Plain => None,
+            };
+        }
+        let id = self.register(file, register).map(Arc::new);
+        let way = id.clone().map_or(Way::Plain, Way::Through);
+        all.insert(node, Open { way, handles: 1 });
+        id
+    }
+
+    fn register(
+        &self,
+        file: BorrowedFd<'_>,
+        register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
+    ) -> Option<BackingId> {
+        if !self.possible.load(Ordering::Relaxed) {
+            return None;
+        }
+        match register(file) {
+            Ok(id) => {
+                self.ever.store(true, Ordering::Relaxed);
+                Some(id)
+            }
+            Err(error) => {
+                // Not root of the initial namespace; no such call; a source that is stacked
+                // too deep. None of these changes from file to file.
+                let never = [Errno::PERM, Errno::NOTTY, Errno::LOOP, Errno::OPNOTSUPP];
+                if Errno::from_io_error(&error).is_some_and(|errno| never.contains(&errno)) {
+                    self.give_up();
+                }
+                None
+            }
+        }
+    }
+
+    /// One handle less.
+    pub(crate) fn release(&self, node: u64) {
+        let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = all.get_mut(&node) else {
+            return;
+        };
+        open.handles -= 1;
+        if open.handles == 0 {
+            let gone = all.remove(&node);
+            if all.capacity() > 1024 && all.len() < all.capacity() / 4 {
+                let room = all.len() * 2;
+                all.shrink_to(room);
+            }
+            drop(all);
+            // The id is closed without the lock.
+            drop(gone);
+        }
+    }
+}

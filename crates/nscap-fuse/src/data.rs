@@ -1,0 +1,250 @@
+//! Files: opened, read, written, and what else needs an open one.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use fuser::{BackingId, FileAttr, FopenFlags, Request};
+use nscap_core::Operation;
+use nscap_linux::server;
+use rustix::fs::{
+    FallocateFlags, Mode, OFlags, SeekFrom, copy_file_range, fallocate, fstat, openat, seek,
+};
+use rustix::io::{Errno, pread, pwrite};
+
+use crate::attr::attributes;
+use crate::caps::{Opened, Opening};
+use crate::inodes::Found;
+use crate::tree::{OpenFile, Tree, checked};
+
+/// Of the flags of open(2), those that mean something for the server's own descriptor. O_APPEND and
+/// O_DIRECT are the kernel's to carry out: it says where each write goes, and from what pages.
+const OURS: OFlags =
+    OFlags::ACCMODE.union(OFlags::SYNC).union(OFlags::DSYNC).union(OFlags::NOATIME);
+
+/// How a file was opened.
+pub(crate) struct Opens {
+    pub(crate) handle: u64,
+    pub(crate) flags: FopenFlags,
+    pub(crate) backing: Option<Arc<BackingId>>,
+}
+
+fn ours(flags: OFlags) -> OFlags {
+    (flags & OURS) | OFlags::NOFOLLOW | OFlags::CLOEXEC
+}
+
+fn writes(flags: OFlags) -> bool {
+    flags & OFlags::ACCMODE != OFlags::RDONLY
+}
+
+/// Makes a backing id of a descriptor.
+pub(crate) type Register<'r> = &'r dyn Fn(BorrowedFd<'_>) -> std::io::Result<BackingId>;
+
+impl Tree {
+    pub(crate) fn open(
+        &self,
+        node: u64,
+        flags: i32,
+        register: Register<'_>,
+    ) -> Result<Opens, Errno> {
+        self.stats.opens.add();
+        let flags = OFlags::from_bits_retain(flags as u32);
+        let opening = Opening { flags, fresh: false };
+        let (file, opened) = if writes(flags) {
+            let inode = self.inodes.find(node)?;
+            let opened = self.caps.opening(inode.as_fd(), node, opening)?;
+            (self.inodes.open(node, ours(flags))?, opened)
+        } else {
+            let file = self.inodes.open(node, ours(flags))?;
+            let opened = self.caps.opening(file.as_fd(), node, opening)?;
+            (file, opened)
+        };
+        Ok(self.opened(node, file, flags, opened, register))
+    }
+
+    fn opened(
+        &self,
+        node: u64,
+        file: OwnedFd,
+        flags: OFlags,
+        opened: Opened,
+        register: Register<'_>,
+    ) -> Opens {
+        let backing = self.backings.open(node, file.as_fd(), register);
+        let mut reply = FopenFlags::FOPEN_NOFLUSH;
+        if backing.is_some() {
+            self.stats.passthrough_opens.add();
+        } else if !self.options.reachable_ok && self.backings.pages_are_true() {
+            reply |= FopenFlags::FOPEN_KEEP_CACHE;
+        }
+        let writable = writes(flags);
+        let handle = self.files.add(OpenFile { file, node, writable, _opened: opened });
+        Opens { handle, flags: reply, backing }
+    }
+
+    pub(crate) fn create(
+        &self,
+        request: &Request,
+        (parent, name): (u64, &OsStr),
+        (mode, umask): (u32, u32),
+        flags: i32,
+        register: Register<'_>,
+    ) -> Result<(FileAttr, Opens), Errno> {
+        self.stats.creates.add();
+        let name = checked(name)?;
+        let flags = OFlags::from_bits_retain(flags as u32);
+        let directory = self.inodes.find(parent)?;
+        let file = {
+            let _caller = self.as_caller(request, mode, umask)?;
+            let how = ours(flags) | OFlags::CREATE | OFlags::EXCL;
+            match openat(&directory, name, how, Mode::from_raw_mode(mode & 0o7777)) {
+                // The kernel has asked nobody whether the caller may open what is there; it does
+                // when it looks again.
+                Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => return Err(Errno::STALE),
+                opened => opened?,
+            }
+        };
+        self.streams.drop_of(parent);
+        let stat = fstat(&file)?;
+        let inode = self.inodes.source().look_up(directory.as_fd(), name)?;
+        let node = self.inodes.know(inode, &stat)?;
+        let opened = self
+            .caps
+            .opening(file.as_fd(), node, Opening { flags, fresh: true })
+            .inspect_err(|_| self.inodes.forget(node, 1))?;
+        Ok((attributes(node, &stat), self.opened(node, file, flags, opened, register)))
+    }
+
+    pub(crate) fn release(&self, handle: u64) {
+        if let Some(file) = self.files.remove(handle) {
+            self.backings.release(file.node);
+        }
+    }
+
+    /// Reads into `buffer`; less than it holds only at the end of the file.
+    pub(crate) fn read(&self, handle: u64, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+        self.stats.reads.add();
+        let file = self.files.get(handle)?;
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..)
+            && !rest.is_empty()
+        {
+            match pread(&file.file, rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(done)
+    }
+
+    pub(crate) fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32, Errno> {
+        self.stats.writes.add();
+        let file = self.files.get(handle)?;
+        let _change = self.caps.changing(file.file.as_fd(), file.node, Operation::Write)?;
+        let mut done = 0;
+        while let Some(rest) = data.get(done..)
+            && !rest.is_empty()
+        {
+            match pwrite(&file.file, rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(_) if done > 0 => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(u32::try_from(done).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn sync(&self, handle: u64, data_only: bool) -> Result<(), Errno> {
+        let file = self.files.get(handle)?;
+        if data_only { rustix::fs::fdatasync(&file.file) } else { rustix::fs::fsync(&file.file) }
+    }
+
+    pub(crate) fn allocate(
+        &self,
+        handle: u64,
+        (offset, length): (u64, u64),
+        mode: i32,
+    ) -> Result<(), Errno> {
+        let file = self.files.get(handle)?;
+        let _change = self.caps.changing(file.file.as_fd(), file.node, Operation::Fallocate)?;
+        fallocate(&file.file, FallocateFlags::from_bits_retain(mode as u32), offset, length)
+    }
+
+    /// SEEK_DATA and SEEK_HOLE; the kernel does the others.
+    pub(crate) fn seek(&self, handle: u64, offset: i64, whence: i32) -> Result<i64, Errno> {
+        let file = self.files.get(handle)?;
+        let start = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
+        let position = match whence {
+            libc::SEEK_DATA => SeekFrom::Data(start),
+            libc::SEEK_HOLE => SeekFrom::Hole(start),
+            _ => return Err(Errno::INVAL),
+        };
+        seek(&file.file, position).and_then(|at| i64::try_from(at).map_err(|_| Errno::OVERFLOW))
+    }
+
+    pub(crate) fn copy_range(
+        &self,
+        (from, mut from_offset): (u64, u64),
+        (to, mut to_offset): (u64, u64),
+        length: u64,
+    ) -> Result<u32, Errno> {
+        let (from, to) = (self.files.get(from)?, self.files.get(to)?);
+        let _change = self.caps.changing(to.file.as_fd(), to.node, Operation::CopyInto)?;
+        // The reply has room for 32 bits; whole pages.
+        let length = usize::try_from(length.min(0x7fff_f000)).map_err(|_| Errno::INVAL)?;
+        let (source, target) = (Some(&mut from_offset), Some(&mut to_offset));
+        let done = copy_file_range(&from.file, source, &to.file, target, length)?;
+        Ok(u32::try_from(done).unwrap_or(u32::MAX))
+    }
+
+    /// Sets the size, on a handle that can be written or on one for this.
+    pub(crate) fn set_size(
+        &self,
+        node: u64,
+        handle: Option<&OpenFile>,
+        inode: &Found,
+        size: u64,
+    ) -> Result<(), Errno> {
+        let _change = self.caps.changing(inode.as_fd(), node, Operation::Truncate)?;
+        match handle {
+            Some(open) if open.writable => rustix::fs::ftruncate(&open.file, size),
+            _ => {
+                let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+                rustix::fs::ftruncate(self.inodes.open(node, flags)?, size)
+            }
+        }
+    }
+
+    /// ioctl(2): the flags of an inode. The kernel asks for them where it has checked the caller
+    /// (chattr(1)); everything else is ENOTTY.
+    pub(crate) fn flags_ioctl(
+        &self,
+        node: u64,
+        handle: u64,
+        request: u32,
+        input: &[u8],
+        room: u32,
+    ) -> Result<Vec<u8>, Errno> {
+        let mut argument = [0; 32];
+        let taken = input.len().min(argument.len());
+        argument
+            .get_mut(..taken)
+            .zip(input.get(..taken))
+            .ok_or(Errno::INVAL)
+            .map(|(to, from)| to.copy_from_slice(from))?;
+        match self.files.get(handle) {
+            Ok(file) => server::fs_ioctl(&file.file, request, &mut argument)?,
+            // A directory, which has no handle.
+            Err(_) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+                server::fs_ioctl(self.inodes.open(node, flags)?, request, &mut argument)?;
+            }
+        }
+        Ok(argument.get(..room as usize).unwrap_or(&argument).to_vec())
+    }
+}

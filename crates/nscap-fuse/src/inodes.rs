@@ -1,0 +1,408 @@
+//! The inodes that the kernel knows: a number for each, how often it was told of it, and how to get
+//! at it again. No path is kept: an inode is held by its handle or, where there are none, by a
+//! descriptor.
+//!
+//! The number is the one that the source's file system has for it, so that stat(2) shows the same
+//! on both sides and after being forgotten; only where that number is still in use for an inode
+//! that is gone is another one taken. So one number is never two inodes at a time.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use nscap_linux::server::{FileHandle, open_again};
+use rustix::fs::{OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::source::Source;
+use crate::stats::Stats;
+
+/// The number of the root (FUSE_ROOT_ID).
+pub(crate) const ROOT: u64 = 1;
+const SHARDS: usize = 32;
+/// Descriptors kept open of the inodes used last.
+const RECENT: usize = 512;
+/// Numbers that no file system gives: for inodes whose own number is taken.
+const SPARE: u64 = 1 << 63;
+/// Below this many a map does not shrink.
+const SMALL: usize = 256;
+
+/// How to get at an inode.
+#[derive(Clone, Debug)]
+enum Held {
+    Handle(FileHandle),
+    /// Where there are no handles, and for what has no name any more.
+    Descriptor(Arc<OwnedFd>),
+}
+
+#[derive(Debug)]
+struct Inode {
+    held: Held,
+    regular: bool,
+    /// How many times the kernel was told of it and has not said that it forgot.
+    lookups: u64,
+}
+
+/// An inode to do something with.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    file: Arc<OwnedFd>,
+    /// Whether it is a regular file.
+    pub(crate) regular: bool,
+}
+
+impl AsFd for Found {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// An inode's number where it comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Own {
+    dev: u64,
+    ino: u64,
+}
+
+type Shard = RwLock<HashMap<u64, Inode>>;
+type Slot = Mutex<Option<(u64, Found)>>;
+
+/// Numbers that had to be spare ones, by the inode that they stand for, and back.
+#[derive(Debug, Default)]
+struct Spares {
+    by_own: HashMap<Own, u64>,
+    own_of: HashMap<u64, Own>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Inodes {
+    source: Source,
+    root: Arc<OwnedFd>,
+    root_own: Own,
+    shards: [Shard; SHARDS],
+    recent: Vec<Slot>,
+    devices: Mutex<Vec<u64>>,
+    spares: Mutex<Spares>,
+    spares_in_use: AtomicUsize,
+    next_spare: AtomicU64,
+    stats: Arc<Stats>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn mixed(node: u64) -> usize {
+    (node.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize
+}
+
+impl Inodes {
+    pub(crate) fn new(source: Source, stats: Arc<Stats>) -> Result<Inodes, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
+        let root = rustix::fs::openat(source.root(), c".", flags, rustix::fs::Mode::empty())?;
+        let stat = rustix::fs::fstat(&root)?;
+        Ok(Inodes {
+            source,
+            root: Arc::new(root),
+            root_own: Own { dev: stat.st_dev, ino: stat.st_ino },
+            shards: std::array::from_fn(|_| Shard::default()),
+            recent: (0..RECENT).map(|_| Mutex::new(None)).collect(),
+            devices: Mutex::new(vec![stat.st_dev]),
+            spares: Mutex::default(),
+            spares_in_use: AtomicUsize::new(0),
+            next_spare: AtomicU64::new(SPARE),
+            stats,
+        })
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The number that stat(2) shows of an inode that the kernel knows by another.
+    pub(crate) fn shown(&self, node: u64) -> u64 {
+        if node == ROOT { self.root_own.ino } else { node }
+    }
+
+    /// The number that an inode should have: none where that would be the root's or another
+    /// device's.
+    fn number(&self, own: Own) -> Option<u64> {
+        let index = if own.dev == self.root_own.dev { 0 } else { self.device_index(own.dev) };
+        (own.ino > ROOT && own.ino >> 47 == 0 && index >> 15 == 0).then_some(index << 47 | own.ino)
+    }
+
+    fn device_index(&self, dev: u64) -> u64 {
+        let mut devices = locked(&self.devices);
+        let index = devices.iter().position(|it| *it == dev).unwrap_or_else(|| {
+            devices.push(dev);
+            devices.len() - 1
+        });
+        index as u64
+    }
+
+    /// The inode that an O_PATH descriptor leads to becomes known once more; its number.
+    pub(crate) fn know(&self, file: OwnedFd, stat: &Stat) -> Result<u64, Errno> {
+        self.know_and(file, stat, is_directory(stat))
+    }
+
+    /// As [`know`](Inodes::know), of one of many entries of a directory.
+    pub(crate) fn know_listed(&self, file: OwnedFd, stat: &Stat) -> Result<u64, Errno> {
+        self.know_and(file, stat, false)
+    }
+
+    fn know_and(&self, file: OwnedFd, stat: &Stat, keep: bool) -> Result<u64, Errno> {
+        let own = Own { dev: stat.st_dev, ino: stat.st_ino };
+        if own == self.root_own {
+            return Ok(ROOT);
+        }
+        let file = Arc::new(file);
+        let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+        let held = match self.handle(&*file)? {
+            Some(handle) => Held::Handle(handle),
+            None => Held::Descriptor(file.clone()),
+        };
+        let node = self.count(own, Inode { held, regular, lookups: 1 });
+        if keep && self.source.handles {
+            self.keep(node, Found { file, regular });
+        }
+        Ok(node)
+    }
+
+    /// The handle by which an inode is to be held; none where it must be by a descriptor.
+    fn handle(&self, file: impl AsFd) -> Result<Option<FileHandle>, Errno> {
+        if !self.source.handles {
+            return Ok(None);
+        }
+        match FileHandle::of(file) {
+            Ok(handle) => Ok(Some(handle)),
+            Err(Errno::OPNOTSUPP | Errno::OVERFLOW) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn count(&self, own: Own, inode: Inode) -> u64 {
+        let number = self.number(own);
+        let inode = match number {
+            None => inode,
+            Some(number) => {
+                let mut shard = self.write(number);
+                // Looked at under the lock: whoever makes it a spare one says so before.
+                if self.spares_in_use.load(Ordering::SeqCst) > 0 {
+                    inode
+                } else {
+                    match self.count_in(&mut shard, number, inode) {
+                        Ok(()) => return number,
+                        Err(inode) => inode,
+                    }
+                }
+            }
+        };
+        self.count_spare(own, number, inode)
+    }
+
+    /// Counts it under this number, or gives it back where the number is another inode's.
+    fn count_in(
+        &self,
+        shard: &mut HashMap<u64, Inode>,
+        node: u64,
+        inode: Inode,
+    ) -> Result<(), Inode> {
+        match shard.entry(node) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(inode);
+                self.stats.inodes.add();
+                Ok(())
+            }
+            Entry::Occupied(mut there) => {
+                let same = match (&there.get().held, &inode.held) {
+                    (Held::Handle(one), Held::Handle(other)) => one == other,
+                    // Nobody gets the number of an inode that is open.
+                    (Held::Descriptor(_), _) | (_, Held::Descriptor(_)) => true,
+                };
+                if !same {
+                    return Err(inode);
+                }
+                there.get_mut().lookups += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn count_spare(&self, own: Own, number: Option<u64>, inode: Inode) -> u64 {
+        let mut spares = locked(&self.spares);
+        self.spares_in_use.fetch_add(1, Ordering::SeqCst);
+        let node = self.count_among(&mut spares, own, number, inode);
+        self.spares_in_use.store(spares.by_own.len(), Ordering::SeqCst);
+        node
+    }
+
+    fn count_among(
+        &self,
+        spares: &mut Spares,
+        own: Own,
+        number: Option<u64>,
+        mut inode: Inode,
+    ) -> u64 {
+        let spare = spares.by_own.get(&own).copied();
+        for node in [spare, number].into_iter().flatten() {
+            match self.count_in(&mut self.write(node), node, inode) {
+                Ok(()) => return node,
+                Err(other) => inode = other,
+            }
+        }
+        let spare = self.next_spare.fetch_add(1, Ordering::Relaxed);
+        self.write(spare).insert(spare, inode);
+        self.stats.inodes.add();
+        if let Some(before) = spares.by_own.insert(own, spare) {
+            spares.own_of.remove(&before);
+        }
+        spares.own_of.insert(spare, own);
+        spare
+    }
+
+    fn write(&self, node: u64) -> std::sync::RwLockWriteGuard<'_, HashMap<u64, Inode>> {
+        self.shard(node).write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shard(&self, node: u64) -> &Shard {
+        // The remainder is in range.
+        &self.shards[mixed(node) % SHARDS]
+    }
+
+    /// The kernel forgot so many lookups.
+    pub(crate) fn forget(&self, node: u64, lookups: u64) {
+        if node == ROOT {
+            return;
+        }
+        let mut shard = self.write(node);
+        let Entry::Occupied(mut inode) = shard.entry(node) else {
+            return;
+        };
+        let left = inode.get().lookups.saturating_sub(lookups);
+        if left > 0 {
+            inode.get_mut().lookups = left;
+            return;
+        }
+        inode.remove();
+        self.stats.inodes.subtract();
+        let shrink = shard.capacity() > SMALL && shard.len() < shard.capacity() / 4;
+        if shrink {
+            let room = shard.len() * 2;
+            shard.shrink_to(room);
+        }
+        drop(shard);
+        self.drop_recent(node);
+        if node & SPARE != 0 {
+            self.forget_spare(node);
+        }
+        if shrink {
+            nscap_linux::server::return_memory();
+        }
+    }
+
+    fn forget_spare(&self, spare: u64) {
+        let mut spares = locked(&self.spares);
+        if let Some(own) = spares.own_of.remove(&spare)
+            && spares.by_own.get(&own) == Some(&spare)
+        {
+            spares.by_own.remove(&own);
+        }
+        self.spares_in_use.store(spares.by_own.len(), Ordering::SeqCst);
+    }
+
+    fn held(&self, node: u64) -> Result<(Held, bool), Errno> {
+        let shard = self.shard(node).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(&node).map(|inode| (inode.held.clone(), inode.regular)).ok_or(Errno::STALE)
+    }
+
+    /// An O_PATH descriptor of an inode.
+    pub(crate) fn find(&self, node: u64) -> Result<Found, Errno> {
+        if node == ROOT {
+            return Ok(Found { file: self.root.clone(), regular: false });
+        }
+        if let Some(slot) = self.slot(node)
+            && let Some((kept, found)) = &*locked(slot)
+            && *kept == node
+        {
+            return Ok(found.clone());
+        }
+        match self.held(node)? {
+            (Held::Descriptor(file), regular) => Ok(Found { file, regular }),
+            (Held::Handle(handle), regular) => {
+                let file = Arc::new(handle.open(self.source.root(), OFlags::PATH)?);
+                let found = Found { file, regular };
+                self.keep(node, found.clone());
+                Ok(found)
+            }
+        }
+    }
+
+    /// Opens a regular file or a directory. EINVAL for anything else: opening it could wait, or
+    /// do something.
+    pub(crate) fn open(&self, node: u64, flags: OFlags) -> Result<OwnedFd, Errno> {
+        if node == ROOT {
+            return open_again(&*self.root, flags);
+        }
+        let (held, regular) = self.held(node)?;
+        if !regular && !flags.contains(OFlags::DIRECTORY) {
+            return Err(Errno::INVAL);
+        }
+        match held {
+            Held::Descriptor(file) => open_again(&*file, flags),
+            Held::Handle(handle) => handle.open(self.source.root(), flags),
+        }
+    }
+
+    /// Holds what has just lost its last name open until the kernel forgets it, so that whoever
+    /// has it still has it.
+    pub(crate) fn pin(&self, file: OwnedFd, stat: &Stat) {
+        let own = Own { dev: stat.st_dev, ino: stat.st_ino };
+        let spare = if self.spares_in_use.load(Ordering::SeqCst) > 0 {
+            locked(&self.spares).by_own.get(&own).copied()
+        } else {
+            None
+        };
+        let Ok(Some(handle)) = self.handle(&file) else {
+            return;
+        };
+        let file = Arc::new(file);
+        for node in [self.number(own), spare].into_iter().flatten() {
+            if let Some(inode) = self.write(node).get_mut(&node)
+                && matches!(&inode.held, Held::Handle(known) if *known == handle)
+            {
+                inode.held = Held::Descriptor(file.clone());
+            }
+        }
+    }
+
+    fn slot(&self, node: u64) -> Option<&Slot> {
+        self.recent.get(mixed(node) % RECENT)
+    }
+
+    fn keep(&self, node: u64, found: Found) {
+        if let Some(slot) = self.slot(node) {
+            let before = locked(slot).replace((node, found));
+            // Closed without the lock.
+            drop(before);
+        }
+    }
+
+    fn drop_recent(&self, node: u64) {
+        if let Some(slot) = self.slot(node) {
+            let kept = locked(slot).take_if(|(kept, _)| *kept == node);
+            drop(kept);
+        }
+    }
+
+    /// A descriptor of the root of the tree.
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFDIR
+}

@@ -1,0 +1,167 @@
+//! Extended attributes: the two that the rules are about, and all others, which are the source's.
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+
+use nscap_core::{CapSet, Capability, SetFlags, UserNs as _};
+use nscap_linux::server::{self, FsIds, Raised};
+use nscap_linux::{LiveTask, Namespaces};
+use rustix::fs::{XattrFlags, fstat};
+use rustix::io::Errno;
+
+use crate::caps::CapName;
+use crate::tree::{Tree, with_buffer};
+
+/// The longest value and the longest list (XATTR_SIZE_MAX, XATTR_LIST_MAX), in bytes.
+const MAX: usize = 65_536;
+const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+const TRUSTED: &[u8] = b"trusted.";
+
+/// What was read, as the caller has room for it.
+pub(crate) enum Value {
+    /// The caller asked how long it is, in bytes.
+    Length(u32),
+    Bytes(Vec<u8>),
+}
+
+/// The whole of something, for a caller with room for `size` bytes; 0 asks for the length.
+fn fit(whole: Vec<u8>, size: u32) -> Result<Value, Errno> {
+    match u32::try_from(whole.len()).map_err(|_| Errno::TOOBIG)? {
+        length if size == 0 => Ok(Value::Length(length)),
+        length if length > size => Err(Errno::RANGE),
+        _ => Ok(Value::Bytes(whole)),
+    }
+}
+
+fn c_name(name: &OsStr) -> Result<CString, Errno> {
+    CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)
+}
+
+impl Tree {
+    pub(crate) fn get_xattr(
+        &self,
+        node: u64,
+        name: &OsStr,
+        size: u32,
+        tid: u32,
+    ) -> Result<Value, Errno> {
+        self.stats.getxattrs.add();
+        let inode = self.inodes.find(node)?;
+        match CapName::of(name.as_bytes()) {
+            Some(name) if inode.regular => fit(self.caps.get(inode.as_fd(), name, tid)?, size),
+            // Only a regular file is executed.
+            Some(_) => Err(Errno::NODATA),
+            None => with_buffer((size as usize).min(MAX), |buffer| {
+                let length = server::getxattr(&inode, &c_name(name)?, buffer)?;
+                if size == 0 {
+                    return Ok(Value::Length(u32::try_from(length).map_err(|_| Errno::TOOBIG)?));
+                }
+                Ok(Value::Bytes(buffer.get(..length).unwrap_or_default().to_vec()))
+            }),
+        }
+    }
+
+    pub(crate) fn list_xattrs(&self, node: u64, size: u32, tid: u32) -> Result<Value, Errno> {
+        self.stats.listxattrs.add();
+        let inode = self.inodes.find(node)?;
+        let mut names = with_buffer(MAX, |buffer| {
+            let length = server::listxattr(&inode, buffer)?;
+            Ok::<_, Errno>(buffer.get(..length).unwrap_or_default().to_vec())
+        })?;
+        // The source shows these to us whoever asks.
+        if names.split(|byte| *byte == 0).any(|name| name.starts_with(TRUSTED))
+            && !may_see_trusted(tid)
+        {
+            names = names
+                .split_inclusive(|byte| *byte == 0)
+                .filter(|name| !name.starts_with(TRUSTED))
+                .flatten()
+                .copied()
+                .collect();
+        }
+        if inode.regular {
+            names = self.caps.list(inode.as_fd(), &names, tid)?;
+        }
+        fit(names, size)
+    }
+
+    pub(crate) fn set_xattr(
+        &self,
+        node: u64,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        tid: u32,
+    ) -> Result<(), Errno> {
+        self.stats.setxattrs.add();
+        let inode = self.inodes.find(node)?;
+        let flags = XattrFlags::from_bits_retain(flags as u32);
+        match CapName::of(name.as_bytes()) {
+            Some(name) if inode.regular => {
+                let flags = SetFlags {
+                    create: flags.contains(XattrFlags::CREATE),
+                    replace: flags.contains(XattrFlags::REPLACE),
+                };
+                self.caps.set(inode.as_fd(), node, name, value, flags, tid)
+            }
+            Some(_) => Err(Errno::OPNOTSUPP),
+            None if name.as_bytes() == ACCESS_ACL => {
+                let stat = fstat(&inode)?;
+                let _decided = as_for_set_id(stat.st_mode, stat.st_gid, tid)?;
+                server::setxattr(&inode, &c_name(name)?, value, flags)
+            }
+            None => server::setxattr(&inode, &c_name(name)?, value, flags),
+        }
+    }
+
+    pub(crate) fn remove_xattr(&self, node: u64, name: &OsStr, tid: u32) -> Result<(), Errno> {
+        self.stats.removexattrs.add();
+        let inode = self.inodes.find(node)?;
+        match CapName::of(name.as_bytes()) {
+            Some(name) if inode.regular => self.caps.remove(inode.as_fd(), node, name, tid),
+            Some(_) => Err(Errno::NODATA),
+            None => server::removexattr(&inode, &c_name(name)?),
+        }
+    }
+}
+
+/// An access control list that is set by somebody who is not in the file's group takes its
+/// set-group-ID bit away, unless they have CAP_FSETID (acl(5); chmod(2)). The kernel tells servers
+/// of this in a field that fuser 0.18 does not read; so the source decides it again, with the
+/// caller's ids.
+fn as_for_set_id(mode: u32, gid: u32, tid: u32) -> Result<Option<(Raised, FsIds)>, Errno> {
+    if mode & libc::S_ISGID == 0 {
+        return Ok(None);
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if keeps_set_group_id(gid, tid).unwrap_or(false) {
+        let raised = Raised::raise(CapSet::of(&[Capability::Fsetid]))?;
+        return Ok(Some((raised, FsIds::take(own, gid)?)));
+    }
+    // A group that the file is not in.
+    let other = if gid == 0 { u32::MAX - 1 } else { 0 };
+    let lowered = Raised::lower(CapSet::of(&[Capability::Fsetid]))?;
+    Ok(Some((lowered, FsIds::take(own, other)?)))
+}
+
+fn keeps_set_group_id(gid: u32, tid: u32) -> Option<bool> {
+    let mut namespaces = Namespaces::own().ok()?;
+    let task = LiveTask::read(tid, &mut namespaces).ok()?;
+    let gid = namespaces.shown_gid(gid)?;
+    let task = task.task(&namespaces);
+    let cred = task.cred;
+    let capable = cred.effective.has(Capability::Fsetid) && cred.ns.gid(gid).is_some();
+    Some(capable || cred.fsgid == gid || task.groups.contains(&gid))
+}
+
+/// As the file systems of the kernel do: CAP_SYS_ADMIN in the initial namespace.
+fn may_see_trusted(tid: u32) -> bool {
+    let Ok(mut namespaces) = Namespaces::own() else {
+        return false;
+    };
+    LiveTask::read(tid, &mut namespaces).is_ok_and(|task| {
+        let cred = task.cred(&namespaces);
+        cred.effective.has(Capability::SysAdmin) && cred.ns.is_initial()
+    })
+}
