@@ -1,7 +1,6 @@
 //! The server's own process: mounts, says so when the mount answers, serves until it is unmounted.
 
 use std::ffi::CStr;
-use std::io::Write as _;
 use std::path::Path;
 
 use nscap_core::Policy;
@@ -85,9 +84,9 @@ fn announce(target: &Path, detached: bool) {
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&states);
     if detached {
-        let mut pipe = std::io::stdout();
-        // Whoever waits may have gone; the mount is there all the same.
-        let _ = pipe.write_all(detach::READY).and_then(|()| pipe.flush());
+        // Past the lock of standard output, which the main thread holds. Whoever waits may have
+        // gone; the mount is there all the same.
+        let _ = rustix::io::write(rustix::stdio::stdout(), detach::READY);
         if let Err(error) = let_go() {
             report(&call("/dev/null".as_ref(), "dup2", error));
         }
