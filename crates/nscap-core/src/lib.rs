@@ -61,7 +61,10 @@ pub use privilege::{may_grant, writes_host_value};
 pub use read::{
     Listed, get_capability, get_nscapability, handed_to_kernel, list, nscapability_len,
 };
-pub use remove::{Operation, content_change, remove_capability, remove_entry, remove_nscapability};
+pub use remove::{
+    Operation, content_change, remove_capability, remove_entry, remove_nscapability,
+    remove_or_strip,
+};
 pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
 pub use text::{CapText, TextError, TextProblem};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};

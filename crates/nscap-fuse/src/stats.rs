@@ -95,6 +95,8 @@ counters! {
     grants,
     /// Writes of them that the rules refused.
     refused,
+    /// Writes of them that failed since somebody could change the file unseen (ETXTBSY).
+    busy,
     /// Files whose grants were dropped because their content or owner changed.
     dropped,
     /// Grants shown to a caller.

@@ -6,6 +6,9 @@
 //! A write by somebody else in between makes a step fail (XATTR_CREATE, XATTR_REPLACE), or leaves
 //! a companion that opens no table.
 
+use std::os::fd::AsFd;
+use std::path::Path;
+
 use nscap_core::storage::{self, Before, Form, Seal};
 use nscap_core::{Revision, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
@@ -41,7 +44,7 @@ impl CapFile {
     /// let file = CapFile::open("ping".as_ref(), Links::Refuse)?;
     /// let before = file.read(&mut namespaces)?;
     /// let caps = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// file.write(&before, &Stored::one(Uid::new(100_000).unwrap(), caps), &mut namespaces)?;
+    /// file.write(&before, &Stored::one(Uid::new(100_000).unwrap(), caps), &namespaces)?;
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     ///
@@ -55,19 +58,47 @@ impl CapFile {
         &self,
         before: &FileState,
         next: &Stored<'_>,
-        namespaces: &mut Namespaces,
+        namespaces: &Namespaces,
     ) -> Result<()> {
         let _lock = Lock::of(self)?;
-        let now = self.read(namespaces)?;
+        let read = || self.read_through(before.mount.clone(), namespaces);
+        let now = read()?;
         if !now.holds_the_same(before) {
             return Err(Error::Changed { path: self.path().to_owned() });
         }
         let failed = self.take_all(&self.plan(before, next, namespaces)?, before, namespaces);
-        let after = self.read(namespaces)?;
+        let after = read()?;
         match failed {
             _ if after.stored(namespaces).0 == *next => Ok(()),
             Err(error) => Err(error),
             Ok(()) => Err(Error::Changed { path: self.path().to_owned() }),
+        }
+    }
+
+    /// K: makes the file hold nothing, whatever it holds; that it held nothing is told by `false`.
+    /// Without the lock of those who write tables: one without `security.capability` counts for
+    /// nothing. An O_PATH descriptor will do.
+    ///
+    /// ```no_run
+    /// use nscap_linux::CapFile;
+    /// let file = std::fs::File::open("ping").unwrap();
+    /// assert!(CapFile::drop_all(&file, "ping".as_ref())?);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Call`] where an attribute cannot be removed: EROFS, EPERM for an immutable file.
+    pub fn drop_all(file: impl AsFd, path: &Path) -> Result<bool> {
+        let failed = |call| move |errno: Errno| Error::call(path, call, errno);
+        let file = file.as_fd();
+        if !CapFile::has_capability(file, path)? {
+            return Ok(false);
+        }
+        xattr::remove(file, CAPABILITY).map_err(failed("removexattr"))?;
+        match xattr::remove(file, TABLE) {
+            // In a user namespace it is not ours to remove; it counts for nothing now.
+            Ok(()) | Err(Errno::PERM) => Ok(true),
+            Err(errno) => Err(failed("removexattr")(errno)),
         }
     }
 

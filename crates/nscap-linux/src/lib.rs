@@ -4,12 +4,14 @@
 //! Nothing here decides. [`Namespaces`] gives handles that implement
 //! [`UserNs`](nscap_core::UserNs), so that the decisions of `nscap_core` can be asked about them.
 
+mod callers;
 mod change;
 mod error;
 mod file;
 #[cfg(test)]
 mod fuzz;
 pub mod isolate;
+mod lease;
 mod lock;
 mod mount;
 mod mounts;
@@ -24,12 +26,14 @@ mod task;
 mod who;
 mod xattr;
 
+pub use callers::{Caller, Callers};
 pub use change::Step;
 pub use error::{Error, Result, describe};
 pub use file::{CapFile, FileState, Hidden, Inode, Links};
+pub use lease::ReadLease;
 pub use mount::Mount;
 pub use mounts::MountPoint;
-pub use ns::{LiveNs, Namespaces, NsIndex, Origin, Process};
+pub use ns::{Lineage, LiveNs, Namespaces, NsIndex, Origin, Process};
 pub use subid::{Range, Subids};
 pub use task::{LiveTask, Tracer};
 pub use who::{Target, Who};

@@ -305,3 +305,80 @@ pub(crate) fn malloc_trim() {
         libc::malloc_trim(0);
     }
 }
+
+/// fcntl(2), F_SETLEASE with F_RDLCK. A waiting writer is told by SIGURG, which by default does
+/// nothing, and not by SIGIO, which ends the process.
+pub(crate) fn lease_read(file: impl AsFd) -> Result<(), Errno> {
+    /// asm-generic/fcntl.h; not in the libc crate for every architecture.
+    const F_SETSIG: libc::c_int = 10;
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: both commands take numbers only.
+    let signal = unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGURG) };
+    check(signal.into())?;
+    // SAFETY: as above.
+    let lease = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) };
+    check(lease.into()).map(|_| ())
+}
+
+/// fcntl(2), F_GETLEASE: whether a read lease is held that nobody is breaking.
+pub(crate) fn holds_read_lease(file: impl AsFd) -> bool {
+    // SAFETY: the command takes no argument.
+    unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
+}
+
+/// poll(2): whether there is something to read, or nobody left to write, within so many
+/// milliseconds. A signal cuts the wait short.
+pub(crate) fn readable_within(fd: impl AsFd, milliseconds: libc::c_int) -> bool {
+    let mut poll = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd, which is ours.
+    unsafe { libc::poll(&raw mut poll, 1, milliseconds) == 1 }
+}
+
+/// setfsuid(2), for this thread only: what it was before.
+pub(crate) fn swap_fsuid(uid: u32) -> u32 {
+    // SAFETY: takes a number only; glibc and musl make it for the calling thread alone.
+    unsafe { libc::setfsuid(uid) }.cast_unsigned()
+}
+
+/// `_IOR(229, 0, uint32_t)`, linux/fuse.h.
+const FUSE_DEV_IOC_CLONE: libc::c_ulong = 0x8004_e500;
+/// `_IOW(229, 1, struct fuse_backing_map)`, Linux 6.9.
+const FUSE_DEV_IOC_BACKING_OPEN: libc::c_ulong = 0x4010_e501;
+/// `_IOW(229, 2, uint32_t)`.
+const FUSE_DEV_IOC_BACKING_CLOSE: libc::c_ulong = 0x4004_e502;
+
+/// `struct fuse_backing_map` of linux/fuse.h.
+#[repr(C)]
+struct BackingMap {
+    fd: i32,
+    flags: u32,
+    padding: u64,
+}
+
+/// Makes `new` a descriptor of `device`'s connection.
+pub(crate) fn fuse_clone(new: BorrowedFd<'_>, device: BorrowedFd<'_>) -> Result<(), Errno> {
+    let number = device.as_raw_fd().unsigned_abs();
+    // SAFETY: the request reads one u32 from the pointer, which is valid for it.
+    let done = unsafe { libc::ioctl(new.as_raw_fd(), FUSE_DEV_IOC_CLONE, &raw const number) };
+    check(done.into()).map(|_| ())
+}
+
+/// The id of a file that is given to the kernel.
+pub(crate) fn fuse_backing_open(
+    device: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+) -> Result<i32, Errno> {
+    let map = BackingMap { fd: file.as_raw_fd(), flags: 0, padding: 0 };
+    // SAFETY: the request reads one such struct from the pointer, which is valid for it.
+    let id = unsafe { libc::ioctl(device.as_raw_fd(), FUSE_DEV_IOC_BACKING_OPEN, &raw const map) };
+    check(id.into()).map(|_| id)
+}
+
+/// Takes it back.
+pub(crate) fn fuse_backing_close(device: BorrowedFd<'_>, id: i32) -> Result<(), Errno> {
+    let id = id.unsigned_abs();
+    // SAFETY: the request reads one u32 from the pointer, which is valid for it.
+    let done =
+        unsafe { libc::ioctl(device.as_raw_fd(), FUSE_DEV_IOC_BACKING_CLOSE, &raw const id) };
+    check(done.into()).map(|_| ())
+}

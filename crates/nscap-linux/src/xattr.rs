@@ -213,6 +213,35 @@ pub(crate) fn remove(file: impl AsFd, name: &CStr) -> Result<(), Errno> {
     }
 }
 
+/// Whether there is a value, getxattr(2) of size 0: also one that the kernel would not show us.
+///
+/// # Errors
+/// getxattr(2)'s other errors; EOPNOTSUPP where /proc is not procfs.
+pub(crate) fn exists(file: impl AsFd, name: &CStr) -> Result<bool, Errno> {
+    let probe = through(
+        file.as_fd(),
+        |dir, link| sys::getxattrat(dir, link, name, &mut []),
+        |path| rustix::fs::getxattr(path, name, &mut [0; 0]),
+    );
+    match probe {
+        // EOVERFLOW and EINVAL: security.capability with a rootid or bytes that are not for us.
+        Ok(_) | Err(Errno::OVERFLOW | Errno::INVAL) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The file behind a descriptor, opened anew for reading, without waiting for anybody.
+///
+/// # Errors
+/// open(2)'s; EAGAIN where somebody holds a write lease; EOPNOTSUPP where /proc is not procfs.
+pub(crate) fn open_read(file: impl AsFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let open =
+        |dir: BorrowedFd<'_>, link: &CStr| rustix::fs::openat(dir, link, flags, Mode::empty());
+    through(file.as_fd(), open, |path| rustix::fs::open(path, flags, Mode::empty()))
+}
+
 /// Whether this kernel has the *xattrat calls (Linux 6.13).
 pub(crate) fn has_at_calls() -> bool {
     let (Ok(links), Ok(dot)) = (links(), CString::new(".")) else {

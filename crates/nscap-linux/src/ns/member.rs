@@ -2,18 +2,22 @@
 //! directory, so that a number used again cannot put another process in its place; and since a
 //! process may change its namespace while it is read, its link is looked at again afterwards.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nscap_core::Extent;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 
-use super::maps;
+use super::{Identity, maps};
 use crate::error::{Error, Result};
+use crate::sys;
 
 /// A uid map and a gid map, the outside as the kernel showed it.
 pub(super) type Shown = (Vec<Extent>, Vec<Extent>);
+
+/// How a process's directory is held.
+pub(crate) const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// The ids of all processes, ascending.
 pub(crate) fn pids() -> Result<Vec<u32>> {
@@ -30,15 +34,13 @@ pub(crate) fn pids() -> Result<Vec<u32>> {
 
 /// The directory of a process.
 pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    Ok(rustix::fs::open(path, DIRECTORY, Mode::empty())?)
 }
 
 /// What tells the namespace of a process from all others that exist at the same time; `None` where
 /// there is no such process, or we may not look at it.
-pub(super) fn link(path: &Path) -> Option<(u64, u64)> {
-    let link = rustix::fs::stat(path.join("ns/user")).ok()?;
-    Some((link.st_dev, link.st_ino))
+pub(super) fn link(path: &Path) -> Option<Identity> {
+    rustix::fs::stat(path.join("ns/user")).ok().map(Identity::from)
 }
 
 /// The maps of the namespace with this inode number, read through a process that was in it.
@@ -76,8 +78,11 @@ fn proc_is_ours() -> bool {
     std::fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == own.as_str())
 }
 
+/// How long a child may take to enter a namespace: whoever owns that may stop it.
+const PATIENCE_MS: libc::c_int = 1000;
+
 /// The maps of a namespace that no process is in: a child of ours enters it for a moment. `None`
-/// where that is not permitted (setns(2): CAP_SYS_ADMIN in it).
+/// where that is not permitted (setns(2): CAP_SYS_ADMIN in it), or the child did not get there.
 pub(super) fn visit(namespace: impl AsFd) -> Option<Shown> {
     if !proc_is_ours() {
         return None;
@@ -85,16 +90,27 @@ pub(super) fn visit(namespace: impl AsFd) -> Option<Shown> {
     let namespace = namespace.as_fd();
     let (mut entered, says) = io::pipe().ok()?;
     let (waits, release) = io::pipe().ok()?;
-    // SAFETY: the child calls nothing but prctl, setns, write, read and _exit, all of them
-    // async-signal-safe, and never returns.
+    let mut keep = [namespace.as_raw_fd(), says.as_raw_fd(), waits.as_raw_fd()];
+    keep.sort_unstable();
+    // SAFETY: the child calls nothing but prctl, setns, close_range, write, read and _exit, all of
+    // them async-signal-safe, and never returns.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: plain system calls on descriptors that the fork copied. Not dumpable, so that
-        // nobody in the namespace looks into the copy of our memory.
+        // nobody in the namespace looks into the copy of our memory; no descriptor of ours is kept
+        // open beyond our own end, and the child does not outlive the thread that waits for it.
         unsafe {
-            libc::close(release.as_raw_fd());
             libc::prctl(libc::PR_SET_DUMPABLE, 0);
+            let mut first = 0;
+            for fd in keep {
+                if first < fd {
+                    libc::syscall(libc::SYS_close_range, first, fd - 1, 0);
+                }
+                first = fd + 1;
+            }
+            libc::syscall(libc::SYS_close_range, first, libc::c_int::MAX, 0);
             let done = libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) == 0;
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             let mut byte = u8::from(done);
             libc::write(says.as_raw_fd(), (&raw const byte).cast(), 1);
             libc::read(waits.as_raw_fd(), (&raw mut byte).cast(), 1);
@@ -104,11 +120,17 @@ pub(super) fn visit(namespace: impl AsFd) -> Option<Shown> {
     let pid = u32::try_from(pid).ok()?;
     drop((says, waits));
     let mut byte = [0];
-    let there = matches!(entered.read(&mut byte), Ok(1)) && byte == [1];
+    let there = sys::readable_within(&entered, PATIENCE_MS)
+        && matches!(entered.read(&mut byte), Ok(1))
+        && byte == [1];
     let path = PathBuf::from(format!("/proc/{pid}"));
     let shown = there.then(|| open(&path).ok().and_then(|dir| both(&path, &dir).ok())).flatten();
-    let _ = (&release).write(&[0]);
-    // SAFETY: waits for the child that we made; a null status is allowed.
-    unsafe { libc::waitpid(pid.cast_signed(), std::ptr::null_mut(), 0) };
+    // SAFETY: ends and waits for the child that we made, which is there until its pipe is closed; a
+    // null status is allowed.
+    unsafe {
+        libc::kill(pid.cast_signed(), libc::SIGKILL);
+        libc::waitpid(pid.cast_signed(), std::ptr::null_mut(), 0);
+    }
+    drop(release);
     shown
 }

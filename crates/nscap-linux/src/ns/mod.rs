@@ -21,13 +21,16 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::sys;
 
+mod lineage;
 mod live;
 pub(crate) mod maps;
 mod member;
 
+pub use lineage::Lineage;
+pub(crate) use lineage::above;
 pub use live::{LiveNs, Process};
 use maps::Maps;
-pub(crate) use member::pids;
+pub(crate) use member::{DIRECTORY, pids};
 
 /// Inode number of the initial user namespace, fixed in the kernel (`PROC_USER_INIT_INO`).
 const INITIAL_INODE: u64 = 0xefff_fffd;
@@ -54,9 +57,7 @@ pub enum Origin {
 #[derive(Debug)]
 struct Node {
     fd: Option<OwnedFd>,
-    device: u64,
-    inode: u64,
-    id: Option<u64>,
+    identity: Identity,
     parent: Option<usize>,
     /// `None` where it has no id that we could name.
     owner: Option<Kuid>,
@@ -71,9 +72,7 @@ impl Node {
     fn outside() -> Node {
         Node {
             fd: None,
-            device: 0,
-            inode: 0,
-            id: None,
+            identity: Identity::default(),
             parent: None,
             owner: Some(Kuid::ROOT),
             maps: Maps::identity(),
@@ -118,17 +117,15 @@ impl Namespaces {
     pub fn own() -> Result<Namespaces> {
         let path = Path::new("/proc/self/ns/user");
         let fd = File::open(path).map_err(|e| Error::call(path, "open", e))?;
-        let (device, inode) = identity(path, &fd)?;
+        let identity = Identity::of(path, &fd)?;
         let mut own = Node {
-            id: sys::ns_id(&fd).ok(),
             fd: Some(fd.into()),
-            device,
-            inode,
+            identity,
             processes: BTreeSet::from([std::process::id()]),
             origin: Origin::Process,
             ..Node::outside()
         };
-        if inode == INITIAL_INODE {
+        if identity.inode == INITIAL_INODE {
             return Ok(Namespaces { nodes: vec![own], own: 0, initial: 0, unreadable: 0 });
         }
         let (uids, gids) = member::own_maps()?;
@@ -217,8 +214,7 @@ impl Namespaces {
     pub fn add_fd(&mut self, fd: OwnedFd, path: &Path) -> Result<NsIndex> {
         let not_user = |_| Error::unexpected(path, "not a user namespace");
         sys::ns_owner_uid(&fd).map_err(not_user)?;
-        let (device, inode) = identity(path, &fd)?;
-        if let Some(known) = self.find(device, inode) {
+        if let Some(known) = self.find(&Identity::of(path, &fd)?) {
             return Ok(NsIndex(known));
         }
         let maps = member::visit(&fd).and_then(|shown| self.lift(shown).ok());
@@ -322,14 +318,17 @@ impl Namespaces {
         self.nodes.get(n).unwrap_or(&self.nodes[self.initial])
     }
 
-    fn find(&self, device: u64, inode: u64) -> Option<usize> {
-        self.nodes.iter().position(|n| n.fd.is_some() && (n.device, n.inode) == (device, inode))
+    fn find(&self, identity: &Identity) -> Option<usize> {
+        self.nodes.iter().position(|node| match (node.identity.id, identity.id) {
+            (Some(one), Some(other)) => one == other,
+            _ => node.fd.is_some() && node.identity.is_file(identity),
+        })
     }
 
     fn scan_process(&mut self, pid: u32) -> Result<()> {
         let path = PathBuf::from(format!("/proc/{pid}"));
         // Most processes are in a namespace that is known: no other has its number while we hold it.
-        if let Some(known) = member::link(&path).and_then(|(dev, ino)| self.find(dev, ino))
+        if let Some(known) = member::link(&path).and_then(|link| self.find(&link))
             && self.node(known).maps_known
         {
             self.add_process(known, pid);
@@ -352,11 +351,12 @@ impl Namespaces {
     pub(crate) fn add_member(&mut self, pid: u32, path: &Path, dir: &OwnedFd) -> Result<NsIndex> {
         let fd = openat(dir, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| Error::call(&path.join("ns/user"), "open", e))?;
-        let (device, inode) = identity(path, &fd)?;
-        let known = match self.find(device, inode) {
+        let identity = Identity::of(path, &fd)?;
+        let known = match self.find(&identity) {
             Some(known) if self.node(known).maps_known => known,
             known => {
-                let maps = member::maps(path, dir, inode)?.and_then(|shown| self.lift(shown).ok());
+                let maps = member::maps(path, dir, identity.inode)?
+                    .and_then(|shown| self.lift(shown).ok());
                 match (known, maps) {
                     (Some(known), maps) => {
                         self.learn(known, maps);
@@ -410,18 +410,15 @@ impl Namespaces {
         maps: Option<Maps>,
         origin: Origin,
     ) -> Result<usize> {
-        let (device, inode) = identity(path, &fd)?;
+        let identity = Identity::of(path, &fd)?;
         let parent = match sys::ns_parent(&fd) {
-            Ok(parent) => {
-                let (device, inode) = identity(path, &parent)?;
-                match self.find(device, inode) {
-                    Some(known) => known,
-                    None => {
-                        let maps = member::visit(&parent).and_then(|shown| self.lift(shown).ok());
-                        self.insert(parent, path, maps, Origin::Ancestor)?
-                    }
+            Ok(parent) => match self.find(&Identity::of(path, &parent)?) {
+                Some(known) => known,
+                None => {
+                    let maps = member::visit(&parent).and_then(|shown| self.lift(shown).ok());
+                    self.insert(parent, path, maps, Origin::Ancestor)?
                 }
-            }
+            },
             // Not below ours: all we can say is that the initial one is above it.
             Err(Errno::PERM) => self.initial,
             Err(errno) => return Err(Error::call(path, "ioctl(NS_GET_PARENT)", errno)),
@@ -429,10 +426,8 @@ impl Namespaces {
         let owner =
             sys::ns_owner_uid(&fd).map_err(|e| Error::call(path, "ioctl(NS_GET_OWNER_UID)", e))?;
         self.nodes.push(Node {
-            id: sys::ns_id(&fd).ok(),
             fd: Some(fd),
-            device,
-            inode,
+            identity,
             parent: Some(parent),
             owner: self.shown_owner(owner),
             maps_known: maps.is_some(),
@@ -451,8 +446,53 @@ fn no_process(pid: u32, error: Error) -> Error {
     }
 }
 
-/// A namespace file by what tells it from all others that exist at the same time.
-fn identity(path: &Path, fd: impl AsFd) -> Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(fd).map_err(|e| Error::call(path, "fstat", e))?;
-    Ok((stat.st_dev, stat.st_ino))
+/// What tells a namespace from others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+    id: Option<u64>,
+}
+
+impl Identity {
+    pub(crate) fn of(path: &Path, fd: impl AsFd) -> Result<Identity> {
+        let stat = rustix::fs::fstat(&fd).map_err(|e| Error::call(path, "fstat", e))?;
+        Ok(Identity { id: sys::ns_id(&fd).ok(), ..Identity::from(stat) })
+    }
+
+    fn key(&self) -> Key {
+        match self.id {
+            Some(id) => Key::Id(id),
+            None => Key::File(self.device, self.inode),
+        }
+    }
+
+    /// Whether it is the same file: a namespace's number is its own only as long as it lives.
+    fn is_file(&self, other: &Identity) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+impl From<rustix::fs::Stat> for Identity {
+    fn from(stat: rustix::fs::Stat) -> Identity {
+        Identity { device: stat.st_dev, inode: stat.st_ino, id: None }
+    }
+}
+
+/// The one thing that a namespace is looked up by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Key {
+    /// The id that is never used again.
+    Id(u64),
+    /// Device and inode number, of a namespace that is kept alive.
+    File(u64, u64),
+}
+
+impl Key {
+    pub(crate) fn of(path: &Path, fd: impl AsFd) -> Result<Key> {
+        match sys::ns_id(&fd) {
+            Ok(id) => Ok(Key::Id(id)),
+            Err(_) => Ok(Identity::of(path, fd)?.key()),
+        }
+    }
 }

@@ -1,0 +1,79 @@
+//! Whether anybody can change a file without being seen: has it open for writing, or mapped shared
+//! and writable, which outlives the descriptor. Covers K's part about such mappings.
+//!
+//! The kernel keeps count of both and tells it in one place: fcntl(2), F_SETLEASE with F_RDLCK. As
+//! long as the lease is held, whoever opens the file for writing waits.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::{sys, xattr};
+
+/// Less than the kernel lets anyone wait for us before it breaks a lease
+/// (/proc/sys/fs/lease-break-time, in whole seconds).
+const SAFE: Duration = Duration::from_millis(500);
+
+/// A file that nobody can write, as long as this is held.
+///
+/// ```
+/// use nscap_linux::ReadLease;
+/// let file = tempfile::NamedTempFile::new().unwrap();
+/// // Open for writing.
+/// assert!(ReadLease::take(&file, file.path())?.is_none());
+/// let path = file.into_temp_path();
+/// let file = std::fs::File::open(&path).unwrap();
+/// assert!(ReadLease::take(&file, &path)?.is_some_and(|lease| lease.held()));
+/// # Ok::<(), nscap_linux::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ReadLease {
+    file: OwnedFd,
+    since: Instant,
+}
+
+impl ReadLease {
+    /// Takes it; `None` where somebody has the file open for writing or mapped so, or waits to open
+    /// it. An O_PATH descriptor will do. `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where that cannot be found out: EACCES, where the file is another's and we
+    /// have no CAP_LEASE; EINVAL, where it is not regular, or there are no leases on this file system
+    /// or this machine (/proc/sys/fs/leases-enable).
+    pub fn take(file: impl AsFd, path: &Path) -> Result<Option<ReadLease>> {
+        let file = match xattr::open_read(file) {
+            Ok(file) => file,
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(errno) => return Err(Error::call(path, "open", errno)),
+        };
+        let since = Instant::now();
+        let taken = match sys::lease_read(&file) {
+            Err(Errno::ACCESS) => lease_as_owner(&file),
+            taken => taken,
+        };
+        match taken {
+            Ok(()) => Ok(Some(ReadLease { file, since })),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(Error::call(path, "fcntl(F_SETLEASE)", errno)),
+        }
+    }
+
+    /// Whether nobody can have opened the file for writing since it was taken.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.since.elapsed() < SAFE || sys::holds_read_lease(&self.file)
+    }
+}
+
+/// Without CAP_LEASE a lease is for the owner of the file: of one that we are root for, we may be
+/// that for a moment.
+fn lease_as_owner(file: &OwnedFd) -> std::result::Result<(), Errno> {
+    let owner = rustix::fs::fstat(file)?.st_uid;
+    let before = sys::swap_fsuid(owner);
+    let taken = sys::lease_read(file);
+    sys::swap_fsuid(before);
+    taken
+}
