@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use nscap_core::Cred;
+use nscap_core::{Cred, Kgid};
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::error::{Error, Result};
@@ -33,6 +33,7 @@ pub struct Callers {
     own: Arc<Lineage>,
     known: RwLock<HashMap<Key, Known>>,
     clock: AtomicU64,
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Callers {
         }
         let own = Arc::new(Lineage::own()?);
         let known = RwLock::new(HashMap::new());
-        Ok(Callers { proc, own, known, clock: AtomicU64::new(0) })
+        Ok(Callers { proc, own, known, clock: AtomicU64::new(0), most: NAMESPACES_MAX })
     }
 
     /// Our own namespace.
@@ -170,7 +171,7 @@ impl Callers {
         let known = Known { lineage: Arc::clone(lineage), used };
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(lineage.key(), known);
-        while all.len() > NAMESPACES_MAX || weight(&all) > EXTENTS_MAX {
+        while all.len() > self.most || weight(&all) > EXTENTS_MAX {
             let oldest = all.iter().min_by_key(|(_, known)| known.used.load(Ordering::Relaxed));
             let Some(oldest) = oldest.map(|(key, _)| *key) else {
                 return;
@@ -232,9 +233,83 @@ impl Caller {
         self.ids.cred(self.lineage.ns())
     }
 
+    /// Its supplementary groups; those that have no id we could name are left out.
+    #[must_use]
+    pub fn groups(&self) -> &[Kgid] {
+        self.ids.groups()
+    }
+
     /// Whether the thread is still there, so that what was read is still its.
     #[must_use]
     pub fn is_there(&self) -> bool {
         openat(&self.dir, "status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys;
+    use nscap_core::{Kuid, UserNs as _, root_kuid};
+
+    /// A process in a namespace of its own with this map, until dropped.
+    struct Member(std::process::Child);
+
+    impl Member {
+        fn new(map: &str) -> Option<Member> {
+            let mut command = std::process::Command::new("unshare");
+            command.args(["-U", "sh", "-c", "echo up; exec sleep infinity"]);
+            let mut child = command.stdout(std::process::Stdio::piped()).spawn().ok()?;
+            let mut up = [0; 3];
+            std::io::Read::read_exact(child.stdout.as_mut()?, &mut up).ok()?;
+            let member = Member(child);
+            let write = |name| std::fs::write(format!("/proc/{}/{name}", member.0.id()), map);
+            write("uid_map").and_then(|()| write("gid_map")).ok()?;
+            Some(member)
+        }
+    }
+
+    impl Drop for Member {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn without_ids_a_remembered_namespace_is_kept_alive() {
+        let Some(member) = Member::new("0 836000 10") else {
+            return println!("skipped: needs a user namespace with a map");
+        };
+        sys::without_ns_ids();
+        let callers = Callers::new().unwrap();
+        let first = callers.lineage(member.0.id()).unwrap();
+        assert_eq!(first.ns().id(), None);
+        assert_eq!(root_kuid(first.ns()), Kuid::new(836_000));
+        let number = first.ns().inode();
+        drop(member);
+        let member = Member::new("0 837000 10").unwrap();
+        let second = callers.lineage(member.0.id()).unwrap();
+        assert_ne!(second.ns().inode(), number);
+        assert!(Arc::ptr_eq(&second, &callers.lineage(member.0.id()).unwrap()));
+        assert_eq!(root_kuid(second.ns()), Kuid::new(837_000));
+        assert!(callers.lineage(std::process::id()).unwrap().ns().same(callers.own().ns()));
+    }
+
+    #[test]
+    fn what_was_not_asked_for_longest_is_forgotten_first() {
+        let (Some(one), Some(other)) = (Member::new("0 838000 10"), Member::new("0 839000 10"))
+        else {
+            return println!("skipped: needs user namespaces with a map");
+        };
+        let callers = Callers { most: 2, ..Callers::new().unwrap() };
+        let ask = |member: &Member| callers.lineage(member.0.id()).unwrap();
+        let (first, second) = (ask(&one), ask(&other));
+        assert!(Arc::ptr_eq(&first, &ask(&one)));
+        let third = Member::new("0 840000 10").unwrap();
+        let _ = ask(&third);
+        assert!(Arc::ptr_eq(&first, &ask(&one)));
+        assert!(!Arc::ptr_eq(&second, &ask(&other)));
+        assert_eq!(callers.read().len(), 2);
     }
 }

@@ -53,8 +53,21 @@ pub(crate) fn ns_owner_uid(fd: impl AsFd) -> Result<u32, Errno> {
     if done < 0 { Err(last()) } else { Ok(uid) }
 }
 
+/// Makes this thread's kernel one without NS_GET_ID.
+#[cfg(test)]
+pub(crate) fn without_ns_ids() {
+    WITHOUT_NS_IDS.set(true);
+}
+
+#[cfg(test)]
+thread_local!(static WITHOUT_NS_IDS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
+
 /// The id of a namespace, never used again. ENOTTY or EINVAL before Linux 6.18.
 pub(crate) fn ns_id(fd: impl AsFd) -> Result<u64, Errno> {
+    #[cfg(test)]
+    if WITHOUT_NS_IDS.get() {
+        return Err(Errno::NOTTY);
+    }
     let mut id = 0u64;
     // SAFETY: the request writes one u64 to the pointer, which is valid for it.
     let done = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_ID, &raw mut id) };

@@ -151,7 +151,7 @@ impl LiveTask {
     pub fn task<'n>(&self, namespaces: &'n Namespaces) -> nscap_core::Task<'_, LiveNs<'n>> {
         nscap_core::Task {
             cred: self.cred(namespaces),
-            groups: &self.ids.groups,
+            groups: self.ids.groups(),
             no_new_privs: self.no_new_privs,
             traced: self.tracer.is_some_and(|tracer| !tracer.capable),
             shares_fs: self.shares_fs == Some(true),
@@ -183,6 +183,11 @@ impl Ids {
             groups: status.groups.iter().filter_map(|id| gid(*id)).collect(),
             sets: status.sets.map(CapSet::from_bits),
         })
+    }
+
+    /// Supplementary groups.
+    pub(crate) fn groups(&self) -> &[Kgid] {
+        &self.groups
     }
 
     /// The credentials of a task in that namespace, securebits taken for 0.

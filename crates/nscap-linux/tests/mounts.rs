@@ -76,7 +76,7 @@ fn an_id_mapped_mount_maps_owners_and_rootids() {
     let before = CapFile::open(&path, Links::Refuse).unwrap();
     let mut namespaces = Namespaces::own().unwrap();
     let state = before.read(&mut namespaces).unwrap();
-    before.write(&state, &Stored::host(caps("cap_net_raw=ep")), &mut namespaces).unwrap();
+    before.write(&state, &Stored::host(caps("cap_net_raw=ep")), &namespaces).unwrap();
     with_own_mounts(|| {
         remount(directory.path(), 0, Some(&maps));
         let mut namespaces = Namespaces::own().unwrap();
@@ -92,7 +92,7 @@ fn an_id_mapped_mount_maps_owners_and_rootids() {
         assert_eq!(state.stored(&namespaces).0.host, Host::Value(caps("cap_net_raw=ep")));
         // An entry for a root kuid inside, written through the mount.
         let next = Stored::one(Uid::new(7).unwrap(), caps("cap_kill=p"));
-        file.write(&state, &next, &mut namespaces).unwrap();
+        file.write(&state, &next, &namespaces).unwrap();
         assert_eq!(getxattr(&path)[20..], 720_007_u32.to_le_bytes());
         let state = file.read(&mut namespaces).unwrap();
         assert_eq!(state.stored(&namespaces).0, next);

@@ -216,7 +216,7 @@ impl Change {
             }
             Decision::Deny(errno, why) => return Err(refused(path, errno, why)),
         };
-        file.write(&before, &next, &mut self.system.namespaces)?;
+        file.write(&before, &next, &self.system.namespaces)?;
         if storage::form_of(&next) == Form::TableBesideTripwire && !before.mount.is_nscap() {
             note(&format!(
                 "{}: holds {} entries; an unmodified kernel honours one at most and so none of these",

@@ -47,7 +47,7 @@ impl Caps {
     where
         F: for<'o> Fn(&Request<'_, '_, LiveNs<'_>>, &Caller, &'o mut Slots) -> Decision<Stored<'o>>,
     {
-        let caller = self.writer(tid)?;
+        let caller = self.caller(tid)?;
         let excluding = self.writers.exclude(node);
         self.change(
             file,
@@ -76,7 +76,7 @@ impl Caps {
         name: CapName,
         tid: u32,
     ) -> Result<(), Errno> {
-        let caller = self.writer(tid)?;
+        let caller = self.caller(tid)?;
         let _excluding = self.writers.exclude(node);
         self.change(
             file,
@@ -126,14 +126,6 @@ impl Caps {
         }
         // Whoever is that fast writes to the file.
         Err(Errno::TXTBSY)
-    }
-
-    /// Who changes something; EPERM for whom we cannot identify.
-    fn writer(&self, tid: u32) -> Result<Caller, Errno> {
-        self.callers.caller(tid).map_err(|_| {
-            self.stats.unknown_callers.add();
-            Errno::PERM
-        })
     }
 
     /// K: makes sure that nobody can change the content unseen, as long as what it gives is held.

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nscap_core::{Decision, Operation, Policy, content_change};
-use nscap_linux::{Callers, CapFile, Error, Mount, ReadLease};
+use nscap_linux::{Caller, Callers, CapFile, Error, Mount, ReadLease};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -111,6 +111,14 @@ impl Caps {
         Ok(Caps { policy, callers, mount, writers: Writers::new(), stats })
     }
 
+    /// A waiting thread with its credentials, for whatever else is decided by them.
+    pub(crate) fn caller(&self, tid: u32) -> Result<Caller, Errno> {
+        self.callers.caller(tid).map_err(|_| {
+            self.stats.unknown_callers.add();
+            Errno::PERM
+        })
+    }
+
     /// To be called before an open is replied to, and before the server itself opens the file for
     /// writing on its behalf; whatever it is opened for. What it gives is kept with the handle and
     /// dropped at RELEASE. K: an open that can be mapped shared and writable drops what the file
@@ -129,10 +137,11 @@ impl Caps {
             return Ok(Opened::reader());
         };
         let excluding = self.writers.exclude(node);
-        if access != Access::WriteOnly {
+        // What is fresh holds nothing.
+        if access != Access::WriteOnly && !opening.fresh {
             self.apply(file, Operation::SharedWritableMap)?;
         }
-        if truncates {
+        if truncates && !opening.fresh {
             self.apply(file, Operation::Truncate)?;
         }
         // Once this handle is there the kernel no longer tells whether there is another.
