@@ -116,15 +116,6 @@ fn entry(rootid: u32, caps: &str) -> String {
 }
 
 impl Ask {
-    /// Whether it takes more than one id.
-    pub(super) fn takes_two(self) -> bool {
-        match self {
-            Ask::Set(entries) => entries.iter().any(|(id, _)| *id == Rootid::B),
-            Ask::Chown => true,
-            _ => false,
-        }
-    }
-
     /// Asks, and reads the answer. `inner` is the name of security.nscapability for who is in a
     /// namespace below.
     pub(super) fn ask(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nscap_core::Policy;
+use nscap_linux::Namespaces;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
@@ -37,6 +38,14 @@ impl Front {
         match self {
             Front::Kernel => "this kernel decides by the design itself; a tmpfs",
             Front::Fuse => "nscap mount, on a tmpfs",
+        }
+    }
+
+    /// Why something cannot be played that takes several entries a file.
+    pub(super) fn why_no_array(self) -> &'static str {
+        match self {
+            Front::Kernel => "not with this kernel's nscap_array or nscap_same_ok as they are",
+            Front::Fuse => "a user namespace stores one entry a file; as root there can be several",
         }
     }
 
@@ -101,14 +110,22 @@ impl Stage {
             Front::Fuse => {
                 // Nobody but root may reach the sources by their own path.
                 directory(&base, SOURCES, 0o700)?;
+                let array = is_initial()?;
                 vec![
-                    shown_tree(&base, "tree", Policy { array: true, same_ok: false })?,
+                    shown_tree(&base, "tree", Policy { array, same_ok: false })?,
                     shown_tree(&base, "single", Policy { array: false, same_ok: true })?,
                 ]
             }
         };
         Ok(Stage { front, trees })
     }
+}
+
+/// Whether this is the initial user namespace, from which alone several entries can be stored: the
+/// tripwire of a table is an id that no other maps (Storage).
+fn is_initial() -> Result<bool, Failure> {
+    let namespaces = Namespaces::own()?;
+    Ok(namespaces.own_ns().index() == namespaces.initial().index())
 }
 
 fn plain_tree(base: &Path) -> Result<Tree, Failure> {

@@ -55,11 +55,6 @@ impl Who {
             Who::User(place) => format!("{} user", place.name()),
         }
     }
-
-    /// Whether it takes more than one id.
-    pub(super) fn takes_two(self) -> bool {
-        matches!(self, Who::Root(Place::B | Place::Same) | Who::User(Place::B | Place::Same))
-    }
 }
 
 /// All of them; they end with the tour's pid namespace.

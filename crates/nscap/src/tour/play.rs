@@ -30,7 +30,7 @@ pub(super) fn run(out: &mut Out) -> Result<u8, Failure> {
             }
             Err(why) => {
                 tally.left_out += 1;
-                teller.left_out(scene, &why)?;
+                teller.left_out(scene, why)?;
             }
         }
     }
@@ -38,20 +38,13 @@ pub(super) fn run(out: &mut Out) -> Result<u8, Failure> {
 }
 
 /// The tree where a scene is played, or why it is not.
-fn place<'s>(stage: &'s Stage, scene: &Scene, ids: Ids) -> Result<&'s Tree, String> {
+fn place<'s>(stage: &'s Stage, scene: &Scene, ids: Ids) -> Result<&'s Tree, &'static str> {
     let tree = stage.trees.iter().find(|tree| scene.under.holds(tree.policy));
-    let tree =
-        tree.ok_or_else(|| format!("not under this kernel's policy: {}", scene.under.text()))?;
-    if takes_more_ids(scene, ids) {
-        return Err("takes more than one id".to_owned());
+    let tree = tree.ok_or(stage.front.why_no_array())?;
+    if !scene.steps.iter().any(|step| step.with.holds(ids)) {
+        return Err("takes more than one id");
     }
     Ok(tree)
-}
-
-/// Whether nothing of a scene is left where there is one id.
-fn takes_more_ids(scene: &Scene, ids: Ids) -> bool {
-    let host_value = scene.clause == "R8";
-    ids.is_one() && (host_value || scene.steps.iter().all(Step::takes_two))
 }
 
 fn play(
@@ -64,7 +57,7 @@ fn play(
     put(&tree.path, FILE, ids.owner())?;
     put(&tree.path, FOREIGN, ids.host())?;
     std::env::set_current_dir(&tree.path).map_err(|error| call(&tree.path, "chdir", error))?;
-    let here = |step: &&Step| step.under.holds(tree.policy) && !(ids.is_one() && step.takes_two());
+    let here = |step: &&Step| step.under.holds(tree.policy) && step.with.holds(ids);
     let mut lines = Vec::new();
     for step in scene.steps.iter().filter(here) {
         let inner = stage.front.inner_name();
@@ -73,13 +66,6 @@ fn play(
         lines.push(Line::new(scene, step, answer, expected));
     }
     Ok(lines)
-}
-
-impl Step {
-    /// Whether it takes more than one id.
-    fn takes_two(&self) -> bool {
-        self.who.takes_two() || self.ask.takes_two() || self.file == FOREIGN
-    }
 }
 
 /// A fresh copy of cat(1).

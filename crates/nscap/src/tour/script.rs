@@ -9,6 +9,7 @@ use super::ask::Ask::{
 use super::ask::Expect::{self, Caps, Done, Entries, No, NoCaps};
 use super::ask::Rootid::{A, B, Beyond, Own, Unmapped};
 use super::ask::{FILE, FOREIGN};
+use super::ids::Ids;
 use super::people::Place;
 use super::people::Who::{self, Host, HostUser, Root, User};
 
@@ -28,8 +29,28 @@ pub(super) struct Step {
     pub(super) file: &'static str,
     pub(super) expect: Expect,
     pub(super) under: Under,
+    /// Where there is one id, or where there are two ranges.
+    pub(super) with: With,
     /// The clause that decides, where it is not the scene's.
     pub(super) clause: Option<&'static str>,
+}
+
+/// With how many ids something can be played.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum With {
+    Any,
+    One,
+    Two,
+}
+
+impl With {
+    pub(super) fn holds(self, ids: Ids) -> bool {
+        match self {
+            With::Any => true,
+            With::One => ids.is_one(),
+            With::Two => !ids.is_one(),
+        }
+    }
 }
 
 /// Policies under which something is so.
@@ -50,19 +71,10 @@ impl Under {
             Under::SameOk => policy.same_ok,
         }
     }
-
-    pub(super) fn text(self) -> &'static str {
-        match self {
-            Under::Any => "any policy",
-            Under::Array => "several entries a file",
-            Under::Single => "one entry a file",
-            Under::SameOk => "same-ok",
-        }
-    }
 }
 
 const fn step(who: Who, ask: Ask, expect: Expect) -> Step {
-    Step { who, ask, file: FILE, expect, under: Under::Any, clause: None }
+    Step { who, ask, file: FILE, expect, under: Under::Any, with: With::Any, clause: None }
 }
 
 /// A step under one policy only.
@@ -70,8 +82,23 @@ const fn under(under: Under, step: Step) -> Step {
     Step { under, ..step }
 }
 
+/// A step that takes more than one id.
+const fn two(step: Step) -> Step {
+    Step { with: With::Two, ..step }
+}
+
+/// What is played instead of one that does.
+const fn one(step: Step) -> Step {
+    Step { with: With::One, ..step }
+}
+
 const fn by(clause: &'static str, step: Step) -> Step {
     Step { clause: Some(clause), ..step }
+}
+
+/// A step on a file of the host's.
+const fn foreign(step: Step) -> Step {
+    Step { file: FOREIGN, ..step }
 }
 
 const A_ROOT: Who = Root(Place::A);
@@ -106,8 +133,9 @@ pub(super) const SCENES: [Scene; 11] = [
         title: "one entry, in an array's format",
         under: Under::Single,
         steps: &[
-            step(Host, Set(&[(A, RAW), (B, RAW)]), No("EINVAL")),
-            step(Host, Set(&[(A, RAW)]), Done),
+            two(step(Host, Set(&[(A, RAW), (B, RAW)]), No("EINVAL"))),
+            two(step(Host, Set(&[(A, RAW)]), Done)),
+            one(step(A_ROOT, Set(&[(Own, RAW)]), Done)),
             step(Host, Get, Entries(&[(A, RAW)])),
         ],
     },
@@ -119,7 +147,7 @@ pub(super) const SCENES: [Scene; 11] = [
             GRANT,
             step(A_USER, Exec, Caps("cap_net_raw")),
             step(A1_USER, Exec, Caps("cap_net_raw")),
-            step(B_USER, Exec, NoCaps),
+            two(step(B_USER, Exec, NoCaps)),
             step(HostUser, Exec, NoCaps),
         ],
     },
@@ -131,7 +159,7 @@ pub(super) const SCENES: [Scene; 11] = [
             GRANT,
             step(A_ROOT, Getcap, Caps(RAW)),
             step(A1_ROOT, Getcap, Caps(RAW)),
-            step(B_ROOT, Getcap, NoCaps),
+            two(step(B_ROOT, Getcap, NoCaps)),
             step(Host, Getcap, NoCaps),
         ],
     },
@@ -143,10 +171,10 @@ pub(super) const SCENES: [Scene; 11] = [
             step(A_USER, SetPlain(RAW), No("EPERM")),
             GRANT,
             step(A_ROOT, Setcap(CHOWN), No("EBUSY")),
-            under(Under::Single, step(B_ROOT, Setcap(CHOWN), No("EBUSY"))),
-            by("A", under(Under::Array, step(B_ROOT, Setcap(CHOWN), Done))),
-            Step { file: FOREIGN, ..step(A_ROOT, Setcap(RAW), No("EPERM")) },
-            by("U", Step { file: FOREIGN, ..step(C_ROOT, Setcap(RAW), No("EPERM")) }),
+            two(under(Under::Single, step(B_ROOT, Setcap(CHOWN), No("EBUSY")))),
+            two(by("A", under(Under::Array, step(B_ROOT, Setcap(CHOWN), Done)))),
+            two(foreign(step(A_ROOT, Setcap(RAW), No("EPERM")))),
+            two(by("U", foreign(step(C_ROOT, Setcap(RAW), No("EPERM"))))),
         ],
     },
     Scene {
@@ -154,12 +182,17 @@ pub(super) const SCENES: [Scene; 11] = [
         title: "reading security.nscapability: rootids as the caller counts",
         under: Under::Any,
         steps: &[
-            under(Under::Single, step(Host, Set(&[(A, RAW)]), Done)),
-            under(Under::Single, step(B_ROOT, Get, Entries(&[(Unmapped, RAW)]))),
-            under(Under::Array, step(Host, Set(&[(A, RAW), (B, CHOWN)]), Done)),
-            under(Under::Array, step(Host, Get, Entries(&[(A, RAW), (B, CHOWN)]))),
-            under(Under::Array, step(A_ROOT, Get, Entries(&[(Own, RAW), (Unmapped, CHOWN)]))),
-            under(Under::Array, step(B_ROOT, Get, Entries(&[(Own, CHOWN), (Unmapped, RAW)]))),
+            two(under(Under::Array, step(Host, Set(&[(A, RAW), (B, CHOWN)]), Done))),
+            two(under(Under::Array, step(Host, Get, Entries(&[(A, RAW), (B, CHOWN)])))),
+            two(under(Under::Array, step(A_ROOT, Get, Entries(&[(Own, RAW), (Unmapped, CHOWN)])))),
+            two(under(Under::Array, step(B_ROOT, Get, Entries(&[(Own, CHOWN), (Unmapped, RAW)])))),
+            two(under(Under::Single, GRANT)),
+            two(under(Under::Single, step(Host, Get, Entries(&[(A, RAW)])))),
+            two(under(Under::Single, step(A_ROOT, Get, Entries(&[(Own, RAW)])))),
+            two(under(Under::Single, step(B_ROOT, Get, Entries(&[(Unmapped, RAW)])))),
+            one(GRANT),
+            one(step(Host, Get, Entries(&[(A, RAW)]))),
+            one(step(A_ROOT, Get, Entries(&[(Own, RAW)]))),
         ],
     },
     Scene {
@@ -172,7 +205,8 @@ pub(super) const SCENES: [Scene; 11] = [
             step(A_ROOT, Set(&[(Own, RAW)]), Done),
             step(Host, Set(&[(A, CHOWN)]), No("EBUSY")),
             by("D", step(A_ROOT, Remove, Done)),
-            step(Host, Set(&[(A, CHOWN)]), Done),
+            two(step(Host, Set(&[(A, CHOWN)]), Done)),
+            one(step(A_ROOT, Set(&[(Own, CHOWN)]), Done)),
             by("R3", step(A_USER, Exec, Caps("cap_chown"))),
         ],
     },
@@ -181,14 +215,14 @@ pub(super) const SCENES: [Scene; 11] = [
         title: "a host value overrides every entry",
         under: Under::Any,
         steps: &[
-            GRANT,
-            step(Host, Setcap(KILL), Done),
-            step(A_USER, Exec, Caps("cap_kill")),
-            step(B_USER, Exec, Caps("cap_kill")),
-            step(HostUser, Exec, Caps("cap_kill")),
-            by("R4", step(A_ROOT, Getcap, Caps(KILL))),
-            by("D", step(Host, Unsetcap, Done)),
-            by("R3", step(A_USER, Exec, Caps("cap_net_raw"))),
+            two(GRANT),
+            two(step(Host, Setcap(KILL), Done)),
+            two(step(A_USER, Exec, Caps("cap_kill"))),
+            two(step(B_USER, Exec, Caps("cap_kill"))),
+            two(step(HostUser, Exec, Caps("cap_kill"))),
+            two(by("R4", step(A_ROOT, Getcap, Caps(KILL)))),
+            two(by("D", step(Host, Unsetcap, Done))),
+            two(by("R3", step(A_USER, Exec, Caps("cap_net_raw")))),
         ],
     },
     Scene {
@@ -196,11 +230,11 @@ pub(super) const SCENES: [Scene; 11] = [
         title: "one file, a grant of its own for each namespace",
         under: Under::Array,
         steps: &[
-            GRANT,
-            step(B_ROOT, Setcap(CHOWN), Done),
-            step(A_USER, Exec, Caps("cap_net_raw")),
-            step(B_USER, Exec, Caps("cap_chown")),
-            step(HostUser, Exec, NoCaps),
+            two(GRANT),
+            two(step(B_ROOT, Setcap(CHOWN), Done)),
+            two(step(A_USER, Exec, Caps("cap_net_raw"))),
+            two(step(B_USER, Exec, Caps("cap_chown"))),
+            two(step(HostUser, Exec, NoCaps)),
         ],
     },
     Scene {
@@ -212,10 +246,10 @@ pub(super) const SCENES: [Scene; 11] = [
             step(A_ROOT, Write, Done),
             step(A_USER, Exec, NoCaps),
             step(Host, Get, NoCaps),
-            GRANT,
-            step(Host, Chown, Done),
-            step(A_USER, Exec, NoCaps),
-            step(Host, Get, NoCaps),
+            two(GRANT),
+            two(step(Host, Chown, Done)),
+            two(step(A_USER, Exec, NoCaps)),
+            two(step(Host, Get, NoCaps)),
         ],
     },
     Scene {
