@@ -35,4 +35,4 @@ mod xattr;
 pub use error::Error;
 pub use options::{Flags, Options};
 pub use session::Mount;
-pub use stats::{Snapshot, Stats};
+pub use stats::{STATS_NAME, Snapshot, Stats};

@@ -29,13 +29,16 @@ pub struct Options {
     pub name: Option<String>,
 }
 
-/// Flags of a mount. There is no `nosuid`: on such a mount no file capability counts.
+/// Flags of a mount, as mount(8) has them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Flags {
     /// Nothing is executed from it.
     pub noexec: bool,
     /// Device nodes cannot be opened. Always so in a user namespace.
     pub nodev: bool,
+    /// Set-id bits are ignored, and with them every file capability: nothing that is granted has an
+    /// effect.
+    pub nosuid: bool,
     /// Access times are not updated.
     pub noatime: bool,
 }

@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// The attribute of a mount's root that holds the counters, for a caller that is root or the
+/// mounter; for others it is not there. Never listed.
+pub const STATS_NAME: &str = "system.nscap.stats";
+
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// Counters that every worker adds to; [`snapshot`](Stats::snapshot) reads them.
@@ -38,6 +42,17 @@ macro_rules! counters {
             /// ```
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name),)*].into_iter()
+            }
+
+            /// The value of [`STATS_NAME`]: a line for each counter, its name, a blank, and the
+            /// number.
+            ///
+            /// ```
+            /// assert!(nscap_fuse::Stats::default().snapshot().to_value().contains("opens 0\n"));
+            /// ```
+            #[must_use]
+            pub fn to_value(&self) -> String {
+                self.iter().map(|(name, count)| format!("{name} {count}\n")).collect()
             }
         }
     };

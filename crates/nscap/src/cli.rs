@@ -57,6 +57,21 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 when nothing is missing and nothing overlaps, 1 otherwise, 2 on an error.
     Check(Check),
+    /// Show a directory tree on which every user namespace has its own capabilities
+    ///
+    /// Returns when the mount is usable; the server goes on by itself. Exit status: 0 when it is
+    /// mounted, 2 when not.
+    Mount(Mount),
+    /// Unmount a tree that nscap mount shows
+    Umount(Umount),
+    /// Show the counters of a tree that nscap mount shows
+    Stats(Stats),
+    /// Play the eight points of the design on a tree of its own, and check each answer
+    ///
+    /// As root, or as another user in a user namespace of its own. Leaves nothing behind. Exit
+    /// status: 0 when every answer is as its clause says, 1 when one is not, 2 when it could not be
+    /// played here.
+    Tour(Tour),
     /// Write man pages or shell completions
     #[command(subcommand)]
     Generate(Generate),
@@ -139,6 +154,98 @@ pub(crate) struct Check {
     /// Where capabilities are to be stored: what its file system offers
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
+}
+
+const OPTIONS: &str = "\
+OPTIONS, for -o and fstab(5), separated by commas: single, same-ok, reachable-ok, no-passthrough,
+threads=N, ro, noexec, nodev, nosuid (then nothing is granted), noatime, and what mount(8) has for
+every file system. As /sbin/mount.nscap this command is what mount -t nscap runs.
+
+Signals: SIGTERM and SIGINT unmount and end the server, SIGUSR1 prints its counters.";
+
+#[derive(Args)]
+#[command(after_help = OPTIONS)]
+pub(crate) struct Mount {
+    /// The directory to show; only root may be able to reach it by its own path
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: PathBuf,
+    /// An existing directory, where it is shown
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+    /// Mount options, as mount(8) has them
+    #[arg(short = 'o', long, value_name = "OPTIONS", allow_hyphen_values = true)]
+    pub(crate) options: Vec<std::ffi::OsString>,
+    /// Pass over options that are unknown
+    #[arg(short, long)]
+    pub(crate) sloppy: bool,
+    /// Every change is EROFS
+    #[arg(short, long)]
+    pub(crate) read_only: bool,
+    /// One entry a file, as in the design of 2016, not one for each root
+    #[arg(long)]
+    pub(crate) single: bool,
+    /// To write what stands there already succeeds; otherwise it is EBUSY
+    #[arg(long)]
+    pub(crate) same_ok: bool,
+    /// Take a source that others than root can reach: what they change there, no rule sees
+    #[arg(long)]
+    pub(crate) reachable_ok: bool,
+    /// Never let the kernel read and write the source's files without the server
+    #[arg(long)]
+    pub(crate) no_passthrough: bool,
+    /// How many threads serve, 1 to 64 [default: one a processor, 2 to 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) threads: Option<u16>,
+    /// Serve in this process, until the tree is unmounted
+    #[arg(long)]
+    pub(crate) foreground: bool,
+    /// Print the counters at the end
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Check everything and do not mount
+    #[arg(long, hide = true)]
+    pub(crate) fake: bool,
+    /// In this mount namespace
+    #[arg(long, value_name = "NS", hide = true)]
+    pub(crate) namespace: Option<std::ffi::OsString>,
+    /// The server that another nscap has started
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Umount {
+    /// Where it is mounted
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+    /// Now from everybody's sight, and for good when nobody uses it any more
+    #[arg(short, long)]
+    pub(crate) lazy: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Stats {
+    /// Where it is mounted
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Tour {
+    /// A part of the tour that plays in namespaces of its own
+    #[arg(long, value_name = "PART", hide = true)]
+    pub(crate) part: Option<TourPart>,
+}
+
+/// The processes of a tour, each started by the one before.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TourPart {
+    /// Makes a user namespace, whose maps the first process writes.
+    User,
+    /// Makes a mount and a pid namespace.
+    Space,
+    /// Is the init of these, and plays.
+    Stage,
 }
 
 #[derive(Subcommand)]

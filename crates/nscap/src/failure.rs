@@ -1,6 +1,6 @@
 //! What ends a command, and with which exit status.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nscap_core::{Denied, Errno, TextError};
 use nscap_linux::describe;
@@ -17,6 +17,8 @@ pub(crate) const ELOOP: i32 = 40;
 pub(crate) enum Failure {
     /// The running system said no.
     System(nscap_linux::Error),
+    /// The file system could not be mounted or served.
+    Mount(nscap_fuse::Error),
     /// A rule said no.
     Denied { path: PathBuf, denied: Denied, hint: Option<&'static str> },
     /// Not a capability text.
@@ -46,10 +48,17 @@ impl Failure {
     }
 }
 
+/// What a system call on a path said.
+pub(crate) fn call(path: &Path, call: &str, error: impl Into<std::io::Error>) -> Failure {
+    let errno = error.into().raw_os_error().unwrap_or(EIO);
+    Failure::Input { what: out::path(path), problem: call.to_owned(), errno }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Failure::System(error) => error.fmt(f),
+            Failure::Mount(error) => error.fmt(f),
             Failure::Denied { path, denied, hint } => {
                 let (why, errno) = (denied.why, describe(denied.errno.raw()));
                 write!(f, "{}: {why} [{}]: {errno}", out::path(path), why.clause())?;
@@ -70,6 +79,12 @@ impl std::fmt::Display for Failure {
 impl From<nscap_linux::Error> for Failure {
     fn from(error: nscap_linux::Error) -> Failure {
         Failure::System(error)
+    }
+}
+
+impl From<nscap_fuse::Error> for Failure {
+    fn from(error: nscap_fuse::Error) -> Failure {
+        Failure::Mount(error)
     }
 }
 

@@ -8,9 +8,13 @@ mod explain;
 mod failure;
 mod generate;
 mod get;
+mod mount;
 mod ns;
 mod out;
+mod stats;
 mod system;
+mod tour;
+mod umount;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,7 +26,10 @@ use failure::Failure;
 use out::Out;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match mount::helper::arguments(std::env::args_os()) {
+        Some(arguments) => Cli::parse_from(arguments),
+        None => Cli::parse(),
+    };
     let mut out = Out::new(cli.json);
     let status = run(&cli.command, &mut out).and_then(|status| {
         out.flush()?;
@@ -39,6 +46,10 @@ fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
         Command::Explain(args) => explain::run(args, out),
         Command::Ns => ns::run(out),
         Command::Check(args) => check::run(args, out),
+        Command::Mount(args) => mount::run(args, out),
+        Command::Umount(args) => umount::run(args),
+        Command::Stats(args) => stats::run(args, out),
+        Command::Tour(args) => tour::run(args, out),
         Command::Generate(args) => generate::run(args, out),
     }
 }
