@@ -66,7 +66,7 @@ impl Mount {
         try_to_settle(options)?;
         let stats = Arc::new(Stats::default());
         let tree = Tree {
-            caps: Caps::new(from.as_fd(), source, options.policy, stats.clone())?,
+            caps: Caps::new(from.as_fd(), source, options, stats.clone())?,
             inodes: Source::new(from.as_fd(), source).and_then(|tree| {
                 Inodes::new(tree, stats.clone())
                     .map_err(|errno| Error::call(source, "openat", errno))

@@ -134,14 +134,19 @@ impl Caps {
         file: BorrowedFd<'_>,
         excluding: &Excluding<'_>,
     ) -> Result<Option<ReadLease>, Errno> {
-        match excluding.doubt() {
-            Doubt::None => Ok(None),
-            Doubt::Open => Err(Errno::TXTBSY),
-            Doubt::Unclear => match super::lease(file) {
-                Ok(Some(lease)) => Ok(Some(lease)),
-                // Where it cannot be found out, the answer is no.
-                Ok(None) | Err(_) => Err(Errno::TXTBSY),
-            },
+        let patience = self.writers.patience();
+        loop {
+            match excluding.doubt() {
+                Doubt::None => return Ok(None),
+                Doubt::Open if excluding.wait_for_close(patience.until) => {}
+                Doubt::Open => return Err(Errno::TXTBSY),
+                Doubt::Unclear => match super::lease(file) {
+                    Ok(Some(lease)) => return Ok(Some(lease)),
+                    Ok(None) if patience.pause() => {}
+                    // Where it cannot be found out, the answer is no.
+                    Ok(None) | Err(_) => return Err(Errno::TXTBSY),
+                },
+            }
         }
     }
 
