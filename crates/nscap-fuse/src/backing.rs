@@ -7,12 +7,12 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fuser::BackingId;
+use nscap_linux::server::{Backing, FuseDevice};
 use rustix::io::Errno;
 
 /// How an inode is open.
 enum Way {
-    Through(Arc<BackingId>),
+    Through(Arc<Backing>),
     Plain,
 }
 
@@ -56,14 +56,13 @@ impl Backings {
         }
     }
 
-    /// One more handle on an inode; with a backing id where it goes through. `register` makes one
-    /// of a descriptor.
+    /// One more handle on an inode; with a backing id where it goes through.
     pub(crate) fn open(
         &self,
         node: u64,
         file: BorrowedFd<'_>,
-        register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
-    ) -> Option<Arc<BackingId>> {
+        device: &FuseDevice,
+    ) -> Option<Arc<Backing>> {
         let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = all.get_mut(&node) {
             open.handles += 1;
@@ -72,30 +71,26 @@ impl Backings {
                 Way::Plain => None,
             };
         }
-        let id = self.register(file, register).map(Arc::new);
+        let id = self.register(file, device).map(Arc::new);
         let way = id.clone().map_or(Way::Plain, Way::Through);
         all.insert(node, Open { way, handles: 1 });
         id
     }
 
-    fn register(
-        &self,
-        file: BorrowedFd<'_>,
-        register: impl FnOnce(BorrowedFd<'_>) -> std::io::Result<BackingId>,
-    ) -> Option<BackingId> {
+    fn register(&self, file: BorrowedFd<'_>, device: &FuseDevice) -> Option<Backing> {
         if !self.possible.load(Ordering::Relaxed) {
             return None;
         }
-        match register(file) {
+        match device.backing(file) {
             Ok(id) => {
                 self.ever.store(true, Ordering::Relaxed);
                 Some(id)
             }
-            Err(error) => {
+            Err(errno) => {
                 // Not root of the initial namespace; no such call; a source that is stacked
                 // too deep. None of these changes from file to file.
                 let never = [Errno::PERM, Errno::NOTTY, Errno::LOOP, Errno::OPNOTSUPP];
-                if Errno::from_io_error(&error).is_some_and(|errno| never.contains(&errno)) {
+                if never.contains(&errno) {
                     self.give_up();
                 }
                 None

@@ -1,33 +1,26 @@
 //! Files: opened, read, written, and what else needs an open one.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd as _, OwnedFd};
 
-use fuser::{BackingId, FileAttr, FopenFlags, Request};
 use nscap_core::Operation;
-use nscap_linux::server;
+use nscap_linux::server::{self, FuseDevice};
 use rustix::fs::{
     FallocateFlags, Mode, OFlags, SeekFrom, copy_file_range, fallocate, fstat, openat, seek,
 };
 use rustix::io::{Errno, pread, pwrite};
 
-use crate::attr::attributes;
 use crate::caps::{Opened, Opening};
 use crate::inodes::Found;
-use crate::tree::{OpenFile, Tree, checked};
+use crate::options::KillPriv;
+use crate::proto::abi::fopen;
+use crate::proto::{Header, Opens};
+use crate::tree::{Known, OpenFile, Tree, killing_set_id};
 
 /// Of the flags of open(2), those that mean something for the server's own descriptor. O_APPEND and
 /// O_DIRECT are the kernel's to carry out: it says where each write goes, and from what pages.
 const OURS: OFlags =
     OFlags::ACCMODE.union(OFlags::SYNC).union(OFlags::DSYNC).union(OFlags::NOATIME);
-
-/// How a file was opened.
-pub(crate) struct Opens {
-    pub(crate) handle: u64,
-    pub(crate) flags: FopenFlags,
-    pub(crate) backing: Option<Arc<BackingId>>,
-}
 
 fn ours(flags: OFlags) -> OFlags {
     (flags & OURS) | OFlags::NOFOLLOW | OFlags::CLOEXEC
@@ -37,18 +30,13 @@ fn writes(flags: OFlags) -> bool {
     flags & OFlags::ACCMODE != OFlags::RDONLY
 }
 
-/// Makes a backing id of a descriptor.
-pub(crate) type Register<'r> = &'r dyn Fn(BorrowedFd<'_>) -> std::io::Result<BackingId>;
-
 impl Tree {
     pub(crate) fn open(
         &self,
         node: u64,
-        flags: i32,
-        register: Register<'_>,
+        flags: OFlags,
+        device: &FuseDevice,
     ) -> Result<Opens, Errno> {
-        self.stats.opens.add();
-        let flags = OFlags::from_bits_retain(flags as u32);
         let passthrough = self.backings.may_pass(node);
         let opening = Opening { flags, passthrough, fresh: false };
         let (file, opened) = if writes(flags) {
@@ -60,7 +48,7 @@ impl Tree {
             let opened = self.caps.opening(file.as_fd(), node, opening)?;
             (file, opened)
         };
-        Ok(self.opened(node, file, flags, opened, register))
+        self.opened(node, file, flags, opened, device)
     }
 
     fn opened(
@@ -69,34 +57,39 @@ impl Tree {
         file: OwnedFd,
         flags: OFlags,
         opened: Opened,
-        register: Register<'_>,
-    ) -> Opens {
-        let backing = self.backings.open(node, file.as_fd(), register);
-        let mut reply = FopenFlags::FOPEN_NOFLUSH;
+        device: &FuseDevice,
+    ) -> Result<Opens, Errno> {
+        self.stats.opens.add();
+        let backing = {
+            // The kernel writes with the credentials of whoever gives it the file.
+            let _kill = killing_set_id(self.options.kill_priv == KillPriv::Source)?;
+            self.backings.open(node, file.as_fd(), device)
+        };
+        let mut reply = fopen::NOFLUSH;
         if backing.is_some() {
             self.stats.passthrough_opens.add();
+            reply |= fopen::PASSTHROUGH;
         } else if !self.options.reachable_ok && self.backings.pages_are_true() {
-            reply |= FopenFlags::FOPEN_KEEP_CACHE;
+            reply |= fopen::KEEP_CACHE;
         }
         let writable = writes(flags);
         let handle = self.files.add(OpenFile { file, node, writable, _opened: opened });
-        Opens { handle, flags: reply, backing }
+        let backing = backing.map_or(0, |backing| backing.id());
+        Ok(Opens { handle, flags: reply, backing })
     }
 
     pub(crate) fn create(
         &self,
-        request: &Request,
-        (parent, name): (u64, &OsStr),
+        caller: &Header,
+        name: &OsStr,
         (mode, umask): (u32, u32),
-        flags: i32,
-        register: Register<'_>,
-    ) -> Result<(FileAttr, Opens), Errno> {
+        flags: OFlags,
+        device: &FuseDevice,
+    ) -> Result<(Known, Opens), Errno> {
         self.stats.creates.add();
-        let name = checked(name)?;
-        let flags = OFlags::from_bits_retain(flags as u32);
-        let directory = self.inodes.find(parent)?;
+        let directory = self.inodes.find(caller.node)?;
         let file = {
-            let _caller = self.as_caller(request, mode, umask)?;
+            let _caller = self.as_caller(caller, umask)?;
             let how = ours(flags) | OFlags::CREATE | OFlags::EXCL;
             match openat(&directory, name, how, Mode::from_raw_mode(mode & 0o7777)) {
                 // The kernel has asked nobody whether the caller may open what is there; it does
@@ -105,16 +98,48 @@ impl Tree {
                 opened => opened?,
             }
         };
-        self.streams.drop_of(parent);
-        let stat = fstat(&file)?;
+        self.streams.drop_of(caller.node);
         let inode = self.inodes.source().look_up(directory.as_fd(), name)?;
+        self.made(inode, file, flags, device)
+    }
+
+    /// O_TMPFILE. The file has no name, and stays open until it has one or is forgotten.
+    pub(crate) fn create_nameless(
+        &self,
+        caller: &Header,
+        (mode, umask): (u32, u32),
+        flags: OFlags,
+        device: &FuseDevice,
+    ) -> Result<(Known, Opens), Errno> {
+        self.stats.creates.add();
+        let directory = self.inodes.find(caller.node)?;
+        let file = {
+            let _caller = self.as_caller(caller, umask)?;
+            let excl = flags & OFlags::EXCL;
+            let how = (ours(flags) | OFlags::TMPFILE | excl) - OFlags::NOFOLLOW;
+            openat(&directory, c".", how, Mode::from_raw_mode(mode & 0o7777))?
+        };
+        let inode = server::open_again(&file, OFlags::PATH)?;
+        self.made(inode, file, flags, device)
+    }
+
+    fn made(
+        &self,
+        inode: OwnedFd,
+        file: OwnedFd,
+        flags: OFlags,
+        device: &FuseDevice,
+    ) -> Result<(Known, Opens), Errno> {
+        let stat = fstat(&file)?;
         let node = self.inodes.know(inode, &stat)?;
         let passthrough = self.backings.may_pass(node);
-        let opened = self
+        let opening = Opening { flags, passthrough, fresh: true };
+        let opens = self
             .caps
-            .opening(file.as_fd(), node, Opening { flags, passthrough, fresh: true })
+            .opening(file.as_fd(), node, opening)
+            .and_then(|opened| self.opened(node, file, flags, opened, device))
             .inspect_err(|_| self.inodes.forget(node, 1))?;
-        Ok((attributes(node, &stat), self.opened(node, file, flags, opened, register)))
+        Ok((Known { node, stat }, opens))
     }
 
     pub(crate) fn release(&self, handle: u64) {
@@ -142,10 +167,18 @@ impl Tree {
         Ok(done)
     }
 
-    pub(crate) fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32, Errno> {
+    /// `kill`: set-id bits go.
+    pub(crate) fn write(
+        &self,
+        handle: u64,
+        offset: u64,
+        data: &[u8],
+        kill: bool,
+    ) -> Result<u32, Errno> {
         self.stats.writes.add();
         let file = self.files.get(handle)?;
         let _change = self.caps.changing(file.file.as_fd(), file.node, Operation::Write)?;
+        let _kill = killing_set_id(kill)?;
         let mut done = 0;
         while let Some(rest) = data.get(done..)
             && !rest.is_empty()
@@ -170,23 +203,22 @@ impl Tree {
         &self,
         handle: u64,
         (offset, length): (u64, u64),
-        mode: i32,
+        mode: u32,
     ) -> Result<(), Errno> {
         let file = self.files.get(handle)?;
         let _change = self.caps.changing(file.file.as_fd(), file.node, Operation::Fallocate)?;
-        fallocate(&file.file, FallocateFlags::from_bits_retain(mode as u32), offset, length)
+        fallocate(&file.file, FallocateFlags::from_bits_retain(mode), offset, length)
     }
 
     /// SEEK_DATA and SEEK_HOLE; the kernel does the others.
-    pub(crate) fn seek(&self, handle: u64, offset: i64, whence: i32) -> Result<i64, Errno> {
+    pub(crate) fn seek(&self, handle: u64, start: u64, whence: u32) -> Result<u64, Errno> {
         let file = self.files.get(handle)?;
-        let start = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
-        let position = match whence {
+        let position = match whence.cast_signed() {
             libc::SEEK_DATA => SeekFrom::Data(start),
             libc::SEEK_HOLE => SeekFrom::Hole(start),
             _ => return Err(Errno::INVAL),
         };
-        seek(&file.file, position).and_then(|at| i64::try_from(at).map_err(|_| Errno::OVERFLOW))
+        seek(&file.file, position)
     }
 
     pub(crate) fn copy_range(
@@ -194,14 +226,13 @@ impl Tree {
         (from, mut from_offset): (u64, u64),
         (to, mut to_offset): (u64, u64),
         length: u64,
-    ) -> Result<u32, Errno> {
+    ) -> Result<u64, Errno> {
         let (from, to) = (self.files.get(from)?, self.files.get(to)?);
         let _change = self.caps.changing(to.file.as_fd(), to.node, Operation::CopyInto)?;
         // The reply has room for 32 bits; whole pages.
         let length = usize::try_from(length.min(0x7fff_f000)).map_err(|_| Errno::INVAL)?;
         let (source, target) = (Some(&mut from_offset), Some(&mut to_offset));
-        let done = copy_file_range(&from.file, source, &to.file, target, length)?;
-        Ok(u32::try_from(done).unwrap_or(u32::MAX))
+        Ok(copy_file_range(&from.file, source, &to.file, target, length)? as u64)
     }
 
     /// Sets the size, on a handle that can be written or on one for this.

@@ -6,18 +6,17 @@
 //! kept open for whoever goes on.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Mutex, PoisonError};
 
-use fuser::{FileType, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
 use nscap_linux::server::getdents;
-use rustix::fs::{AtFlags, OFlags, SeekFrom, fstat, seek, statat};
+use rustix::fs::{OFlags, SeekFrom, fstat, seek};
 use rustix::io::Errno;
 
-use crate::attr;
 use crate::inodes::ROOT;
-use crate::tree::Tree;
+use crate::proto::Listing;
+use crate::tree::{Known, Tree};
 
 /// Entries read at once, in bytes.
 const ROOM: usize = 32 * 1024;
@@ -182,19 +181,14 @@ impl Tree {
         &self,
         node: u64,
         offset: u64,
-        reply: &mut ReplyDirectory,
+        listing: &mut Listing<'_>,
     ) -> Result<(), Errno> {
-        self.read_part(node, offset, |directory, entry| {
-            let kind = match entry.kind {
-                0 => match statat(directory, entry.name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => attr::kind(stat.st_mode),
-                    Err(Errno::NOENT) => return Ok(Given::Skipped),
-                    Err(errno) => return Err(errno),
-                },
-                kind => attr::kind_of_entry(kind),
-            };
-            let ino = INodeNo(self.entry_number(node, &entry));
-            Ok(if reply.add(ino, entry.next, kind, entry.name) { Given::Full } else { Given::Yes })
+        self.read_part(node, offset, |_, entry| {
+            if !listing.has_room(entry.name, false) {
+                return Ok(Given::Full);
+            }
+            listing.add(self.entry_number(node, &entry), entry.next, entry.kind, entry.name);
+            Ok(Given::Yes)
         })
     }
 
@@ -202,36 +196,37 @@ impl Tree {
         &self,
         node: u64,
         offset: u64,
-        reply: &mut ReplyDirectoryPlus,
+        listing: &mut Listing<'_>,
     ) -> Result<(), Errno> {
         let lifetime = self.lifetime();
         self.read_part(node, offset, |directory, entry| {
-            let mut attributes = attr::nothing();
+            if !listing.has_room(entry.name, true) {
+                return Ok(Given::Full);
+            }
+            let mut number = self.entry_number(node, &entry);
             if entry.is_dots() {
-                // The kernel takes only the number.
-                attributes.ino = INodeNo(self.entry_number(node, &entry));
-                attributes.kind = FileType::Directory;
+                listing.entry(None, lifetime);
             } else {
-                match self.inodes.source().look_up(std::os::fd::AsFd::as_fd(directory), entry.name)
-                {
-                    Ok(file) => {
-                        let stat = fstat(&file)?;
-                        let known = self.inodes.know_listed(file, &stat)?;
-                        attributes = attr::attributes(known, &stat);
+                match self.look_up_listed(directory, entry.name) {
+                    Ok(known) => {
+                        number = known.node;
+                        listing.entry(Some((known.node, &known.stat)), lifetime);
                     }
                     Err(Errno::NOENT) => return Ok(Given::Skipped),
                     // The name alone; whoever looks it up gets the error.
-                    Err(_) => attributes.kind = attr::kind_of_entry(entry.kind),
+                    Err(_) => listing.entry(None, lifetime),
                 }
             }
-            let ino = attributes.ino;
-            let full =
-                reply.add(ino, entry.next, entry.name, &lifetime, &attributes, Generation(0));
-            if full && !entry.is_dots() {
-                self.inodes.forget(ino.0, 1);
-            }
-            Ok(if full { Given::Full } else { Given::Yes })
+            listing.add(number, entry.next, entry.kind, entry.name);
+            Ok(Given::Yes)
         })
+    }
+
+    fn look_up_listed(&self, directory: &OwnedFd, name: &OsStr) -> Result<Known, Errno> {
+        let file = self.inodes.source().look_up(directory.as_fd(), name)?;
+        let stat = fstat(&file)?;
+        let node = self.inodes.know_listed(file, &stat)?;
+        Ok(Known { node, stat })
     }
 
     /// What is above the root is nobody's business.

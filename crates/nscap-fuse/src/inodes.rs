@@ -160,9 +160,10 @@ impl Inodes {
         }
         let file = Arc::new(file);
         let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+        let nameless = stat.st_nlink == 0;
         let held = match self.handle(&*file)? {
-            Some(handle) => Held::Handle(handle),
-            None => Held::Descriptor(file.clone()),
+            Some(handle) if !nameless => Held::Handle(handle),
+            _ => Held::Descriptor(file.clone()),
         };
         let node = self.count(own, Inode { held, regular, lookups: 1 });
         if keep && self.source.handles {

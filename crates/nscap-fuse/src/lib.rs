@@ -24,10 +24,12 @@ mod inodes;
 mod meta;
 mod names;
 mod options;
+mod proto;
 mod session;
 mod source;
 mod stats;
 mod tree;
+mod worker;
 mod xattr;
 
 pub use error::Error;

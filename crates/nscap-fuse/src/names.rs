@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use fuser::{FileAttr, RenameFlags as Flags, Request};
 use nscap_linux::server;
 use rustix::fs::{
     AtFlags, FileType, Mode, RenameFlags, Stat, fstat, mkdirat, mknodat, readlinkat, renameat_with,
@@ -11,16 +10,18 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::attr::{attributes, device_from_fuse};
-use crate::tree::{Tree, checked};
+use crate::attr::device_from_fuse;
+use crate::inodes::Found;
+use crate::proto::Header;
+use crate::tree::{Known, Tree};
 
 impl Tree {
     /// `None`: there is nothing of that name.
-    pub(crate) fn look_up(&self, parent: u64, name: &OsStr) -> Result<Option<FileAttr>, Errno> {
+    pub(crate) fn look_up(&self, parent: u64, name: &OsStr) -> Result<Option<Known>, Errno> {
         self.stats.lookups.add();
         let directory = self.inodes.find(parent)?;
-        match self.enter(directory.as_fd(), checked(name)?) {
-            Ok(attributes) => Ok(Some(attributes)),
+        match self.enter(directory.as_fd(), name) {
+            Ok(known) => Ok(Some(known)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno),
         }
@@ -40,71 +41,64 @@ impl Tree {
     /// name means what was made.
     fn make(
         &self,
-        request: &Request,
-        (parent, name): (u64, &OsStr),
-        (mode, umask): (u32, u32),
-        make: impl FnOnce(&crate::inodes::Found, &OsStr) -> Result<(), Errno>,
-    ) -> Result<FileAttr, Errno> {
+        caller: &Header,
+        name: &OsStr,
+        umask: u32,
+        make: impl FnOnce(&Found, &OsStr) -> Result<(), Errno>,
+    ) -> Result<Known, Errno> {
         self.stats.creates.add();
-        let name = checked(name)?;
-        let directory = self.inodes.find(parent)?;
+        let directory = self.inodes.find(caller.node)?;
         {
-            let _caller = self.as_caller(request, mode, umask)?;
+            let _caller = self.as_caller(caller, umask)?;
             make(&directory, name)?;
         }
-        self.streams.drop_of(parent);
+        self.streams.drop_of(caller.node);
         self.enter(directory.as_fd(), name)
     }
 
     pub(crate) fn make_node(
         &self,
-        request: &Request,
-        at: (u64, &OsStr),
+        caller: &Header,
+        name: &OsStr,
         (mode, umask): (u32, u32),
         device: u32,
-    ) -> Result<FileAttr, Errno> {
+    ) -> Result<Known, Errno> {
         let kind = FileType::from_raw_mode(mode);
         let permissions = Mode::from_raw_mode(mode & 0o7777);
-        self.make(request, at, (mode, umask), |directory, name| {
+        self.make(caller, name, umask, |directory, name| {
             mknodat(directory, name, kind, permissions, device_from_fuse(device))
         })
     }
 
     pub(crate) fn make_directory(
         &self,
-        request: &Request,
-        at: (u64, &OsStr),
+        caller: &Header,
+        name: &OsStr,
         (mode, umask): (u32, u32),
-    ) -> Result<FileAttr, Errno> {
+    ) -> Result<Known, Errno> {
         let permissions = Mode::from_raw_mode(mode & 0o7777);
-        self.make(request, at, (mode, umask), |directory, name| {
-            mkdirat(directory, name, permissions)
-        })
+        self.make(caller, name, umask, |directory, name| mkdirat(directory, name, permissions))
     }
 
     pub(crate) fn make_symlink(
         &self,
-        request: &Request,
-        at: (u64, &OsStr),
+        caller: &Header,
+        name: &OsStr,
         target: &OsStr,
-    ) -> Result<FileAttr, Errno> {
-        self.make(request, at, (0, 0), |directory, name| symlinkat(target, directory, name))
+    ) -> Result<Known, Errno> {
+        self.make(caller, name, 0, |directory, name| symlinkat(target, directory, name))
     }
 
-    pub(crate) fn link(&self, node: u64, parent: u64, name: &OsStr) -> Result<FileAttr, Errno> {
+    pub(crate) fn link(&self, node: u64, parent: u64, name: &OsStr) -> Result<Known, Errno> {
         self.stats.creates.add();
-        let name = checked(name)?;
         let (inode, directory) = (self.inodes.find(node)?, self.inodes.find(parent)?);
         server::link(&inode, &directory, name)?;
         self.streams.drop_of(parent);
-        let again = self.inodes.source().look_up(directory.as_fd(), name)?;
-        let stat = fstat(&again)?;
-        let known = self.inodes.know(again, &stat)?;
-        Ok(attributes(known, &stat))
+        self.enter(directory.as_fd(), name)
     }
 
     /// What a name stands for, if that loses its last name with it.
-    fn last_name(&self, directory: &crate::inodes::Found, name: &OsStr) -> Option<(OwnedFd, Stat)> {
+    fn last_name(&self, directory: &Found, name: &OsStr) -> Option<(OwnedFd, Stat)> {
         if !self.inodes.source().handles {
             return None;
         }
@@ -116,7 +110,6 @@ impl Tree {
 
     pub(crate) fn remove(&self, parent: u64, name: &OsStr, flags: AtFlags) -> Result<(), Errno> {
         self.stats.removes.add();
-        let name = checked(name)?;
         let directory = self.inodes.find(parent)?;
         let last = self.last_name(&directory, name);
         unlinkat(&directory, name, flags)?;
@@ -129,27 +122,25 @@ impl Tree {
 
     pub(crate) fn rename(
         &self,
-        request: &Request,
-        (parent, name): (u64, &OsStr),
+        caller: &Header,
+        name: &OsStr,
         (new_parent, new_name): (u64, &OsStr),
-        flags: Flags,
+        flags: RenameFlags,
     ) -> Result<(), Errno> {
         self.stats.renames.add();
-        let (name, new_name) = (checked(name)?, checked(new_name)?);
-        let (from, to) = (self.inodes.find(parent)?, self.inodes.find(new_parent)?);
-        let stays = flags.intersects(Flags::RENAME_NOREPLACE | Flags::RENAME_EXCHANGE);
+        let (from, to) = (self.inodes.find(caller.node)?, self.inodes.find(new_parent)?);
+        let stays = flags.intersects(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE);
         let last = if stays { None } else { self.last_name(&to, new_name) };
         {
             // The whiteout is the caller's.
-            let _caller = if flags.contains(Flags::RENAME_WHITEOUT) {
-                Some(self.as_caller(request, 0, 0)?)
+            let _caller = if flags.contains(RenameFlags::WHITEOUT) {
+                Some(self.as_caller(caller, 0)?)
             } else {
                 None
             };
-            let flags = RenameFlags::from_bits_retain(flags.bits());
             renameat_with(&from, name, &to, new_name, flags)?;
         }
-        self.streams.drop_of(parent);
+        self.streams.drop_of(caller.node);
         self.streams.drop_of(new_parent);
         if let Some((file, stat)) = last {
             self.inodes.pin(file, &stat);

@@ -48,8 +48,9 @@ pub enum KillPriv {
     /// The kernel, on the mount: it asks for `security.capability` before every write.
     #[default]
     Kernel,
-    /// The file system of the source (FUSE_HANDLE_KILLPRIV_V2), where no write is made with
-    /// CAP_FSETID: so set-id bits go even when root writes.
+    /// The file system of the source (FUSE_HANDLE_KILLPRIV_V2), told by the kernel when to. What
+    /// the kernel writes itself (passthrough) is written without CAP_FSETID: there set-id bits go
+    /// even when root writes.
     Source,
 }
 

@@ -4,10 +4,9 @@ use std::fmt;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use fuser::{Config, InitFlags, KernelConfig, Session, SessionACL};
-use nscap_linux::server::settle;
-use rustix::fs::{Mode, OFlags};
+use nscap_linux::server::{FuseDevice, settle};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
@@ -18,25 +17,21 @@ use rustix::process::{Resource, Rlimit, getegid, geteuid, getrlimit, setrlimit};
 use crate::backing::Backings;
 use crate::caps::Caps;
 use crate::error::Error;
-use crate::fs::Served;
 use crate::inodes::Inodes;
-use crate::options::{KillPriv, Options};
+use crate::options::Options;
 use crate::source::{self, Source};
 use crate::stats::Stats;
-use crate::tree::{Tree, without};
+use crate::tree::{Tree, WITHOUT};
+use crate::worker;
 
-const DEVICE: &str = "/dev/fuse";
 /// What one parameter of a mount can be long, in bytes.
 const PARAMETER_MAX: usize = 255;
-/// The most that a request carries, in bytes.
-const REQUEST_MAX: u32 = 1024 * 1024;
-const BACKGROUND: u16 = 64;
 
 /// A tree that is mounted. It must be [served](Mount::serve): until then whoever touches it waits;
 /// when this value is dropped unserved, they get ENOTCONN.
 pub struct Mount {
-    session: Session<Served>,
-    stats: Arc<Stats>,
+    tree: Arc<Tree>,
+    device: FuseDevice,
     target: PathBuf,
 }
 
@@ -63,9 +58,9 @@ impl Mount {
         if !options.reachable_ok {
             source::unreachable(from.as_fd(), source)?;
         }
-        try_to_settle(options)?;
+        try_to_settle()?;
         let stats = Arc::new(Stats::default());
-        let tree = Tree {
+        let tree = Arc::new(Tree {
             caps: Caps::new(from.as_fd(), source, options, stats.clone())?,
             inodes: Source::new(from.as_fd(), source).and_then(|tree| {
                 Inodes::new(tree, stats.clone())
@@ -76,20 +71,16 @@ impl Mount {
             backings: Backings::new(options.passthrough),
             stats: stats.clone(),
             options: options.clone(),
-        };
-        let device = rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::NoFuse { errno: errno.raw_os_error() })?;
+            extended_setxattr: AtomicBool::new(false),
+        });
+        let device =
+            FuseDevice::open().map_err(|errno| Error::NoFuse { errno: errno.raw_os_error() })?;
         let name = options.name.clone().unwrap_or_else(|| source.to_string_lossy().into_owned());
-        let made = make(device.as_fd(), &name, options);
-        let superblock = made.map_err(|(call, errno)| Error::call(target, call, errno))?;
-        let mut config = Config::default();
-        config.n_threads = Some(options.threads.max(1));
-        config.clone_fd = true;
-        let session = Session::from_fd(Served(Arc::new(tree)), device, SessionACL::All, config)
-            .map_err(|error| io(target, "read(/dev/fuse)", &error))?;
-        attach(superblock.as_fd(), to.as_fd(), options)
-            .map_err(|(call, errno)| Error::call(target, call, errno))?;
-        Ok(Mount { session, stats, target: target.to_owned() })
+        let call = |(call, errno)| Error::call(target, call, errno);
+        let superblock = make(device.as_fd(), &name, options).map_err(call)?;
+        worker::agree(&tree, &device).map_err(call)?;
+        attach(superblock.as_fd(), to.as_fd(), options).map_err(call)?;
+        Ok(Mount { tree, device, target: target.to_owned() })
     }
 
     /// Its counters.
@@ -104,7 +95,7 @@ impl Mount {
     /// ```
     #[must_use]
     pub fn stats(&self) -> Arc<Stats> {
-        self.stats.clone()
+        self.tree.stats.clone()
     }
 
     /// Serves until it is unmounted. Must be called in the process that made the mount. The
@@ -123,18 +114,14 @@ impl Mount {
         let raised = Rlimit { current: limits.maximum, ..limits };
         // With fewer there are still some.
         let _ = setrlimit(Resource::Nofile, raised);
-        self.session.run().map_err(|error| io(&self.target, "read(/dev/fuse)", &error))
+        worker::run(&self.tree, &self.device)
+            .map_err(|(call, errno)| Error::call(&self.target, call, errno))
     }
 }
 
-fn io(path: &Path, call: &'static str, error: &std::io::Error) -> Error {
-    Error::call(path, call, Errno::from_io_error(error).unwrap_or(Errno::IO))
-}
-
-/// Whether threads can be made workers: they cannot say so later.
-fn try_to_settle(options: &Options) -> Result<(), Error> {
-    let kill_priv = options.kill_priv;
-    let tried = std::thread::spawn(move || settle(without(kill_priv))).join();
+/// Whether threads can be made workers: later there would be nobody to tell.
+fn try_to_settle() -> Result<(), Error> {
+    let tried = std::thread::spawn(|| settle(WITHOUT)).join();
     tried
         .unwrap_or(Err(Errno::IO))
         .map_err(|errno| Error::call(Path::new("nscap"), "prctl(PR_SET_SECUREBITS)", errno))
@@ -189,46 +176,4 @@ fn attach(
     let by_descriptor =
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, c"", target, c"", by_descriptor).map_err(|e| ("move_mount", e))
-}
-
-impl Tree {
-    /// What the kernel and we agree on. Never FUSE_WRITEBACK_CACHE: pages written back later would
-    /// strip a grant that was made meanwhile (K). Not FUSE_ATOMIC_O_TRUNC: truncating is then a
-    /// request of its own, in which the kernel takes set-id bits away itself.
-    pub(crate) fn negotiate(&self, config: &mut KernelConfig) -> std::io::Result<()> {
-        let mut wanted = InitFlags::FUSE_ASYNC_READ
-            | InitFlags::FUSE_BIG_WRITES
-            | InitFlags::FUSE_MAX_PAGES
-            | InitFlags::FUSE_PARALLEL_DIROPS
-            | InitFlags::FUSE_ASYNC_DIO
-            | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO
-            | InitFlags::FUSE_POSIX_ACL
-            | InitFlags::FUSE_DONT_MASK
-            | InitFlags::FUSE_HAS_IOCTL_DIR
-            | InitFlags::FUSE_NO_OPENDIR_SUPPORT
-            | InitFlags::FUSE_NO_EXPORT_SUPPORT
-            | InitFlags::FUSE_ALLOW_IDMAP;
-        if !self.options.reachable_ok {
-            wanted |= InitFlags::FUSE_CACHE_SYMLINKS | InitFlags::FUSE_EXPLICIT_INVAL_DATA;
-        }
-        if self.options.kill_priv == KillPriv::Source {
-            wanted |= InitFlags::FUSE_HANDLE_KILLPRIV_V2;
-        }
-        let offered = config.capabilities();
-        if self.options.passthrough && offered.contains(InitFlags::FUSE_PASSTHROUGH) {
-            wanted |= InitFlags::FUSE_PASSTHROUGH;
-            // Files of the source's own, not of a stack; and an overlayfs fits on top.
-            let _ = config.set_max_stack_depth(1);
-        } else {
-            self.backings.give_up();
-        }
-        let needed = InitFlags::FUSE_DONT_MASK | InitFlags::FUSE_POSIX_ACL;
-        config
-            .add_capabilities(wanted & (offered | needed))
-            .map_err(|_| std::io::Error::from_raw_os_error(libc::EPROTONOSUPPORT))?;
-        let _ = config.set_max_write(REQUEST_MAX);
-        let _ = config.set_max_background(BACKGROUND);
-        Ok(())
-    }
 }

@@ -4,18 +4,18 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 
-use nscap_core::{CapSet, Capability, SetFlags, UserNs as _};
+use nscap_core::{Capability, SetFlags};
 use nscap_linux::server::{self, FsIds, Raised};
 use nscap_linux::{LiveTask, Namespaces};
-use rustix::fs::{XattrFlags, fstat};
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use crate::caps::CapName;
-use crate::tree::{Tree, with_buffer};
+use crate::proto::Setting;
+use crate::tree::{SET_ID, Tree, with_buffer};
 
 /// The longest value and the longest list (XATTR_SIZE_MAX, XATTR_LIST_MAX), in bytes.
 const MAX: usize = 65_536;
-const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 const TRUSTED: &[u8] = b"trusted.";
 
 /// What was read, as the caller has room for it.
@@ -89,14 +89,13 @@ impl Tree {
     pub(crate) fn set_xattr(
         &self,
         node: u64,
-        name: &OsStr,
-        value: &[u8],
-        flags: i32,
+        setting: &Setting<'_>,
         tid: u32,
     ) -> Result<(), Errno> {
+        let Setting { name, value, flags, kill_set_group_id } = *setting;
         self.stats.setxattrs.add();
         let inode = self.inodes.find(node)?;
-        let flags = XattrFlags::from_bits_retain(flags as u32);
+        let flags = XattrFlags::from_bits_retain(flags);
         match CapName::of(name.as_bytes()) {
             Some(name) if inode.regular => {
                 let flags = SetFlags {
@@ -106,12 +105,10 @@ impl Tree {
                 self.caps.set(inode.as_fd(), node, name, value, flags, tid)
             }
             Some(_) => Err(Errno::OPNOTSUPP),
-            None if name.as_bytes() == ACCESS_ACL => {
-                let stat = fstat(&inode)?;
-                let _decided = as_for_set_id(stat.st_mode, stat.st_gid, tid)?;
+            None => {
+                let _decided = killing_set_group_id(kill_set_group_id)?;
                 server::setxattr(&inode, &c_name(name)?, value, flags)
             }
-            None => server::setxattr(&inode, &c_name(name)?, value, flags),
         }
     }
 
@@ -127,32 +124,19 @@ impl Tree {
 }
 
 /// An access control list that is set by somebody who is not in the file's group takes its
-/// set-group-ID bit away, unless they have CAP_FSETID (acl(5); chmod(2)). The kernel tells servers
-/// of this in a field that fuser 0.18 does not read; so the source decides it again, with the
-/// caller's ids.
-fn as_for_set_id(mode: u32, gid: u32, tid: u32) -> Result<Option<(Raised, FsIds)>, Errno> {
-    if mode & libc::S_ISGID == 0 {
+/// set-group-ID bit away (acl(5), chmod(2)): the kernel says when. The source decides by our own
+/// ids, which are to be in no group then.
+fn killing_set_group_id(kill: bool) -> Result<Option<(Raised, FsIds)>, Errno> {
+    const NOBODYS: u32 = u32::MAX - 1;
+    if !kill {
         return Ok(None);
     }
     let own = rustix::process::geteuid().as_raw();
-    if keeps_set_group_id(gid, tid).unwrap_or(false) {
-        let raised = Raised::raise(CapSet::of(&[Capability::Fsetid]))?;
-        return Ok(Some((raised, FsIds::take(own, gid)?)));
-    }
-    // A group that the file is not in.
-    let other = if gid == 0 { u32::MAX - 1 } else { 0 };
-    let lowered = Raised::lower(CapSet::of(&[Capability::Fsetid]))?;
-    Ok(Some((lowered, FsIds::take(own, other)?)))
-}
-
-fn keeps_set_group_id(gid: u32, tid: u32) -> Option<bool> {
-    let mut namespaces = Namespaces::own().ok()?;
-    let task = LiveTask::read(tid, &mut namespaces).ok()?;
-    let gid = namespaces.shown_gid(gid)?;
-    let task = task.task(&namespaces);
-    let cred = task.cred;
-    let capable = cred.effective.has(Capability::Fsetid) && cred.ns.gid(gid).is_some();
-    Some(capable || cred.fsgid == gid || task.groups.contains(&gid))
+    let lowered = Raised::lower(SET_ID)?;
+    // In a namespace that does not map it our own group stays.
+    let ids = FsIds::take(own, NOBODYS)
+        .or_else(|_| FsIds::take(own, rustix::process::getegid().as_raw()))?;
+    Ok(Some((lowered, ids)))
 }
 
 /// As the file systems of the kernel do: CAP_SYS_ADMIN in the initial namespace.
