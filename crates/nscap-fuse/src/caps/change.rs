@@ -152,7 +152,7 @@ impl Caps {
 
     /// The errno for what could not be written: what the backing file cannot hold is ENOSPC (A).
     fn unwritable(&self, error: &nscap_linux::Error) -> Errno {
-        let in_namespace = !self.callers.own().ns().is_initial();
+        let in_namespace = !self.is_initial();
         match errno(error) {
             Errno::OVERFLOW => Errno::NOSPC,
             // Entries of several roots need a table, which is for the owner of the file system.
