@@ -1,10 +1,10 @@
 //! Mounts a tree in the foreground, until it is unmounted: `mount SOURCE TARGET [OPTION...]`, the
-//! options being `ro`, `reachable`, `plain` (no passthrough), `killpriv` and `threads=N`.
+//! options being `ro`, `reachable`, `plain` (no passthrough) and `threads=N`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use nscap_fuse::{Error, KillPriv, Mount, Options};
+use nscap_fuse::{Error, Mount, Options};
 
 fn run(source: &Path, target: &Path, options: &Options) -> Result<(), Error> {
     let mount = Mount::new(source, target, options)?;
@@ -19,7 +19,7 @@ fn run(source: &Path, target: &Path, options: &Options) -> Result<(), Error> {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [source, target, words @ ..] = arguments.as_slice() else {
-        eprintln!("usage: mount SOURCE TARGET [ro] [reachable] [plain] [killpriv] [threads=N]");
+        eprintln!("usage: mount SOURCE TARGET [ro] [reachable] [plain] [threads=N]");
         return ExitCode::from(2);
     };
     let mut options = Options::default();
@@ -28,7 +28,6 @@ fn main() -> ExitCode {
             ("ro", _) => options.read_only = true,
             ("reachable", _) => options.reachable_ok = true,
             ("plain", _) => options.passthrough = false,
-            ("killpriv", _) => options.kill_priv = KillPriv::Source,
             (_, Some(Ok(threads))) => options.threads = threads,
             _ => {
                 eprintln!("{word}: no such option");

@@ -12,10 +12,9 @@ use rustix::io::{Errno, pread, pwrite};
 
 use crate::caps::{Opened, Opening};
 use crate::inodes::Found;
-use crate::options::KillPriv;
 use crate::proto::abi::fopen;
 use crate::proto::{Header, Opens};
-use crate::tree::{Known, OpenFile, Tree, killing_set_id};
+use crate::tree::{Known, OpenFile, Tree};
 
 /// Of the flags of open(2), those that mean something for the server's own descriptor. O_APPEND and
 /// O_DIRECT are the kernel's to carry out: it says where each write goes, and from what pages.
@@ -48,7 +47,7 @@ impl Tree {
             let opened = self.caps.opening(file.as_fd(), node, opening)?;
             (file, opened)
         };
-        self.opened(node, file, flags, opened, device)
+        Ok(self.opened(node, file, flags, opened, device))
     }
 
     fn opened(
@@ -58,13 +57,9 @@ impl Tree {
         flags: OFlags,
         opened: Opened,
         device: &FuseDevice,
-    ) -> Result<Opens, Errno> {
+    ) -> Opens {
         self.stats.opens.add();
-        let backing = {
-            // The kernel writes with the credentials of whoever gives it the file.
-            let _kill = killing_set_id(self.options.kill_priv == KillPriv::Source)?;
-            self.backings.open(node, file.as_fd(), device)
-        };
+        let backing = self.backings.open(node, file.as_fd(), device);
         let mut reply = fopen::NOFLUSH;
         if backing.is_some() {
             self.stats.passthrough_opens.add();
@@ -75,7 +70,7 @@ impl Tree {
         let writable = writes(flags);
         let handle = self.files.add(OpenFile { file, node, writable, _opened: opened });
         let backing = backing.map_or(0, |backing| backing.id());
-        Ok(Opens { handle, flags: reply, backing })
+        Opens { handle, flags: reply, backing }
     }
 
     pub(crate) fn create(
@@ -134,11 +129,11 @@ impl Tree {
         let node = self.inodes.know(inode, &stat)?;
         let passthrough = self.backings.may_pass(node);
         let opening = Opening { flags, passthrough, fresh: true };
-        let opens = self
+        let opened = self
             .caps
             .opening(file.as_fd(), node, opening)
-            .and_then(|opened| self.opened(node, file, flags, opened, device))
             .inspect_err(|_| self.inodes.forget(node, 1))?;
+        let opens = self.opened(node, file, flags, opened, device);
         Ok((Known { node, stat }, opens))
     }
 
@@ -167,18 +162,10 @@ impl Tree {
         Ok(done)
     }
 
-    /// `kill`: set-id bits go.
-    pub(crate) fn write(
-        &self,
-        handle: u64,
-        offset: u64,
-        data: &[u8],
-        kill: bool,
-    ) -> Result<u32, Errno> {
+    pub(crate) fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32, Errno> {
         self.stats.writes.add();
         let file = self.files.get(handle)?;
         let _change = self.caps.changing(file.file.as_fd(), file.node, Operation::Write)?;
-        let _kill = killing_set_id(kill)?;
         let mut done = 0;
         while let Some(rest) = data.get(done..)
             && !rest.is_empty()

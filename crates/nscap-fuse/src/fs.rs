@@ -205,10 +205,9 @@ impl Request<'_> {
 
     fn write(&self, mut it: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
         let (handle, offset) = (it.u64()?, it.u64()?);
-        let (size, flags) = (it.u32()?, it.u32()?);
-        it.skip(16)?;
-        let kill = flags & abi::WRITE_KILL_SUIDGID != 0;
-        let written = self.tree.write(handle, offset, it.take(size as usize)?, kill)?;
+        let size = it.u32()?;
+        it.skip(20)?;
+        let written = self.tree.write(handle, offset, it.take(size as usize)?)?;
         reply.u32(written).u32(0);
         Ok(())
     }

@@ -33,6 +33,6 @@ mod worker;
 mod xattr;
 
 pub use error::Error;
-pub use options::{Flags, KillPriv, Options};
+pub use options::{Flags, Options};
 pub use session::Mount;
 pub use stats::{Snapshot, Stats};

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::inodes::Found;
 use crate::proto::SetAttr;
-use crate::tree::{Tree, killing_set_id};
+use crate::tree::Tree;
 
 impl Tree {
     pub(crate) fn get_attributes(&self, node: u64, handle: Option<u64>) -> Result<Stat, Errno> {
@@ -53,7 +53,6 @@ impl Tree {
             self.change_owner(node, &inode, change.uid, change.gid)?;
         }
         if let Some(size) = change.size {
-            let _kill = killing_set_id(change.kill_set_id)?;
             let open = self.handle(node, change.handle);
             self.set_size(node, open.as_deref(), &inode, size)?;
         }

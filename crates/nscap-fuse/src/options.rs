@@ -23,8 +23,6 @@ pub struct Options {
     pub passthrough: bool,
     /// Worker threads; 0 is taken for 1. Default: as many as there are processors, 2 to 8.
     pub threads: usize,
-    /// Who drops set-id bits and capabilities when a file is written.
-    pub kill_priv: KillPriv,
     /// Flags of the mount, as for mount(8).
     pub flags: Flags,
     /// What the first column of /proc/self/mounts says; `None`: the path of the source.
@@ -42,18 +40,6 @@ pub struct Flags {
     pub noatime: bool,
 }
 
-/// Who drops set-id bits and capabilities before a write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum KillPriv {
-    /// The kernel, on the mount: it asks for `security.capability` before every write.
-    #[default]
-    Kernel,
-    /// The file system of the source (FUSE_HANDLE_KILLPRIV_V2), told by the kernel when to. What
-    /// the kernel writes itself (passthrough) is written without CAP_FSETID: there set-id bits go
-    /// even when root writes.
-    Source,
-}
-
 impl Default for Options {
     fn default() -> Options {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -63,7 +49,6 @@ impl Default for Options {
             reachable_ok: false,
             passthrough: true,
             threads: cores.clamp(2, 8),
-            kill_priv: KillPriv::default(),
             flags: Flags::default(),
             name: None,
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use nscap_core::{CapSet, Capability};
-use nscap_linux::server::{FsIds, Raised, set_umask};
+use nscap_linux::server::{FsIds, set_umask};
 use rustix::fs::{Stat, fstat};
 use rustix::io::Errno;
 
@@ -98,9 +98,4 @@ impl Tree {
         let open = number.and_then(|number| self.files.get(number).ok());
         open.filter(|open| open.node == node)
     }
-}
-
-/// While this lives, what is written takes set-id bits away.
-pub(crate) fn killing_set_id(kill: bool) -> Result<Option<Raised>, Errno> {
-    if kill { Raised::lower(SET_ID).map(Some) } else { Ok(None) }
 }

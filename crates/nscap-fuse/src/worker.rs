@@ -11,7 +11,6 @@ use nscap_linux::server::{FuseDevice, settle};
 use rustix::io::{Errno, read, write};
 
 use crate::fs::{Done, carry_out};
-use crate::options::KillPriv;
 use crate::proto::abi::{self, init};
 use crate::proto::{Arguments, Header, Reply};
 use crate::tree::{Tree, WITHOUT};
@@ -59,8 +58,12 @@ pub(crate) fn agree(tree: &Tree, device: &FuseDevice) -> Result<(), Failed> {
 }
 
 /// Never FUSE_WRITEBACK_CACHE: pages written back later would strip a grant that was made meanwhile
-/// (K). Not FUSE_ATOMIC_O_TRUNC: truncating is then a request of its own, in which the kernel takes
-/// set-id bits away itself.
+/// (K).
+///
+/// Not FUSE_HANDLE_KILLPRIV_V2, with which a write costs no question about `security.capability`:
+/// the kernel then goes on with the mode that it has, so that of a file of mode 4777 that uid 1000
+/// wrote, it still shows and executes 4777, whatever the source says (measured on 6.18). For the
+/// same reason not FUSE_ATOMIC_O_TRUNC.
 fn negotiate(tree: &Tree, mut offer: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
     let (major, minor, readahead) = (offer.u32()?, offer.u32()?, offer.u32()?);
     let mut offered = u64::from(offer.u32()?);
@@ -110,9 +113,6 @@ fn wanted(tree: &Tree) -> u64 {
         | init::ALLOW_IDMAP;
     if !tree.options.reachable_ok {
         wanted |= init::CACHE_SYMLINKS | init::EXPLICIT_INVAL_DATA | init::NO_OPENDIR_SUPPORT;
-    }
-    if tree.options.kill_priv == KillPriv::Source {
-        wanted |= init::HANDLE_KILLPRIV_V2;
     }
     if tree.options.passthrough {
         wanted |= init::PASSTHROUGH;

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use nscap_core::{Capability, SetFlags};
 use nscap_linux::server::{self, FsIds, Raised};
-use nscap_linux::{LiveTask, Namespaces};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
@@ -71,7 +70,7 @@ impl Tree {
         })?;
         // The source shows these to us whoever asks.
         if names.split(|byte| *byte == 0).any(|name| name.starts_with(TRUSTED))
-            && !may_see_trusted(tid)
+            && !self.may_see_trusted(tid)
         {
             names = names
                 .split_inclusive(|byte| *byte == 0)
@@ -84,6 +83,14 @@ impl Tree {
             names = self.caps.list(inode.as_fd(), &names, tid)?;
         }
         fit(names, size)
+    }
+
+    /// As the file systems of the kernel do: CAP_SYS_ADMIN in the initial namespace.
+    fn may_see_trusted(&self, tid: u32) -> bool {
+        self.caps.caller(tid).is_ok_and(|caller| {
+            let cred = caller.cred();
+            cred.effective.has(Capability::SysAdmin) && cred.ns.is_initial()
+        })
     }
 
     pub(crate) fn set_xattr(
@@ -137,15 +144,4 @@ fn killing_set_group_id(kill: bool) -> Result<Option<(Raised, FsIds)>, Errno> {
     let ids = FsIds::take(own, NOBODYS)
         .or_else(|_| FsIds::take(own, rustix::process::getegid().as_raw()))?;
     Ok(Some((lowered, ids)))
-}
-
-/// As the file systems of the kernel do: CAP_SYS_ADMIN in the initial namespace.
-fn may_see_trusted(tid: u32) -> bool {
-    let Ok(mut namespaces) = Namespaces::own() else {
-        return false;
-    };
-    LiveTask::read(tid, &mut namespaces).is_ok_and(|task| {
-        let cred = task.cred(&namespaces);
-        cred.effective.has(Capability::SysAdmin) && cred.ns.is_initial()
-    })
 }

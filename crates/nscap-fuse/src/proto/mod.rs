@@ -4,8 +4,8 @@
 //! end it, and with fuser 0.18 one can: it computes `SystemTime` from any time in a request, so
 //! that utimensat(2) with the smallest `tv_sec` panics its worker thread, before any code of ours
 //! runs (the test `any_time` plays it). It knows no TMPFILE and no STATX either, so that the
-//! mount would have no O_TMPFILE and no birth times, and does not tell which writes are to drop
-//! set-id bits.
+//! mount would have no O_TMPFILE and no birth times, and does not tell when an access control list is to
+//! take the set-group-ID bit away.
 //!
 //! Everything is parsed from bytes with checked lengths, without `unsafe`; a request that makes no
 //! sense is EIO.

@@ -54,8 +54,6 @@ pub(crate) struct SetAttr {
     pub(crate) size: Option<u64>,
     pub(crate) atime: Option<Timespec>,
     pub(crate) mtime: Option<Timespec>,
-    /// The change of size takes set-id bits away: the caller has no CAP_FSETID.
-    pub(crate) kill_set_id: bool,
 }
 
 /// SETXATTR.
@@ -132,7 +130,6 @@ impl<'r> Arguments<'r> {
             size: if_valid(fattr::SIZE).then_some(size),
             atime: time(fattr::ATIME, fattr::ATIME_NOW, atime, atime_nsec),
             mtime: time(fattr::MTIME, fattr::MTIME_NOW, mtime, mtime_nsec),
-            kill_set_id: if_valid(fattr::KILL_SUIDGID),
         })
     }
 
