@@ -49,7 +49,7 @@ impl Tree {
     pub(crate) fn change(&self, node: u64, change: &SetAttr) -> Result<Stat, Errno> {
         self.stats.setattrs.add();
         let inode = self.inodes.find(node)?;
-        if change.uid.is_some() || change.gid.is_some() {
+        if change.uid.is_some() || change.gid.is_some() || change.is_of_nothing() {
             self.change_owner(node, &inode, change.uid, change.gid)?;
         }
         if let Some(size) = change.size {

@@ -61,7 +61,7 @@ impl Mount {
         try_to_settle()?;
         let stats = Arc::new(Stats::default());
         let tree = Arc::new(Tree {
-            caps: Caps::new(from.as_fd(), source, options.policy, stats.clone())?,
+            caps: Caps::new(from.as_fd(), source, options, stats.clone())?,
             inodes: Source::new(from.as_fd(), source).and_then(|tree| {
                 Inodes::new(tree, stats.clone())
                     .map_err(|errno| Error::call(source, "openat", errno))

@@ -96,13 +96,14 @@ fn negotiate(tree: &Tree, mut offer: Arguments<'_>, reply: &mut Reply) -> Result
     Ok(())
 }
 
+/// Not FUSE_READDIRPLUS_AUTO: of a directory that find(1) goes through, the kernel would then ask
+/// for the first part with attributes and for all the rest name by name.
 fn wanted(tree: &Tree) -> u64 {
     let mut wanted = init::ASYNC_READ
         | init::BIG_WRITES
         | init::DONT_MASK
         | init::HAS_IOCTL_DIR
         | init::DO_READDIRPLUS
-        | init::READDIRPLUS_AUTO
         | init::ASYNC_DIO
         | init::PARALLEL_DIROPS
         | init::POSIX_ACL

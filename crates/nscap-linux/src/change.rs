@@ -91,7 +91,7 @@ impl CapFile {
     pub fn drop_all(file: impl AsFd, path: &Path) -> Result<bool> {
         let failed = |call| move |errno: Errno| Error::call(path, call, errno);
         let file = file.as_fd();
-        if !CapFile::has_capability(file, path)? {
+        if !xattr::exists(file, CAPABILITY).map_err(failed("getxattr"))? {
             return Ok(false);
         }
         xattr::remove(file, CAPABILITY).map_err(failed("removexattr"))?;

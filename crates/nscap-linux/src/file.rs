@@ -89,20 +89,30 @@ impl CapFile {
         CapFile::regular(fd, path)
     }
 
-    /// Whether there is a `security.capability` at all, be it one that we could not read: the one
-    /// question that a file without capabilities costs. Without one the file holds nothing, since no
-    /// table counts then. An O_PATH descriptor will do.
+    /// `security.capability` as the kernel shows it to us: the one question that a file without
+    /// capabilities costs. Without one the file holds nothing, since no table counts then. An O_PATH
+    /// descriptor will do.
     ///
     /// # Errors
     /// [`Error::Call`] from getxattr(2).
     ///
     /// ```
+    /// use nscap_linux::{CapFile, Shown};
     /// let file = std::fs::File::open("/bin/true").unwrap();
-    /// assert!(!nscap_linux::CapFile::has_capability(&file, "/bin/true".as_ref())?);
+    /// assert_eq!(CapFile::capability(&file, "/bin/true".as_ref())?, Shown::Absent);
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
-    pub fn has_capability(file: impl AsFd, path: &Path) -> Result<bool> {
-        xattr::exists(file, CAPABILITY).map_err(|e| Error::call(path, "getxattr", e))
+    pub fn capability(file: impl AsFd, path: &Path) -> Result<Shown> {
+        let mut value = [0; 24];
+        match xattr::get_into(file.as_fd(), CAPABILITY, &mut value) {
+            Ok(length) => {
+                let value = VfsCaps::settable(value.get(..length).unwrap_or_default());
+                Ok(value.map_or(Shown::Unclear, Shown::Value))
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(Shown::Absent),
+            Err(Errno::OVERFLOW | Errno::INVAL | Errno::RANGE) => Ok(Shown::Unclear),
+            Err(errno) => Err(Error::call(path, "getxattr", errno)),
+        }
     }
 
     /// A regular file by a descriptor of it; `path` is what errors call it.
@@ -247,6 +257,17 @@ pub struct Inode {
     pub mode: u32,
     /// Whether it is immutable or append-only (chattr(1)).
     pub immutable: bool,
+}
+
+/// What the kernel shows us of `security.capability`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    /// There is none.
+    Absent,
+    /// This, the rootid in our namespace's terms, revision 2 also for our own root's entry.
+    Value(VfsCaps),
+    /// Something that we cannot name, or no value ([`Hidden`] says which).
+    Unclear,
 }
 
 /// What the kernel did not show us of `security.capability`.

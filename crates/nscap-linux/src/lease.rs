@@ -72,8 +72,8 @@ impl ReadLease {
 /// that for a moment.
 fn lease_as_owner(file: &OwnedFd) -> std::result::Result<(), Errno> {
     let owner = rustix::fs::fstat(file)?.st_uid;
-    let before = sys::swap_fsuid(owner);
-    let taken = sys::lease_read(file);
-    sys::swap_fsuid(before);
+    let before = sys::fsuid();
+    let taken = if sys::set_fsuid(owner) { sys::lease_read(file) } else { Err(Errno::ACCESS) };
+    sys::set_fsuid(before);
     taken
 }

@@ -29,7 +29,7 @@ mod xattr;
 pub use callers::{Caller, Callers};
 pub use change::Step;
 pub use error::{Error, Result, describe};
-pub use file::{CapFile, FileState, Hidden, Inode, Links};
+pub use file::{CapFile, FileState, Hidden, Inode, Links, Shown};
 pub use lease::ReadLease;
 pub use mount::Mount;
 pub use mounts::MountPoint;

@@ -347,12 +347,6 @@ pub(crate) fn readable_within(fd: impl AsFd, milliseconds: libc::c_int) -> bool 
     unsafe { libc::poll(&raw mut poll, 1, milliseconds) == 1 }
 }
 
-/// setfsuid(2), for this thread only: what it was before.
-pub(crate) fn swap_fsuid(uid: u32) -> u32 {
-    // SAFETY: takes a number only; glibc and musl make it for the calling thread alone.
-    unsafe { libc::setfsuid(uid) }.cast_unsigned()
-}
-
 /// `_IOR(229, 0, uint32_t)`, linux/fuse.h.
 const FUSE_DEV_IOC_CLONE: libc::c_ulong = 0x8004_e500;
 /// `_IOW(229, 1, struct fuse_backing_map)`, Linux 6.9.

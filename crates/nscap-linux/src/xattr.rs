@@ -158,7 +158,7 @@ pub(crate) fn remove_named(file: BorrowedFd<'_>, name: &CStr) -> Result<(), Errn
 /// # Errors
 /// getxattr(2)'s other errors; EOPNOTSUPP where /proc is not procfs.
 pub(crate) fn get(file: impl AsFd, name: &CStr) -> Result<Option<Vec<u8>>, Errno> {
-    for size in [256, VALUE_MAX] {
+    for size in [4096, VALUE_MAX] {
         let mut value = vec![0; size];
         match get_into(file.as_fd(), name, &mut value) {
             Ok(length) => {
@@ -218,12 +218,7 @@ pub(crate) fn remove(file: impl AsFd, name: &CStr) -> Result<(), Errno> {
 /// # Errors
 /// getxattr(2)'s other errors; EOPNOTSUPP where /proc is not procfs.
 pub(crate) fn exists(file: impl AsFd, name: &CStr) -> Result<bool, Errno> {
-    let probe = through(
-        file.as_fd(),
-        |dir, link| sys::getxattrat(dir, link, name, &mut []),
-        |path| rustix::fs::getxattr(path, name, &mut [0; 0]),
-    );
-    match probe {
+    match get_into(file.as_fd(), name, &mut []) {
         // EOVERFLOW and EINVAL: security.capability with a rootid or bytes that are not for us.
         Ok(_) | Err(Errno::OVERFLOW | Errno::INVAL) => Ok(true),
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
@@ -237,9 +232,7 @@ pub(crate) fn exists(file: impl AsFd, name: &CStr) -> Result<bool, Errno> {
 /// open(2)'s; EAGAIN where somebody holds a write lease; EOPNOTSUPP where /proc is not procfs.
 pub(crate) fn open_read(file: impl AsFd) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let open =
-        |dir: BorrowedFd<'_>, link: &CStr| rustix::fs::openat(dir, link, flags, Mode::empty());
-    through(file.as_fd(), open, |path| rustix::fs::open(path, flags, Mode::empty()))
+    by_link(file.as_fd(), |dir, link| rustix::fs::openat(dir, link, flags, Mode::empty()))
 }
 
 /// Whether this kernel has the *xattrat calls (Linux 6.13).

@@ -2,13 +2,12 @@
 
 mod support;
 
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 use nscap_core::{Capability, Kuid, UserNs as _, root_kuid};
 use nscap_linux::{Callers, Lineage};
 use rustix::thread::{CapabilitySet, gettid};
-use support::{Container, is_root};
+use support::{Container, Process, WAIT, is_root};
 
 fn kuid(id: u32) -> Option<Kuid> {
     Kuid::new(id)
@@ -22,34 +21,6 @@ fn roots(lineage: &Lineage) -> Vec<Option<Kuid>> {
 fn own_thread() -> u32 {
     gettid().as_raw_nonzero().get().cast_unsigned()
 }
-
-/// A process that goes with its guard.
-struct Process(Child);
-
-impl Process {
-    fn start(program: &[&str]) -> Process {
-        let mut command = Command::new(program[0]);
-        let mut child = command.args(&program[1..]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        let output = child.stdout.as_mut().unwrap();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
-        assert_eq!(line, "up\n");
-        Process(child)
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-const SLEEP: &str = "echo up; exec sleep infinity";
 
 #[test]
 fn a_thread_is_known_by_its_own_credentials_and_not_by_its_leaders() {
@@ -89,7 +60,7 @@ fn a_map_that_is_written_later_is_seen() {
         return;
     }
     let callers = Callers::new().unwrap();
-    let process = Process::start(&["unshare", "-U", "sh", "-c", SLEEP]);
+    let process = Process::start(&["unshare", "-U", "sh", "-c", WAIT]);
     let root = || root_kuid(callers.lineage(process.pid()).unwrap().ns());
     assert_eq!(root(), None);
     let write = |name: &str| {
@@ -176,11 +147,7 @@ fn a_caller_in_a_namespace_has_its_ids_and_capabilities_there() {
     }
     let callers = Callers::new().unwrap();
     let container = Container::new("0 835000 10");
-    let target = container.pid().to_string();
-    let enter = |id: &str| {
-        Process::start(&["nsenter", "-U", "-S", id, "-G", id, "-t", &target, "sh", "-c", SLEEP])
-    };
-    let (root, user) = (enter("0"), enter("7"));
+    let (root, user) = (container.enter("0"), container.enter("7"));
     let root = callers.caller(root.pid()).unwrap();
     assert_eq!(Some(root.cred().euid), kuid(835_000));
     assert!(root.cred().has_cap(Capability::Setfcap));

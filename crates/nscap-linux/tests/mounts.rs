@@ -9,22 +9,8 @@ use std::path::{Path, PathBuf};
 use nscap_core::{FileCaps, Host, Kuid, Stored, Uid, root_kuid};
 use nscap_linux::{CapFile, Links, Namespaces};
 use rustix::fs::CWD;
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
-use rustix::thread::UnshareFlags;
-use support::{Container, cat, is_root};
-
-/// Runs `work` in a thread with a mount namespace of its own.
-fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let in_thread = || {
-        let flags = UnshareFlags::FS | UnshareFlags::NEWNS;
-        // SAFETY: file descriptors stay shared, so none that somebody owns goes stale.
-        unsafe { rustix::thread::unshare_unsafe(flags) }.unwrap();
-        let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-        rustix::mount::mount_change("/", private).unwrap();
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(in_thread).join().unwrap())
-}
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use support::{Container, cat, is_root, with_own_mounts};
 
 /// Mounts a directory over itself with these attributes; with the maps of a namespace, id-mapped.
 fn remount(directory: &Path, attributes: u64, maps: Option<&OwnedFd>) {

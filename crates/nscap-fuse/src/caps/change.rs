@@ -134,20 +134,25 @@ impl Caps {
         file: BorrowedFd<'_>,
         excluding: &Excluding<'_>,
     ) -> Result<Option<ReadLease>, Errno> {
-        match excluding.doubt() {
-            Doubt::None => Ok(None),
-            Doubt::Open => Err(Errno::TXTBSY),
-            Doubt::Unclear => match super::lease(file) {
-                Ok(Some(lease)) => Ok(Some(lease)),
-                // Where it cannot be found out, the answer is no.
-                Ok(None) | Err(_) => Err(Errno::TXTBSY),
-            },
+        let patience = self.writers.patience();
+        loop {
+            match excluding.doubt() {
+                Doubt::None => return Ok(None),
+                Doubt::Open if excluding.wait_for_close(patience.until) => {}
+                Doubt::Open => return Err(Errno::TXTBSY),
+                Doubt::Unclear => match super::lease(file) {
+                    Ok(Some(lease)) => return Ok(Some(lease)),
+                    Ok(None) if patience.pause() => {}
+                    // Where it cannot be found out, the answer is no.
+                    Ok(None) | Err(_) => return Err(Errno::TXTBSY),
+                },
+            }
         }
     }
 
     /// The errno for what could not be written: what the backing file cannot hold is ENOSPC (A).
     fn unwritable(&self, error: &nscap_linux::Error) -> Errno {
-        let in_namespace = !self.callers.own().ns().is_initial();
+        let in_namespace = !self.is_initial();
         match errno(error) {
             Errno::OVERFLOW => Errno::NOSPC,
             // Entries of several roots need a table, which is for the owner of the file system.

@@ -18,11 +18,14 @@ use nscap_linux::{Caller, Callers, CapFile, Error, Mount, ReadLease};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::options::Options;
 use crate::stats::Stats;
 
 mod change;
 mod held;
 mod read;
+#[cfg(test)]
+mod tests;
 mod writers;
 
 use held::Held;
@@ -98,7 +101,7 @@ impl Caps {
     pub(crate) fn new(
         source: BorrowedFd<'_>,
         path: &Path,
-        policy: Policy,
+        options: &Options,
         stats: Arc<Stats>,
     ) -> nscap_linux::Result<Caps> {
         let callers = Callers::new()?;
@@ -108,7 +111,8 @@ impl Caps {
                 give the tree by a mount of it that is not id-mapped";
             return Err(Error::Unexpected { path: path.to_owned(), problem: problem.to_owned() });
         }
-        Ok(Caps { policy, callers, mount, writers: Writers::new(), stats })
+        let (policy, writers) = (options.policy, Writers::new(options.threads));
+        Ok(Caps { policy, callers, mount, writers, stats })
     }
 
     /// A waiting thread with its credentials, for whatever else is decided by them.

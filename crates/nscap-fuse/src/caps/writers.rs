@@ -9,10 +9,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How many locks there are: more than threads.
 const SHARDS: usize = 64;
+
+/// How long a grant waits for a handle that may be closed already.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What a handle can do to the content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,11 +86,24 @@ impl Shard {
 #[derive(Debug)]
 pub(super) struct Writers {
     shards: [Shard; SHARDS],
+    /// How many threads may be waiting for what may never come.
+    patient: AtomicUsize,
 }
 
 impl Writers {
-    pub(super) fn new() -> Arc<Writers> {
-        Arc::new(Writers { shards: std::array::from_fn(|_| Shard::default()) })
+    /// `threads`: how many serve the mount. One of them always goes on, since it may be the one
+    /// that the others wait for, and so that nobody can keep them all waiting.
+    pub(super) fn new(threads: usize) -> Arc<Writers> {
+        let patient = AtomicUsize::new(threads.saturating_sub(1));
+        Arc::new(Writers { shards: std::array::from_fn(|_| Shard::default()), patient })
+    }
+
+    /// Until when to wait for something that is probably over in a moment.
+    pub(super) fn patience(&self) -> Patience<'_> {
+        let less = |patient: usize| patient.checked_sub(1);
+        let taken = self.patient.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let until = Instant::now() + if taken.is_ok() { PATIENCE } else { Duration::ZERO };
+        Patience { until, writers: taken.is_ok().then_some(self) }
     }
 
     fn shard(&self, node: u64) -> &Shard {
@@ -126,6 +144,29 @@ impl Writers {
     }
 }
 
+/// The right to wait for a while.
+pub(super) struct Patience<'w> {
+    pub(super) until: Instant,
+    writers: Option<&'w Writers>,
+}
+
+impl Patience<'_> {
+    /// Waits for a moment; `false` where it is too late for that.
+    pub(super) fn pause(&self) -> bool {
+        let left = self.until.saturating_duration_since(Instant::now());
+        std::thread::sleep(left.min(Duration::from_millis(1)));
+        !left.is_zero()
+    }
+}
+
+impl Drop for Patience<'_> {
+    fn drop(&mut self) {
+        if let Some(writers) = self.writers {
+            writers.patient.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A change that goes on, until dropped.
 #[must_use]
 #[derive(Debug)]
@@ -163,6 +204,22 @@ pub(super) struct Excluding<'w> {
 impl Excluding<'_> {
     fn inode<T>(&self, look: impl FnOnce(&mut Inode) -> T) -> T {
         look(self.writers.shard(self.node).lock().entry(self.node).or_default())
+    }
+
+    /// Waits until no handle is open that can be mapped; `false` where one still is at that time.
+    /// A handle that was closed is open to us until the kernel's word of it has come through.
+    pub(super) fn wait_for_close(&self, until: Instant) -> bool {
+        let shard = self.writers.shard(self.node);
+        let mut inodes = shard.lock();
+        while inodes.get(&self.node).is_some_and(|inode| inode.mapped != 0) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = shard.freed.wait_timeout(inodes, left);
+            inodes = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
     }
 
     pub(super) fn doubt(&self) -> Doubt {

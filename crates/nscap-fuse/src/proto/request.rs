@@ -56,6 +56,15 @@ pub(crate) struct SetAttr {
     pub(crate) mtime: Option<Timespec>,
 }
 
+impl SetAttr {
+    /// chown(2) that names no id: it changes no owner and is one still (K).
+    pub(crate) fn is_of_nothing(&self) -> bool {
+        let Self { handle: _, mode, uid, gid, size, atime, mtime } = self;
+        let ids = mode.is_none() && uid.is_none() && gid.is_none();
+        ids && size.is_none() && atime.is_none() && mtime.is_none()
+    }
+}
+
 /// SETXATTR.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting<'r> {
