@@ -108,7 +108,13 @@ pub(crate) const ROWS: [Row; 16] = [
         ..ROW
     },
     Row { name: "create and unlink", operations: PAIRS, run: create_unlink, ..ROW },
-    Row { name: "untar of a source tree, all of it", operations: 1, run: untar, after: remove, ..ROW },
+    Row {
+        name: "untar of a source tree, all of it",
+        operations: 1,
+        run: untar,
+        after: remove,
+        ..ROW
+    },
     Row {
         name: "sequential read, cold, a MiB",
         before: Before::Cold,

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::fixture;
 use crate::rows::{self, Before, ROWS, Row, Target};
@@ -16,6 +17,9 @@ struct Mount {
 const NATIVE: &str = "native";
 const NULL: &str = "null";
 const OURS: &str = "nscap";
+/// Longer than bindfs and fuse-overlayfs let the kernel keep what they said, which is a second: a
+/// warm row is about files that were used before, not just now.
+const PAUSE: Duration = Duration::from_millis(1100);
 
 pub(crate) fn print(mounts: &[&str]) -> io::Result<()> {
     let mounts: Vec<Mount> = mounts
@@ -47,10 +51,25 @@ fn line(row: &Row, mounts: &[Mount], clients: usize, rounds: usize) -> io::Resul
     let mut all: Vec<Vec<f64>> = vec![Vec::new(); plays.len()];
     for round in 0..rounds {
         // Each begins in turn.
-        for n in 0..plays.len() {
-            let n = (n + round) % plays.len();
-            if let (Some(mount), Some(times)) = (plays.get(n), all.get_mut(n)) {
-                times.push(once(row, mount, mounts, clients)?);
+        let turn: Vec<usize> = (0..plays.len()).map(|n| (n + round) % plays.len()).collect();
+        let mut ready: Vec<Option<Workers>> = Vec::new();
+        for _ in &plays {
+            ready.push(None);
+        }
+        for n in &turn {
+            if let (Some(mount), Some(ready)) = (plays.get(*n), ready.get_mut(*n)) {
+                *ready = Some(Workers::start(row, &mount.dir, clients)?);
+            }
+        }
+        if row.before == Before::Warm {
+            std::thread::sleep(PAUSE);
+        }
+        for n in turn {
+            if let (Some(mount), Some(times)) = (plays.get(n), all.get_mut(n))
+                && let Some(workers) = ready.get_mut(n).and_then(Option::take)
+            {
+                forget(row, mount, mounts, clients)?;
+                times.push(workers.go(row.operations)?);
             }
         }
     }
@@ -78,29 +97,28 @@ fn line(row: &Row, mounts: &[Mount], clients: usize, rounds: usize) -> io::Resul
     Ok(missed)
 }
 
-fn once(row: &Row, mount: &Mount, all: &[Mount], clients: usize) -> io::Result<f64> {
-    let native = all.iter().find(|mount| mount.name == NATIVE);
-    // Workers of a warm row do it once themselves; for the others the kernel must know nothing of
-    // the mount, and of what is beneath either everything or nothing.
-    if row.before != Before::Warm {
-        let workers = Workers::start(row, &mount.dir, clients)?;
-        if let Some(native) = native.filter(|_| row.before == Before::Cold) {
-            for part in 0..clients {
-                rows::drop_pages(&fixture::part(&native.dir, part))?;
-            }
-            fixture::forget(&native.dir)?;
-        }
-        if mount.name != NATIVE {
-            fixture::forget(&mount.dir)?;
-        }
-        if let Some(native) = native.filter(|_| row.before == Before::Forgotten) {
-            for part in 0..clients {
-                (row.run)(&fixture::part(&native.dir, part))?;
-            }
-        }
-        return workers.go(row.operations);
+/// For a row that is not warm the kernel must know nothing of the mount, and of what is beneath either
+/// everything or nothing.
+fn forget(row: &Row, mount: &Mount, all: &[Mount], clients: usize) -> io::Result<()> {
+    if row.before == Before::Warm {
+        return Ok(());
     }
-    Workers::start(row, &mount.dir, clients)?.go(row.operations)
+    let native = all.iter().find(|mount| mount.name == NATIVE);
+    if let Some(native) = native.filter(|_| row.before == Before::Cold) {
+        for part in 0..clients {
+            rows::drop_pages(&fixture::part(&native.dir, part))?;
+        }
+        fixture::forget(&native.dir)?;
+    }
+    if mount.name != NATIVE {
+        fixture::forget(&mount.dir)?;
+    }
+    if let Some(native) = native.filter(|_| row.before == Before::Forgotten) {
+        for part in 0..clients {
+            (row.run)(&fixture::part(&native.dir, part))?;
+        }
+    }
+    Ok(())
 }
 
 fn median(values: &[f64]) -> f64 {

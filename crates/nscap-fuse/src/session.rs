@@ -42,7 +42,7 @@ impl fmt::Debug for Mount {
 }
 
 impl Mount {
-    /// Mounts `source` on `target`, without `nosuid`; when this returns the mount is in place, of
+    /// Mounts `source` on `target`; when this returns the mount is in place, of
     /// type `fuse.nscap`. Permissions are decided by the kernel, for any user
     /// (`default_permissions`, `allow_other`). As root of a user namespace it works on a tree of
     /// that namespace's, without passthrough.
@@ -166,6 +166,7 @@ fn attach(
         (options.read_only, MountAttrFlags::MOUNT_ATTR_RDONLY),
         (options.flags.noexec, MountAttrFlags::MOUNT_ATTR_NOEXEC),
         (options.flags.nodev, MountAttrFlags::MOUNT_ATTR_NODEV),
+        (options.flags.nosuid, MountAttrFlags::MOUNT_ATTR_NOSUID),
         (options.flags.noatime, MountAttrFlags::MOUNT_ATTR_NOATIME),
     ];
     for (_, flag) in wanted.into_iter().filter(|(wanted, _)| *wanted) {

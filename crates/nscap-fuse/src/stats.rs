@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The attribute of a mount's root that holds the counters, for a caller that is root or the
-/// mounter; for others it is not there. Never listed.
+/// The attribute of a mount's root that holds the counters, for a caller with CAP_SYS_ADMIN over the
+/// server's user namespace; for others it is not there (ENODATA). Never listed.
 pub const STATS_NAME: &str = "system.nscap.stats";
 
 macro_rules! counters {

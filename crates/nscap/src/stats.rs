@@ -28,7 +28,7 @@ pub(crate) fn run(args: &cli::Stats, out: &mut Out) -> Result<u8, Failure> {
     let mut value = vec![0; ROOM];
     let name = nscap_fuse::STATS_NAME;
     let length = rustix::fs::getxattr(&args.target, name, &mut value).map_err(|error| {
-        let hidden = "getxattr of the counters (they are root's and the mounter's to see)";
+        let hidden = "getxattr of the counters (they are for CAP_SYS_ADMIN where the server runs)";
         call(&args.target, if error == Errno::NODATA { hidden } else { "getxattr" }, error)
     })?;
     value.truncate(length);
