@@ -42,6 +42,13 @@ pub(super) const ATTACKS: &[Case] = &[
         play: pid_comes_back,
     },
     Case {
+        name: "a-caller-with-a-pid-that-was-roots",
+        clauses: &["P", "R7"],
+        about: "root asks and ends; an ordinary user with its pid asks next",
+        both_ways: false,
+        play: pid_was_roots,
+    },
+    Case {
         name: "a-namespace-that-died-and-whose-number-came-back",
         clauses: &["R3", "R5"],
         about: "another namespace with the inode number of one that the server knew is another",
@@ -166,6 +173,41 @@ fn exec_by_thread(setting: Setting) -> Result<(), Why> {
     Ok(())
 }
 
+/// Catches a server that remembers callers by their pid.
+fn pid_was_roots(setting: Setting) -> Result<(), Why> {
+    const ROUNDS: u32 = 20;
+    let ground = Ground::new(setting, Kind::Tmpfs)?;
+    if !ground.is_fuse() {
+        return Err(Why::Skipped("nobody to remember anything".to_owned()));
+    }
+    let path = ground.file("f", 1000)?;
+    let mut again = 0;
+    for round in 0..ROUNDS {
+        let mut root = ground.start(crate::ground::HOST, |line| {
+            set(&path, NSCAP, "ns 100000 cap_net_raw=ep")?;
+            rustix::fs::lremovexattr(&path, NSCAP)?;
+            say(line, "known")
+        })?;
+        root.hear()?;
+        let pid = root.pid;
+        drop(root);
+        next_pid_is(pid)?;
+        let mut user = ground.start(HOST_USER, |line| {
+            let came = errno(&set(&path, SYSTEM, "ns 100000 cap_sys_admin=ep"));
+            say(line, &came.to_string())
+        })?;
+        again += u32::from(user.pid == pid);
+        let came = user.hear()?;
+        if came != libc::EPERM.to_string() {
+            return Err(Why::Through(format!("round {round}: errno {came}")));
+        }
+    }
+    if again == 0 {
+        return Err(Why::Broken("no pid came back".to_owned()));
+    }
+    Ok(())
+}
+
 /// Catches a server that looks its caller up after the reply, or that goes on with a request whose
 /// caller has died.
 fn pid_comes_back(setting: Setting) -> Result<(), Why> {
@@ -229,10 +271,14 @@ fn ends_soon(pid: Pid) -> bool {
     })
 }
 
+fn next_pid_is(pid: Pid) -> io::Result<()> {
+    let last = pid.as_raw_nonzero().get() - 1;
+    std::fs::write("/proc/sys/kernel/ns_last_pid", last.to_string())
+}
+
 /// Has root's own process get this pid, and stay for a while.
 fn root_with_pid(pid: Pid) -> io::Result<bool> {
-    let wanted = pid.as_raw_nonzero().get();
-    std::fs::write("/proc/sys/kernel/ns_last_pid", (wanted - 1).to_string())?;
+    next_pid_is(pid)?;
     let next = sys::fork(|| {
         std::thread::sleep(Duration::from_millis(15));
         0
