@@ -11,6 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::cli;
@@ -71,12 +72,15 @@ fn wanted(args: &cli::Mount) -> Result<Wanted, Failure> {
 }
 
 fn whole(path: &Path) -> Result<PathBuf, Failure> {
-    std::fs::canonicalize(path).map_err(|error| {
-        let dead = error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error());
-        let what =
-            if dead { "a mount without a server (nscap umount takes it away)" } else { "open" };
-        call(path, what, error)
-    })
+    let failed = |error: std::io::Error| {
+        let dead = Errno::from_io_error(&error) == Some(Errno::NOTCONN);
+        let hint = "a mount without a server is there (nscap umount takes it away)";
+        call(path, if dead { hint } else { "open" }, error)
+    };
+    let whole = std::fs::canonicalize(path).map_err(failed)?;
+    // The path alone does not tell of a mount that is dead.
+    std::fs::metadata(&whole).map_err(failed)?;
+    Ok(whole)
 }
 
 /// mount -N: a file that stands for a mount namespace, or a process in it.
