@@ -68,6 +68,7 @@ fn what_cannot_be_mounted_is_said_and_mounts_nothing() {
         expect 2 EINVAL "$nscap" mount p/src p/src/below
         name=$(printf 'a\033[2J\nb')
         mkdir "$name"
+        chmod 755 .
         expect 2 reach "$nscap" mount "$name" t
         [ "$(wc -l <err)" = 1 ] && ! grep -q "$(printf '\033')" err || fail "a name forged: $(cat err)"
         # Others can reach it.
