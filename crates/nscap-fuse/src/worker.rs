@@ -136,9 +136,13 @@ pub(crate) fn run(tree: &Arc<Tree>, device: &FuseDevice) -> Result<(), Failed> {
             .map_err(|error| ("clone", Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
         workers.push(worker);
     }
-    let ends =
-        workers.into_iter().map(|worker| worker.join().unwrap_or(Err(("worker", Errno::IO))));
-    ends.fold(Ok(()), |all, one| all.and(one))
+    // All are waited for, whatever the first says.
+    let mut ended = Ok(());
+    for worker in workers {
+        let end = worker.join().unwrap_or(Err(("worker", Errno::IO)));
+        ended = ended.and(end);
+    }
+    ended
 }
 
 fn serve(tree: &Tree, device: &FuseDevice) -> Result<(), Failed> {
