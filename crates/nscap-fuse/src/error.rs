@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nscap_linux::describe;
+use os_display::Quotable as _;
 
 /// Why a tree could not be mounted or served.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +19,7 @@ pub enum Error {
     /// Tasks other than root's can reach the source by its path: what they change there, no rule of
     /// ours sees.
     #[error("{}: others than root can reach the source: {}; chmod 0700 {} (or a directory above), \
-        or say that it may be reachable", path.display(), describe(nix_eperm()), parent.display())]
+        or say that it may be reachable", path.maybe_quote(), describe(nix_eperm()), parent.maybe_quote())]
     Reachable {
         /// The source.
         path: PathBuf,
@@ -28,7 +29,7 @@ pub enum Error {
         mode: u32,
     },
     /// The source or the target is not a directory, or one lies in the other.
-    #[error("{}: {problem}: {}", path.display(), describe(*errno))]
+    #[error("{}: {problem}: {}", path.maybe_quote(), describe(*errno))]
     Place {
         /// Which.
         path: PathBuf,
@@ -38,7 +39,7 @@ pub enum Error {
         errno: i32,
     },
     /// A system call failed.
-    #[error("{}: {call}: {}", path.display(), describe(*errno))]
+    #[error("{}: {call}: {}", path.maybe_quote(), describe(*errno))]
     Call {
         /// What it was about.
         path: PathBuf,

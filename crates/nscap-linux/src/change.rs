@@ -13,6 +13,7 @@ use nscap_core::storage::{self, Before, Form, Seal};
 use nscap_core::{Revision, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
 
+use crate::decided;
 use crate::error::{Error, Result};
 use crate::file::{CAPABILITY, CapFile, FileState, Hidden, TABLE};
 use crate::lock::Lock;
@@ -66,7 +67,11 @@ impl CapFile {
         if !now.holds_the_same(before) {
             return Err(Error::Changed { path: self.path().to_owned() });
         }
-        let failed = self.take_all(&self.plan(before, next, namespaces)?, before, namespaces);
+        let failed = if before.by_design() {
+            decided::write(self, before, next, namespaces)
+        } else {
+            self.take_all(&self.plan(before, next, namespaces)?, before, namespaces)
+        };
         let after = read()?;
         match failed {
             _ if after.stored(namespaces).0 == *next => Ok(()),

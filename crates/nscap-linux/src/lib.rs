@@ -6,6 +6,7 @@
 
 mod callers;
 mod change;
+mod decided;
 mod error;
 mod file;
 #[cfg(test)]

@@ -58,6 +58,9 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Failure::System(error) => error.fmt(f),
+            Failure::Mount(error @ nscap_fuse::Error::Reachable { .. }) => {
+                write!(f, "{error} (--reachable-ok)")
+            }
             Failure::Mount(error) => error.fmt(f),
             Failure::Denied { path, denied, hint } => {
                 let (why, errno) = (denied.why, describe(denied.errno.raw()));

@@ -117,6 +117,8 @@ fn look(path: &Path, system: &mut System) -> Result<Contents, Failure> {
     }
     let (seal, void) = match seal {
         Seal::None => ("none", None),
+        // How it is written down is then not ours to see.
+        Seal::Sealed if state.by_design() => ("none", None),
         Seal::Sealed => ("sealed", None),
         Seal::Void(reason) => ("void", Some(reason.text())),
     };
@@ -257,7 +259,7 @@ fn look_as(path: &Path, ns: NsIndex, system: &mut System) -> Result<SeenBy, Fail
         shown_path: out::path(path),
         capability: capability.map(|(value, _)| value.caps().into()).into(),
         nscapability: nscapability(ns, &place, &stored).into(),
-        bare: (!state.mount.is_nscap() && state.hidden.is_none()).then(bare),
+        bare: (!state.by_design() && state.hidden.is_none()).then(bare),
     })
 }
 

@@ -11,7 +11,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use nscap_linux::MountPoint;
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, move_into_link_name_space};
 
 use crate::cli;
 use crate::failure::{Failure, call};
@@ -42,6 +44,7 @@ pub(crate) fn run(args: &cli::Mount, out: &mut Out) -> Result<u8, Failure> {
         wanted,
         stats: args.stats,
     };
+    possible(&request.target)?;
     if request.wanted.nosuid && !args.detached {
         note(
             "nosuid: execve looks at no capability there, so nothing that is granted has an effect",
@@ -71,12 +74,24 @@ fn wanted(args: &cli::Mount) -> Result<Wanted, Failure> {
 }
 
 fn whole(path: &Path) -> Result<PathBuf, Failure> {
-    std::fs::canonicalize(path).map_err(|error| {
-        let dead = error.raw_os_error() == Some(rustix::io::Errno::NOTCONN.raw_os_error());
-        let what =
-            if dead { "a mount without a server (nscap umount takes it away)" } else { "open" };
-        call(path, what, error)
-    })
+    std::fs::canonicalize(path).map_err(|error| call(path, "open", error))
+}
+
+/// Whether this process may mount, and nothing of ours is there already: a dead mount would come to
+/// light again under the new one.
+fn possible(target: &Path) -> Result<(), Failure> {
+    let sets = rustix::thread::capabilities(None).map_err(|error| call(target, "capget", error))?;
+    if !sets.effective.contains(CapabilitySet::SYS_ADMIN) {
+        let problem = "only root may, or root of a user namespace in a mount namespace of its own \
+            (unshare --map-root-user --mount)";
+        return Err(call(target, problem, Errno::PERM));
+    }
+    let there = MountPoint::at(target)?;
+    if there.is_some_and(|mount| mount.is_nscap()) {
+        let problem = "a mount of nscap is there already (nscap umount takes it away)";
+        return Err(call(target, problem, Errno::BUSY));
+    }
+    Ok(())
 }
 
 /// mount -N: a file that stands for a mount namespace, or a process in it.

@@ -195,7 +195,7 @@ mod tests {
         let others = "_netdev,noauto,nofail,x-systemd.automount,X-mount.mkdir,comment=hi,relatime";
         assert_eq!(wanted(others), Ok(Wanted::default()));
         for (list, part) in [
-            ("ro,sames-ok", "'sames-ok' is unknown: EINVAL"),
+            ("ro,sames-ok", "'sames-ok': is unknown: EINVAL"),
             ("threads=0", "from 1 to 64"),
             ("threads=", "from 1 to 64"),
             ("threads=65", "from 1 to 64"),
