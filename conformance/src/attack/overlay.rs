@@ -26,8 +26,11 @@ pub(super) const ATTACKS: &[Case] = &[Case {
     play: copy_up,
 }];
 
+/// What makes an overlayfs copy a file up.
+type Change = fn(&Path) -> io::Result<()>;
+
 /// Who copies a file up, and by what.
-const UP: [(Who, &str, fn(&Path) -> io::Result<()>); 4] = [
+const UP: [(Who, &str, Change); 4] = [
     (ROOT_A, "the container's chmod", |path| chmod(path)),
     (OWNER_A, "the owner's chmod", |path| chmod(path)),
     (HOST, "the host's chmod", |path| chmod(path)),
@@ -58,7 +61,7 @@ fn copy_up(setting: Setting) -> Result<(), Why> {
 fn one(
     setting: Setting,
     grant: Grant,
-    (who, change): (Who, fn(&Path) -> io::Result<()>),
+    (who, change): (Who, Change),
     what: &str,
 ) -> Result<(), Why> {
     let ground = Ground::new(setting, Kind::Ext4)?;
