@@ -94,8 +94,7 @@ impl Tree {
             }
         };
         self.streams.drop_of(caller.node);
-        let inode = self.inodes.source().look_up(directory.as_fd(), name)?;
-        self.made(inode, file, flags, device)
+        self.made(file, flags, device, || self.inodes.source().look_up(directory.as_fd(), name))
     }
 
     /// O_TMPFILE. The file has no name, and stays open until it has one or is forgotten.
@@ -114,19 +113,20 @@ impl Tree {
             let how = (ours(flags) | OFlags::TMPFILE | excl) - OFlags::NOFOLLOW;
             openat(&directory, c".", how, Mode::from_raw_mode(mode & 0o7777))?
         };
-        let inode = server::open_again(&file, OFlags::PATH)?;
-        self.made(inode, file, flags, device)
+        let again = rustix::io::fcntl_dupfd_cloexec(&file, 0)?;
+        self.made(file, flags, device, || server::open_again(again, OFlags::PATH))
     }
 
+    /// A file that has just been made, and is open. `path` opens it with O_PATH.
     fn made(
         &self,
-        inode: OwnedFd,
         file: OwnedFd,
         flags: OFlags,
         device: &FuseDevice,
+        path: impl FnOnce() -> Result<OwnedFd, Errno>,
     ) -> Result<(Known, Opens), Errno> {
         let stat = fstat(&file)?;
-        let node = self.inodes.know(inode, &stat)?;
+        let node = self.inodes.know_open(&file, &stat, path)?;
         let passthrough = self.backings.may_pass(node);
         let opening = Opening { flags, passthrough, fresh: true };
         let opened = self

@@ -75,7 +75,8 @@ impl Stream {
         Ok(Stream { node, directory, entries: vec![0; ROOM], start: 0, end: 0, next: offset })
     }
 
-    /// Gives entries until there are no more (true) or `give` takes no more.
+    /// Gives entries until there are no more or `give` takes no more; whether any were given, so
+    /// that the kernel asks again.
     fn each(
         &mut self,
         mut give: impl FnMut(&OwnedFd, Entry<'_>) -> Result<Given, Errno>,
@@ -86,7 +87,7 @@ impl Stream {
                 self.end = getdents(&self.directory, &mut self.entries)?;
                 self.start = 0;
                 if self.end == 0 {
-                    return Ok(true);
+                    return Ok(some);
                 }
             }
             let left = self.entries.get(self.start..self.end).unwrap_or_default();
@@ -95,9 +96,9 @@ impl Stream {
             match give(&self.directory, entry) {
                 Ok(Given::Yes) => some = true,
                 Ok(Given::Skipped) => {}
-                Ok(Given::Full) => return Ok(false),
+                Ok(Given::Full) => return Ok(true),
                 // What has been given so far counts; the error comes again.
-                Err(_) if some => return Ok(false),
+                Err(_) if some => return Ok(true),
                 Err(errno) => return Err(errno),
             }
             self.start += length;
@@ -171,7 +172,7 @@ impl Tree {
             Some(stream) => stream,
             None => Stream::at(self, node, offset)?,
         };
-        if !stream.each(give)? {
+        if stream.each(give)? {
             self.streams.put(stream);
         }
         Ok(())

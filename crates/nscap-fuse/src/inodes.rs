@@ -153,6 +153,22 @@ impl Inodes {
         self.know_and(file, stat, false)
     }
 
+    /// As [`know`](Inodes::know), of a file that is open otherwise; `path` opens it with O_PATH.
+    pub(crate) fn know_open(
+        &self,
+        file: &OwnedFd,
+        stat: &Stat,
+        path: impl FnOnce() -> Result<OwnedFd, Errno>,
+    ) -> Result<u64, Errno> {
+        match self.handle(file)? {
+            Some(handle) if stat.st_nlink > 0 => {
+                let inode = Inode { held: Held::Handle(handle), regular: true, lookups: 1 };
+                Ok(self.count(Own { dev: stat.st_dev, ino: stat.st_ino }, inode))
+            }
+            _ => self.know_and(path()?, stat, false),
+        }
+    }
+
     fn know_and(&self, file: OwnedFd, stat: &Stat, keep: bool) -> Result<u64, Errno> {
         let own = Own { dev: stat.st_dev, ino: stat.st_ino };
         if own == self.root_own {
@@ -160,9 +176,8 @@ impl Inodes {
         }
         let file = Arc::new(file);
         let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
-        let nameless = stat.st_nlink == 0;
         let held = match self.handle(&*file)? {
-            Some(handle) if !nameless => Held::Handle(handle),
+            Some(handle) if stat.st_nlink > 0 => Held::Handle(handle),
             _ => Held::Descriptor(file.clone()),
         };
         let node = self.count(own, Inode { held, regular, lookups: 1 });

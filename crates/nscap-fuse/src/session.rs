@@ -75,7 +75,10 @@ impl Mount {
         });
         let device =
             FuseDevice::open().map_err(|errno| Error::NoFuse { errno: errno.raw_os_error() })?;
-        let name = options.name.clone().unwrap_or_else(|| source.to_string_lossy().into_owned());
+        let name = options.name.clone().unwrap_or_else(|| {
+            let whole = std::path::absolute(source).unwrap_or_else(|_| source.to_owned());
+            whole.to_string_lossy().into_owned()
+        });
         let call = |(call, errno)| Error::call(target, call, errno);
         let superblock = make(device.as_fd(), &name, options).map_err(call)?;
         worker::agree(&tree, &device).map_err(call)?;

@@ -96,13 +96,14 @@ fn negotiate(tree: &Tree, mut offer: Arguments<'_>, reply: &mut Reply) -> Result
     Ok(())
 }
 
+/// Not FUSE_READDIRPLUS_AUTO: of a directory that find(1) goes through, the kernel would then ask
+/// for the first part with attributes and for all the rest name by name.
 fn wanted(tree: &Tree) -> u64 {
     let mut wanted = init::ASYNC_READ
         | init::BIG_WRITES
         | init::DONT_MASK
         | init::HAS_IOCTL_DIR
         | init::DO_READDIRPLUS
-        | init::READDIRPLUS_AUTO
         | init::ASYNC_DIO
         | init::PARALLEL_DIROPS
         | init::POSIX_ACL
@@ -135,9 +136,13 @@ pub(crate) fn run(tree: &Arc<Tree>, device: &FuseDevice) -> Result<(), Failed> {
             .map_err(|error| ("clone", Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
         workers.push(worker);
     }
-    let ends =
-        workers.into_iter().map(|worker| worker.join().unwrap_or(Err(("worker", Errno::IO))));
-    ends.fold(Ok(()), |all, one| all.and(one))
+    // All are waited for, whatever the first says.
+    let mut ended = Ok(());
+    for worker in workers {
+        let end = worker.join().unwrap_or(Err(("worker", Errno::IO)));
+        ended = ended.and(end);
+    }
+    ended
 }
 
 fn serve(tree: &Tree, device: &FuseDevice) -> Result<(), Failed> {
