@@ -3,11 +3,12 @@
 //! beside a passthrough one is EIO.
 
 use std::collections::HashMap;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nscap_linux::server::{Backing, FuseDevice};
+use nscap_linux::server::{Backing, FuseDevice, open_again};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 /// How an inode is open.
@@ -56,11 +57,12 @@ impl Backings {
         }
     }
 
-    /// One more handle on an inode; with a backing id where it goes through.
+    /// One more handle on an inode, opened as `file`, which can be written or not; with a backing id
+    /// where it goes through.
     pub(crate) fn open(
         &self,
         node: u64,
-        file: BorrowedFd<'_>,
+        (file, writable): (BorrowedFd<'_>, bool),
         device: &FuseDevice,
     ) -> Option<Arc<Backing>> {
         let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,17 +73,29 @@ impl Backings {
                 Way::Plain => None,
             };
         }
-        let id = self.register(file, device).map(Arc::new);
+        let id = self.register(file, writable, device).map(Arc::new);
         let way = id.clone().map_or(Way::Plain, Way::Through);
         all.insert(node, Open { way, handles: 1 });
         id
     }
 
-    fn register(&self, file: BorrowedFd<'_>, device: &FuseDevice) -> Option<Backing> {
+    /// The kernel keeps the descriptor for as long as the inode is open by anyone, and opens others
+    /// by it as it needs them. One that could write would hide whether anyone else does (K).
+    fn register(
+        &self,
+        file: BorrowedFd<'_>,
+        writable: bool,
+        device: &FuseDevice,
+    ) -> Option<Backing> {
         if !self.possible.load(Ordering::Relaxed) {
             return None;
         }
-        match device.backing(file) {
+        let registered = if writable {
+            open_again(file, OFlags::RDONLY).and_then(|file| device.backing(file.as_fd()))
+        } else {
+            device.backing(file)
+        };
+        match registered {
             Ok(id) => {
                 self.ever.store(true, Ordering::Relaxed);
                 Some(id)

@@ -59,7 +59,8 @@ impl Tree {
         device: &FuseDevice,
     ) -> Opens {
         self.stats.opens.add();
-        let backing = self.backings.open(node, file.as_fd(), device);
+        let writable = writes(flags);
+        let backing = self.backings.open(node, (file.as_fd(), writable), device);
         let mut reply = fopen::NOFLUSH;
         if backing.is_some() {
             self.stats.passthrough_opens.add();
@@ -67,7 +68,6 @@ impl Tree {
         } else if !self.options.reachable_ok && self.backings.pages_are_true() {
             reply |= fopen::KEEP_CACHE;
         }
-        let writable = writes(flags);
         let handle = self.files.add(OpenFile { file, node, writable, _opened: opened });
         let backing = backing.map_or(0, |backing| backing.id());
         Opens { handle, flags: reply, backing }

@@ -43,8 +43,10 @@ const TRIES: usize = 16;
 pub(crate) enum CapName {
     /// `security.capability`.
     Capability,
-    /// `security.nscapability`, and `system.nscapability`, which the VFS lets any task ask for.
+    /// `security.nscapability`.
     NsCapability,
+    /// `system.nscapability`: the same, but nobody has checked who writes it.
+    Unchecked,
 }
 
 impl CapName {
@@ -52,7 +54,8 @@ impl CapName {
     pub(crate) fn of(name: &[u8]) -> Option<CapName> {
         match name {
             b"security.capability" => Some(CapName::Capability),
-            b"security.nscapability" | b"system.nscapability" => Some(CapName::NsCapability),
+            b"security.nscapability" => Some(CapName::NsCapability),
+            b"system.nscapability" => Some(CapName::Unchecked),
             _ => None,
         }
     }

@@ -30,7 +30,7 @@ pub use lineage::Lineage;
 pub(crate) use lineage::above;
 pub use live::{LiveNs, Process};
 use maps::Maps;
-pub(crate) use member::{DIRECTORY, pids};
+pub(crate) use member::{DIRECTORY, pids, proc_is_ours};
 
 /// Inode number of the initial user namespace, fixed in the kernel (`PROC_USER_INIT_INO`).
 const INITIAL_INODE: u64 = 0xefff_fffd;
