@@ -16,14 +16,13 @@ use nscap_linux::server::{FileHandle, open_again};
 use rustix::fs::{OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::recent::Recent;
 use crate::source::Source;
 use crate::stats::Stats;
 
 /// The number of the root (FUSE_ROOT_ID).
 pub(crate) const ROOT: u64 = 1;
 const SHARDS: usize = 32;
-/// Descriptors kept open of the inodes used last.
-const RECENT: usize = 512;
 /// Numbers that no file system gives: for inodes whose own number is taken.
 const SPARE: u64 = 1 << 63;
 /// Below this many a map does not shrink.
@@ -67,7 +66,6 @@ struct Own {
 }
 
 type Shard = RwLock<HashMap<u64, Inode>>;
-type Slot = Mutex<Option<(u64, Found)>>;
 
 /// Numbers that had to be spare ones, by the inode that they stand for, and back.
 #[derive(Debug, Default)]
@@ -83,7 +81,7 @@ pub(crate) struct Inodes {
     root: Arc<OwnedFd>,
     root_own: Own,
     shards: [Shard; SHARDS],
-    recent: Vec<Slot>,
+    recent: Recent,
     devices: Mutex<Vec<u64>>,
     spares: Mutex<Spares>,
     spares_in_use: AtomicUsize,
@@ -91,11 +89,11 @@ pub(crate) struct Inodes {
     stats: Arc<Stats>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn mixed(node: u64) -> usize {
+pub(crate) fn mixed(node: u64) -> usize {
     (node.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize
 }
 
@@ -109,7 +107,7 @@ impl Inodes {
             root: Arc::new(root),
             root_own: Own { dev: stat.st_dev, ino: stat.st_ino },
             shards: std::array::from_fn(|_| Shard::default()),
-            recent: (0..RECENT).map(|_| Mutex::new(None)).collect(),
+            recent: Recent::default(),
             devices: Mutex::new(vec![stat.st_dev]),
             spares: Mutex::default(),
             spares_in_use: AtomicUsize::new(0),
@@ -182,7 +180,7 @@ impl Inodes {
         };
         let node = self.count(own, Inode { held, regular, lookups: 1 });
         if keep && self.source.handles {
-            self.keep(node, Found { file, regular });
+            self.recent.keep(node, Found { file, regular });
         }
         Ok(node)
     }
@@ -310,7 +308,7 @@ impl Inodes {
             shard.shrink_to(room);
         }
         drop(shard);
-        self.drop_recent(node);
+        self.recent.drop_of(node);
         if node & SPARE != 0 {
             self.forget_spare(node);
         }
@@ -339,18 +337,15 @@ impl Inodes {
         if node == ROOT {
             return Ok(Found { file: self.root.clone(), regular: false });
         }
-        if let Some(slot) = self.slot(node)
-            && let Some((kept, found)) = &*locked(slot)
-            && *kept == node
-        {
-            return Ok(found.clone());
+        if let Some(found) = self.recent.get(node) {
+            return Ok(found);
         }
         match self.held(node)? {
             (Held::Descriptor(file), regular) => Ok(Found { file, regular }),
             (Held::Handle(handle), regular) => {
                 let file = Arc::new(handle.open(self.source.root(), OFlags::PATH)?);
                 let found = Found { file, regular };
-                self.keep(node, found.clone());
+                self.recent.keep(node, found.clone());
                 Ok(found)
             }
         }
@@ -391,25 +386,6 @@ impl Inodes {
             {
                 inode.held = Held::Descriptor(file.clone());
             }
-        }
-    }
-
-    fn slot(&self, node: u64) -> Option<&Slot> {
-        self.recent.get(mixed(node) % RECENT)
-    }
-
-    fn keep(&self, node: u64, found: Found) {
-        if let Some(slot) = self.slot(node) {
-            let before = locked(slot).replace((node, found));
-            // Closed without the lock.
-            drop(before);
-        }
-    }
-
-    fn drop_recent(&self, node: u64) {
-        if let Some(slot) = self.slot(node) {
-            let kept = locked(slot).take_if(|(kept, _)| *kept == node);
-            drop(kept);
         }
     }
 

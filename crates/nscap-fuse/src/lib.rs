@@ -25,6 +25,7 @@ mod meta;
 mod names;
 mod options;
 mod proto;
+mod recent;
 mod session;
 mod source;
 mod stats;

@@ -126,6 +126,7 @@ impl<'r> Arguments<'r> {
         let mode = self.u32()?;
         self.skip(4)?;
         let (uid, gid) = (self.u32()?, self.u32()?);
+        self.skip(4)?;
         let time = |bit, now, seconds: u64, nanoseconds: u32| {
             let given = Timespec { tv_sec: seconds.cast_signed(), tv_nsec: nanoseconds.into() };
             let present = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
