@@ -34,7 +34,7 @@ impl Rootid {
             (Rootid::Own, _) => 0,
             (Rootid::A, _) => ids.a(),
             (Rootid::B, Ids::Two { b, .. }) => b,
-            (Rootid::Beyond, _) => 70_000_000,
+            (Rootid::Beyond, _) => 7_000_000,
             (Rootid::B, Ids::One { .. }) | (Rootid::Unmapped, _) => u32::MAX,
         }
     }

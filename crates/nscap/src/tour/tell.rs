@@ -57,6 +57,9 @@ impl Line {
     }
 }
 
+/// Up to which column answers are aligned.
+const WIDTH: usize = 72;
+
 /// How it went.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Tally {
@@ -99,6 +102,8 @@ impl<'o> Teller<'o> {
             lines.iter().filter_map(|line| of(line).as_ref()).map(|text| text.width()).max()
         };
         let (who, asked) = (width(|line| &line.who), width(|line| &line.asked));
+        // A longer one stands out, rather than all others having a gap.
+        let asked = asked.map(|width| width.min(WIDTH));
         for line in lines {
             self.line(scene, line, who.unwrap_or(0), asked.unwrap_or(0))?;
         }
