@@ -159,7 +159,9 @@ fn storm(setting: Setting) -> Result<(), Why> {
         let mut changers = Vec::new();
         for name in FILES {
             ground.file(name, OWNER)?;
-            changers.push(changes(&ground, name)?);
+            let mut changer = changes(&ground, name)?;
+            changer.hear()?;
+            changers.push(changer);
         }
         std::thread::sleep(Duration::from_micros(5_000 + fastrand::u64(..25_000)));
         ground.kill()?;
@@ -188,6 +190,7 @@ fn storm(setting: Setting) -> Result<(), Why> {
 fn changes(ground: &Ground, name: &'static str) -> io::Result<Peer> {
     let path = ground.path(name);
     ground.start(HOST, |line| {
+        say(line, "begins")?;
         for (made, change) in CYCLE.iter().cycle().enumerate() {
             if let Err(error) = change.make(&path) {
                 return say(line, &format!("{made} {}", error.raw_os_error().unwrap_or(0)));
@@ -204,9 +207,9 @@ fn ended(mut changer: Peer) -> Result<(usize, bool), Why> {
     let (made, errno) = said.split_once(' ').ok_or_else(broken)?;
     let made = made.parse().map_err(|_| broken())?;
     match errno.parse() {
-        // What the server had read, and what nobody will read any more.
+        // What the server had read; what nobody will read any more, or has a name for.
         Ok(libc::ECONNABORTED) => Ok((made, true)),
-        Ok(libc::ENOTCONN) => Ok((made, false)),
+        Ok(libc::ENOTCONN | libc::ENOENT) => Ok((made, false)),
         _ => Err(broken()),
     }
 }

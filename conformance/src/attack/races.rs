@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, Gid, OFlags, Uid, XattrFlags};
 
 use crate::case::{Case, Setting, Why};
 use crate::ground::{
-    CAP, Grant, Ground, HOST, Kind, NSCAP, OWNER, OWNER_A, ROOT_A, USER_A, Who, open,
+    CAP, Grant, Ground, HOST, Kind, NSCAP, OWNER, OWNER_A, ROOT_A, SYSTEM, USER_A, Who, open,
 };
 use crate::live::ops;
 use crate::live::peer::{Peer, hear, say};
@@ -172,17 +172,22 @@ fn grant_and_open(setting: Setting) -> Result<(), Why> {
     Ok(())
 }
 
-/// Catches an owner that is looked at (R5 c) in another step than the one that writes the entry.
+/// Catches an owner (R5 c) that is remembered, or looked at in another step than the one that writes
+/// the entry. By the name that the VFS does not check as well as by the other.
 fn grant_and_chown(setting: Setting) -> Result<(), Why> {
     const ROUNDS: usize = 150;
     let ground = Ground::new(setting, Kind::Tmpfs)?;
     let path = ground.file("f", OWNER)?;
-    let value = text::value("v2 cap_net_raw=ep").map_err(io::Error::other)?;
+    let plain = text::value("v2 cap_net_raw=ep").map_err(io::Error::other)?;
+    let form = text::value("ns 0 cap_net_raw=ep").map_err(io::Error::other)?;
+    let other = if ground.is_fuse() { (SYSTEM, &form) } else { (CAP, &plain) };
+    let mut names = [(CAP, &plain), other].into_iter().cycle();
     // Grants and takes back until the file is another's.
     let mut granter = on_demand(&ground, ROOT_A, || {
+        let (name, value) = names.next().unwrap_or(other);
         loop {
-            let _ = rustix::fs::lremovexattr("f", CAP);
-            match rustix::fs::lsetxattr("f", CAP, &value, XattrFlags::empty()) {
+            let _ = rustix::fs::lremovexattr("f", name);
+            match rustix::fs::lsetxattr("f", name, value, XattrFlags::empty()) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::PERM) => return Ok(()),
                 Err(error) => return Err(error.into()),
