@@ -185,7 +185,11 @@ fn grant_and_chown(setting: Setting) -> Result<(), Why> {
     // Grants and takes back until the file is another's.
     let mut granter = on_demand(&ground, ROOT_A, || {
         let (name, value) = names.next().unwrap_or(other);
+        let began = Instant::now();
         loop {
+            if began.elapsed() > Duration::from_secs(3) {
+                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            }
             let _ = rustix::fs::lremovexattr("f", name);
             match rustix::fs::lsetxattr("f", name, value, XattrFlags::empty()) {
                 Ok(()) => {}
@@ -204,6 +208,10 @@ fn grant_and_chown(setting: Setting) -> Result<(), Why> {
         std::thread::sleep(Duration::from_micros(200 + fastrand::u64(..500)));
         let given = give(5);
         let ended = errno(&mut granter)?;
+        if ended == libc::ETIMEDOUT {
+            let how = format!("round {round}: a file that was given away is granted on");
+            return Err(Why::Through(how));
+        }
         if given.is_err() || ended != 0 {
             return Err(Why::Broken(format!("round {round}: {given:?}, errno {ended}")));
         }
