@@ -294,6 +294,8 @@ fn extended_attributes_are_the_sources_own() {
         assert_eq!(get("user.colour", &mut room), Ok(3));
         assert_eq!(&room[..3], b"red");
         assert_eq!(get("user.colour", &mut [0; 2]), Err(Errno::RANGE));
+        assert_eq!(rustix::fs::getxattr_query(&path, "user.colour"), Ok(3));
+        assert_eq!(rustix::fs::listxattr_query(&path), Ok("user.colour trusted.secret ".len()));
         assert_eq!(get("user.nothing", &mut room), Err(Errno::NODATA));
         let mut beneath = [0; 10];
         let read = rustix::fs::getxattr(ground.beneath("file"), "user.colour", &mut beneath);
