@@ -29,6 +29,24 @@ fn writes(flags: OFlags) -> bool {
     flags & OFlags::ACCMODE != OFlags::RDONLY
 }
 
+/// Goes on until all is done or there is no more; an error counts only where nothing was done.
+fn in_pieces(
+    length: usize,
+    mut piece: impl FnMut(usize) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let mut done = 0;
+    while done < length {
+        match piece(done) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(done)
+}
+
 impl Tree {
     pub(crate) fn open(
         &self,
@@ -147,37 +165,18 @@ impl Tree {
     pub(crate) fn read(&self, handle: u64, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         self.stats.reads.add();
         let file = self.files.get(handle)?;
-        let mut done = 0;
-        while let Some(rest) = buffer.get_mut(done..)
-            && !rest.is_empty()
-        {
-            match pread(&file.file, rest, offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(Errno::INTR) => {}
-                Err(_) if done > 0 => break,
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(done)
+        in_pieces(buffer.len(), |done| {
+            pread(&file.file, buffer.get_mut(done..).unwrap_or_default(), offset + done as u64)
+        })
     }
 
     pub(crate) fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32, Errno> {
         self.stats.writes.add();
         let file = self.files.get(handle)?;
         let _change = self.caps.changing(file.file.as_fd(), file.node, Operation::Write)?;
-        let mut done = 0;
-        while let Some(rest) = data.get(done..)
-            && !rest.is_empty()
-        {
-            match pwrite(&file.file, rest, offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(Errno::INTR) => {}
-                Err(_) if done > 0 => break,
-                Err(errno) => return Err(errno),
-            }
-        }
+        let done = in_pieces(data.len(), |done| {
+            pwrite(&file.file, data.get(done..).unwrap_or_default(), offset + done as u64)
+        })?;
         Ok(u32::try_from(done).unwrap_or(u32::MAX))
     }
 

@@ -332,7 +332,7 @@ impl Inodes {
         shard.get(&node).map(|inode| (inode.held.clone(), inode.regular)).ok_or(Errno::STALE)
     }
 
-    /// An O_PATH descriptor of an inode.
+    /// A descriptor of an inode, O_PATH at least.
     pub(crate) fn find(&self, node: u64) -> Result<Found, Errno> {
         if node == ROOT {
             return Ok(Found { file: self.root.clone(), regular: false });
@@ -343,12 +343,20 @@ impl Inodes {
         match self.held(node)? {
             (Held::Descriptor(file), regular) => Ok(Found { file, regular }),
             (Held::Handle(handle), regular) => {
-                let file = Arc::new(handle.open(self.source.root(), OFlags::PATH)?);
+                let file = Arc::new(self.open_to_look(&handle, regular)?);
                 let found = Found { file, regular };
                 self.recent.keep(node, found.clone());
                 Ok(found)
             }
         }
+    }
+
+    /// A regular file open for reading, since extended attributes cost less that way; or, like
+    /// everything else, with O_PATH.
+    fn open_to_look(&self, handle: &FileHandle, regular: bool) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOATIME;
+        let open = if regular { handle.open(self.source.root(), flags) } else { Err(Errno::BADF) };
+        open.or_else(|_| handle.open(self.source.root(), OFlags::PATH))
     }
 
     /// Opens a regular file or a directory. EINVAL for anything else: opening it could wait, or

@@ -113,10 +113,11 @@ impl Mount {
     /// # Ok::<(), nscap_fuse::Error>(())
     /// ```
     pub fn serve(self) -> Result<(), Error> {
-        let limits = getrlimit(Resource::Nofile);
-        let raised = Rlimit { current: limits.maximum, ..limits };
-        // With fewer there are still some.
-        let _ = setrlimit(Resource::Nofile, raised);
+        // Our own limits are not the callers'; where one cannot be raised we go on with less.
+        for resource in [Resource::Nofile, Resource::Fsize] {
+            let limits = getrlimit(resource);
+            let _ = setrlimit(resource, Rlimit { current: limits.maximum, ..limits });
+        }
         worker::run(&self.tree, &self.device)
             .map_err(|(call, errno)| Error::call(&self.target, call, errno))
     }

@@ -308,6 +308,9 @@ fn extended_attributes_are_the_sources_own() {
         ground.user("getfattr -m - file | grep user.colour; ! getfattr -m - file | grep trusted");
         rustix::fs::removexattr(&path, "user.colour").unwrap();
         assert_eq!(rustix::fs::removexattr(&path, "user.colour"), Err(Errno::NODATA));
+        // The VFS checks nothing about these, and the source trusts us.
+        let system = ground.as_user("setfattr -n system.nfs4_acl -v x file");
+        assert!(String::from_utf8_lossy(&system.stderr).contains("not supported"));
         // On what is no regular file, too; and a capability is nothing there.
         let directory = ground.target.clone();
         rustix::fs::setxattr(&directory, "user.x", b"y", XattrFlags::empty()).unwrap();
