@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use nscap_core::{FileCaps, NsCaps, Record};
+use nscap_fuse::{Mount, Options};
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
@@ -111,6 +112,22 @@ fn a_chown_of_no_id_is_a_chown() {
         std::fs::rename(&path, ground.at("other")).unwrap();
         assert!(is_held(&ground.at("other")));
         revoke(&ground.at("other"));
+    });
+}
+
+#[test]
+fn a_tree_is_shown_by_one_server() {
+    on_ground("a_tree_is_shown_by_one_server", |ground| {
+        ground.serve("");
+        let again = || Mount::new(&ground.source, &ground.native, &Options::default());
+        let error = again().unwrap_err();
+        assert_eq!(error.errno(), libc::EBUSY);
+        assert!(error.to_string().contains("is the source of another mount already"), "{error}");
+        let allowed = Options { reachable_ok: true, ..Options::default() };
+        assert!(Mount::new(&ground.source, &ground.native, &allowed).is_ok());
+        // Whoever is dead shows nothing.
+        ground.kill();
+        ground.serve("");
     });
 }
 
