@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 
 use nscap_core::Operation;
 use nscap_linux::server::{self, FuseDevice};
@@ -56,29 +57,29 @@ impl Tree {
     ) -> Result<Opens, Errno> {
         let passthrough = self.backings.may_pass(node);
         let opening = Opening { flags, passthrough, fresh: false };
-        let (file, opened) = if writes(flags) {
-            let inode = self.inodes.find(node)?;
-            let opened = self.caps.opening(inode.as_fd(), node, opening)?;
-            (self.inodes.open(node, ours(flags))?, opened)
+        let inode = self.inodes.find(node)?;
+        let opened = self.caps.opening(inode.as_fd(), node, opening)?;
+        // To read, what is open already will do: there is no offset to share.
+        let file = if inode.readable && flags & OURS == OFlags::RDONLY {
+            inode.clone().into_file()
         } else {
-            let file = self.inodes.open(node, ours(flags))?;
-            let opened = self.caps.opening(file.as_fd(), node, opening)?;
-            (file, opened)
+            Arc::new(self.inodes.open(node, ours(flags))?)
         };
-        Ok(self.opened(node, file, flags, opened, device))
+        Ok(self.opened(node, &inode, file, flags, opened, device))
     }
 
     fn opened(
         &self,
         node: u64,
-        file: OwnedFd,
+        inode: &Found,
+        file: Arc<OwnedFd>,
         flags: OFlags,
         opened: Opened,
         device: &FuseDevice,
     ) -> Opens {
         self.stats.opens.add();
         let writable = writes(flags);
-        let backing = self.backings.open(node, (file.as_fd(), writable), device);
+        let backing = self.backings.open(node, inode, device);
         let mut reply = fopen::NOFLUSH;
         if backing.is_some() {
             self.stats.passthrough_opens.add();
@@ -147,11 +148,12 @@ impl Tree {
         let node = self.inodes.know_open(&file, &stat, path)?;
         let passthrough = self.backings.may_pass(node);
         let opening = Opening { flags, passthrough, fresh: true };
-        let opened = self
-            .caps
-            .opening(file.as_fd(), node, opening)
-            .inspect_err(|_| self.inodes.forget(node, 1))?;
-        let opens = self.opened(node, file, flags, opened, device);
+        let (inode, opened) = self
+            .inodes
+            .find(node)
+            .and_then(|inode| Ok((inode, self.caps.opening(file.as_fd(), node, opening)?)))
+            .inspect_err(|_| self.forget(node, 1))?;
+        let opens = self.opened(node, &inode, Arc::new(file), flags, opened, device);
         Ok((Known { node, stat }, opens))
     }
 

@@ -50,6 +50,15 @@ pub(crate) struct Found {
     file: Arc<OwnedFd>,
     /// Whether it is a regular file.
     pub(crate) regular: bool,
+    /// Whether it is a regular file that is open for reading, and not with O_PATH.
+    pub(crate) readable: bool,
+}
+
+impl Found {
+    /// The descriptor itself.
+    pub(crate) fn into_file(self) -> Arc<OwnedFd> {
+        self.file
+    }
 }
 
 impl AsFd for Found {
@@ -81,7 +90,7 @@ pub(crate) struct Inodes {
     root: Arc<OwnedFd>,
     root_own: Own,
     shards: [Shard; SHARDS],
-    recent: Recent,
+    recent: Recent<Found>,
     devices: Mutex<Vec<u64>>,
     spares: Mutex<Spares>,
     spares_in_use: AtomicUsize,
@@ -180,7 +189,7 @@ impl Inodes {
         };
         let node = self.count(own, Inode { held, regular, lookups: 1 });
         if keep && self.source.handles {
-            self.recent.keep(node, Found { file, regular });
+            self.recent.keep(node, Found { file, regular, readable: false });
         }
         Ok(node)
     }
@@ -286,19 +295,19 @@ impl Inodes {
         &self.shards[mixed(node) % SHARDS]
     }
 
-    /// The kernel forgot so many lookups.
-    pub(crate) fn forget(&self, node: u64, lookups: u64) {
+    /// The kernel forgot so many lookups; whether those were all.
+    pub(crate) fn forget(&self, node: u64, lookups: u64) -> bool {
         if node == ROOT {
-            return;
+            return false;
         }
         let mut shard = self.write(node);
         let Entry::Occupied(mut inode) = shard.entry(node) else {
-            return;
+            return false;
         };
         let left = inode.get().lookups.saturating_sub(lookups);
         if left > 0 {
             inode.get_mut().lookups = left;
-            return;
+            return false;
         }
         inode.remove();
         self.stats.inodes.subtract();
@@ -308,13 +317,15 @@ impl Inodes {
             shard.shrink_to(room);
         }
         drop(shard);
-        self.recent.drop_of(node);
+        // An open descriptor would keep what has no name any more.
+        drop(self.recent.take(node));
         if node & SPARE != 0 {
             self.forget_spare(node);
         }
         if shrink {
             nscap_linux::server::return_memory();
         }
+        true
     }
 
     fn forget_spare(&self, spare: u64) {
@@ -335,16 +346,15 @@ impl Inodes {
     /// A descriptor of an inode, O_PATH at least.
     pub(crate) fn find(&self, node: u64) -> Result<Found, Errno> {
         if node == ROOT {
-            return Ok(Found { file: self.root.clone(), regular: false });
+            return Ok(Found { file: self.root.clone(), regular: false, readable: false });
         }
         if let Some(found) = self.recent.get(node) {
             return Ok(found);
         }
         match self.held(node)? {
-            (Held::Descriptor(file), regular) => Ok(Found { file, regular }),
+            (Held::Descriptor(file), regular) => Ok(Found { file, regular, readable: false }),
             (Held::Handle(handle), regular) => {
-                let file = Arc::new(self.open_to_look(&handle, regular)?);
-                let found = Found { file, regular };
+                let found = self.open_to_look(&handle, regular)?;
                 self.recent.keep(node, found.clone());
                 Ok(found)
             }
@@ -353,10 +363,12 @@ impl Inodes {
 
     /// A regular file open for reading, since extended attributes cost less that way; or, like
     /// everything else, with O_PATH.
-    fn open_to_look(&self, handle: &FileHandle, regular: bool) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOATIME;
-        let open = if regular { handle.open(self.source.root(), flags) } else { Err(Errno::BADF) };
-        open.or_else(|_| handle.open(self.source.root(), OFlags::PATH))
+    fn open_to_look(&self, handle: &FileHandle, regular: bool) -> Result<Found, Errno> {
+        let open = |flags| handle.open(self.source.root(), flags).map(Arc::new);
+        if regular && let Ok(file) = open(OFlags::RDONLY | OFlags::NONBLOCK) {
+            return Ok(Found { file, regular, readable: true });
+        }
+        Ok(Found { file: open(OFlags::PATH)?, regular, readable: false })
     }
 
     /// Opens a regular file or a directory. EINVAL for anything else: opening it could wait, or
