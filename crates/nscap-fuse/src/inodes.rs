@@ -16,6 +16,7 @@ use nscap_linux::server::{FileHandle, open_again};
 use rustix::fs::{OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::numbers::{Numbers, Own, SPARE};
 use crate::recent::Recent;
 use crate::source::Source;
 use crate::stats::Stats;
@@ -23,8 +24,6 @@ use crate::stats::Stats;
 /// The number of the root (FUSE_ROOT_ID).
 pub(crate) const ROOT: u64 = 1;
 const SHARDS: usize = 32;
-/// Numbers that no file system gives: for inodes whose own number is taken.
-const SPARE: u64 = 1 << 63;
 /// Below this many a map does not shrink.
 const SMALL: usize = 256;
 
@@ -67,13 +66,6 @@ impl AsFd for Found {
     }
 }
 
-/// An inode's number where it comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Own {
-    dev: u64,
-    ino: u64,
-}
-
 type Shard = RwLock<HashMap<u64, Inode>>;
 
 /// Numbers that had to be spare ones, by the inode that they stand for, and back.
@@ -88,10 +80,9 @@ struct Spares {
 pub(crate) struct Inodes {
     source: Source,
     root: Arc<OwnedFd>,
-    root_own: Own,
+    numbers: Numbers,
     shards: [Shard; SHARDS],
     recent: Recent<Found>,
-    devices: Mutex<Vec<u64>>,
     spares: Mutex<Spares>,
     spares_in_use: AtomicUsize,
     next_spare: AtomicU64,
@@ -114,10 +105,9 @@ impl Inodes {
         Ok(Inodes {
             source,
             root: Arc::new(root),
-            root_own: Own { dev: stat.st_dev, ino: stat.st_ino },
+            numbers: Numbers::new(Own::of(&stat)),
             shards: std::array::from_fn(|_| Shard::default()),
             recent: Recent::default(),
-            devices: Mutex::new(vec![stat.st_dev]),
             spares: Mutex::default(),
             spares_in_use: AtomicUsize::new(0),
             next_spare: AtomicU64::new(SPARE),
@@ -131,23 +121,7 @@ impl Inodes {
 
     /// The number that stat(2) shows of an inode that the kernel knows by another.
     pub(crate) fn shown(&self, node: u64) -> u64 {
-        if node == ROOT { self.root_own.ino } else { node }
-    }
-
-    /// The number that an inode should have: none where that would be the root's or another
-    /// device's.
-    fn number(&self, own: Own) -> Option<u64> {
-        let index = if own.dev == self.root_own.dev { 0 } else { self.device_index(own.dev) };
-        (own.ino > ROOT && own.ino >> 47 == 0 && index >> 15 == 0).then_some(index << 47 | own.ino)
-    }
-
-    fn device_index(&self, dev: u64) -> u64 {
-        let mut devices = locked(&self.devices);
-        let index = devices.iter().position(|it| *it == dev).unwrap_or_else(|| {
-            devices.push(dev);
-            devices.len() - 1
-        });
-        index as u64
+        if node == ROOT { self.numbers.root().ino } else { node }
     }
 
     /// The inode that an O_PATH descriptor leads to becomes known once more; its number.
@@ -170,15 +144,15 @@ impl Inodes {
         match self.handle(file)? {
             Some(handle) if stat.st_nlink > 0 => {
                 let inode = Inode { held: Held::Handle(handle), regular: true, lookups: 1 };
-                Ok(self.count(Own { dev: stat.st_dev, ino: stat.st_ino }, inode))
+                Ok(self.count(Own::of(stat), inode))
             }
             _ => self.know_and(path()?, stat, false),
         }
     }
 
     fn know_and(&self, file: OwnedFd, stat: &Stat, keep: bool) -> Result<u64, Errno> {
-        let own = Own { dev: stat.st_dev, ino: stat.st_ino };
-        if own == self.root_own {
+        let own = Own::of(stat);
+        if own == self.numbers.root() {
             return Ok(ROOT);
         }
         let file = Arc::new(file);
@@ -207,7 +181,7 @@ impl Inodes {
     }
 
     fn count(&self, own: Own, inode: Inode) -> u64 {
-        let number = self.number(own);
+        let number = self.numbers.of(own);
         let inode = match number {
             None => inode,
             Some(number) => {
@@ -390,7 +364,7 @@ impl Inodes {
     /// Holds what has just lost its last name open until the kernel forgets it, so that whoever
     /// has it still has it.
     pub(crate) fn pin(&self, file: OwnedFd, stat: &Stat) {
-        let own = Own { dev: stat.st_dev, ino: stat.st_ino };
+        let own = Own::of(stat);
         let spare = if self.spares_in_use.load(Ordering::SeqCst) > 0 {
             locked(&self.spares).by_own.get(&own).copied()
         } else {
@@ -400,7 +374,7 @@ impl Inodes {
             return;
         };
         let file = Arc::new(file);
-        for node in [self.number(own), spare].into_iter().flatten() {
+        for node in [self.numbers.of(own), spare].into_iter().flatten() {
             if let Some(inode) = self.write(node).get_mut(&node)
                 && matches!(&inode.held, Held::Handle(known) if *known == handle)
             {
