@@ -1,15 +1,21 @@
 //! Passthrough: files that the kernel reads and writes itself, on the source. One backing id an
 //! inode, shared by all that have it open; and one way an inode at a time, since a plain open
 //! beside a passthrough one is EIO.
+//!
+//! The kernel keeps the descriptor that it is given for as long as there is the id, and opens others
+//! by it as it needs them; so it is one that can only read: one that could write would hide whether
+//! anyone else does (K). Of the files that were open last the ids are kept.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nscap_linux::server::{Backing, FuseDevice, open_again};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+
+use crate::inodes::Found;
+use crate::recent::Recent;
 
 /// How an inode is open.
 enum Way {
@@ -25,6 +31,7 @@ struct Open {
 /// The inodes that are open.
 pub(crate) struct Backings {
     open: Mutex<HashMap<u64, Open>>,
+    idle: Recent<Arc<Backing>>,
     possible: AtomicBool,
     ever: AtomicBool,
 }
@@ -33,6 +40,7 @@ impl Backings {
     pub(crate) fn new(wanted: bool) -> Backings {
         Backings {
             open: Mutex::default(),
+            idle: Recent::default(),
             possible: AtomicBool::new(wanted),
             ever: AtomicBool::new(false),
         }
@@ -57,12 +65,11 @@ impl Backings {
         }
     }
 
-    /// One more handle on an inode, opened as `file`, which can be written or not; with a backing id
-    /// where it goes through.
+    /// One more handle on an inode; with a backing id where it goes through.
     pub(crate) fn open(
         &self,
         node: u64,
-        (file, writable): (BorrowedFd<'_>, bool),
+        inode: &Found,
         device: &FuseDevice,
     ) -> Option<Arc<Backing>> {
         let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,27 +80,21 @@ impl Backings {
                 Way::Plain => None,
             };
         }
-        let id = self.register(file, writable, device).map(Arc::new);
+        let kept = self.idle.take(node);
+        let id = kept.or_else(|| self.register(inode, device).map(Arc::new));
         let way = id.clone().map_or(Way::Plain, Way::Through);
         all.insert(node, Open { way, handles: 1 });
         id
     }
 
-    /// The kernel keeps the descriptor for as long as the inode is open by anyone, and opens others
-    /// by it as it needs them. One that could write would hide whether anyone else does (K).
-    fn register(
-        &self,
-        file: BorrowedFd<'_>,
-        writable: bool,
-        device: &FuseDevice,
-    ) -> Option<Backing> {
+    fn register(&self, inode: &Found, device: &FuseDevice) -> Option<Backing> {
         if !self.possible.load(Ordering::Relaxed) {
             return None;
         }
-        let registered = if writable {
-            open_again(file, OFlags::RDONLY).and_then(|file| device.backing(file.as_fd()))
+        let registered = if inode.readable {
+            device.backing(inode)
         } else {
-            device.backing(file)
+            open_again(inode, OFlags::RDONLY).and_then(|file| device.backing(file))
         };
         match registered {
             Ok(id) => {
@@ -126,8 +127,14 @@ impl Backings {
                 all.shrink_to(room);
             }
             drop(all);
-            // The id is closed without the lock.
-            drop(gone);
+            if let Some(Open { way: Way::Through(id), .. }) = gone {
+                self.idle.keep(node, id);
+            }
         }
+    }
+
+    /// The kernel does not know the inode any more.
+    pub(crate) fn forget(&self, node: u64) {
+        drop(self.idle.take(node));
     }
 }

@@ -7,8 +7,6 @@
 //! it has none there. Errors are what the caller of the system call gets. Nothing about what a file
 //! holds is remembered: it is read at each request, so that whatever the kernel strips is gone.
 
-#![allow(dead_code, reason = "the file system is about to call it")]
-
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
