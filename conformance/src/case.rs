@@ -1,5 +1,5 @@
-//! Cases that no table of steps can say: code that plays on a [`Ground`](crate::ground::Ground) and
-//! tells whether what it tries to break held.
+//! Cases that no table of steps can say: code that plays on a file system with two
+//! containers and tells whether what it tries to break held.
 
 use std::io;
 

@@ -1,6 +1,8 @@
 //! Where attacks take place: a file system that only the server reaches, what everybody sees of it,
 //! two containers, and tasks in them.
 
+mod who;
+
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,8 +20,9 @@ use crate::live::fuse::{Home, PidNs};
 use crate::live::peer::{Peer, say};
 use crate::live::{Front, Machine, disk, fuse, image, ops, peer, sys, task, userns};
 use crate::outcome::Outcome;
-use crate::scenario::{INIT, Maps, Task, TaskSets};
+use crate::scenario::Maps;
 use crate::text;
+pub(crate) use who::*;
 
 /// A file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,34 +32,6 @@ pub(crate) enum Kind {
     /// The one here that shares blocks between files (FICLONE).
     Btrfs,
 }
-
-/// The root kuids of the two containers.
-pub(crate) const ROOT_OF_A: u32 = 100_000;
-pub(crate) const ROOT_OF_B: u32 = 200_000;
-
-/// Where a task is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum At {
-    Host,
-    A,
-    B,
-}
-
-/// A task: where it is, its uid and gid there, its capabilities there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Who(pub(crate) At, pub(crate) u32, pub(crate) &'static str);
-
-pub(crate) const HOST: Who = Who(At::Host, 0, "all");
-pub(crate) const HOST_USER: Who = Who(At::Host, 1000, "none");
-pub(crate) const ROOT_A: Who = Who(At::A, 0, "all");
-pub(crate) const ROOT_B: Who = Who(At::B, 0, "all");
-/// Owns the files that are attacked.
-pub(crate) const OWNER_A: Who = Who(At::A, 7, "none");
-pub(crate) const USER_A: Who = Who(At::A, 8, "none");
-pub(crate) const USER_B: Who = Who(At::B, 8, "none");
-
-/// The kuid of [`OWNER_A`].
-pub(crate) const OWNER: u32 = ROOT_OF_A + 7;
 
 /// What a file is given, SPEC's Storage case by case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -342,32 +317,6 @@ pub(crate) const CAP: &str = "security.capability";
 pub(crate) const NSCAP: &str = "security.nscapability";
 /// As which anybody can name it on a FUSE mount.
 pub(crate) const SYSTEM: &str = "system.nscapability";
-
-impl Who {
-    /// The same as a scenario's task.
-    pub(crate) fn task(self) -> Task {
-        let Who(at, id, caps) = self;
-        let none = || "none".to_owned();
-        Task {
-            ns: if at == At::Host { INIT } else { "container" }.to_owned(),
-            uids: [id; 3],
-            gids: [id; 3],
-            groups: Vec::new(),
-            sets: TaskSets {
-                permitted: caps.to_owned(),
-                effective: caps.to_owned(),
-                inheritable: none(),
-                ambient: none(),
-                bounding: "all".to_owned(),
-            },
-            securebits: 0,
-            no_new_privs: false,
-            traced: false,
-            shared_fs: false,
-            pid_ns: false,
-        }
-    }
-}
 
 /// Executes a file; the permitted set that came of it.
 fn executes(who: Who, name: &str) -> io::Result<String> {

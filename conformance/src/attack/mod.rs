@@ -11,6 +11,8 @@ mod crash;
 mod overlay;
 mod races;
 mod setid;
+mod threads;
+mod weapons;
 
 use crate::case::Case;
 
@@ -20,6 +22,7 @@ pub fn all() -> Vec<Case> {
     [
         content::ATTACKS,
         races::ATTACKS,
+        threads::ATTACKS,
         callers::ATTACKS,
         crash::ATTACKS,
         overlay::ATTACKS,

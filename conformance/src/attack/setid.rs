@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 
-use super::content::{WEAPONS, Weapon};
+use super::weapons::{WEAPONS, Weapon};
 use crate::case::{Case, Setting, Why};
 use crate::ground::{At, Ground, Kind, Who};
 use crate::live::Front;
