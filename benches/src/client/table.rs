@@ -19,6 +19,7 @@ const NULL: &str = "null";
 const OURS: &str = "nscap";
 /// Longer than bindfs and fuse-overlayfs let the kernel keep what they said, which is a second: a
 /// warm row is about files that were used before, not just now.
+const SETTLE: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(1100);
 
 pub(crate) fn print(mounts: &[&str]) -> io::Result<()> {
@@ -113,6 +114,8 @@ fn forget(row: &Row, mount: &Mount, all: &[Mount], clients: usize) -> io::Result
     if mount.name != NATIVE {
         fixture::forget(&mount.dir)?;
     }
+    // The kernel tells a server later.
+    std::thread::sleep(SETTLE);
     if let Some(native) = native.filter(|_| row.before == Before::Forgotten) {
         for part in 0..clients {
             (row.run)(&fixture::part(&native.dir, part))?;
