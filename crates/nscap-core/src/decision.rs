@@ -75,6 +75,7 @@ enum Clause {
     R8,
     U,
     V,
+    W,
     X,
     Kernel,
 }
@@ -100,6 +101,7 @@ impl Clause {
             Clause::R8 => "R8",
             Clause::U => "U",
             Clause::V => "V",
+            Clause::W => "W",
             Clause::X => "X",
             Clause::Kernel => "kernel",
         }
@@ -172,6 +174,7 @@ whys! {
     ReadOnly V "the file system is mounted read-only";
     Immutable V "the file is immutable or append-only";
     IdsUnmapped V "the file's owner or group is not a valid id on this mount";
+    ForAnother W "the kernel asks with other credentials than the caller's own (overlayfs copies up): nothing is written";
     NoExec X "the mount is noexec";
     NotExecutable X "the mode bits give the task no execute permission";
     NoSuid X "the mount is nosuid, so file capabilities and set-id bits are ignored";

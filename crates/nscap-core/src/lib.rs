@@ -69,4 +69,6 @@ pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
 pub use text::{CapText, TextError, TextProblem};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};
 pub use wire::{Malformed, RECORD_LEN, Record};
-pub use write::{EntryBuffer, Policy, Request, SetFlags, set_capability, set_nscapability};
+pub use write::{
+    Checked, EntryBuffer, Policy, Request, SetFlags, passed_on, set_capability, set_nscapability,
+};

@@ -1,14 +1,21 @@
 //! Passthrough: files that the kernel reads and writes itself, on the source. One backing id an
 //! inode, shared by all that have it open; and one way an inode at a time, since a plain open
 //! beside a passthrough one is EIO.
+//!
+//! The kernel keeps the descriptor that it is given for as long as there is the id, and opens others
+//! by it as it needs them; so it is one that can only read: one that could write would hide whether
+//! anyone else does (K). Of the files that were open last the ids are kept.
 
 use std::collections::HashMap;
-use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nscap_linux::server::{Backing, FuseDevice};
+use nscap_linux::server::{Backing, FuseDevice, open_again};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
+
+use crate::inodes::Found;
+use crate::recent::Recent;
 
 /// How an inode is open.
 enum Way {
@@ -24,6 +31,7 @@ struct Open {
 /// The inodes that are open.
 pub(crate) struct Backings {
     open: Mutex<HashMap<u64, Open>>,
+    idle: Recent<Arc<Backing>>,
     possible: AtomicBool,
     ever: AtomicBool,
 }
@@ -32,6 +40,7 @@ impl Backings {
     pub(crate) fn new(wanted: bool) -> Backings {
         Backings {
             open: Mutex::default(),
+            idle: Recent::default(),
             possible: AtomicBool::new(wanted),
             ever: AtomicBool::new(false),
         }
@@ -60,7 +69,7 @@ impl Backings {
     pub(crate) fn open(
         &self,
         node: u64,
-        file: BorrowedFd<'_>,
+        inode: &Found,
         device: &FuseDevice,
     ) -> Option<Arc<Backing>> {
         let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,17 +80,23 @@ impl Backings {
                 Way::Plain => None,
             };
         }
-        let id = self.register(file, device).map(Arc::new);
+        let kept = self.idle.take(node);
+        let id = kept.or_else(|| self.register(inode, device).map(Arc::new));
         let way = id.clone().map_or(Way::Plain, Way::Through);
         all.insert(node, Open { way, handles: 1 });
         id
     }
 
-    fn register(&self, file: BorrowedFd<'_>, device: &FuseDevice) -> Option<Backing> {
+    fn register(&self, inode: &Found, device: &FuseDevice) -> Option<Backing> {
         if !self.possible.load(Ordering::Relaxed) {
             return None;
         }
-        match device.backing(file) {
+        let registered = if inode.readable {
+            device.backing(inode)
+        } else {
+            open_again(inode, OFlags::RDONLY).and_then(|file| device.backing(file))
+        };
+        match registered {
             Ok(id) => {
                 self.ever.store(true, Ordering::Relaxed);
                 Some(id)
@@ -112,8 +127,14 @@ impl Backings {
                 all.shrink_to(room);
             }
             drop(all);
-            // The id is closed without the lock.
-            drop(gone);
+            if let Some(Open { way: Way::Through(id), .. }) = gone {
+                self.idle.keep(node, id);
+            }
         }
+    }
+
+    /// The kernel does not know the inode any more.
+    pub(crate) fn forget(&self, node: u64) {
+        drop(self.idle.take(node));
     }
 }

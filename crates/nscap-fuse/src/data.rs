@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 
 use nscap_core::Operation;
 use nscap_linux::server::{self, FuseDevice};
@@ -29,6 +30,24 @@ fn writes(flags: OFlags) -> bool {
     flags & OFlags::ACCMODE != OFlags::RDONLY
 }
 
+/// Goes on until all is done or there is no more; an error counts only where nothing was done.
+fn in_pieces(
+    length: usize,
+    mut piece: impl FnMut(usize) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let mut done = 0;
+    while done < length {
+        match piece(done) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(done)
+}
+
 impl Tree {
     pub(crate) fn open(
         &self,
@@ -38,28 +57,29 @@ impl Tree {
     ) -> Result<Opens, Errno> {
         let passthrough = self.backings.may_pass(node);
         let opening = Opening { flags, passthrough, fresh: false };
-        let (file, opened) = if writes(flags) {
-            let inode = self.inodes.find(node)?;
-            let opened = self.caps.opening(inode.as_fd(), node, opening)?;
-            (self.inodes.open(node, ours(flags))?, opened)
+        let inode = self.inodes.find(node)?;
+        let opened = self.caps.opening(inode.as_fd(), node, opening)?;
+        // To read, what is open already will do: there is no offset to share.
+        let file = if inode.readable && flags & OURS == OFlags::RDONLY {
+            inode.clone().into_file()
         } else {
-            let file = self.inodes.open(node, ours(flags))?;
-            let opened = self.caps.opening(file.as_fd(), node, opening)?;
-            (file, opened)
+            Arc::new(self.inodes.open(node, ours(flags))?)
         };
-        Ok(self.opened(node, file, flags, opened, device))
+        Ok(self.opened(node, &inode, file, flags, opened, device))
     }
 
     fn opened(
         &self,
         node: u64,
-        file: OwnedFd,
+        inode: &Found,
+        file: Arc<OwnedFd>,
         flags: OFlags,
         opened: Opened,
         device: &FuseDevice,
     ) -> Opens {
         self.stats.opens.add();
-        let backing = self.backings.open(node, file.as_fd(), device);
+        let writable = writes(flags);
+        let backing = self.backings.open(node, inode, device);
         let mut reply = fopen::NOFLUSH;
         if backing.is_some() {
             self.stats.passthrough_opens.add();
@@ -67,7 +87,6 @@ impl Tree {
         } else if !self.options.reachable_ok && self.backings.pages_are_true() {
             reply |= fopen::KEEP_CACHE;
         }
-        let writable = writes(flags);
         let handle = self.files.add(OpenFile { file, node, writable, _opened: opened });
         let backing = backing.map_or(0, |backing| backing.id());
         Opens { handle, flags: reply, backing }
@@ -129,11 +148,12 @@ impl Tree {
         let node = self.inodes.know_open(&file, &stat, path)?;
         let passthrough = self.backings.may_pass(node);
         let opening = Opening { flags, passthrough, fresh: true };
-        let opened = self
-            .caps
-            .opening(file.as_fd(), node, opening)
-            .inspect_err(|_| self.inodes.forget(node, 1))?;
-        let opens = self.opened(node, file, flags, opened, device);
+        let (inode, opened) = self
+            .inodes
+            .find(node)
+            .and_then(|inode| Ok((inode, self.caps.opening(file.as_fd(), node, opening)?)))
+            .inspect_err(|_| self.forget(node, 1))?;
+        let opens = self.opened(node, &inode, Arc::new(file), flags, opened, device);
         Ok((Known { node, stat }, opens))
     }
 
@@ -147,37 +167,18 @@ impl Tree {
     pub(crate) fn read(&self, handle: u64, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         self.stats.reads.add();
         let file = self.files.get(handle)?;
-        let mut done = 0;
-        while let Some(rest) = buffer.get_mut(done..)
-            && !rest.is_empty()
-        {
-            match pread(&file.file, rest, offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(Errno::INTR) => {}
-                Err(_) if done > 0 => break,
-                Err(errno) => return Err(errno),
-            }
-        }
-        Ok(done)
+        in_pieces(buffer.len(), |done| {
+            pread(&file.file, buffer.get_mut(done..).unwrap_or_default(), offset + done as u64)
+        })
     }
 
     pub(crate) fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32, Errno> {
         self.stats.writes.add();
         let file = self.files.get(handle)?;
         let _change = self.caps.changing(file.file.as_fd(), file.node, Operation::Write)?;
-        let mut done = 0;
-        while let Some(rest) = data.get(done..)
-            && !rest.is_empty()
-        {
-            match pwrite(&file.file, rest, offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(Errno::INTR) => {}
-                Err(_) if done > 0 => break,
-                Err(errno) => return Err(errno),
-            }
-        }
+        let done = in_pieces(data.len(), |done| {
+            pwrite(&file.file, data.get(done..).unwrap_or_default(), offset + done as u64)
+        })?;
         Ok(u32::try_from(done).unwrap_or(u32::MAX))
     }
 

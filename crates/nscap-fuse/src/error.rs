@@ -28,14 +28,15 @@ pub enum Error {
         /// The mode of that directory.
         mode: u32,
     },
-    /// The source or the target is not a directory, or one lies in the other.
+    /// The source or the target is not a directory, or one lies in the other; or the source is shown
+    /// by another mount.
     #[error("{}: {problem}: {}", path.maybe_quote(), describe(*errno))]
     Place {
         /// Which.
         path: PathBuf,
         /// What is wrong with it.
         problem: &'static str,
-        /// ENOTDIR or EINVAL.
+        /// ENOTDIR, EINVAL or EBUSY.
         errno: i32,
     },
     /// A system call failed.

@@ -21,6 +21,8 @@ pub(crate) enum Done {
     Reply,
     /// The kernel waits for none.
     NoReply,
+    /// Nothing of the kind is known here: ENOSYS, and the kernel does without from now on.
+    Unknown,
     /// The last one.
     End,
 }
@@ -121,7 +123,7 @@ impl Request<'_> {
             // Nothing is buffered; the kernel decides about access itself.
             abi::FLUSH | abi::RELEASEDIR | abi::ACCESS => {}
             abi::DESTROY => return Ok(Done::End),
-            _ => return Err(Errno::NOSYS),
+            _ => return Ok(Done::Unknown),
         }
         Ok(Done::Reply)
     }

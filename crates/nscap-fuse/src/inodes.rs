@@ -16,6 +16,7 @@ use nscap_linux::server::{FileHandle, open_again};
 use rustix::fs::{OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::numbers::{Numbers, Own, SPARE};
 use crate::recent::Recent;
 use crate::source::Source;
 use crate::stats::Stats;
@@ -23,8 +24,6 @@ use crate::stats::Stats;
 /// The number of the root (FUSE_ROOT_ID).
 pub(crate) const ROOT: u64 = 1;
 const SHARDS: usize = 32;
-/// Numbers that no file system gives: for inodes whose own number is taken.
-const SPARE: u64 = 1 << 63;
 /// Below this many a map does not shrink.
 const SMALL: usize = 256;
 
@@ -50,19 +49,21 @@ pub(crate) struct Found {
     file: Arc<OwnedFd>,
     /// Whether it is a regular file.
     pub(crate) regular: bool,
+    /// Whether it is a regular file that is open for reading, and not with O_PATH.
+    pub(crate) readable: bool,
+}
+
+impl Found {
+    /// The descriptor itself.
+    pub(crate) fn into_file(self) -> Arc<OwnedFd> {
+        self.file
+    }
 }
 
 impl AsFd for Found {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
-}
-
-/// An inode's number where it comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Own {
-    dev: u64,
-    ino: u64,
 }
 
 type Shard = RwLock<HashMap<u64, Inode>>;
@@ -79,10 +80,9 @@ struct Spares {
 pub(crate) struct Inodes {
     source: Source,
     root: Arc<OwnedFd>,
-    root_own: Own,
+    numbers: Numbers,
     shards: [Shard; SHARDS],
-    recent: Recent,
-    devices: Mutex<Vec<u64>>,
+    recent: Recent<Found>,
     spares: Mutex<Spares>,
     spares_in_use: AtomicUsize,
     next_spare: AtomicU64,
@@ -105,10 +105,9 @@ impl Inodes {
         Ok(Inodes {
             source,
             root: Arc::new(root),
-            root_own: Own { dev: stat.st_dev, ino: stat.st_ino },
+            numbers: Numbers::new(Own::of(&stat)),
             shards: std::array::from_fn(|_| Shard::default()),
             recent: Recent::default(),
-            devices: Mutex::new(vec![stat.st_dev]),
             spares: Mutex::default(),
             spares_in_use: AtomicUsize::new(0),
             next_spare: AtomicU64::new(SPARE),
@@ -122,23 +121,7 @@ impl Inodes {
 
     /// The number that stat(2) shows of an inode that the kernel knows by another.
     pub(crate) fn shown(&self, node: u64) -> u64 {
-        if node == ROOT { self.root_own.ino } else { node }
-    }
-
-    /// The number that an inode should have: none where that would be the root's or another
-    /// device's.
-    fn number(&self, own: Own) -> Option<u64> {
-        let index = if own.dev == self.root_own.dev { 0 } else { self.device_index(own.dev) };
-        (own.ino > ROOT && own.ino >> 47 == 0 && index >> 15 == 0).then_some(index << 47 | own.ino)
-    }
-
-    fn device_index(&self, dev: u64) -> u64 {
-        let mut devices = locked(&self.devices);
-        let index = devices.iter().position(|it| *it == dev).unwrap_or_else(|| {
-            devices.push(dev);
-            devices.len() - 1
-        });
-        index as u64
+        if node == ROOT { self.numbers.root().ino } else { node }
     }
 
     /// The inode that an O_PATH descriptor leads to becomes known once more; its number.
@@ -161,15 +144,15 @@ impl Inodes {
         match self.handle(file)? {
             Some(handle) if stat.st_nlink > 0 => {
                 let inode = Inode { held: Held::Handle(handle), regular: true, lookups: 1 };
-                Ok(self.count(Own { dev: stat.st_dev, ino: stat.st_ino }, inode))
+                Ok(self.count(Own::of(stat), inode))
             }
             _ => self.know_and(path()?, stat, false),
         }
     }
 
     fn know_and(&self, file: OwnedFd, stat: &Stat, keep: bool) -> Result<u64, Errno> {
-        let own = Own { dev: stat.st_dev, ino: stat.st_ino };
-        if own == self.root_own {
+        let own = Own::of(stat);
+        if own == self.numbers.root() {
             return Ok(ROOT);
         }
         let file = Arc::new(file);
@@ -180,7 +163,7 @@ impl Inodes {
         };
         let node = self.count(own, Inode { held, regular, lookups: 1 });
         if keep && self.source.handles {
-            self.recent.keep(node, Found { file, regular });
+            self.recent.keep(node, Found { file, regular, readable: false });
         }
         Ok(node)
     }
@@ -198,7 +181,7 @@ impl Inodes {
     }
 
     fn count(&self, own: Own, inode: Inode) -> u64 {
-        let number = self.number(own);
+        let number = self.numbers.of(own);
         let inode = match number {
             None => inode,
             Some(number) => {
@@ -286,19 +269,19 @@ impl Inodes {
         &self.shards[mixed(node) % SHARDS]
     }
 
-    /// The kernel forgot so many lookups.
-    pub(crate) fn forget(&self, node: u64, lookups: u64) {
+    /// The kernel forgot so many lookups; whether those were all.
+    pub(crate) fn forget(&self, node: u64, lookups: u64) -> bool {
         if node == ROOT {
-            return;
+            return false;
         }
         let mut shard = self.write(node);
         let Entry::Occupied(mut inode) = shard.entry(node) else {
-            return;
+            return false;
         };
         let left = inode.get().lookups.saturating_sub(lookups);
         if left > 0 {
             inode.get_mut().lookups = left;
-            return;
+            return false;
         }
         inode.remove();
         self.stats.inodes.subtract();
@@ -308,13 +291,15 @@ impl Inodes {
             shard.shrink_to(room);
         }
         drop(shard);
-        self.recent.drop_of(node);
+        // An open descriptor would keep what has no name any more.
+        drop(self.recent.take(node));
         if node & SPARE != 0 {
             self.forget_spare(node);
         }
         if shrink {
             nscap_linux::server::return_memory();
         }
+        true
     }
 
     fn forget_spare(&self, spare: u64) {
@@ -332,23 +317,32 @@ impl Inodes {
         shard.get(&node).map(|inode| (inode.held.clone(), inode.regular)).ok_or(Errno::STALE)
     }
 
-    /// An O_PATH descriptor of an inode.
+    /// A descriptor of an inode, O_PATH at least.
     pub(crate) fn find(&self, node: u64) -> Result<Found, Errno> {
         if node == ROOT {
-            return Ok(Found { file: self.root.clone(), regular: false });
+            return Ok(Found { file: self.root.clone(), regular: false, readable: false });
         }
         if let Some(found) = self.recent.get(node) {
             return Ok(found);
         }
         match self.held(node)? {
-            (Held::Descriptor(file), regular) => Ok(Found { file, regular }),
+            (Held::Descriptor(file), regular) => Ok(Found { file, regular, readable: false }),
             (Held::Handle(handle), regular) => {
-                let file = Arc::new(handle.open(self.source.root(), OFlags::PATH)?);
-                let found = Found { file, regular };
+                let found = self.open_to_look(&handle, regular)?;
                 self.recent.keep(node, found.clone());
                 Ok(found)
             }
         }
+    }
+
+    /// A regular file open for reading, since extended attributes cost less that way; or, like
+    /// everything else, with O_PATH.
+    fn open_to_look(&self, handle: &FileHandle, regular: bool) -> Result<Found, Errno> {
+        let open = |flags| handle.open(self.source.root(), flags).map(Arc::new);
+        if regular && let Ok(file) = open(OFlags::RDONLY | OFlags::NONBLOCK) {
+            return Ok(Found { file, regular, readable: true });
+        }
+        Ok(Found { file: open(OFlags::PATH)?, regular, readable: false })
     }
 
     /// Opens a regular file or a directory. EINVAL for anything else: opening it could wait, or
@@ -370,7 +364,7 @@ impl Inodes {
     /// Holds what has just lost its last name open until the kernel forgets it, so that whoever
     /// has it still has it.
     pub(crate) fn pin(&self, file: OwnedFd, stat: &Stat) {
-        let own = Own { dev: stat.st_dev, ino: stat.st_ino };
+        let own = Own::of(stat);
         let spare = if self.spares_in_use.load(Ordering::SeqCst) > 0 {
             locked(&self.spares).by_own.get(&own).copied()
         } else {
@@ -380,7 +374,7 @@ impl Inodes {
             return;
         };
         let file = Arc::new(file);
-        for node in [self.number(own), spare].into_iter().flatten() {
+        for node in [self.numbers.of(own), spare].into_iter().flatten() {
             if let Some(inode) = self.write(node).get_mut(&node)
                 && matches!(&inode.held, Held::Handle(known) if *known == handle)
             {

@@ -23,6 +23,7 @@ mod handles;
 mod inodes;
 mod meta;
 mod names;
+mod numbers;
 mod options;
 mod proto;
 mod recent;

@@ -28,8 +28,10 @@ impl Tree {
     }
 
     pub(crate) fn forget(&self, node: u64, lookups: u64) {
-        self.inodes.forget(node, lookups);
-        self.streams.drop_of(node);
+        if self.inodes.forget(node, lookups) {
+            self.streams.drop_of(node);
+            self.backings.forget(node);
+        }
     }
 
     pub(crate) fn read_link(&self, node: u64) -> Result<Vec<u8>, Errno> {

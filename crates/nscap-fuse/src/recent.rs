@@ -1,44 +1,43 @@
-//! Descriptors of the inodes that were used last, so that not every request opens one anew.
+//! Things of the inodes that were used last, so that not every request makes them anew.
 
 use std::sync::Mutex;
 
-use crate::inodes::{Found, locked, mixed};
+use crate::inodes::{locked, mixed};
 
 const SLOTS: usize = 512;
 
 /// One place for each number; whoever comes later takes it.
 #[derive(Debug)]
-pub(crate) struct Recent(Vec<Mutex<Option<(u64, Found)>>>);
+pub(crate) struct Recent<T>(Vec<Mutex<Option<(u64, T)>>>);
 
-impl Default for Recent {
-    fn default() -> Recent {
+impl<T> Default for Recent<T> {
+    fn default() -> Recent<T> {
         Recent((0..SLOTS).map(|_| Mutex::new(None)).collect())
     }
 }
 
-impl Recent {
-    fn slot(&self, node: u64) -> Option<&Mutex<Option<(u64, Found)>>> {
+impl<T> Recent<T> {
+    fn slot(&self, node: u64) -> Option<&Mutex<Option<(u64, T)>>> {
         self.0.get(mixed(node) % SLOTS)
     }
 
-    pub(crate) fn get(&self, node: u64) -> Option<Found> {
+    pub(crate) fn get(&self, node: u64) -> Option<T>
+    where
+        T: Clone,
+    {
         let slot = locked(self.slot(node)?);
-        slot.as_ref().filter(|(kept, _)| *kept == node).map(|(_, found)| found.clone())
+        slot.as_ref().filter(|(kept, _)| *kept == node).map(|(_, thing)| thing.clone())
     }
 
-    pub(crate) fn keep(&self, node: u64, found: Found) {
+    pub(crate) fn take(&self, node: u64) -> Option<T> {
+        locked(self.slot(node)?).take_if(|(kept, _)| *kept == node).map(|(_, thing)| thing)
+    }
+
+    pub(crate) fn keep(&self, node: u64, thing: T) {
         if let Some(slot) = self.slot(node) {
-            let before = locked(slot).replace((node, found));
-            // Closed without the lock.
+            let before = locked(slot).replace((node, thing));
+            // Dropped without the lock.
             drop(before);
-        }
-    }
-
-    /// The kernel has forgotten it: an open descriptor would keep what has no name any more.
-    pub(crate) fn drop_of(&self, node: u64) {
-        if let Some(slot) = self.slot(node) {
-            let kept = locked(slot).take_if(|(kept, _)| *kept == node);
-            drop(kept);
         }
     }
 }

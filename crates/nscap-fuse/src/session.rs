@@ -50,7 +50,7 @@ impl Mount {
     /// # Errors
     /// [`Error::NoFuse`] without /dev/fuse; [`Error::Reachable`] where others than root can reach
     /// the source and the options do not allow that; [`Error::Place`] where source or target is
-    /// not a directory, or one lies in the other; [`Error::Call`] for what the kernel refuses,
+    /// not a directory, or one lies in the other, or, likewise, where another mount shows the source; [`Error::Call`] for what the kernel refuses,
     /// EPERM without CAP_SYS_ADMIN; [`Error::System`] where namespaces cannot be looked at.
     pub fn new(source: &Path, target: &Path, options: &Options) -> Result<Mount, Error> {
         let (from, to) = (source::open_directory(source)?, source::open_directory(target)?);
@@ -63,6 +63,9 @@ impl Mount {
         let tree = Arc::new(Tree {
             caps: Caps::new(from.as_fd(), source, options, stats.clone())?,
             inodes: Source::new(from.as_fd(), source).and_then(|tree| {
+                if !options.reachable_ok {
+                    tree.claim(source)?;
+                }
                 Inodes::new(tree, stats.clone())
                     .map_err(|errno| Error::call(source, "openat", errno))
             })?,
@@ -113,10 +116,11 @@ impl Mount {
     /// # Ok::<(), nscap_fuse::Error>(())
     /// ```
     pub fn serve(self) -> Result<(), Error> {
-        let limits = getrlimit(Resource::Nofile);
-        let raised = Rlimit { current: limits.maximum, ..limits };
-        // With fewer there are still some.
-        let _ = setrlimit(Resource::Nofile, raised);
+        // Our own limits are not the callers'; where one cannot be raised we go on with less.
+        for resource in [Resource::Nofile, Resource::Fsize] {
+            let limits = getrlimit(resource);
+            let _ = setrlimit(resource, Rlimit { current: limits.maximum, ..limits });
+        }
         worker::run(&self.tree, &self.device)
             .map_err(|(call, errno)| Error::call(&self.target, call, errno))
     }

@@ -25,7 +25,7 @@ use crate::stats::Stats;
 
 /// A file that is open.
 pub(crate) struct OpenFile {
-    pub(crate) file: OwnedFd,
+    pub(crate) file: Arc<OwnedFd>,
     pub(crate) node: u64,
     /// Whether `file` can be written.
     pub(crate) writable: bool,

@@ -160,7 +160,10 @@ fn serve(tree: &Tree, device: &FuseDevice) -> Result<(), Failed> {
             carry_out(tree, device, &header, arguments, &mut reply)
         }));
         let (done, error) = match done {
+            Ok(Ok(Done::Unknown)) => (Done::Unknown, libc::ENOSYS),
             Ok(Ok(done)) => (done, 0),
+            // From the source it would turn the operation off for the whole mount.
+            Ok(Err(Errno::NOSYS)) => (Done::Reply, libc::EIO),
             Ok(Err(errno)) => (Done::Reply, errno.raw_os_error()),
             Err(_) => (Done::Reply, libc::EIO),
         };

@@ -35,7 +35,13 @@ fn fit(whole: Vec<u8>, size: u32) -> Result<Value, Errno> {
     }
 }
 
-fn c_name(name: &OsStr) -> Result<CString, Errno> {
+/// A name that is the source's. The VFS lets any task ask for any `system.*` name, and the source
+/// would do it for us, whom it trusts: of those only the lists are passed on, which the VFS checks.
+fn passed_on(name: &OsStr) -> Result<CString, Errno> {
+    let lists = [&b"system.posix_acl_access"[..], b"system.posix_acl_default"];
+    if name.as_bytes().starts_with(b"system.") && !lists.contains(&name.as_bytes()) {
+        return Err(Errno::OPNOTSUPP);
+    }
     CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)
 }
 
@@ -57,7 +63,7 @@ impl Tree {
             // Only a regular file is executed.
             Some(_) => Err(Errno::NODATA),
             None => with_buffer((size as usize).min(MAX), |buffer| {
-                let length = server::getxattr(&inode, &c_name(name)?, buffer)?;
+                let length = server::getxattr(&inode, &passed_on(name)?, buffer)?;
                 if size == 0 {
                     return Ok(Value::Length(u32::try_from(length).map_err(|_| Errno::TOOBIG)?));
                 }
@@ -127,7 +133,7 @@ impl Tree {
             Some(_) => Err(Errno::OPNOTSUPP),
             None => {
                 let _decided = killing_set_group_id(kill_set_group_id)?;
-                server::setxattr(&inode, &c_name(name)?, value, flags)
+                server::setxattr(&inode, &passed_on(name)?, value, flags)
             }
         }
     }
@@ -138,7 +144,7 @@ impl Tree {
         match CapName::of(name.as_bytes()) {
             Some(name) if inode.regular => self.caps.remove(inode.as_fd(), node, name, tid),
             Some(_) => Err(Errno::NODATA),
-            None => server::removexattr(&inode, &c_name(name)?),
+            None => server::removexattr(&inode, &passed_on(name)?),
         }
     }
 }

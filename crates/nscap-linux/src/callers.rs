@@ -62,7 +62,7 @@ impl Callers {
         if kind.f_type as u64 != PROC_SUPER_MAGIC {
             return Err(Error::unexpected(path, "not procfs"));
         }
-        if !numbers_are_ours() {
+        if !ns::proc_is_ours() {
             let problem = "numbers the processes of another pid namespace; mount one of this \
                 process's own over it: mount -t proc proc /proc";
             return Err(Error::unexpected(path, problem));
@@ -187,22 +187,6 @@ impl Callers {
 
 fn weight(all: &HashMap<Key, Known>) -> usize {
     all.values().map(|known| known.lineage.weight()).sum()
-}
-
-/// Whether /proc counts as we do: it shows a process's numbers from its own pid namespace inwards,
-/// and of us there is just one (proc_pid_status(5), NSpid).
-fn numbers_are_ours() -> bool {
-    let status = std::fs::read("/proc/self/status").unwrap_or_default();
-    let numbers = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
-    match numbers {
-        Some(numbers) => {
-            let of_us = numbers.split(u8::is_ascii_whitespace).filter(|n| !n.is_empty());
-            of_us.count() == 1
-        }
-        // A kernel without pid namespaces.
-        None => std::fs::read_link("/proc/self")
-            .is_ok_and(|link| link.as_os_str() == std::process::id().to_string().as_str()),
-    }
 }
 
 fn gone(thread: u32, error: Error) -> Error {

@@ -4,8 +4,8 @@
 use std::os::fd::BorrowedFd;
 
 use nscap_core::{
-    Decision, EntryBuffer, MAX_ENTRIES, RECORD_LEN, Request, Revision, SetFlags, Stored, Uid,
-    UserNs as _, VfsCaps, Why,
+    Checked, Decision, EntryBuffer, MAX_ENTRIES, RECORD_LEN, Request, Revision, SetFlags, Stored,
+    Uid, UserNs as _, VfsCaps, Why, passed_on,
 };
 use nscap_linux::{Caller, LiveNs, ReadLease};
 use rustix::io::Errno;
@@ -31,19 +31,25 @@ impl Caps {
         let result = self.grant(file, node, tid, |request, caller, out| match name {
             CapName::Capability => {
                 let value = as_written(value, caller);
-                nscap_core::set_capability(request, &value, flags, out)
+                let decision = nscap_core::set_capability(request, &value, flags, out);
+                passed_on(request, Checked::Capability, decision)
             }
-            CapName::NsCapability => nscap_core::set_nscapability(request, value, flags, out),
+            CapName::NsCapability => {
+                let decision = nscap_core::set_nscapability(request, value, flags, out);
+                passed_on(request, Checked::NsCapability, decision)
+            }
+            CapName::Unchecked => nscap_core::set_nscapability(request, value, flags, out),
         });
         match result {
-            Ok(()) => self.stats.grants.add(),
+            Ok(true) => self.stats.grants.add(),
+            Ok(false) => {}
             Err(Errno::TXTBSY) => self.stats.busy.add(),
             Err(_) => self.stats.refused.add(),
         }
-        result
+        result.map(|_| ())
     }
 
-    fn grant<F>(&self, file: BorrowedFd<'_>, node: u64, tid: u32, decide: F) -> Result<(), Errno>
+    fn grant<F>(&self, file: BorrowedFd<'_>, node: u64, tid: u32, decide: F) -> Result<bool, Errno>
     where
         F: for<'o> Fn(&Request<'_, '_, LiveNs<'_>>, &Caller, &'o mut Slots) -> Decision<Stored<'o>>,
     {
@@ -83,23 +89,27 @@ impl Caps {
             &caller,
             |request, out| match name {
                 CapName::Capability => nscap_core::remove_or_strip(request, out),
-                CapName::NsCapability => nscap_core::remove_nscapability(request, out),
+                CapName::NsCapability | CapName::Unchecked => {
+                    nscap_core::remove_nscapability(request, out)
+                }
             },
             |held, next, why| match why {
                 Why::ContentChanged => self.drop_all(file),
                 _ => held.write(next).map_err(|e| self.unwritable(&e)),
             },
         )
+        .map(|_| ())
     }
 
-    /// Decides and writes; decides again where somebody else was faster.
+    /// Decides and writes; decides again where somebody else was faster. Says whether anything was to
+    /// be written.
     fn change<D, W>(
         &self,
         file: BorrowedFd<'_>,
         caller: &Caller,
         decide: D,
         write: W,
-    ) -> Result<(), Errno>
+    ) -> Result<bool, Errno>
     where
         D: for<'o> Fn(&Request<'_, '_, LiveNs<'_>>, &'o mut Slots) -> Decision<Stored<'o>>,
         W: Fn(&Held<'_>, &Stored<'_>, Why) -> Result<(), Errno>,
@@ -113,7 +123,7 @@ impl Caps {
             let request = Request { policy, cred: &cred, place: &place, stored: &stored };
             let (next, why) = match decide(&request, out.as_mut_slice()) {
                 Decision::Write(next, why) => (next, why),
-                Decision::Keep(_) => return Ok(()),
+                Decision::Keep(_) => return Ok(false),
                 Decision::Deny(no, _) => return Err(errno_of(no)),
             };
             if !caller.is_there() {
@@ -121,7 +131,7 @@ impl Caps {
             }
             match write(&held, &next, why) {
                 Err(Errno::AGAIN) => {}
-                done => return done,
+                done => return done.map(|()| true),
             }
         }
         // Whoever is that fast writes to the file.

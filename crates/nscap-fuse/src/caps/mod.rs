@@ -7,8 +7,6 @@
 //! it has none there. Errors are what the caller of the system call gets. Nothing about what a file
 //! holds is remembered: it is read at each request, so that whatever the kernel strips is gone.
 
-#![allow(dead_code, reason = "the file system is about to call it")]
-
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,8 +41,10 @@ const TRIES: usize = 16;
 pub(crate) enum CapName {
     /// `security.capability`.
     Capability,
-    /// `security.nscapability`, and `system.nscapability`, which the VFS lets any task ask for.
+    /// `security.nscapability`.
     NsCapability,
+    /// `system.nscapability`: the same, but nobody has checked who writes it.
+    Unchecked,
 }
 
 impl CapName {
@@ -52,7 +52,8 @@ impl CapName {
     pub(crate) fn of(name: &[u8]) -> Option<CapName> {
         match name {
             b"security.capability" => Some(CapName::Capability),
-            b"security.nscapability" | b"system.nscapability" => Some(CapName::NsCapability),
+            b"security.nscapability" => Some(CapName::NsCapability),
+            b"system.nscapability" => Some(CapName::Unchecked),
             _ => None,
         }
     }

@@ -24,7 +24,7 @@ impl Caps {
     ) -> Result<Vec<u8>, Errno> {
         let value = match name {
             CapName::Capability => self.capability(file, tid)?,
-            CapName::NsCapability => self.nscapability(file, tid)?,
+            CapName::NsCapability | CapName::Unchecked => self.nscapability(file, tid)?,
         };
         self.stats.shown.add();
         Ok(value)

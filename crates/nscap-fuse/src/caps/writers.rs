@@ -246,7 +246,7 @@ impl Excluding<'_> {
             }
         });
         let (writers, node) = (Arc::clone(self.writers), self.node);
-        Opened(Some(Handle { writers, node, access }))
+        Opened { _handle: Some(Handle { writers, node, access }) }
     }
 }
 
@@ -260,12 +260,14 @@ impl Drop for Excluding<'_> {
 /// An open handle, until dropped.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Opened(Option<Handle>);
+pub(crate) struct Opened {
+    _handle: Option<Handle>,
+}
 
 impl Opened {
     /// One that cannot write: nothing is to be remembered.
     pub(super) fn reader() -> Opened {
-        Opened(None)
+        Opened { _handle: None }
     }
 }
 

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use nscap_core::Extent;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpid,
+};
 
 use super::{Identity, maps};
 use crate::error::{Error, Result};
@@ -72,10 +75,20 @@ pub(super) fn own_maps() -> Result<Shown> {
     both(path, &dir)
 }
 
-/// Whether /proc numbers processes as we do; it may be another pid namespace's.
-fn proc_is_ours() -> bool {
-    let own = std::process::id().to_string();
-    std::fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == own.as_str())
+/// Whether /proc numbers processes as we do: it shows a process's numbers from its own pid namespace inwards,
+/// and of us there is just one (proc_pid_status(5), NSpid).
+pub(crate) fn proc_is_ours() -> bool {
+    let status = std::fs::read("/proc/self/status").unwrap_or_default();
+    let numbers = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
+    match numbers {
+        Some(numbers) => {
+            let of_us = numbers.split(u8::is_ascii_whitespace).filter(|n| !n.is_empty());
+            of_us.count() == 1
+        }
+        // A kernel without pid namespaces.
+        None => std::fs::read_link("/proc/self")
+            .is_ok_and(|link| link.as_os_str() == std::process::id().to_string().as_str()),
+    }
 }
 
 /// How long a child may take to enter a namespace: whoever owns that may stop it.
@@ -117,20 +130,24 @@ pub(super) fn visit(namespace: impl AsFd) -> Option<Shown> {
             libc::_exit(0);
         }
     }
-    let pid = u32::try_from(pid).ok()?;
+    if pid < 0 {
+        return None;
+    }
+    let pid = Pid::from_raw(pid)?;
     drop((says, waits));
+    // By this it is ended, and nobody who got its number.
+    let child = pidfd_open(pid, PidfdFlags::empty());
     let mut byte = [0];
     let there = sys::readable_within(&entered, PATIENCE_MS)
         && matches!(entered.read(&mut byte), Ok(1))
         && byte == [1];
-    let path = PathBuf::from(format!("/proc/{pid}"));
+    let path = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
     let shown = there.then(|| open(&path).ok().and_then(|dir| both(&path, &dir).ok())).flatten();
-    // SAFETY: ends and waits for the child that we made, which is there until its pipe is closed; a
-    // null status is allowed.
-    unsafe {
-        libc::kill(pid.cast_signed(), libc::SIGKILL);
-        libc::waitpid(pid.cast_signed(), std::ptr::null_mut(), 0);
-    }
+    let _ = match child {
+        Ok(child) => pidfd_send_signal(child, Signal::KILL),
+        Err(_) => kill_process(pid, Signal::KILL),
+    };
     drop(release);
+    let _ = waitpid(Some(pid), WaitOptions::empty());
     shown
 }

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nscap_core::{Extent, Kuid, MapError};
@@ -21,16 +21,18 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::sys;
 
+mod identity;
 mod lineage;
 mod live;
 pub(crate) mod maps;
 mod member;
 
+pub(crate) use identity::{Identity, Key};
 pub use lineage::Lineage;
 pub(crate) use lineage::above;
 pub use live::{LiveNs, Process};
 use maps::Maps;
-pub(crate) use member::{DIRECTORY, pids};
+pub(crate) use member::{DIRECTORY, pids, proc_is_ours};
 
 /// Inode number of the initial user namespace, fixed in the kernel (`PROC_USER_INIT_INO`).
 const INITIAL_INODE: u64 = 0xefff_fffd;
@@ -443,56 +445,5 @@ fn no_process(pid: u32, error: Error) -> Error {
     match error.errno() {
         libc::ENOENT | libc::ESRCH => Error::NoProcess { pid },
         _ => error,
-    }
-}
-
-/// What tells a namespace from others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-    id: Option<u64>,
-}
-
-impl Identity {
-    pub(crate) fn of(path: &Path, fd: impl AsFd) -> Result<Identity> {
-        let stat = rustix::fs::fstat(&fd).map_err(|e| Error::call(path, "fstat", e))?;
-        Ok(Identity { id: sys::ns_id(&fd).ok(), ..Identity::from(stat) })
-    }
-
-    fn key(&self) -> Key {
-        match self.id {
-            Some(id) => Key::Id(id),
-            None => Key::File(self.device, self.inode),
-        }
-    }
-
-    /// Whether it is the same file: a namespace's number is its own only as long as it lives.
-    fn is_file(&self, other: &Identity) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-    }
-}
-
-impl From<rustix::fs::Stat> for Identity {
-    fn from(stat: rustix::fs::Stat) -> Identity {
-        Identity { device: stat.st_dev, inode: stat.st_ino, id: None }
-    }
-}
-
-/// The one thing that a namespace is looked up by.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Key {
-    /// The id that is never used again.
-    Id(u64),
-    /// Device and inode number, of a namespace that is kept alive.
-    File(u64, u64),
-}
-
-impl Key {
-    pub(crate) fn of(path: &Path, fd: impl AsFd) -> Result<Key> {
-        match sys::ns_id(&fd) {
-            Ok(id) => Ok(Key::Id(id)),
-            Err(_) => Ok(Identity::of(path, fd)?.key()),
-        }
     }
 }
