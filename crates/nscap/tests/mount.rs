@@ -9,7 +9,7 @@ mod stage;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use stage::{script, script_with};
+use stage::{has, script, script_with};
 use support::is_root;
 
 #[test]
@@ -123,7 +123,8 @@ fn umount_is_for_mounts_of_nscap_and_says_busy() {
 
 #[test]
 fn mount_8_finds_the_helper() {
-    if !is_root("mount_8_finds_the_helper") {
+    let test = "mount_8_finds_the_helper";
+    if !is_root(test) || !has("mount.fuse3", test) {
         return;
     }
     script(
@@ -254,14 +255,62 @@ fn a_killed_server_loses_nothing() {
         "$nscap" set cap_chown=ep t/cat --for host
         before=$("$nscap" --json get t/cat)
         kill -KILL $(server "$dir/t")
-        until_so is_gone "$dir/t"
-        expect 1 "not connected" cat t/cat
+        # Whoever is being answered at that moment is told ECONNABORTED.
+        not_connected() { ! cat t/cat >/dev/null 2>err && grep -q "not connected" err; }
+        until_so not_connected
         expect 2 "is there already (nscap umount" "$nscap" mount p/src t
         "$nscap" umount t
         "$nscap" mount p/src t
         [ "$("$nscap" --json get t/cat)" = "$before" ] || fail "$("$nscap" --json get t/cat)"
         "$nscap" umount t
         say "$before"
+        "#,
+    );
+}
+
+#[test]
+fn the_command_shows_and_changes_what_a_mount_shows() {
+    if !is_root("the_command_shows_and_changes_what_a_mount_shows") {
+        return;
+    }
+    script(
+        r#"
+        cp /bin/cat p/src/cat
+        chown 100000:100000 p/src/cat
+        "$nscap" mount p/src t
+        unshare --user sleep infinity &
+        container=$!
+        until_so sh -c "[ \$(readlink /proc/$container/ns/user) != $(readlink /proc/self/ns/user) ]"
+        echo "0 100000 65536" >/proc/$container/uid_map
+        echo "0 100000 65536" >/proc/$container/gid_map
+        inside() { local id=$1; shift; nsenter -U -S $id -G $id -t $container "$@"; }
+        entries() { "$nscap" --json get "$1" | sed 's/.*"entries":/{"entries":/; s/"seal".*//'; }
+
+        # From inside, by the name that the VFS lets through; no note about unmodified kernels.
+        inside 0 "$nscap" set cap_net_raw=ep t/cat
+        expect 1 EBUSY inside 0 "$nscap" set cap_chown=ep t/cat
+        "$nscap" set cap_kill=ep t/cat --for 300000 2>err
+        [ ! -s err ] || fail "$(cat err)"
+        # The same through the mount and beneath it.
+        [ "$(entries t/cat)" = "$(entries p/src/cat)" ] || fail "$(entries t/cat)"
+        "$nscap" --json get t/cat | grep -q '"kuid":100000.*"kuid":300000' || fail get
+        expect 0 "nothing lost" "$nscap" explain t/cat --as pid:$container --uid 7
+        expect 1 "does not look at tables" "$nscap" explain p/src/cat --as pid:$container --uid 7
+        inside 7 t/cat /proc/self/status | grep -q '^CapEff:.*0000000000002000' || fail "no grant"
+
+        inside 0 "$nscap" set cap_chown=ep t/cat --replace
+        "$nscap" get t/cat | grep -q "kuid 300000  cap_kill=ep" || fail "what others have is gone"
+        inside 7 t/cat /proc/self/status | grep -q '^CapEff:.*0000000000000001' || fail "not replaced"
+        inside 0 "$nscap" rm t/cat
+        expect 1 ENODATA inside 0 "$nscap" rm t/cat
+        "$nscap" get t/cat | grep -q "kuid 300000  cap_kill=ep" || fail "what others have is gone"
+        "$nscap" set cap_setpcap=p t/cat --for host
+        "$nscap" get t/cat | grep -q "^t/cat  host .*overrides" || fail "no host value"
+        "$nscap" rm --all t/cat
+        expect 1 "" "$nscap" get t/cat
+        [ -z "$(getfattr -d -m 'security[.](ns)?cap' p/src/cat)" ] || fail "something is left"
+        kill $container
+        "$nscap" umount t
         "#,
     );
 }
@@ -331,7 +380,8 @@ fn root_of_a_user_namespace_mounts_a_tree_of_its_own() {
 
 #[test]
 fn systemd_takes_the_units_and_its_limits_are_enough() {
-    if !is_root("systemd_takes_the_units_and_its_limits_are_enough") {
+    let test = "systemd_takes_the_units_and_its_limits_are_enough";
+    if !is_root(test) || !has("systemd-analyze", test) {
         return;
     }
     let units = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::Value;
-use stage::script;
+use stage::{has, script};
 use support::is_root;
 
 /// In a script: `as_user COMMAND...` runs it as uid 65534, which may open /dev/fuse, and has a
@@ -138,7 +138,8 @@ fn an_ordinary_user_plays_what_one_id_allows() {
 
 #[test]
 fn an_ordinary_user_with_a_range_plays_all_that_a_namespace_can_store() {
-    if !is_root("an_ordinary_user_with_a_range_plays_all_that_a_namespace_can_store") {
+    let test = "an_ordinary_user_with_a_range_plays_all_that_a_namespace_can_store";
+    if !is_root(test) || !has("newuidmap", test) {
         return;
     }
     let said = script(&format!(

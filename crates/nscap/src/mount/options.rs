@@ -54,7 +54,7 @@ const SWITCHES: [(&str, &str, Switch); 10] = [
 ];
 
 /// What is so in any case, or is for mount(8), systemd and the like and not for us.
-const IGNORED: [&str; 20] = [
+const IGNORED: [&str; 21] = [
     "defaults",
     "auto",
     "noauto",
@@ -72,6 +72,7 @@ const IGNORED: [&str; 20] = [
     "strictatime",
     "nostrictatime",
     "nolazytime",
+    "symfollow",
     "noiversion",
     "allow_other",
     "default_permissions",
@@ -81,12 +82,14 @@ const IGNORED: [&str; 20] = [
 const FOR_USERS: [&str; 4] = ["user", "users", "owner", "group"];
 
 /// What mount(8) knows and we do not offer, and what to do instead.
-const REFUSED: [(&str, &str); 6] = [
+const REFUSED: [(&str, &str); 8] = [
     ("remount", "mount -i -o remount,... changes a mount without its server"),
     ("bind", "mount --bind needs no type"),
     ("sync", "fsync(2) and O_SYNC reach the source"),
     ("dirsync", "fsync(2) of a directory reaches the source"),
     ("mand", "Linux has no mandatory locks since 5.15"),
+    ("iversion", "it is the source's to have"),
+    ("nosymfollow", "mount -i -o remount,bind,nosymfollow sets it afterwards"),
     ("lazytime", "times are the source's: mount that so"),
 ];
 

@@ -37,6 +37,16 @@ const PROLOGUE: &str = r#"
     type_at() { awk -v at="$1" '$5 == at { for (i = 6; i <= NF; i++) if ($i == "-") type = $(i + 1) } END { print type }' /proc/self/mountinfo; }
 "#;
 
+/// Whether a program is there that only this test needs; if not, says that the test is skipped.
+pub(crate) fn has(program: &str, test: &str) -> bool {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let found = path.split(':').any(|dir| Path::new(dir).join(program).exists());
+    if !found {
+        println!("skipped: {test}: needs {program}");
+    }
+    found
+}
+
 /// Runs a script and gives what it says with `say`, line by line; a command that fails ends it, and
 /// fails the test.
 pub(crate) fn script(text: &str) -> Vec<String> {
