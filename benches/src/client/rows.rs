@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::fs::{Advice, AtFlags, CWD, StatxFlags, fadvise, getxattr, statx};
+use rustix::fs::{Advice, AtFlags, CWD, Dir, StatxFlags, fadvise, getxattr, statat, statx};
 
 use crate::fixture::{CHUNK, DATA, FILES, LARGE, file};
 
@@ -65,7 +65,7 @@ const ROW: Row = Row {
 const EXECS: usize = 100;
 const PAIRS: usize = 500;
 
-pub(crate) const ROWS: [Row; 16] = [
+pub(crate) const ROWS: [Row; 17] = [
     Row { name: "stat, cold", before: Before::Cold, run: stat_all, ..ROW },
     Row {
         name: "stat, forgotten (lookup)",
@@ -73,6 +73,13 @@ pub(crate) const ROWS: [Row; 16] = [
         null: true,
         run: stat_all,
         targets: &[NEVER_SLOWER, ROUND_TRIP],
+        ..ROW
+    },
+    Row {
+        name: "stat with birth time, forgotten",
+        before: Before::Forgotten,
+        run: stat_all_with_birth,
+        targets: &[],
         ..ROW
     },
     Row { name: "stat, warm", null: true, run: stat_all, targets: &[HALF], ..ROW },
@@ -166,6 +173,12 @@ fn each(part: &Path, one: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
 }
 
 fn stat_all(part: &Path) -> io::Result<()> {
+    each(part, |path| Ok(statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(drop)?))
+}
+
+/// As the standard library of Rust, and stat(1): with the birth time, which FUSE has in no answer but
+/// one of its own.
+fn stat_all_with_birth(part: &Path) -> io::Result<()> {
     each(part, |path| fs::symlink_metadata(path).map(drop))
 }
 
@@ -196,10 +209,13 @@ fn read_all(part: &Path) -> io::Result<()> {
 }
 
 fn list(part: &Path) -> io::Result<()> {
-    let dir = part.join("large");
-    for entry in fs::read_dir(&dir)? {
-        // As find -ls: relative to the directory.
-        entry?.metadata()?;
+    let dir = File::open(part.join("large"))?;
+    // As find -ls: relative to the directory, and without the birth time.
+    for entry in Dir::read_from(&dir)? {
+        let entry = entry?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            statat(&dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
     }
     Ok(())
 }
