@@ -52,7 +52,7 @@ fn root_plays_every_clause_and_nothing_stays_behind() {
         mkdir tmp
         export TMPDIR=$dir/tmp
         before=$(cat /proc/self/mountinfo)
-        "$nscap" --json tour >&3 || fail "exit status $?"
+        (umask 077; exec "$nscap" --json tour >&3) || fail "exit status $?"
         [ -z "$(ls -A tmp)" ] || fail "left $(ls -A tmp)"
         after=$(cat /proc/self/mountinfo)
         [ "$before" = "$after" ] || fail "left $after"

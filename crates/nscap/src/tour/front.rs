@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use nscap_core::Policy;
 use nscap_linux::Namespaces;
+use nscap_linux::probe::kernel_policy;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
@@ -15,9 +17,8 @@ use crate::failure::{EIO, Failure, call};
 use crate::mount::detach::SELF;
 
 const FUSE: &str = "/dev/fuse";
+const PROC: &str = "mount of a new one (a container that hides parts of /proc forbids it)";
 const SOURCES: &str = "sources";
-const KERNEL_ARRAY: &str = "/proc/sys/kernel/nscap_array";
-const KERNEL_SAME_OK: &str = "/proc/sys/kernel/nscap_same_ok";
 
 /// Who answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +31,7 @@ pub(super) enum Front {
 
 impl Front {
     fn here() -> Front {
-        if Path::new(KERNEL_ARRAY).exists() { Front::Kernel } else { Front::Fuse }
+        if kernel_policy().is_some() { Front::Kernel } else { Front::Fuse }
     }
 
     /// What is said of it, in one line.
@@ -95,26 +96,30 @@ impl Stage {
     /// Sets it up. This process must be the init of a pid namespace, in a mount namespace of its
     /// own; what is mounted is gone with it.
     pub(super) fn set() -> Result<Stage, Failure> {
+        // Whatever the caller's is, others must be able to use the trees.
+        rustix::process::umask(Mode::WGRP | Mode::WOTH);
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change("/", private).map_err(|error| call("/".as_ref(), "mount", error))?;
         let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         mount("proc", "/proc", "proc", plain, None)
-            .map_err(|error| call("/proc".as_ref(), "mount of a new one", error))?;
+            .map_err(|error| call("/proc".as_ref(), PROC, error))?;
         let base = std::env::temp_dir();
+        let base = std::fs::canonicalize(&base).map_err(|error| call(&base, "open", error))?;
         // Over the directory, since one of its own would stay behind.
         mount("nscap-tour", &base, "tmpfs", MountFlags::NODEV, Some(c"mode=755"))
             .map_err(|error| call(&base, "mount of a tmpfs", error))?;
-        let front = Front::here();
-        let trees = match front {
-            Front::Kernel => vec![plain_tree(&base)?],
-            Front::Fuse => {
+        let (front, trees) = match kernel_policy() {
+            Some(policy) => {
+                let path = directory(&base, "tree", 0o755)?;
+                (Front::Kernel, vec![Tree { path, policy }])
+            }
+            None => {
                 // Nobody but root may reach the sources by their own path.
                 directory(&base, SOURCES, 0o700)?;
                 let array = is_initial()?;
-                vec![
-                    shown_tree(&base, "tree", Policy { array, same_ok: false })?,
-                    shown_tree(&base, "single", Policy { array: false, same_ok: true })?,
-                ]
+                let tree = shown_tree(&base, "tree", Policy { array, same_ok: false })?;
+                let single = Policy { array: false, same_ok: true };
+                (Front::Fuse, vec![tree, shown_tree(&base, "single", single)?])
             }
         };
         Ok(Stage { front, trees })
@@ -126,15 +131,6 @@ impl Stage {
 fn is_initial() -> Result<bool, Failure> {
     let namespaces = Namespaces::own()?;
     Ok(namespaces.own_ns().index() == namespaces.initial().index())
-}
-
-fn plain_tree(base: &Path) -> Result<Tree, Failure> {
-    let on = |file: &str| {
-        let text = std::fs::read_to_string(file);
-        text.map(|text| text.trim() != "0").map_err(|error| call(file.as_ref(), "read", error))
-    };
-    let policy = Policy { array: on(KERNEL_ARRAY)?, same_ok: on(KERNEL_SAME_OK)? };
-    Ok(Tree { path: directory(base, "tree", 0o755)?, policy })
 }
 
 fn shown_tree(base: &Path, name: &str, policy: Policy) -> Result<Tree, Failure> {
