@@ -59,7 +59,7 @@ tar -cf "$ARCHIVE" -C "$work/piece" .
 rm -rf "$work/piece"
 
 # The tree is one level down: a file system's own root has a lost+found.
-image native 3G 400000
+image native 5G 400000
 "$client" prepare "$work/native" "$work/tiny"
 mkdir "$work"/{bindfs,fuse-overlayfs,nscap,null} "$work/native/.upper" "$work/native/.work"
 bindfs -f --multithreaded "$work/native" "$work/bindfs" &

@@ -13,7 +13,7 @@ pub(crate) const LARGE: usize = 20_000;
 /// Length of a small file, in bytes.
 pub(crate) const SMALL: usize = 2048;
 /// Length of the file that is read from end to end, in MiB.
-pub(crate) const DATA: usize = 128;
+pub(crate) const DATA: usize = 256;
 /// At most so many client processes.
 pub(crate) const PARTS: usize = 2;
 /// What is read and written at once.

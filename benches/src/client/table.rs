@@ -50,7 +50,7 @@ pub(crate) fn print(mounts: &[&str]) -> io::Result<()> {
 fn line(row: &Row, mounts: &[Mount], clients: usize, rounds: usize) -> io::Result<usize> {
     let plays: Vec<&Mount> = mounts.iter().filter(|mount| row.null || mount.name != NULL).collect();
     let mut all: Vec<Vec<f64>> = vec![Vec::new(); plays.len()];
-    for round in 0..rounds {
+    for round in 0..rounds.div_ceil(row.every) {
         // Each begins in turn.
         let turn: Vec<usize> = (0..plays.len()).map(|n| (n + round) % plays.len()).collect();
         let mut ready: Vec<Option<Workers>> = Vec::new();
@@ -101,7 +101,7 @@ fn line(row: &Row, mounts: &[Mount], clients: usize, rounds: usize) -> io::Resul
 /// For a row that is not warm the kernel must know nothing of the mount, and of what is beneath either
 /// everything or nothing.
 fn forget(row: &Row, mount: &Mount, all: &[Mount], clients: usize) -> io::Result<()> {
-    if row.before == Before::Warm {
+    if matches!(row.before, Before::Warm | Before::AsItIs) {
         return Ok(());
     }
     let native = all.iter().find(|mount| mount.name == NATIVE);
