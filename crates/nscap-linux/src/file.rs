@@ -5,13 +5,15 @@
 //! undoes that, so that everyone gets the bytes as they are stored. Where it cannot be undone the
 //! state says so ([`Hidden`]).
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nscap_core::storage::{self, Seal, SealFacts};
 use nscap_core::{Host, Place, Revision, Stored, Uid, UserNs, VfsCaps, root_kuid};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat2, statx,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat, openat2,
+    statx,
 };
 use rustix::io::Errno;
 
@@ -20,8 +22,8 @@ use crate::mount::Mount;
 use crate::ns::{LiveNs, Namespaces};
 use crate::xattr;
 
-pub(crate) const CAPABILITY: &std::ffi::CStr = c"security.capability";
-pub(crate) const TABLE: &std::ffi::CStr = c"security.nscapability";
+pub(crate) const CAPABILITY: &CStr = c"security.capability";
+pub(crate) const TABLE: &CStr = c"security.nscapability";
 
 /// Whether a path whose last part is a symbolic link is followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +91,14 @@ impl CapFile {
         CapFile::regular(fd, path)
     }
 
+    /// Opens a regular file by its name in a directory; a symbolic link is an error.
+    pub(crate) fn open_at(dir: impl AsFd, name: &CStr, path: &Path) -> Result<CapFile> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = openat(dir, name, flags, Mode::empty())
+            .map_err(|e| Error::call(path, "open", e))?;
+        CapFile::regular(fd, path)
+    }
+
     fn regular(fd: OwnedFd, path: &Path) -> Result<CapFile> {
         let stat = rustix::fs::fstat(&fd).map_err(|e| Error::call(path, "fstat", e))?;
         let (kind, errno) = match FileType::from_raw_mode(stat.st_mode) {
@@ -125,7 +135,7 @@ impl CapFile {
     /// ```
     pub fn read(&self, namespaces: &mut Namespaces) -> Result<FileState> {
         let mount = Mount::of(&self.fd, &self.path, namespaces)?;
-        self.read_through(mount, namespaces)
+        self.read_on(mount, namespaces)
     }
 
     /// As [`read`](CapFile::read), where the mount may be one of a task's own mount namespace.
@@ -143,10 +153,23 @@ impl CapFile {
     /// ```
     pub fn read_as_task(&self, pid: u32, namespaces: &mut Namespaces) -> Result<FileState> {
         let mount = Mount::of_task(&self.fd, &self.path, pid, namespaces)?;
-        self.read_through(mount, namespaces)
+        self.read_on(mount, namespaces)
     }
 
-    fn read_through(&self, mount: Mount, namespaces: &Namespaces) -> Result<FileState> {
+    /// As [`read`](CapFile::read) on a mount that is known already.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where an attribute cannot be read.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let mount = Mount::of(&file, file.path(), &mut namespaces)?;
+    /// assert_eq!(file.read_on(mount, &namespaces)?, file.read(&mut namespaces)?);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn read_on(&self, mount: Mount, namespaces: &Namespaces) -> Result<FileState> {
         let inode = self.inode()?;
         let table = xattr::get(&self.fd, TABLE).map_err(|e| self.error("getxattr", e))?;
         let mut state = FileState { inode, mount, capability: None, table, hidden: None };

@@ -18,6 +18,7 @@ mod status;
 mod subid;
 mod sys;
 mod task;
+pub mod walk;
 mod who;
 mod xattr;
 

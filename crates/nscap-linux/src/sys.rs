@@ -15,6 +15,7 @@ const NS_GET_ID: libc::c_ulong = 0x8008_b70d;
 const SYS_STATMOUNT: libc::c_long = 457;
 const SYS_SETXATTRAT: libc::c_long = 463;
 const SYS_GETXATTRAT: libc::c_long = 464;
+const SYS_LISTXATTRAT: libc::c_long = 465;
 const SYS_REMOVEXATTRAT: libc::c_long = 466;
 
 fn last() -> Errno {
@@ -71,10 +72,29 @@ struct XattrArgs {
 
 const XATTR_ARGS_SIZE: usize = size_of::<XattrArgs>();
 
+/// What a path whose last part is a symbolic link stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LastLink {
+    /// What it leads to.
+    Follow,
+    /// The link itself (AT_SYMLINK_NOFOLLOW).
+    Itself,
+}
+
+impl LastLink {
+    fn at_flags(self) -> libc::c_int {
+        match self {
+            LastLink::Follow => 0,
+            LastLink::Itself => libc::AT_SYMLINK_NOFOLLOW,
+        }
+    }
+}
+
 /// getxattrat(2), Linux 6.13.
 pub(crate) fn getxattrat(
     dir: BorrowedFd<'_>,
     path: &CStr,
+    last: LastLink,
     name: &CStr,
     value: &mut [u8],
 ) -> Result<usize, Errno> {
@@ -86,10 +106,31 @@ pub(crate) fn getxattrat(
             SYS_GETXATTRAT,
             dir.as_raw_fd(),
             path.as_ptr(),
-            0,
+            last.at_flags(),
             name.as_ptr(),
             &raw const args,
             XATTR_ARGS_SIZE,
+        )
+    })
+}
+
+/// listxattrat(2), Linux 6.13: how many bytes of names, each with its NUL, were written to `list`;
+/// how many there are where it is empty.
+pub(crate) fn listxattrat(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    last: LastLink,
+    list: &mut [u8],
+) -> Result<usize, Errno> {
+    // SAFETY: the path ends in NUL; the kernel writes at most `list.len()` bytes to the buffer.
+    check(unsafe {
+        libc::syscall(
+            SYS_LISTXATTRAT,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            last.at_flags(),
+            list.as_mut_ptr(),
+            list.len(),
         )
     })
 }
@@ -146,6 +187,12 @@ pub(crate) fn statmount(mnt_id: u64, mask: u64, answer: &mut [u8]) -> Result<(),
         libc::syscall(SYS_STATMOUNT, &raw const request, answer.as_mut_ptr(), answer.len(), 0)
     })
     .map(|_| ())
+}
+
+/// unshare(2) with CLONE_FS: this thread has its own current directory, umask and root from now on.
+pub(crate) fn unshare_fs() -> Result<(), Errno> {
+    // SAFETY: takes a number only; no memory or descriptor is unshared.
+    check(libc::c_long::from(unsafe { libc::unshare(libc::CLONE_FS) })).map(|_| ())
 }
 
 /// kcmp(2) with KCMP_FS: whether two tasks share their file system information.

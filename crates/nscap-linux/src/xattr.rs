@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use crate::sys;
+use crate::sys::{self, LastLink};
 
 /// The largest value that the kernel takes (`XATTR_SIZE_MAX`), in bytes.
 const VALUE_MAX: usize = 65_536;
@@ -71,7 +71,7 @@ pub(crate) fn get(file: impl AsFd, name: &CStr) -> Result<Option<Vec<u8>>, Errno
         let (mut one, mut other) = (vec![0; size], vec![0; size]);
         let read = through(
             file.as_fd(),
-            |dir, link| sys::getxattrat(dir, link, name, &mut one).map(|n| (n, true)),
+            |dir, link| sys::getxattrat(dir, link, LastLink::Follow, name, &mut one).map(|n| (n, true)),
             |path| rustix::fs::getxattr(path, name, &mut other).map(|n| (n, false)),
         );
         match read {
@@ -142,8 +142,10 @@ pub(crate) fn has_at_calls() -> bool {
     let (Ok(links), Ok(dot)) = (links(), CString::new(".")) else {
         return false;
     };
-    let probe = sys::getxattrat(links.dir.as_fd(), &dot, c"security.capability", &mut []);
-    probe != Err(Errno::NOSYS)
+    let dir = links.dir.as_fd();
+    let probe = sys::getxattrat(dir, &dot, LastLink::Follow, c"security.capability", &mut []);
+    // A seccomp filter that does not know them may say EPERM.
+    !matches!(probe, Err(Errno::NOSYS | Errno::PERM))
 }
 
 #[cfg(test)]
