@@ -9,8 +9,10 @@ mod error;
 mod file;
 #[cfg(test)]
 mod fuzz;
+pub mod isolate;
 mod lock;
 mod mount;
+mod mounts;
 mod ns;
 pub mod probe;
 mod statmount;
@@ -26,6 +28,7 @@ pub use change::Step;
 pub use error::{Error, Result, describe};
 pub use file::{CapFile, FileState, Hidden, Inode, Links};
 pub use mount::Mount;
+pub use mounts::MountPoint;
 pub use ns::{LiveNs, Namespaces, NsIndex, Origin, Process};
 pub use subid::{Range, Subids};
 pub use task::{LiveTask, Tracer};

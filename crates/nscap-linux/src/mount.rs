@@ -14,6 +14,9 @@ use crate::ns::{Namespaces, NsIndex};
 use crate::statmount::Statmount;
 use crate::sys;
 
+/// The type of a mount on which the rules of nscap decide.
+pub(crate) const NSCAP_TYPE: &str = "fuse.nscap";
+
 /// What matters about a mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mount {
@@ -139,7 +142,7 @@ impl Mount {
     /// Whether the rules of nscap decide on this file system, and not the kernel's own alone.
     #[must_use]
     pub fn is_nscap(&self) -> bool {
-        self.fs_type == "fuse.nscap"
+        self.fs_type == NSCAP_TYPE
     }
 }
 

@@ -203,6 +203,21 @@ pub(crate) fn shares_fs(one: u32, other: u32) -> Result<bool, Errno> {
     check(order).map(|order| order == 0)
 }
 
+/// unshare(2) of namespaces.
+pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> Result<(), Errno> {
+    // SAFETY: only CLONE_FILES would make descriptors of other threads go stale, and the one caller
+    // passes flags of namespaces.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// close_range(2) with CLOSE_RANGE_CLOEXEC: marks every descriptor from `first` on. Linux 5.11.
+pub(crate) fn close_on_exec_from(first: libc::c_uint) -> Result<(), Errno> {
+    let mark = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+    // SAFETY: nothing is closed now, so every owned descriptor stays as it is.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, mark) })
+        .map(|_| ())
+}
+
 /// Whether this process may make a user namespace: a child of it tries.
 pub(crate) fn may_unshare_user() -> bool {
     // SAFETY: the child only makes system calls and exits.

@@ -1,0 +1,1 @@
+//! The two attributes on a file of the tree: who asks, what is stored, what `nscap_core` decides.
