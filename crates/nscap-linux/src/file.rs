@@ -94,8 +94,8 @@ impl CapFile {
     /// Opens a regular file by its name in a directory; a symbolic link is an error.
     pub(crate) fn open_at(dir: impl AsFd, name: &CStr, path: &Path) -> Result<CapFile> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd = openat(dir, name, flags, Mode::empty())
-            .map_err(|e| Error::call(path, "open", e))?;
+        let fd =
+            openat(dir, name, flags, Mode::empty()).map_err(|e| Error::call(path, "open", e))?;
         CapFile::regular(fd, path)
     }
 

@@ -32,4 +32,4 @@ pub use mounts::MountPoint;
 pub use ns::{LiveNs, Namespaces, NsIndex, Origin, Process};
 pub use subid::{Range, Subids};
 pub use task::{LiveTask, Tracer};
-pub use who::{Target, Who};
+pub use who::{Target, Who, user_name};

@@ -81,6 +81,19 @@ impl Mount {
         Mount::new(file, path, facts, owner, namespaces)
     }
 
+    /// The id of the mount that a descriptor was opened through, which no later mount has; `None`
+    /// where the kernel has no such ids (before Linux 6.8).
+    ///
+    /// ```
+    /// use nscap_linux::Mount;
+    /// let [one, other] = ["/bin", "/usr"].map(|path| std::fs::File::open(path).unwrap());
+    /// assert_eq!(Mount::id_of(&one), Mount::id_of(&one));
+    /// ```
+    #[must_use]
+    pub fn id_of(file: impl AsFd) -> Option<u64> {
+        crate::statmount::unique_id(file).ok()
+    }
+
     /// The mount that a descriptor was opened through, where that may be one of the mount
     /// namespace of a task. `foreign` says that it is not.
     ///

@@ -65,7 +65,8 @@ impl MountPoint {
             .map(|dir| PathBuf::from(format!("/proc/self/{dir}/{}", file.as_raw_fd())))
             .into();
         let place = std::fs::read_link(&link).map_err(|e| Error::call(&link, "readlink", e))?;
-        let info_text = std::fs::read_to_string(&info).map_err(|e| Error::call(&info, "read", e))?;
+        let info_text =
+            std::fs::read_to_string(&info).map_err(|e| Error::call(&info, "read", e))?;
         let id = info_text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
         let id: Option<u64> = id.and_then(|id| id.trim().parse().ok());
         let is = |mount: &MountPoint| Some(mount.id) == id && mount.point == place;
@@ -126,7 +127,9 @@ mod tests {
         assert_eq!(mount.point.as_os_str().as_bytes(), b"/mnt/a b\\c\n");
         assert_eq!(mount.source.as_bytes(), b"/src\xff");
         assert!(mount.nosuid && mount.is_nscap());
-        for bad in [&b""[..], b"36", b"x 35 0:57 / / rw - a b", b"36 35 0:57 / / rw", b"1 1 1 / / r - a b"] {
+        for bad in
+            [&b""[..], b"36", b"x 35 0:57 / / rw - a b", b"36 35 0:57 / / rw", b"1 1 1 / / r - a b"]
+        {
             assert_eq!(MountPoint::parse(bad), None);
         }
         assert_eq!(unescape(b"\\04"), b"\\04");

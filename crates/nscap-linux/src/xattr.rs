@@ -71,7 +71,9 @@ pub(crate) fn get(file: impl AsFd, name: &CStr) -> Result<Option<Vec<u8>>, Errno
         let (mut one, mut other) = (vec![0; size], vec![0; size]);
         let read = through(
             file.as_fd(),
-            |dir, link| sys::getxattrat(dir, link, LastLink::Follow, name, &mut one).map(|n| (n, true)),
+            |dir, link| {
+                sys::getxattrat(dir, link, LastLink::Follow, name, &mut one).map(|n| (n, true))
+            },
             |path| rustix::fs::getxattr(path, name, &mut other).map(|n| (n, false)),
         );
         match read {

@@ -57,6 +57,11 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 when nothing is missing and nothing overlaps, 1 otherwise, 2 on an error.
     Check(Check),
+    /// Find every file with capabilities in directory trees, and say for whom they hold
+    ///
+    /// Exit status: 0 when a file was found, 1 when none was, 2 when a directory could not be read
+    /// (it is named on standard error, and the search goes on).
+    Scan(Scan),
     /// Write man pages or shell completions
     #[command(subcommand)]
     Generate(Generate),
@@ -139,6 +144,33 @@ pub(crate) struct Check {
     /// Where capabilities are to be stored: what its file system offers
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
+}
+
+#[derive(Args)]
+#[command(after_help = WHO)]
+pub(crate) struct Scan {
+    /// Directories; symbolic links are not followed
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Leave out what is mounted below DIR
+    #[arg(short = 'x', long)]
+    pub(crate) one_file_system: bool,
+    /// Print only the files' paths, each followed by a NUL byte
+    #[arg(short = '0', long, conflicts_with = "json")]
+    pub(crate) null: bool,
+    /// Only files with entries that nobody here can use: root of no live namespace, in no range of
+    /// /etc/subuid and no user's uid; or entries that count for nothing since the file has changed
+    #[arg(long)]
+    pub(crate) stale: bool,
+    /// Only files that hold what `nscap set --for WHO` sets: WHO's entry, or the host value
+    #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
+    pub(crate) whom: Option<std::ffi::OsString>,
+    /// Print sorted by path, at the end: the same whatever the number of threads
+    #[arg(long)]
+    pub(crate) sort: bool,
+    /// How many threads read directories [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
 }
 
 #[derive(Subcommand)]

@@ -4,12 +4,14 @@
 mod change;
 mod check;
 mod cli;
+mod contents;
 mod explain;
 mod failure;
 mod generate;
 mod get;
 mod ns;
 mod out;
+mod scan;
 mod system;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +41,7 @@ fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
         Command::Explain(args) => explain::run(args, out),
         Command::Ns => ns::run(out),
         Command::Check(args) => check::run(args, out),
+        Command::Scan(args) => scan::run(args, out),
         Command::Generate(args) => generate::run(args, out),
     }
 }

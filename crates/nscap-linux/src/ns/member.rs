@@ -50,7 +50,7 @@ pub(super) fn maps(path: &Path, dir: &OwnedFd, inode: u64) -> Result<Option<Show
     Ok((link.st_ino == inode).then_some(shown))
 }
 
-fn both(path: &Path, dir: &OwnedFd) -> Result<Shown> {
+pub(super) fn both(path: &Path, dir: &OwnedFd) -> Result<Shown> {
     Ok((map(path, dir, "uid_map")?, map(path, dir, "gid_map")?))
 }
 

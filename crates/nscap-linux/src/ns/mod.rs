@@ -19,15 +19,18 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::mounts::MountPoint;
 use crate::sys;
 
 mod live;
 pub(crate) mod maps;
 mod member;
+mod unseen;
 
 pub use live::{LiveNs, Process};
 use maps::Maps;
 pub(crate) use member::pids;
+use unseen::Unseen;
 
 /// Inode number of the initial user namespace, fixed in the kernel (`PROC_USER_INIT_INO`).
 const INITIAL_INODE: u64 = 0xefff_fffd;
@@ -101,6 +104,7 @@ pub struct Namespaces {
     own: usize,
     initial: usize,
     unreadable: usize,
+    unseen: Unseen,
 }
 
 impl Namespaces {
@@ -129,20 +133,28 @@ impl Namespaces {
             ..Node::outside()
         };
         if inode == INITIAL_INODE {
-            return Ok(Namespaces { nodes: vec![own], own: 0, initial: 0, unreadable: 0 });
+            return Ok(Namespaces {
+                nodes: vec![own],
+                own: 0,
+                initial: 0,
+                unreadable: 0,
+                unseen: Unseen::default(),
+            });
         }
         let (uids, gids) = member::own_maps()?;
         let maps = Maps::identity().lift(&uids, &gids);
         own.maps = maps.map_err(|e| Error::unexpected(path, e.to_string()))?;
         own.parent = Some(0);
         let nodes = vec![Node::outside(), own];
-        let mut all = Namespaces { nodes, own: 1, initial: 0, unreadable: 0 };
+        let mut all =
+            Namespaces { nodes, own: 1, initial: 0, unreadable: 0, unseen: Unseen::default() };
         all.own_owner()?;
         Ok(all)
     }
 
-    /// The user namespaces of all processes that we may look at, and what is above them.
-    /// [`unreadable`](Namespaces::unreadable) counts the others.
+    /// The user namespaces of all processes that we may look at and those that are bind-mounted where
+    /// we see it, and what is above them. [`unreadable`](Namespaces::unreadable) counts the processes
+    /// that we may not look at; what only a descriptor keeps is not found.
     ///
     /// # Errors
     /// [`Error::Call`] where /proc cannot be read. A process that ends meanwhile is none.
@@ -165,8 +177,13 @@ impl Namespaces {
     /// As [`scan`](Namespaces::scan).
     pub fn complete(&mut self) -> Result<()> {
         self.unreadable = 0;
+        self.unseen = Unseen::default();
         for pid in member::pids()? {
             self.scan_process(pid)?;
+        }
+        for mount in MountPoint::all()?.iter().filter(|mount| mount.fs_type == "nsfs") {
+            // Most are of other kinds of namespaces.
+            let _ = self.add_path(&mount.point);
         }
         Ok(())
     }
@@ -342,7 +359,7 @@ impl Namespaces {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.errno(), libc::ENOENT | libc::ESRCH) => Ok(()),
             Err(error) if matches!(error.errno(), libc::EACCES | libc::EPERM) => {
-                self.unreadable += 1;
+                self.add_unseen(pid, &path, &dir);
                 Ok(())
             }
             Err(error) => Err(error),

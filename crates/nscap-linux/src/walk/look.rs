@@ -127,12 +127,7 @@ fn no_attributes(errno: Errno, call: &'static str) -> Result<bool, Failed> {
     if errno == Errno::OPNOTSUPP { Ok(false) } else { Err((call, errno)) }
 }
 
-fn list(
-    calls: Calls,
-    dir: BorrowedFd<'_>,
-    name: &CStr,
-    names: &mut [u8],
-) -> Result<usize, Errno> {
+fn list(calls: Calls, dir: BorrowedFd<'_>, name: &CStr, names: &mut [u8]) -> Result<usize, Errno> {
     match calls {
         Calls::At => sys::listxattrat(dir, name, LastLink::Itself, names),
         Calls::Current => llistxattr(name, names),

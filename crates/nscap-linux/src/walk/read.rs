@@ -298,9 +298,7 @@ impl Worker<'_, '_> {
             Err((call, Errno::ACCESS)) if !may_search(&reading.fd) => {
                 self.unreadable(reading, call, Errno::ACCESS)
             }
-            Err((call, errno)) => {
-                self.fail(Error::call(&reading.dir.path_of(name), call, errno))
-            }
+            Err((call, errno)) => self.fail(Error::call(&reading.dir.path_of(name), call, errno)),
         }
     }
 
