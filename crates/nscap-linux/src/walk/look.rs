@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{lgetxattr, llistxattr};
+use rustix::fs::{lgetxattr, llistxattr, llistxattr_query};
 use rustix::io::Errno;
 
 use crate::file::{CAPABILITY, TABLE};
@@ -130,6 +130,7 @@ fn no_attributes(errno: Errno, call: &'static str) -> Result<bool, Failed> {
 fn list(calls: Calls, dir: BorrowedFd<'_>, name: &CStr, names: &mut [u8]) -> Result<usize, Errno> {
     match calls {
         Calls::At => sys::listxattrat(dir, name, LastLink::Itself, names),
+        Calls::Current if names.is_empty() => llistxattr_query(name),
         Calls::Current => llistxattr(name, names),
     }
 }

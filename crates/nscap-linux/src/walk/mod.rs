@@ -39,7 +39,7 @@ use crate::error::Error;
 use crate::file::CapFile;
 use crate::xattr;
 
-use read::Shared;
+use read::{Shared, share_of_descriptors};
 
 /// How to walk.
 ///
@@ -71,7 +71,8 @@ pub enum Event {
     Failed(Error),
 }
 
-/// How many events wait for the caller before the walking threads do: each may hold a descriptor.
+/// How many events wait for the caller before the walking threads do, at most: each may hold a
+/// descriptor.
 const WAITING_EVENTS: usize = 16;
 
 impl Default for Walk {
@@ -165,7 +166,7 @@ impl Walk {
             return;
         }
         std::thread::scope(|scope| {
-            let (sender, events) = sync_channel(WAITING_EVENTS);
+            let (sender, events) = sync_channel(share_of_descriptors(WAITING_EVENTS));
             for _ in 0..self.threads.get() {
                 let (shared, sender) = (&shared, sender.clone());
                 let send = move |event| match sender.send(event) {

@@ -31,8 +31,9 @@ const BUFFER: usize = 32_768;
 /// With more names of subdirectories than this, in bytes, a directory waits half read.
 const NAMES_MAX: usize = 16_384;
 
-/// How many descriptors may stay open for directories whose subdirectories wait, at most.
-const BUDGET_MAX: u64 = 256;
+/// How many descriptors may stay open for directories whose subdirectories wait, at most; fewer
+/// where the process may not have eight times as many.
+const BUDGET_MAX: usize = 256;
 
 /// What all threads of a walk have in common.
 #[derive(Debug)]
@@ -66,11 +67,9 @@ impl Shared {
             let base = openat(CWD, ".", flags, Mode::empty());
             Some(base.map_err(|e| Error::call(Path::new("."), "open", e))?)
         };
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let budget = (limit / 4).clamp(1, BUDGET_MAX);
         let listing = if walk.full_check { None } else { directories_with_mount_points() };
         Ok(Shared {
-            queue: Queue::new(names, usize::try_from(budget).unwrap_or(1)),
+            queue: Queue::new(names, share_of_descriptors(BUDGET_MAX)),
             calls: if walk.at_calls { Calls::At } else { Calls::Current },
             one_mount: walk.one_file_system,
             with_mount_points: listing,
@@ -348,6 +347,12 @@ impl Worker<'_, '_> {
         }
         told
     }
+}
+
+/// As many descriptors as the process may spare for one purpose, at most `most`.
+pub(super) fn share_of_descriptors(most: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 8;
+    usize::try_from(limit).unwrap_or(most).clamp(1, most)
 }
 
 /// Where the file system does not say in the directory what kind of file it is.
