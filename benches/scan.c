@@ -91,13 +91,16 @@ static void print_path(struct directory *d)
 
 static int has_names(int fd, const char *name)
 {
-	char value[256];
-	struct xattr_args args = { (uintptr_t)value, sizeof(value), 0 };
+	char value[512];
+	struct xattr_args args = { 0, 0, 0 };
 
 	if (list_first) {
-		long n = syscall(SYS_LISTXATTRAT, fd, name, AT_SYMLINK_NOFOLLOW, value, sizeof(value));
+		long n = syscall(SYS_LISTXATTRAT, fd, name, AT_SYMLINK_NOFOLLOW, NULL, 0);
 		long at = 0;
 
+		if (n > 0)
+			n = syscall(SYS_LISTXATTRAT, fd, name, AT_SYMLINK_NOFOLLOW, value,
+				    sizeof(value));
 		for (; at < n; at += strlen(value + at) + 1)
 			if (!strcmp(value + at, "security.capability") ||
 			    !strcmp(value + at, "security.nscapability"))

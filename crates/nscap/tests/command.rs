@@ -583,6 +583,10 @@ fn every_json_field_is_documented() {
         objects.push(subject.json(&["set", "cap_kill=ep", "--for", "650000"], &[]));
         objects.push(subject.json(&["get"], &[]));
         objects.push(subject.json(&["get", "--as", "650000"], &[]));
+        let _sharing = Container::new("0 650000 20");
+        let found = json(&["scan", subject.directory.path().to_str().unwrap()]);
+        assert_eq!(found[0]["shared"][0]["kuid"], 650_000);
+        objects.extend(found);
         drop(container);
     }
     assert!(objects.len() >= 5);
