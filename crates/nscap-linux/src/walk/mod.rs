@@ -11,7 +11,8 @@
 //! a file that has either attribute, with O_PATH.
 //!
 //! **What changes meanwhile.** A name that has gone, or is no directory any more, is no error. A
-//! directory that was moved to where the walk has been already is missed, as by any walk.
+//! directory that was moved to where the walk has been already is missed, as by any walk; and so may
+//! be a file on which another one was mounted after the walk began.
 //!
 //! **Loops.** Linux has one place for a directory in a mount and says ELOOP where a file system has
 //! another one for it, so only bind mounts repeat a directory. There is a finite number of these,

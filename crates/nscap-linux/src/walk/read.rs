@@ -142,6 +142,8 @@ struct Worker<'s, 't> {
 struct Reading {
     dir: Arc<Dir>,
     fd: Arc<OwnedFd>,
+    /// Whether listing is enough for the files in it.
+    listing: bool,
     /// Names of subdirectories, each with its NUL.
     names: Vec<u8>,
     files: u64,
@@ -150,8 +152,11 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(dir: Arc<Dir>, fd: Arc<OwnedFd>) -> Reading {
-        Reading { dir, fd, names: Vec::new(), files: 0, entered: false }
+    fn new(dir: Arc<Dir>, fd: Arc<OwnedFd>, shared: &Shared) -> Reading {
+        // A file at a mount point may be of another file system than its directory.
+        let known = shared.with_mount_points.as_ref();
+        let listing = dir.listing && known.is_some_and(|known| !known.contains(&dir.identity));
+        Reading { dir, fd, listing, names: Vec::new(), files: 0, entered: false }
     }
 }
 
@@ -159,7 +164,7 @@ impl Worker<'_, '_> {
     fn job(&mut self, job: Job, buffer: &mut [MaybeUninit<u8>]) -> Option<Batch> {
         let reading = match job {
             Job::Reopen(batch) => return self.reopen(batch),
-            Job::Resume { dir, fd } => Some(Reading::new(dir, fd)),
+            Job::Resume { dir, fd } => Some(Reading::new(dir, fd, self.shared)),
             Job::Open { parent: None, name } => self.open_root(name),
             Job::Open { parent: Some((parent, fd)), name } => self.open(parent, &fd, name),
         };
@@ -193,7 +198,7 @@ impl Worker<'_, '_> {
         match opened {
             Ok((fd, identity, listing)) => {
                 let dir = Dir::new(None, name, identity, listing);
-                Some(Reading::new(Arc::new(dir), Arc::new(fd)))
+                Some(Reading::new(Arc::new(dir), Arc::new(fd), shared))
             }
             Err(errno) => {
                 let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
@@ -215,7 +220,7 @@ impl Worker<'_, '_> {
                     shared.with_mount_points.is_some() && lists_what_it_gives(&fd)
                 };
                 let dir = Dir::new(Some(parent), name, identity, listing);
-                Some(Reading::new(Arc::new(dir), Arc::new(fd)))
+                Some(Reading::new(Arc::new(dir), Arc::new(fd), shared))
             }
             // Gone, or something else by now.
             Err(Errno::NOENT | Errno::NOTDIR) => None,
@@ -263,7 +268,11 @@ impl Worker<'_, '_> {
     fn entry(&mut self, reading: &mut Reading, entry: &RawDirEntry<'_>) -> ControlFlow<()> {
         let name = entry.file_name();
         let kind = match entry.file_type() {
-            FileType::Unknown => kind_of(&reading.fd, name),
+            FileType::Unknown => match kind_of(&reading.fd, name) {
+                Ok(kind) => kind,
+                Err(Errno::NOENT) => return ControlFlow::Continue(()),
+                Err(errno) => return self.failed(reading, name, "stat", errno),
+            },
             kind => kind,
         };
         match kind {
@@ -284,21 +293,25 @@ impl Worker<'_, '_> {
             }
             reading.entered = true;
         }
-        // Only the directory itself is known to be of the file system that it is in.
-        let listing = reading.dir.listing
-            && self
-                .shared
-                .with_mount_points
-                .as_ref()
-                .is_some_and(|known| !known.contains(&reading.dir.identity));
-        match self.look.has_any(reading.fd.as_fd(), name, listing) {
+        match self.look.has_any(reading.fd.as_fd(), name, reading.listing) {
             Ok(false) => ControlFlow::Continue(()),
             Ok(true) => self.found(reading, name),
-            Err((call, Errno::ACCESS)) if !may_search(&reading.fd) => {
-                self.unreadable(reading, call, Errno::ACCESS)
-            }
-            Err((call, errno)) => self.fail(Error::call(&reading.dir.path_of(name), call, errno)),
+            Err((call, errno)) => self.failed(reading, name, call, errno),
         }
+    }
+
+    /// Tells of a file that could not be looked at, or once of a directory of which none can be.
+    fn failed(
+        &mut self,
+        reading: &Reading,
+        name: &CStr,
+        call: &'static str,
+        errno: Errno,
+    ) -> ControlFlow<()> {
+        if errno == Errno::ACCESS && !may_search(&reading.fd) {
+            return self.unreadable(reading, call, errno);
+        }
+        self.fail(Error::call(&reading.dir.path_of(name), call, errno))
     }
 
     fn found(&mut self, reading: &Reading, name: &CStr) -> ControlFlow<()> {
@@ -356,9 +369,9 @@ pub(super) fn share_of_descriptors(most: usize) -> usize {
 }
 
 /// Where the file system does not say in the directory what kind of file it is.
-fn kind_of(dir: impl AsFd, name: &CStr) -> FileType {
-    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT);
-    stat.map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode))
+fn kind_of(dir: impl AsFd, name: &CStr) -> std::result::Result<FileType, Errno> {
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?;
+    Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
 /// Whether names in a directory may be used at all.
