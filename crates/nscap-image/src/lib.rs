@@ -1,0 +1,3 @@
+//! Trees and images: what carries capabilities from one id mapping to another.
+
+pub mod shift;
