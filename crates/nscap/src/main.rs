@@ -10,6 +10,7 @@ mod generate;
 mod get;
 mod ns;
 mod out;
+mod shift;
 mod system;
 
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
         Command::Set(args) => change::set(args, out),
         Command::Rm(args) => change::rm(args, out),
         Command::Explain(args) => explain::run(args, out),
+        Command::Shift(args) => shift::run(args, out),
         Command::Ns => ns::run(out),
         Command::Check(args) => check::run(args, out),
         Command::Generate(args) => generate::run(args, out),

@@ -323,6 +323,21 @@ impl Journal {
         Ok(Some(Journal { file, path, end, changes, stage, head }))
     }
 
+    /// Where the journal of a tree is, if there is one.
+    ///
+    /// ```
+    /// use nscap_image::shift::{Journal, Tree};
+    /// let mut namespaces = nscap_linux::Namespaces::own().unwrap();
+    /// let dir = tempfile::tempdir().unwrap();
+    /// std::fs::create_dir(dir.path().join("rootfs")).unwrap();
+    /// let tree = Tree::open(&dir.path().join("rootfs"), &mut namespaces).unwrap();
+    /// assert!(Journal::place(&tree).ends_with(".nscap-shift-rootfs.journal"));
+    /// ```
+    #[must_use]
+    pub fn place(tree: &Tree) -> PathBuf {
+        tree.parent_path.join(Names::of(tree).journal)
+    }
+
     /// Head, number of changes, stage and length; `None` where the plan does not end as it must.
     fn read(file: &File) -> io::Result<Option<(Head, u64, Stage, u64)>> {
         let Some(mut reader) = Reader::new(file)? else {
