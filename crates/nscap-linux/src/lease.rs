@@ -58,6 +58,13 @@ impl ReadLease {
     }
 }
 
+/// A process that was forked meanwhile has the descriptor too; the lease goes even so.
+impl Drop for ReadLease {
+    fn drop(&mut self) {
+        sys::unlease(&self.file);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

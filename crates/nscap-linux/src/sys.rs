@@ -219,3 +219,9 @@ pub(crate) fn holds_read_lease(file: impl AsFd) -> bool {
     // SAFETY: the command takes no argument.
     unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
 }
+
+/// fcntl(2), F_SETLEASE with F_UNLCK. That there is none is fine.
+pub(crate) fn unlease(file: impl AsFd) {
+    // SAFETY: the command takes numbers only.
+    unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
+}

@@ -35,15 +35,15 @@ pub enum Stage {
 
 /// Writes records.
 pub(crate) struct Writer {
-    out: BufWriter<File>,
+    out: BufWriter<Locked>,
     offset: u64,
     record: Vec<u8>,
 }
 
 impl Writer {
-    fn new(mut file: File) -> io::Result<Writer> {
-        file.set_len(0)?;
-        file.seek(SeekFrom::Start(0))?;
+    fn new(mut file: Locked) -> io::Result<Writer> {
+        file.0.set_len(0)?;
+        file.0.seek(SeekFrom::Start(0))?;
         let mut out = BufWriter::with_capacity(1 << 18, file);
         out.write_all(MAGIC)?;
         Ok(Writer { out, offset: MAGIC.len() as u64, record: Vec::new() })
@@ -56,10 +56,20 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(self) -> io::Result<(File, u64)> {
+    fn finish(self) -> io::Result<(Locked, u64)> {
         let file = self.out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        file.0.sync_all()?;
         Ok((file, self.offset))
+    }
+}
+
+impl io::Write for Locked {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -174,8 +184,19 @@ impl Names {
     }
 }
 
+/// A file that is locked until this is dropped, also where a process that was forked meanwhile has
+/// the descriptor too.
+#[derive(Debug)]
+struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// The file under a name in the directory above the tree, locked, if there is one and it is ours.
-fn locked(tree: &Tree, name: &OsString, create: bool) -> Result<Option<File>> {
+fn locked(tree: &Tree, name: &OsString, create: bool) -> Result<Option<Locked>> {
     let path = tree.parent_path.join(name);
     let call = |call, errno| Error::call(&path, call, errno);
     let mut flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -205,7 +226,7 @@ fn locked(tree: &Tree, name: &OsString, create: bool) -> Result<Option<File>> {
         // Whoever held the lock may have renamed or removed it.
         let now = rustix::fs::statat(&tree.parent, name, AtFlags::SYMLINK_NOFOLLOW);
         if now.is_ok_and(|now| (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino)) {
-            return Ok(Some(fd.into()));
+            return Ok(Some(Locked(fd.into())));
         }
     }
     Err(Error::refused(&path, "is being replaced again and again", Errno::BUSY))
@@ -286,7 +307,7 @@ fn refuse_open(tree: &Tree) -> Result<Option<Journal>> {
 /// The journal of a tree, locked for as long as this lives.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
+    file: Locked,
     path: PathBuf,
     /// Where the last good record ends.
     end: u64,
@@ -315,7 +336,7 @@ impl Journal {
         let Some(file) = locked(tree, &names.journal, false)? else {
             return Ok(None);
         };
-        let read = Journal::read(&file).map_err(|error| Error::io(&path, "read", &error))?;
+        let read = Journal::read(&file.0).map_err(|error| Error::io(&path, "read", &error))?;
         let Some((head, changes, stage, end)) = read else {
             let why = "the plan in it is damaged, so nothing can be done by it";
             return Err(Error::refused(&path, why, Errno::IO));
@@ -398,7 +419,7 @@ impl Journal {
     /// Its records after the first.
     pub(crate) fn entries(&self) -> Result<Reader<'_>> {
         let failed = |error: io::Error| Error::io(&self.path, "read", &error);
-        let reader = Reader::new(&self.file).map_err(failed)?;
+        let reader = Reader::new(&self.file.0).map_err(failed)?;
         let mut reader = reader.ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))?;
         reader.next().map_err(failed)?;
         Ok(reader)
@@ -409,9 +430,9 @@ impl Journal {
         let failed = |error: io::Error| Error::io(&self.path, "write", &error);
         let mut buffer = Vec::new();
         let framed = frame(&Entry::Mark(mark), self.end, &mut buffer).map_err(failed)?;
-        self.file.set_len(self.end).map_err(failed)?;
-        self.file.write_all_at(framed, self.end).map_err(failed)?;
-        self.file.sync_all().map_err(failed)?;
+        self.file.0.set_len(self.end).map_err(failed)?;
+        self.file.0.write_all_at(framed, self.end).map_err(failed)?;
+        self.file.0.sync_all().map_err(failed)?;
         self.end += framed.len() as u64;
         self.stage = match mark {
             Mark::Complete => Stage::Complete,

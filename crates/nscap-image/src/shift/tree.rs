@@ -143,6 +143,9 @@ impl Tree {
             let why = "is on an id-mapped mount; name it where it is mounted without a map";
             return Err(Error::refused(&path, why, Errno::INVAL));
         }
+        if mount.read_only {
+            return Err(Error::refused(&path, "is on a read-only mount", Errno::ROFS));
+        }
         Ok(Tree {
             seen: Seen::of(&top, &path)?,
             parent_path: parent_path.to_owned(),

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "not every test that includes this module needs all of it")]
 
+pub(crate) mod run;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -30,7 +32,12 @@ pub(crate) const PROGRAMS: [&str; 8] =
 
 impl Sample {
     pub(crate) fn new(base: u32) -> Sample {
-        let directory = tempfile::tempdir().unwrap();
+        Sample::below(&std::env::temp_dir(), base)
+    }
+
+    /// In a directory of its own below that one.
+    pub(crate) fn below(place: &Path, base: u32) -> Sample {
+        let directory = tempfile::tempdir_in(place).unwrap();
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let tree = directory.path().join("rootfs");
         let sample = Sample { directory, tree, base };
@@ -61,7 +68,7 @@ impl Sample {
 
     fn programs(&self) {
         for name in PROGRAMS {
-            std::fs::copy("/bin/cat", self.path("bin").join(name)).unwrap();
+            copy_cat(&self.path("bin").join(name));
             self.owned(&format!("bin/{name}"), 0o755, 0, 0);
         }
         let grant = |name: &str, caps: &str, root: Option<u32>| {
@@ -155,6 +162,12 @@ impl Sample {
         all.extend(attributes(&self.tree, exact));
         all
     }
+}
+
+/// By a program of its own: a process that another test forks at this moment would have the file
+/// open for writing.
+pub(crate) fn copy_cat(to: &Path) {
+    tool("cp", &["/bin/cat".as_ref(), to.as_os_str()]);
 }
 
 fn nscap_set(path: &Path, caps: &str, root: Option<u32>) {
