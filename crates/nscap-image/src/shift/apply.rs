@@ -73,7 +73,7 @@ impl Journal {
         }
         needs_capabilities(tree)?;
         watch.step(Step::Journal);
-        let mut outcome = {
+        let (mut outcome, left) = {
             let mut walk = Walk {
                 tree,
                 direction,
@@ -82,15 +82,16 @@ impl Journal {
                 watch,
                 dirs: Dirs::new(tree),
                 outcome: Outcome { finished: true, ..Outcome::default() },
+                left: 0,
             };
             walk.follow(&self)?;
-            walk.outcome
+            (walk.outcome, walk.left)
         };
         rustix::fs::syncfs(&tree.top).map_err(|e| Error::call(&tree.path, "syncfs", e))?;
         match direction {
             _ if !outcome.finished => {}
             Direction::Forward => self.mark(Mark::Complete)?,
-            Direction::Back if outcome.odd == 0 => self.remove(tree)?,
+            Direction::Back if left == 0 => self.remove(tree)?,
             // Whoever wants to mend what is odd needs to know what was before.
             Direction::Back => outcome.finished = false,
         }
@@ -109,6 +110,8 @@ struct Walk<'a> {
     watch: &'a mut dyn Watch,
     dirs: Dirs<'a>,
     outcome: Outcome,
+    /// How much of what is odd is there to be mended.
+    left: u64,
 }
 
 /// What came of one inode.
@@ -177,6 +180,7 @@ impl Walk<'_> {
             Settled::Already => self.outcome.already += 1,
             Settled::Odd(odd) => {
                 self.outcome.odd += 1;
+                self.left += u64::from(odd != Odd::Gone);
                 self.outcome.finished &= odd != Odd::Busy;
                 self.watch.odd(&self.dirs.path(name), &odd);
             }
