@@ -216,7 +216,9 @@ fn killed_after_each_step_nobody_ever_gets_more_and_it_can_be_resumed_and_undone
         entries_are_old_or_new(&sample, &at_a, &at_b);
         never_more(&lookers.look(), &before, &after).unwrap_or_else(|e| panic!("{what}: {e}"));
     };
-    let finish = |direction| drop(moved(again(tree, direction, &mut Notes::default()).unwrap()));
+    let finish = |direction| {
+        moved(again(tree, direction, &mut Notes::default()).unwrap());
+    };
     let mut steps = 0;
     loop {
         steps += 1;

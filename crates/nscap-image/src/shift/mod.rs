@@ -29,6 +29,8 @@
 mod acl;
 mod apply;
 mod error;
+mod found;
+mod frames;
 mod ids;
 mod inode;
 mod journal;
