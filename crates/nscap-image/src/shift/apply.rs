@@ -47,6 +47,17 @@ impl Journal {
     /// [`Error::Refused`] where the journal is of another tree that had the same name (ESTALE), a
     /// shift that is being undone is to go forward (EINVAL), or a change does not stay (EIO);
     /// [`Error::System`] where a change fails. What is done by then stays, and so does the journal.
+    ///
+    /// ```no_run
+    /// use nscap_image::shift::{Direction, Journal, Tree};
+    /// let mut namespaces = nscap_linux::Namespaces::own()?;
+    /// let tree = Tree::open("/srv/rootfs".as_ref(), &mut namespaces)?;
+    /// if let Some(journal) = Journal::open(&tree)? {
+    ///     let outcome = journal.run(&tree, Direction::Back, &mut namespaces, &mut ())?;
+    ///     assert!(outcome.finished || outcome.odd > 0);
+    /// }
+    /// # Ok::<(), nscap_image::shift::Error>(())
+    /// ```
     pub fn run(
         mut self,
         tree: &Tree,

@@ -49,6 +49,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// The errno that the error stands for.
+    ///
+    /// ```
+    /// use nscap_image::shift::Tree;
+    /// let mut namespaces = nscap_linux::Namespaces::own().unwrap();
+    /// assert_eq!(Tree::open("/nonexistent".as_ref(), &mut namespaces).unwrap_err().errno(), 2);
+    /// ```
     #[must_use]
     pub fn errno(&self) -> i32 {
         match self {

@@ -67,6 +67,18 @@ pub struct Plan {
 
 impl Plan {
     /// What is in it.
+    ///
+    /// ```
+    /// use nscap_image::shift::*;
+    /// let mut namespaces = nscap_linux::Namespaces::own().unwrap();
+    /// let dir = tempfile::tempdir().unwrap();
+    /// std::fs::create_dir(dir.path().join("rootfs")).unwrap();
+    /// let tree = Tree::open(&dir.path().join("rootfs"), &mut namespaces).unwrap();
+    /// let host = Side::parse("host".as_ref(), &mut namespaces).unwrap();
+    /// let options = Options { from: host.clone(), to: host, ..Options::default() };
+    /// let plan = tree.preview(&options, &mut namespaces, &mut ()).unwrap();
+    /// assert_eq!((plan.counts().inodes, plan.counts().problems), (1, 0));
+    /// ```
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
@@ -79,6 +91,18 @@ impl Plan {
     /// [`Error::Refused`] where there are problems (EINVAL) or it was only a
     /// [`preview`](Tree::preview); [`Error::Open`] where there is a shift that is not finished;
     /// [`Error::System`] where the journal cannot be written.
+    ///
+    /// ```
+    /// use nscap_image::shift::*;
+    /// let mut namespaces = nscap_linux::Namespaces::own().unwrap();
+    /// let dir = tempfile::tempdir().unwrap();
+    /// std::fs::create_dir(dir.path().join("rootfs")).unwrap();
+    /// let tree = Tree::open(&dir.path().join("rootfs"), &mut namespaces).unwrap();
+    /// let host = Side::parse("host".as_ref(), &mut namespaces).unwrap();
+    /// let options = Options { from: host.clone(), to: host, ..Options::default() };
+    /// let plan = tree.preview(&options, &mut namespaces, &mut ()).unwrap();
+    /// assert!(plan.start(&tree).unwrap_err().to_string().contains("was only looked at"));
+    /// ```
     pub fn start(self, tree: &Tree) -> Result<Journal> {
         let refused = |why| Error::refused(tree.path(), why, Errno::INVAL);
         match self.draft {
@@ -91,7 +115,7 @@ impl Plan {
         }
     }
 
-    /// Drops it.
+    /// Drops it, and what was written of it.
     pub fn discard(self, tree: &Tree) {
         if let Some(draft) = self.draft {
             draft.discard(tree);
@@ -104,7 +128,22 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::Open`] where there is a shift that is not finished; [`Error::System`] where
-    /// something cannot be read, or the plan not be written. Nothing is changed.
+    /// something cannot be read, or the plan not be written; [`Error::Refused`] where capabilities
+    /// are missing (EPERM) or another process is at work (EBUSY). Nothing is changed.
+    ///
+    /// ```
+    /// use nscap_image::shift::*;
+    /// let mut namespaces = nscap_linux::Namespaces::own().unwrap();
+    /// let dir = tempfile::tempdir().unwrap();
+    /// std::fs::create_dir(dir.path().join("rootfs")).unwrap();
+    /// let tree = Tree::open(&dir.path().join("rootfs"), &mut namespaces).unwrap();
+    /// let host = Side::parse("host".as_ref(), &mut namespaces).unwrap();
+    /// let options = Options { from: host.clone(), to: host, ..Options::default() };
+    /// match tree.plan(&options, &mut namespaces, &mut ()) {
+    ///     Ok(plan) => plan.discard(&tree),
+    ///     Err(error) => assert_eq!(error.errno(), 1, "{error}"),
+    /// }
+    /// ```
     pub fn plan(
         &self,
         options: &Options,

@@ -8,6 +8,17 @@ use nscap_core::ShiftDenied;
 use super::acl::{AclError, Tag};
 
 /// Whoever looks on. Every function does nothing unless it is written.
+///
+/// ```
+/// use nscap_image::shift::{Problem, Watch};
+/// struct Print;
+/// impl Watch for Print {
+///     fn problem(&mut self, path: &std::path::Path, problem: &Problem) {
+///         println!("{}: {problem}", path.display());
+///     }
+/// }
+/// Print.problem("file".as_ref(), &Problem::Owner(5));
+/// ```
 pub trait Watch {
     /// Something stands in the way of the whole shift.
     fn problem(&mut self, path: &Path, problem: &Problem) {
@@ -76,6 +87,11 @@ pub enum Problem {
 
 impl Problem {
     /// One word for programs.
+    ///
+    /// ```
+    /// use nscap_image::shift::Problem;
+    /// assert_eq!((Problem::Owner(5).name(), Problem::Owner(5).id()), ("owner", Some(5)));
+    /// ```
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -181,6 +197,10 @@ pub enum Odd {
 
 impl Odd {
     /// One word for programs.
+    ///
+    /// ```
+    /// assert_eq!(nscap_image::shift::Odd::GrantLost.name(), "grant-lost");
+    /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
