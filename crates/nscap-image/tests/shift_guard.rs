@@ -251,6 +251,10 @@ fn content_that_changed_while_its_grant_was_away_does_not_get_it_back() {
     assert_eq!((done.getcap().as_str(), done.owner(), done.mode()), ("", A, 0o755));
 
     // Taken away by somebody after the shift: undoing it does not give it back.
+    let sparse = prepared();
+    tool("truncate", &["-s", "15T", sparse.file.to_str().unwrap()]);
+    std::fs::set_permissions(&sparse.file, PermissionsExt::from_mode(0o4755)).unwrap();
+    assert_eq!(moved(sparse.shift(&a_to_b()).0.unwrap()), 2);
     let removed = prepared();
     assert_eq!(moved(removed.shift(&a_to_b()).0.unwrap()), 2);
     tool("setcap", &["-r", removed.file.to_str().unwrap()]);
@@ -384,6 +388,15 @@ fn a_journal_that_somebody_else_could_have_written_is_not_followed() {
     let (mine, other) = (begun(), begun());
     std::fs::copy(other.journal(), mine.journal()).unwrap();
     refused(&mine, ESTALE, "another tree's");
+    // A plan that was never finished is none.
+    let planned = Small::new(A);
+    std::fs::write(planned.directory.path().join(".nscap-shift-tree.draft"), [1; 99]).unwrap();
+    std::fs::set_permissions(
+        planned.directory.path().join(".nscap-shift-tree.draft"),
+        PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    assert_eq!(moved(planned.shift(&a_to_b()).0.unwrap()), 2);
     let damaged = begun();
     let bytes = std::fs::read(damaged.journal()).unwrap();
     for at in 0..bytes.len() {

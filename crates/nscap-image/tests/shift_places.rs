@@ -69,6 +69,51 @@ fn mount(kind: &str, place: &Path) {
     assert!(output.status.success(), "{kind}: {output:?}");
 }
 
+/// Not a test: runs in a mount namespace of its own.
+#[test]
+#[ignore = "a child of another test"]
+fn on_a_lower_layer() {
+    let Some(words) = words() else { return };
+    let place = PathBuf::from(&words[0]);
+    let script = "mount -t tmpfs -o mode=755 none . && cd \"$PWD\" && mkdir l u w m";
+    let made = Command::new("sh").args(["-ec", script]).current_dir(&place).status().unwrap();
+    assert!(made.success());
+    let mut sample = Sample::below(&place.join("l"), A);
+    let script = "mount -t overlay -o lowerdir=l,upperdir=u,workdir=w none m";
+    let made = Command::new("sh").args(["-ec", script]).current_dir(&place).status().unwrap();
+    assert!(made.success());
+    sample.tree = place.join("m").join(sample.tree.strip_prefix(place.join("l")).unwrap());
+    // Names of one inode have parted, without index=on.
+    let dump = |exact| {
+        let mut dump = sample.dump(exact);
+        dump.retain(|path, _| {
+            !["bin/two", "etc/one", "etc/deep/three"].map(Path::new).contains(&path.as_path())
+        });
+        dump
+    };
+    let (before, mut notes) = (dump(true), Notes::default());
+    moved(forward(&sample.tree, &options(&map(A), &map(B)), &mut notes).unwrap());
+    let uids = format!("find {} ! -uid +{} -o -uid +{}", sample.tree.display(), B - 1, B + 65_535);
+    assert_eq!(tool("sh", &["-c", &uids]), "");
+    assert!(dump(false).values().any(|line| line.contains("security.capability")));
+    assert_eq!(moved(again(&sample.tree, Direction::Forward, &mut notes).unwrap()), 0);
+    moved(again(&sample.tree, Direction::Back, &mut notes).unwrap());
+    same(&dump(true), &before);
+}
+
+#[test]
+fn a_lower_layer_of_overlayfs_moves_name_by_name() {
+    if !is_root("a_lower_layer_of_overlayfs_moves_name_by_name") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private"]);
+    command.arg(std::env::current_exe().unwrap());
+    let output = elsewhere(command, "on_a_lower_layer", &directory.path().display().to_string());
+    assert!(output.status.success(), "{output:?}");
+}
+
 #[test]
 fn on_every_file_system() {
     if !is_root("on_every_file_system") {

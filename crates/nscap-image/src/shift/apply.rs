@@ -168,7 +168,7 @@ impl Walk<'_> {
     /// Goes into a directory, if it is the one that was planned.
     fn enter(&mut self, name: &OsStr, identity: &Identity) -> Result<bool> {
         match self.dirs.enter(name)? {
-            Some(seen) if Identity::of(&seen.inode, self.tree) == *identity => Ok(true),
+            Some(seen) if identity.is(&seen, self.tree) => Ok(true),
             Some(_) => {
                 self.dirs.leave()?;
                 self.count(name, Settled::Odd(Odd::Replaced));
@@ -214,9 +214,7 @@ impl Walk<'_> {
         let path = self.dirs.path(&change.name);
         let seen = Seen::of(fd, &path)?;
         let kind = |mode| FileType::from_raw_mode(mode);
-        if Identity::of(&seen.inode, self.tree) != change.identity
-            || kind(seen.mode) != kind(change.before.mode)
-        {
+        if !change.identity.is(&seen, self.tree) || kind(seen.mode) != kind(change.before.mode) {
             return Ok(Settled::Odd(Odd::Replaced));
         }
         let settle = Settle {

@@ -26,7 +26,7 @@ impl Found {
         let meta = Meta { uid: seen.uid, gid: seen.gid, mode: seen.mode };
         let change = Change {
             name: name.to_owned(),
-            identity: Identity::of(&seen.inode, tree),
+            identity: Identity::of(seen, tree),
             changed: seen.changed,
             before: meta,
             after: meta,

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::error::{Error, Result};
 use super::frames::{Locked, Reader, Writer, frame};
 use super::record::{Entry, Head, Identity, Mark};
-use super::tree::Tree;
+use super::tree::{Seen, Tree};
 
 /// How far the shift of a journal is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -248,7 +248,7 @@ impl Journal {
 
     /// Whether it is about this very tree, and not one that had its name before.
     pub(crate) fn is_of(&self, tree: &Tree) -> bool {
-        self.head.top == Identity::of(&tree.seen.inode, tree)
+        self.head.top == Identity::of(&tree.seen, tree)
     }
 
     /// Where it is.
@@ -308,11 +308,25 @@ impl Journal {
 }
 
 impl Identity {
-    pub(crate) fn of(inode: &super::tree::Inode, tree: &Tree) -> Identity {
+    /// On overlayfs an inode gets another birth time with its first change, and one that has several
+    /// names in a lower layer another number too.
+    pub(crate) fn of(seen: &Seen, tree: &Tree) -> Identity {
+        let inode = &seen.inode;
+        if tree.is_overlay() {
+            let many = seen.links > 1 && !seen.is_directory();
+            let number = if many { 0 } else { inode.number };
+            return Identity { number, ..Identity::default() };
+        }
         Identity {
             number: inode.number,
             made: inode.made,
             elsewhere: inode.device != tree.seen.inode.device,
         }
+    }
+
+    /// Whether it is the same inode, as far as can be told.
+    pub(crate) fn is(&self, seen: &Seen, tree: &Tree) -> bool {
+        let now = Identity::of(seen, tree);
+        now == *self || tree.is_overlay() && self.number == 0
     }
 }

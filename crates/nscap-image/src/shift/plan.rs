@@ -152,7 +152,7 @@ impl Tree {
     ) -> Result<Plan> {
         needs_capabilities(self)?;
         let maps = [&options.from.uids, &options.from.gids, &options.to.uids, &options.to.gids];
-        let top = Identity::of(&self.seen.inode, self);
+        let top = Identity::of(&self.seen, self);
         let draft = Draft::new(self, Head { top, maps: maps.map(ToString::to_string) })?;
         Planner::new(self, options, namespaces, watch, Some(draft)).run()
     }
@@ -239,6 +239,13 @@ impl<'a> Planner<'a> {
     }
 
     fn run(mut self) -> Result<Plan> {
+        if let Unmapped::Id(id) = self.options.unmapped {
+            let named = self.namespaces.shown_uid(id).zip(self.namespaces.shown_gid(id));
+            if named.is_none() {
+                let why = format!("the id {id} has no mapping in this user namespace");
+                return Err(Error::refused(self.tree.path(), why, Errno::INVAL));
+            }
+        }
         let walked = self.walk();
         if let (Err(_), Some(draft)) = (&walked, self.draft.take_if(|_| walked.is_err())) {
             draft.discard(self.tree);
@@ -335,8 +342,11 @@ impl<'a> Planner<'a> {
     }
 
     fn inode(&mut self, fd: &impl AsFd, seen: &Seen, name: &OsStr) -> Result<()> {
-        if self.has_been_here(seen) {
-            self.counts.hard_links += 1;
+        let known = self.has_been_here(seen);
+        self.counts.hard_links += u64::from(known);
+        // Names of one inode in a lower layer of overlayfs part when the first of them changes; where
+        // they do not, the second finds everything done.
+        if known && !self.tree.is_overlay() {
             return Ok(());
         }
         self.counts.inodes += 1;
@@ -349,7 +359,7 @@ impl<'a> Planner<'a> {
                 return Ok(());
             }
         };
-        if seen.links > 1 && !seen.is_directory() {
+        if seen.links > 1 && !seen.is_directory() && !known {
             let (all, changes) = (seen.links, change.is_some());
             self.links.insert(seen.inode, Links { found: 1, all, changes, path });
         }
@@ -357,8 +367,8 @@ impl<'a> Planner<'a> {
             return Ok(());
         };
         self.counts.changes += 1;
-        for (name, inode) in self.dirs.names_from(self.entered) {
-            let entry = Entry::Enter(name, Identity::of(&inode, self.tree));
+        for (name, seen) in self.dirs.names_from(self.entered) {
+            let entry = Entry::Enter(name, Identity::of(&seen, self.tree));
             self.put(&entry)?;
         }
         self.entered = self.dirs.depth();

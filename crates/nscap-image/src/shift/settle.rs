@@ -101,8 +101,8 @@ impl Settle<'_> {
         self.own(seen)?;
         self.acls(&attributes)?;
         self.mode(self.to().mode)?;
-        self.check(self.to().mode)?;
-        Ok(Settled::Changed)
+        let stays = self.stays(self.to().mode)?;
+        Ok(if stays { Settled::Changed } else { Settled::Odd(Odd::Changed) })
     }
 
     fn with_grants(&mut self, granting: &Granting) -> Result<Settled> {
@@ -139,8 +139,9 @@ impl Settle<'_> {
         if !granting.lease.holds() {
             return self.take_back(granting);
         }
-        self.check(mode)?;
-        self.check_grants(granting, keep)?;
+        if !self.stays(mode)? || !self.grants_stay(granting, keep)? {
+            return Ok(Settled::Odd(Odd::Changed));
+        }
         Ok(if keep { Settled::Changed } else { Settled::Odd(Odd::GrantLost) })
     }
 
@@ -274,13 +275,10 @@ impl Settle<'_> {
         Ok(())
     }
 
-    /// A file system that takes a change and does not make it would leave more than there was.
-    fn check(&self, mode: u32) -> Result<()> {
-        let to = Meta { mode, ..*self.to() };
-        if Seen::of(self.fd, self.path)?.meta() == to {
-            return Ok(());
-        }
-        Err(Error::refused(self.path, "owner or mode did not stay as they were set", Errno::IO))
+    /// Somebody may have changed it at the same time; and not every file system makes the changes
+    /// that it takes.
+    fn stays(&self, mode: u32) -> Result<bool> {
+        Ok(Seen::of(self.fd, self.path)?.meta() == Meta { mode, ..*self.to() })
     }
 }
 
@@ -351,12 +349,9 @@ impl Settle<'_> {
         Ok(true)
     }
 
-    fn check_grants(&self, granting: &Granting, keep: bool) -> Result<()> {
+    fn grants_stay(&self, granting: &Granting, keep: bool) -> Result<bool> {
         let state = granting.state(self.tree, self.namespaces)?;
-        if if keep { self.held(&state) == self.goal() } else { is_empty(&state) } {
-            return Ok(());
-        }
-        Err(Error::refused(self.path, "capabilities did not stay as they were set", Errno::IO))
+        Ok(if keep { self.held(&state) == self.goal() } else { is_empty(&state) })
     }
 }
 

@@ -157,6 +157,10 @@ impl Tree {
         })
     }
 
+    pub(crate) fn is_overlay(&self) -> bool {
+        self.mount.fs_type == "overlay"
+    }
+
     /// Where it is, without symbolic links.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -167,7 +171,7 @@ impl Tree {
 /// One directory on the way down.
 struct Level {
     fd: Option<OwnedFd>,
-    inode: Inode,
+    seen: Seen,
     name: OsString,
 }
 
@@ -188,9 +192,9 @@ impl<'t> Dirs<'t> {
     }
 
     /// The directories on the way down, after the first `from`.
-    pub(crate) fn names_from(&self, from: usize) -> Vec<(OsString, Inode)> {
+    pub(crate) fn names_from(&self, from: usize) -> Vec<(OsString, Seen)> {
         let below = self.levels.iter().skip(from);
-        below.map(|level| (level.name.clone(), level.inode)).collect()
+        below.map(|level| (level.name.clone(), level.seen)).collect()
     }
 
     /// The directory where the walk is.
@@ -236,7 +240,7 @@ impl<'t> Dirs<'t> {
             Err(errno) => return Err(Error::call(&path, "openat2", errno)),
         };
         let seen = Seen::of(&fd, &path)?;
-        self.levels.push(Level { fd: Some(fd), inode: seen.inode, name: name.to_owned() });
+        self.levels.push(Level { fd: Some(fd), seen, name: name.to_owned() });
         let far = self.levels.len().checked_sub(HELD + 1);
         if let Some(level) = far.and_then(|far| self.levels.get_mut(far)) {
             level.fd = None;
@@ -260,7 +264,7 @@ impl<'t> Dirs<'t> {
             // What `..` is, is checked by what it must be.
             let fd = quietly(|flags| openat(below, "..", flags, Mode::empty()))
                 .map_err(|e| Error::call(&path, "open", e))?;
-            if Seen::of(&fd, &path)?.inode != level.inode {
+            if Seen::of(&fd, &path)?.inode != level.seen.inode {
                 let why = "what was in it has been moved elsewhere meanwhile";
                 return Err(Error::refused(&path, why, Errno::AGAIN));
             }

@@ -142,20 +142,14 @@ impl Sample {
         let mut all = BTreeMap::new();
         for path in walk(&self.tree) {
             let m = std::fs::symlink_metadata(&path).unwrap();
+            // A directory's size and links may depend on its history.
+            let (size, links) = if m.is_dir() { (0, 0) } else { (m.size(), m.nlink()) };
+            let (uid, gid, time, nsec) = (m.uid(), m.gid(), m.mtime(), m.mtime_nsec());
             let stat = format!(
-                "{:o} {}:{} {} {} {}.{:09} {:x}",
+                "{:o} {uid}:{gid} {size} {links} {time}.{nsec:09} {:x}",
                 m.mode(),
-                m.uid(),
-                m.gid(),
-                m.size(),
-                m.nlink(),
-                m.mtime(),
-                m.mtime_nsec(),
                 m.rdev()
             );
-            // A directory's size may depend on its history.
-            let size = format!(" {} ", m.size());
-            let stat = if m.is_dir() { stat.replacen(&size, " - ", 1) } else { stat };
             let inside = path.strip_prefix(&self.tree).unwrap().to_owned();
             all.insert(inside, stat);
         }
