@@ -64,6 +64,19 @@ impl CapFile {
     ///
     /// # Errors
     /// As [`write`](CapFile::write).
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let file = tempfile::NamedTempFile::new().unwrap();
+    /// let file = CapFile::open(file.path(), Links::Refuse)?;
+    /// let before = file.read(&mut namespaces)?;
+    /// let mut steps = 0;
+    /// let next = nscap_core::Stored::EMPTY;
+    /// file.write_observed(&before, &next, &mut namespaces, &mut |_| steps += 1)?;
+    /// assert_eq!(steps, 1);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
     pub fn write_observed(
         &self,
         before: &FileState,

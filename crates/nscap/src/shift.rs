@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use nscap_image::shift::{
     Counts, Direction, Error, Journal, Odd, Options, Outcome, Problem, Side, Tree, Watch,
 };
@@ -216,7 +216,7 @@ struct Teller<'o> {
 impl<'o> Teller<'o> {
     fn new(out: &'o mut Out) -> Teller<'o> {
         let bar = ProgressBar::no_length();
-        bar.set_style(style("{spinner} {pos} looked at, {per_sec}"));
+        bar.set_style(style("{spinner} {pos} looked at, {rate}"));
         Teller { out, bar, failed: None }
     }
 
@@ -247,7 +247,13 @@ impl<'o> Teller<'o> {
 
 /// A template of ours; one that indicatif does not take leaves its own.
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        // A bar that cannot be written is not missed.
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("rate", rate)
 }
 
 impl Watch for Teller<'_> {
@@ -267,7 +273,7 @@ impl Watch for Teller<'_> {
     fn progress(&mut self, done: u64, of: Option<u64>) {
         if let Some(of) = of.filter(|of| self.bar.length() != Some(*of)) {
             self.bar.set_length(of);
-            self.bar.set_style(style("{wide_bar} {pos}/{len}, {per_sec}, {eta} left"));
+            self.bar.set_style(style("{wide_bar} {pos}/{len}, {rate}, {eta} left"));
         }
         self.bar.set_position(done);
     }

@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::error::{Error, Result};
-use super::inode::Attributes;
+use super::inode::{Attributes, SET_ID};
 use super::journal::{Journal, Stage};
 use super::record::{Change, Entry, Identity, Mark};
 use super::settle::{Settle, chown};
@@ -65,10 +65,7 @@ impl Journal {
         namespaces: &mut Namespaces,
         watch: &mut dyn Watch,
     ) -> Result<Outcome> {
-        if !self.is_of(tree) {
-            let why = "is of a tree that had this name before; remove it";
-            return Err(Error::refused(self.path(), why, Errno::STALE));
-        }
+        self.check_tree(tree)?;
         let settled = self.stage() == Stage::Complete;
         match (direction, self.stage()) {
             (Direction::Forward, Stage::Complete) => {
@@ -227,7 +224,10 @@ impl Walk<'_> {
             namespaces: self.namespaces,
             watch: self.watch,
         };
-        if change.content.is_some() || change.access.is_some() || change.default.is_some() {
+        // chown(2) takes set-id bits from whatever is no directory.
+        let set_id = (change.before.mode | change.after.mode) & SET_ID != 0 && !seen.is_directory();
+        let listed = change.access.is_some() || change.default.is_some();
+        if change.content.is_some() || listed || set_id {
             return settle.all(&seen);
         }
         self.owner_only(fd, change, &seen)

@@ -152,14 +152,14 @@ impl Draft {
     }
 }
 
+/// Gives the journal of a finished shift, if there is one.
 fn refuse_open(tree: &Tree) -> Result<Option<Journal>> {
-    match Journal::open(tree) {
-        Ok(Some(journal)) if journal.stage != Stage::Complete => {
+    match Journal::open(tree)? {
+        Some(journal) if journal.stage != Stage::Complete => {
+            journal.check_tree(tree)?;
             Err(Error::Open { path: tree.path.clone(), journal: journal.path })
         }
-        // One of a tree that had this name before.
-        Ok(Some(journal)) if !journal.is_of(tree) => Ok(Some(journal)),
-        journal => journal,
+        journal => Ok(journal),
     }
 }
 
@@ -246,9 +246,13 @@ impl Journal {
         Ok(Some((head, changes, stage, reader.offset)))
     }
 
-    /// Whether it is about this very tree, and not one that had its name before.
-    pub(crate) fn is_of(&self, tree: &Tree) -> bool {
-        self.head.top == Identity::of(&tree.seen, tree)
+    /// It must be about this very tree, and not one that had its name before.
+    pub(crate) fn check_tree(&self, tree: &Tree) -> Result<()> {
+        if self.head.top == Identity::of(&tree.seen, tree) {
+            return Ok(());
+        }
+        let why = "is of a tree that had this name before; remove it";
+        Err(Error::refused(&self.path, why, Errno::STALE))
     }
 
     /// Where it is.
