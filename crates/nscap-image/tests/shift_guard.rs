@@ -315,6 +315,35 @@ fn whoever_writes_keeps_his_file_where_it_is_until_he_is_done() {
 }
 
 #[test]
+fn whoever_writes_at_any_moment_leaves_no_grant_on_what_he_wrote() {
+    if !is_root("whoever_writes_at_any_moment_leaves_no_grant_on_what_he_wrote") {
+        return;
+    }
+    for round in 0..40 {
+        let small = Small::new(A);
+        std::fs::set_permissions(&small.file, PermissionsExt::from_mode(0o4755)).unwrap();
+        small.setcap(A);
+        let mut notes = Notes::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_micros(round * 400));
+                // Waits where the file is leased, and writes then.
+                let file = std::fs::OpenOptions::new().write(true).open(&small.file).unwrap();
+                std::os::unix::fs::FileExt::write_at(&file, b"#", 100).unwrap();
+            });
+            let _ = forward(&small.tree, &a_to_b(), &mut notes);
+        });
+        assert_eq!(small.getcap(), "", "round {round}: {:?} {:?}", notes.problems, notes.odd);
+        if small.journal().exists() {
+            for direction in [Direction::Forward, Direction::Back] {
+                let _ = again(&small.tree, direction, &mut notes);
+                assert_eq!(small.getcap(), "", "round {round}, {direction:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_was_exchanged_or_changed_since_the_plan_is_left_alone() {
     if !is_root("what_was_exchanged_or_changed_since_the_plan_is_left_alone") {
         return;
