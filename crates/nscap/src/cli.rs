@@ -144,8 +144,8 @@ pub(crate) struct Explain {
 }
 
 const MAP: &str = "\
-MAP is inside:outside:count[,...], as newuidmap(1) takes it, or WHO, for the map of that namespace or
-the range that is configured for it";
+MAP is inside:outside:count[,...], as newuidmap(1) takes it, or WHO: the map of that
+namespace, or the range that is configured for it";
 
 #[derive(Args)]
 #[command(after_help = format!("{MAP}\n\n{WHO}"))]

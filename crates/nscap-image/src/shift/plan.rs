@@ -239,18 +239,12 @@ impl<'a> Planner<'a> {
     }
 
     fn run(mut self) -> Result<Plan> {
-        if let Unmapped::Id(id) = self.options.unmapped {
-            let named = self.namespaces.shown_uid(id).zip(self.namespaces.shown_gid(id));
-            if named.is_none() {
-                let why = format!("the id {id} has no mapping in this user namespace");
-                return Err(Error::refused(self.tree.path(), why, Errno::INVAL));
+        if let Err(error) = self.check_given().and_then(|()| self.walk()) {
+            if let Some(draft) = self.draft {
+                draft.discard(self.tree);
             }
+            return Err(error);
         }
-        let walked = self.walk();
-        if let (Err(_), Some(draft)) = (&walked, self.draft.take_if(|_| walked.is_err())) {
-            draft.discard(self.tree);
-        }
-        walked?;
         for links in std::mem::take(&mut self.links).into_values() {
             if links.changes && !self.options.other_names {
                 let problem = Problem::OtherNames { links: links.all, found: links.found };
@@ -258,6 +252,18 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(Plan { draft: self.draft, counts: self.counts })
+    }
+
+    /// The id that unmapped ones become must be one that we can name.
+    fn check_given(&self) -> Result<()> {
+        let Unmapped::Id(id) = self.options.unmapped else {
+            return Ok(());
+        };
+        if self.namespaces.shown_uid(id).zip(self.namespaces.shown_gid(id)).is_some() {
+            return Ok(());
+        }
+        let why = format!("the id {id} has no mapping in this user namespace");
+        Err(Error::refused(self.tree.path(), why, Errno::INVAL))
     }
 
     /// Depth first, each directory after what is in it.
