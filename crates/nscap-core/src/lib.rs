@@ -39,6 +39,7 @@ mod remove;
 pub mod storage;
 mod stored;
 mod text;
+pub mod translate;
 mod vfscap;
 mod wire;
 #[cfg(test)]
