@@ -134,6 +134,28 @@ impl Grants<'_> {
         first.into_iter().chain(entries.filter(move |grant| Some(*grant) != first))
     }
 
+    /// What the file holds, in the archive's terms. `out` needs as many slots as there are grants.
+    ///
+    /// # Errors
+    /// EINVAL for a rootid of -1; ENOSPC for more than 1,024 entries.
+    ///
+    /// ```
+    /// use nscap_core::{FileCaps, Stored, VfsCaps, storage::SealFacts, translate::Carried};
+    /// let value = VfsCaps::v2(FileCaps::default()).encode();
+    /// let facts = SealFacts { size: 1, uid: 0, gid: 0 };
+    /// let carried = Carried { capability: Some(value.as_bytes()), nscapability: None, facts };
+    /// let mut out = [[0; 24]; 1];
+    /// let stored = carried.grants().unwrap().stored(&mut out).unwrap();
+    /// assert_eq!(stored, Stored::host(FileCaps::default()));
+    /// ```
+    pub fn stored<'o>(&self, out: &'o mut [[u8; RECORD_LEN]]) -> Result<Stored<'o>, Denied> {
+        let mut next = Next::empty(out);
+        for Grant { id, caps } in self.iter() {
+            next.put(id.ok_or(Denied::new(Errno::EINVAL, Why::NoSourceId))?, caps)?;
+        }
+        next.stored()
+    }
+
     /// Whether the entries stand in a sealed table (Storage) rather than in form F.
     #[must_use]
     pub fn is_sealed(&self) -> bool {

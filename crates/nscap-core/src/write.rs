@@ -326,12 +326,16 @@ impl<'o> Next<'o> {
     }
 
     pub(crate) fn finish(self, why: Why) -> Result<Decision<Stored<'o>>, Denied> {
+        Ok(Decision::Write(self.stored()?, why))
+    }
+
+    pub(crate) fn stored(self) -> Result<Stored<'o>, Denied> {
         let (used, _) = self
             .slots
             .split_at_mut_checked(self.used)
             .ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
         sort_records(used);
-        Ok(Decision::Write(Stored { host: self.host, entries: Entries::sorted(used) }, why))
+        Ok(Stored { host: self.host, entries: Entries::sorted(used) })
     }
 }
 
