@@ -36,6 +36,7 @@ mod place;
 mod privilege;
 mod read;
 mod remove;
+mod shift;
 pub mod storage;
 mod stored;
 mod text;
@@ -63,6 +64,7 @@ pub use read::{
     Listed, get_capability, get_nscapability, handed_to_kernel, list, nscapability_len,
 };
 pub use remove::{Operation, content_change, remove_capability, remove_entry, remove_nscapability};
+pub use shift::{Shift, ShiftDenied, Shifted, Unmapped, shift, shift_root};
 pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
 pub use text::{CapText, TextError, TextProblem};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};

@@ -7,12 +7,14 @@
 //! the id inside that each stands for, `to` the number that the same id inside has on the other
 //! side. A tree of a container with ids from 100000, `from` 0:100000:65536 and `to` the identity,
 //! comes out in the container's own terms. Both maps are one to one, so no two ids become one.
+//! Whom a moved grant is for is [`shift_root`]'s decision, as for trees.
 
 use crate::cap::FileCaps;
 use crate::decision::{Decision, Denied, Errno, Why};
 use crate::id::Uid;
 use crate::idmap::IdMap;
 use crate::nscaps::NsCaps;
+use crate::shift::{Shift, Unmapped, shift_root};
 use crate::storage::{self, Seal, SealFacts, VoidReason};
 use crate::stored::{Entries, Stored};
 use crate::vfscap::{Revision, VfsCaps};
@@ -153,7 +155,7 @@ impl Grants<'_> {
         for Grant { id, caps } in self.iter() {
             next.put(id.ok_or(Denied::new(Errno::EINVAL, Why::NoSourceId))?, caps)?;
         }
-        next.stored()
+        next.into_stored().ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))
     }
 
     /// Whether the entries stand in a sealed table (Storage) rather than in form F.
@@ -163,16 +165,6 @@ impl Grants<'_> {
     }
 }
 
-/// What is done about a grant whose id has no image.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Unmapped {
-    /// The whole file is refused.
-    #[default]
-    Fail,
-    /// That grant is left out: nobody gains, somebody loses.
-    Drop,
-}
-
 /// Two maps between which ids are translated.
 #[derive(Clone, Copy, Debug)]
 pub struct Translation<'m> {
@@ -180,8 +172,9 @@ pub struct Translation<'m> {
     pub from: IdMap<'m>,
     /// What they are to be: the outside of this one.
     pub to: IdMap<'m>,
-    /// What is done about an id that has no image.
-    pub unmapped: Unmapped,
+    /// Whether a grant whose id has no image is left out; otherwise its file is refused. It is
+    /// never given to somebody else.
+    pub drop_unmapped: bool,
 }
 
 impl Translation<'_> {
@@ -191,11 +184,11 @@ impl Translation<'_> {
     /// EINVAL where it has no mapping in either map.
     ///
     /// ```
-    /// use nscap_core::{Extent, IdMap, translate::{Translation, Unmapped}};
+    /// use nscap_core::{Extent, IdMap, translate::Translation};
     /// let from = [Extent { inside: 0, outside: 100_000, count: 65_536 }];
     /// let to = [Extent { inside: 0, outside: 200_000, count: 65_536 }];
     /// let [from, to] = [&from, &to].map(|map| IdMap::from_sorted(map, map));
-    /// let translation = Translation { from, to, unmapped: Unmapped::Fail };
+    /// let translation = Translation { from, to, drop_unmapped: false };
     /// assert_eq!(translation.id(100_005), Ok(200_005));
     /// assert!(translation.id(5).is_err());
     /// ```
@@ -206,14 +199,14 @@ impl Translation<'_> {
     }
 
     /// What becomes of the grant of one id: `Write` the id that it has from now on, `Keep` it as it
-    /// is, or `Deny`. Under [`Unmapped::Drop`] a grant that is denied is left out.
+    /// is, or `Deny`. Where these are dropped, a grant that is denied is left out.
     ///
     /// ```
-    /// use nscap_core::{Decision, Extent, IdMap, Uid, Why, translate::{Translation, Unmapped}};
+    /// use nscap_core::{Decision, Extent, IdMap, Uid, Why, translate::Translation};
     /// let from = [Extent { inside: 0, outside: 100_000, count: 65_536 }];
     /// let to = [Extent { inside: 0, outside: 0, count: u32::MAX }];
     /// let [from, to] = [&from, &to].map(|map| IdMap::from_sorted(map, map));
-    /// let out = Translation { from, to, unmapped: Unmapped::Fail };
+    /// let out = Translation { from, to, drop_unmapped: false };
     /// // The container's own entry is a host value in its own terms, and back.
     /// assert_eq!(out.rootid(Uid::new(100_000)), Decision::Write(Uid::ROOT, Why::TranslatedToHost));
     /// let back = Translation { from: to, to: from, ..out };
@@ -227,16 +220,22 @@ impl Translation<'_> {
         let Some(old) = id else {
             return Decision::Deny(Errno::EINVAL, Why::NoSourceId);
         };
-        let new = match self.id(old.get()) {
-            Ok(new) => Uid::new(new),
-            Err(no) => return no.into(),
+        let how = Shift {
+            image: |id: Uid| self.id(id.get()).ok().and_then(Uid::new),
+            // Both are in the terms of whoever unpacks: 0 is its root, a host value for it.
+            from_host: true,
+            to_host: true,
+            unmapped: Unmapped::Refuse,
         };
-        match new {
-            None => Decision::Deny(Errno::EINVAL, Why::NoTargetId),
-            Some(new) if new == old => Decision::Keep(Why::TranslatedSame),
-            Some(Uid::ROOT) => Decision::Write(Uid::ROOT, Why::TranslatedToHost),
-            Some(new) if old == Uid::ROOT => Decision::Write(new, Why::TranslatedFromHost),
-            Some(new) => Decision::Write(new, Why::TranslatedEntry),
+        match shift_root(old, &how) {
+            Ok(Some(new)) if new == old => Decision::Keep(Why::TranslatedSame),
+            Ok(Some(Uid::ROOT)) => Decision::Write(Uid::ROOT, Why::TranslatedToHost),
+            Ok(Some(new)) if old == Uid::ROOT => Decision::Write(new, Why::TranslatedFromHost),
+            Ok(Some(new)) => Decision::Write(new, Why::TranslatedEntry),
+            Ok(None) | Err(_) => match self.id(old.get()) {
+                Err(no) => no.into(),
+                Ok(_) => Decision::Deny(Errno::EINVAL, Why::NoTargetId),
+            },
         }
     }
 
@@ -254,7 +253,7 @@ impl Translation<'_> {
     /// let from = [Extent { inside: 0, outside: 100_000, count: 65_536 }];
     /// let to = [Extent { inside: 0, outside: 0, count: u32::MAX }];
     /// let [from, to] = [&from, &to].map(|map| IdMap::from_sorted(map, map));
-    /// let translation = Translation { from, to, unmapped: Unmapped::Fail };
+    /// let translation = Translation { from, to, drop_unmapped: false };
     /// let facts = SealFacts { size: 1, uid: 0, gid: 0 };
     /// // A nested container's entry stays an entry: not its parent's, not the host's.
     /// let value = VfsCaps::v3(105_000, ping).encode();
@@ -289,7 +288,7 @@ impl Translation<'_> {
                     changed = Some(why);
                 }
                 (Decision::Keep(_), Some(same)) => next.put(same, caps)?,
-                (Decision::Deny(_, why), _) if self.unmapped == Unmapped::Drop => {
+                (Decision::Deny(_, why), _) if self.drop_unmapped => {
                     changed = Some(why);
                 }
                 (Decision::Keep(why) | Decision::Deny(_, why), _) => {
@@ -339,11 +338,11 @@ mod tests {
         FileCaps { permitted: CapSet::from_bits(1 << bit), effective: true, ..FileCaps::default() }
     }
 
-    fn between<'m>(from: &'m [Extent], to: &'m [Extent], unmapped: Unmapped) -> Translation<'m> {
+    fn between<'m>(from: &'m [Extent], to: &'m [Extent], drop_unmapped: bool) -> Translation<'m> {
         Translation {
             from: IdMap::from_sorted(from, from),
             to: IdMap::from_sorted(to, to),
-            unmapped,
+            drop_unmapped,
         }
     }
 
@@ -363,9 +362,9 @@ mod tests {
         let carried = carried(Some(v3.as_bytes()), None);
         let grants = carried.grants().unwrap();
         let mut out = [[0; RECORD_LEN]; 4];
-        let no = between(&A, &ALL, Unmapped::Fail).stored(&grants, &mut out);
+        let no = between(&A, &ALL, false).stored(&grants, &mut out);
         assert_eq!(no, Decision::Deny(Errno::EINVAL, Why::NoSourceId));
-        let none = between(&A, &ALL, Unmapped::Drop).stored(&grants, &mut out);
+        let none = between(&A, &ALL, true).stored(&grants, &mut out);
         assert_eq!(none, Decision::Write(Stored::EMPTY, Why::NoSourceId));
     }
 
@@ -375,9 +374,7 @@ mod tests {
         let carried = carried(None, Some(&ns));
         let grants = carried.grants().unwrap();
         let mut out = [[0; RECORD_LEN]; 4];
-        let Decision::Write(stored, _) =
-            between(&A, &ALL, Unmapped::Fail).stored(&grants, &mut out)
-        else {
+        let Decision::Write(stored, _) = between(&A, &ALL, false).stored(&grants, &mut out) else {
             panic!()
         };
         assert_eq!(stored.host, Host::Value(caps(13)));
@@ -390,13 +387,13 @@ mod tests {
         let carried = carried(Some(v2.as_bytes()), None);
         let grants = carried.grants().unwrap();
         let mut out = [[0; RECORD_LEN]; 4];
-        let decision = between(&A, &B, Unmapped::Fail).stored(&grants, &mut out);
+        let decision = between(&A, &B, false).stored(&grants, &mut out);
         assert_eq!(decision.why(), Why::NoSourceId);
     }
 
     #[test]
     fn an_id_beyond_the_targets_range_has_no_image() {
-        let translation = between(&A, &B, Unmapped::Fail);
+        let translation = between(&A, &B, false);
         assert_eq!(translation.rootid(Uid::new(101_000)).why(), Why::NoTargetId);
         assert_eq!(translation.rootid(None).why(), Why::NoSourceId);
     }
@@ -431,7 +428,7 @@ mod tests {
 
     #[test]
     fn the_inverse_restores_whatever_had_an_image() {
-        let (there, back) = (between(&A, &B, Unmapped::Fail), between(&B, &A, Unmapped::Fail));
+        let (there, back) = (between(&A, &B, false), between(&B, &A, false));
         for id in (0..5000).chain(99_990..101_100).chain([u32::MAX - 1]) {
             if let Decision::Write(new, _) = there.rootid(Uid::new(id)) {
                 let Decision::Write(old, _) = back.rootid(Some(new)) else { panic!("{id}") };

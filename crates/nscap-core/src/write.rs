@@ -325,17 +325,25 @@ impl<'o> Next<'o> {
         Ok(())
     }
 
-    pub(crate) fn finish(self, why: Why) -> Result<Decision<Stored<'o>>, Denied> {
-        Ok(Decision::Write(self.stored()?, why))
+    /// Whether there is a grant for this rootid already.
+    pub(crate) fn holds(&self, rootid: Uid) -> bool {
+        if rootid == Uid::ROOT {
+            return self.host != Host::Absent;
+        }
+        let used = self.slots.iter().take(self.used);
+        used.into_iter().any(|bytes| Record::from_bytes(*bytes).rootid() == rootid.get())
     }
 
-    pub(crate) fn stored(self) -> Result<Stored<'o>, Denied> {
-        let (used, _) = self
-            .slots
-            .split_at_mut_checked(self.used)
-            .ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
+    /// What was built; `None` is not met, since no more slots are used than there are.
+    pub(crate) fn into_stored(self) -> Option<Stored<'o>> {
+        let (used, _) = self.slots.split_at_mut_checked(self.used)?;
         sort_records(used);
-        Ok(Stored { host: self.host, entries: Entries::sorted(used) })
+        Some(Stored { host: self.host, entries: Entries::sorted(used) })
+    }
+
+    pub(crate) fn finish(self, why: Why) -> Result<Decision<Stored<'o>>, Denied> {
+        let stored = self.into_stored().ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
+        Ok(Decision::Write(stored, why))
     }
 }
 

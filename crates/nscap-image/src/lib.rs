@@ -1,6 +1,4 @@
-//! Capabilities in what trees are moved as: layers of images, and whole trees.
-//!
-//! Nothing here decides: what a value becomes in other terms is
-//! [`nscap_core::translate`]'s answer.
+//! Trees and images: what carries capabilities from one id mapping to another.
 
 pub mod layer;
+pub mod shift;

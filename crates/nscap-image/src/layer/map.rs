@@ -4,7 +4,7 @@
 
 use std::io::{self, Read, Write};
 
-use nscap_core::translate::{Grant, Translation, Unmapped};
+use nscap_core::translate::{Grant, Translation};
 use nscap_core::{Decision, Denied, RECORD_LEN, Uid};
 
 use super::attributes::Attributes;
@@ -65,11 +65,11 @@ impl Changed {
 /// Output before the error has been written.
 ///
 /// ```
-/// use nscap_core::{Extent, IdMap, translate::{Translation, Unmapped}};
+/// use nscap_core::{Extent, IdMap, translate::Translation};
 /// use nscap_image::layer::{self, Change};
 /// let map = [Extent { inside: 0, outside: 100_000, count: 65_536 }];
 /// let map = IdMap::from_sorted(&map, &map);
-/// let same = Translation { from: map, to: map, unmapped: Unmapped::Fail };
+/// let same = Translation { from: map, to: map, drop_unmapped: false };
 /// let empty = [0; 1024];
 /// let mut out = Vec::new();
 /// let change = Change { uids: same, gids: None };
@@ -176,7 +176,7 @@ impl Mapper<'_, '_, '_, '_> {
             Ok(both) => both,
             Err(denied) => {
                 self.hear(head, None, denied.into())?;
-                if translation.unmapped == Unmapped::Fail {
+                if !translation.drop_unmapped {
                     return Err(refused(head, denied));
                 }
                 return Ok(Some(Values::default()));
