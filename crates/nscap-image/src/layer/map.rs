@@ -50,6 +50,12 @@ pub struct Changed {
 }
 
 impl Changed {
+    pub(crate) fn add(&mut self, other: Changed) {
+        self.members += other.members;
+        self.grants += other.grants;
+        self.dropped += other.dropped;
+    }
+
     /// Whether the output is another than the input.
     #[must_use]
     pub fn any(&self) -> bool {

@@ -12,8 +12,10 @@ mod list;
 mod map;
 mod member;
 mod names;
+mod oci;
 mod pax;
 mod rewrite;
+mod stream;
 mod values;
 mod window;
 
@@ -23,3 +25,5 @@ pub use error::{Error, Problem, Result};
 pub use list::{Listed, list};
 pub use map::{Change, Changed, Decided, Hear, map};
 pub use member::MAX_EXTENSION;
+pub use oci::{HearLayer, ImageChanged, ImageLayer, Layout, MAX_DOCUMENT, map_in_place, map_to};
+pub use stream::{map_file, map_stream};

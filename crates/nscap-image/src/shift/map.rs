@@ -147,8 +147,11 @@ impl Side {
             let ids: Ids = text.parse().map_err(problem)?;
             return Ok(Side { uids: ids.clone(), gids: ids });
         }
-        let who = Who::parse(text)
-            .map_err(|_| problem("expected inside:outside:count[,...], or host, a kuid, pid:N, ns:PATH or user:NAME"))?;
+        let who = Who::parse(text).map_err(|_| {
+            problem(
+                "expected inside:outside:count[,...], or host, a kuid, pid:N, ns:PATH or user:NAME",
+            )
+        })?;
         let target = who.resolve(namespaces)?;
         let ns = target.namespace(namespaces)?;
         let (theirs, own) = (namespaces.get(ns), namespaces.own_ns());
