@@ -202,6 +202,7 @@ whys! {
     TranslatedFromHost W "the host value of the source's root: an entry for it, so that nobody else gains";
     NoSourceId W "the id has no mapping in the source's map, so nobody there is meant";
     NoTargetId W "the id has no mapping in the target's map; any other id would be somebody else";
+    NotExpected W "no root there has that id";
     GrantsDiffer A "two values give the same root different capabilities";
     TableVoid K "the sealed table is void and grants nothing";
     KernelUnreadable Kernel "the stored value is longer than any revision";

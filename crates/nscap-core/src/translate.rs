@@ -319,7 +319,7 @@ impl Translation<'_> {
 /// ```
 pub fn expected(for_whom: IdMap<'_>, id: Option<Uid>) -> Result<(), Denied> {
     let inside = id.and_then(|id| for_whom.inside(id.get()));
-    inside.map(|_| ()).ok_or(Denied::new(Errno::EINVAL, Why::NoTargetId))
+    inside.map(|_| ()).ok_or(Denied::new(Errno::EINVAL, Why::NotExpected))
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     Caps { text: std::ffi::OsString, error: TextError },
     /// Anything else about the input.
     Input { what: String, problem: String, errno: i32 },
+    /// A layer or an image.
+    Layer(nscap_image::layer::Error),
     /// Standard output.
     Output(std::io::Error),
 }
@@ -36,13 +38,18 @@ impl Failure {
             {
                 1
             }
+            Failure::Layer(error) if error.is_denied() => 1,
             _ => 2,
         }
     }
 
     /// Whether whoever reads our output has gone, so that there is nobody to tell.
     pub(crate) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Failure::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+        match self {
+            Failure::Output(error) => error.kind() == std::io::ErrorKind::BrokenPipe,
+            Failure::Layer(error) => error.is_broken_pipe(),
+            _ => false,
+        }
     }
 }
 
@@ -62,6 +69,13 @@ impl std::fmt::Display for Failure {
             Failure::Input { what, problem, errno } => {
                 write!(f, "{what}: {problem}: {}", describe(*errno))
             }
+            Failure::Layer(error) => {
+                let errno = error.io().map_or(Some(EINVAL), std::io::Error::raw_os_error);
+                match (error.io(), errno) {
+                    (None, Some(errno)) => write!(f, "{error}: {}", describe(errno)),
+                    _ => error.fmt(f),
+                }
+            }
             Failure::Output(error) => write!(f, "standard output: {error}"),
         }
     }
@@ -70,6 +84,12 @@ impl std::fmt::Display for Failure {
 impl From<nscap_linux::Error> for Failure {
     fn from(error: nscap_linux::Error) -> Failure {
         Failure::System(error)
+    }
+}
+
+impl From<nscap_image::layer::Error> for Failure {
+    fn from(error: nscap_image::layer::Error) -> Failure {
+        Failure::Layer(error)
     }
 }
 

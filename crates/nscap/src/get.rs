@@ -58,7 +58,7 @@ fn print<T: Serialize>(
 
 /// Capabilities of a file, as JSON has them.
 #[derive(Serialize)]
-struct JsonCaps {
+pub(crate) struct JsonCaps {
     caps: String,
     permitted: Vec<String>,
     inheritable: Vec<String>,

@@ -8,6 +8,7 @@ mod explain;
 mod failure;
 mod generate;
 mod get;
+mod layer;
 mod ns;
 mod out;
 mod system;
@@ -39,6 +40,7 @@ fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
         Command::Explain(args) => explain::run(args, out),
         Command::Ns => ns::run(out),
         Command::Check(args) => check::run(args, out),
+        Command::Layer(args) => layer::run(args, out),
         Command::Generate(args) => generate::run(args, out),
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use nscap_core::translate::{Grant, expected};
-use nscap_core::{Denied, IdMap, Why};
+use nscap_core::{Denied, IdMap};
 
 use super::attributes::Attributes;
 use super::error::{Error, Result};
@@ -264,12 +264,4 @@ fn whiteout(name: &[u8]) -> Option<Vec<u8>> {
     let begin = name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let (directory, file) = name.split_at(begin);
     file.strip_prefix(b".wh.").map(|file| [directory, file].concat())
-}
-
-impl Finding<'_> {
-    /// What is wrong, in one phrase: the rule's reason where a rule was asked.
-    #[must_use]
-    pub fn text(&self) -> &'static str {
-        self.denied.map_or(self.trouble.text(), |denied: Denied| Why::text(denied.why))
-    }
 }

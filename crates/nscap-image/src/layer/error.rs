@@ -93,6 +93,16 @@ impl Error {
         }
     }
 
+    /// Whether a rule said no: a grant has no place in the target.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Error::Denied { .. } => true,
+            Error::Blob { error, .. } => error.is_denied(),
+            _ => false,
+        }
+    }
+
     /// Whether whoever reads our output has gone.
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
