@@ -141,6 +141,11 @@ pub enum Problem {
     /// A size on a member that has no content.
     #[error("a size on a link, device or directory; programs disagree whether content follows")]
     SizeWithoutContent,
+    /// A `size` record beside a header that gives another one.
+    #[error(
+        "the header and its extended header give different sizes; programs disagree which counts"
+    )]
+    SizesDiffer,
     /// `size` in a global header.
     #[error("`size` in a global extended header; programs disagree whether it counts")]
     GlobalSize,

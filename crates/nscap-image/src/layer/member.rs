@@ -99,8 +99,14 @@ impl<'a> Head<'a> {
         value.ok_or(Problem::Number(key))
     }
 
+    /// With a record for it, the header's own field must say 0 or the same.
     fn size(&self) -> std::result::Result<u64, Problem> {
-        self.number("size", Header::size)
+        let size = self.number("size", Header::size)?;
+        match self.header.size()? {
+            0 => Ok(size),
+            own if own == size => Ok(size),
+            _ => Err(Problem::SizesDiffer),
+        }
     }
 
     /// The owner.
