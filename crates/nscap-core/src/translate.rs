@@ -15,7 +15,7 @@ use crate::id::Uid;
 use crate::idmap::IdMap;
 use crate::nscaps::NsCaps;
 use crate::shift::{Shift, Unmapped, shift_root};
-use crate::storage::{self, Seal, SealFacts, VoidReason};
+use crate::storage::{self, Seal, SealFacts, Table};
 use crate::stored::{Entries, Stored};
 use crate::vfscap::{Revision, VfsCaps};
 use crate::wire::{RECORD_LEN, Record};
@@ -99,13 +99,13 @@ impl<'a> Carried<'a> {
         if let Ok(value) = NsCaps::decode_shown(bytes) {
             return Ok(Records::Value(value.as_records()));
         }
+        if Table::take(&mut { bytes }).is_err() {
+            return Err(Denied::new(Errno::EINVAL, Why::NsValueMalformed));
+        }
         // Whoever packed the archive is trusted with every other value in it as well.
         match storage::read(self.capability, Some(bytes), self.facts, true) {
             (stored, Seal::Sealed) => Ok(Records::Table(stored.entries)),
-            (_, Seal::Void(VoidReason::Malformed) | Seal::None) => {
-                Err(Denied::new(Errno::EINVAL, Why::NsValueMalformed))
-            }
-            (_, Seal::Void(_)) => Err(Denied::new(Errno::EINVAL, Why::TableVoid)),
+            (_, Seal::Void(_) | Seal::None) => Err(Denied::new(Errno::EINVAL, Why::TableVoid)),
         }
     }
 }
@@ -325,7 +325,7 @@ pub fn expected(for_whom: IdMap<'_>, id: Option<Uid>) -> Result<(), Denied> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{Table, tripwire};
+    use crate::storage::tripwire;
     use crate::{CapSet, Extent, Host};
     use std::vec::Vec;
 

@@ -101,7 +101,7 @@ impl Compression {
             Compression::Gzip => {
                 // No name and no time.
                 let level = flate2::Compression::new(GZIP_LEVEL);
-                Encoder::Gzip(flate2::GzBuilder::new().write(output, level))
+                Encoder::Gzip(Even::new(flate2::GzBuilder::new().write(output, level)))
             }
             Compression::Zstd => {
                 let mut encoder = zstd::Encoder::new(output, ZSTD_LEVEL).map_err(Error::Write)?;
@@ -121,7 +121,7 @@ pub struct Writer<W: Write>(Encoder<W>);
 
 enum Encoder<W: Write> {
     None(W),
-    Gzip(flate2::write::GzEncoder<W>),
+    Gzip(Even<flate2::write::GzEncoder<W>>),
     Zstd(zstd::Encoder<'static, W>),
 }
 
@@ -133,7 +133,9 @@ impl<W: Write> Writer<W> {
     pub fn finish(self) -> Result<W> {
         match self.0 {
             Encoder::None(output) => Ok(output),
-            Encoder::Gzip(encoder) => encoder.finish().map_err(Error::Write),
+            Encoder::Gzip(even) => {
+                even.into_inner().and_then(|encoder| encoder.finish()).map_err(Error::Write)
+            }
             Encoder::Zstd(encoder) => encoder.finish().map_err(Error::Write),
         }
     }
@@ -154,5 +156,77 @@ impl<W: Write> Write for Writer<W> {
             Encoder::None(output) => output.flush(),
             Encoder::Gzip(_) | Encoder::Zstd(_) => Ok(()),
         }
+    }
+}
+
+/// Hands on pieces of one size. What zlib-rs writes depends on how its input is cut, and that here
+/// on how a pipe was read.
+struct Even<W> {
+    inner: W,
+    piece: Vec<u8>,
+}
+
+const PIECE: usize = 64 << 10;
+
+impl<W: Write> Even<W> {
+    fn new(inner: W) -> Even<W> {
+        Even { inner, piece: Vec::with_capacity(PIECE) }
+    }
+
+    fn into_inner(mut self) -> io::Result<W> {
+        self.inner.write_all(&self.piece)?;
+        Ok(self.inner)
+    }
+}
+
+impl<W: Write> Write for Even<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.piece.len() == PIECE {
+            self.inner.write_all(&self.piece)?;
+            self.piece.clear();
+        }
+        let taken = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_does_not_depend_on_how_it_is_cut() {
+        let data: Vec<u8> = (0..300_000u32).map(|n| (n % 1009 * (n % 31) * (n / 700 % 3)) as u8).collect();
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let by = |size: usize| {
+                let mut writer = compression.writer(Vec::new()).unwrap();
+                data.chunks(size).for_each(|piece| writer.write_all(piece).unwrap());
+                writer.finish().unwrap()
+            };
+            let whole = by(data.len());
+            assert!([1, 512, 4096, 65_536, 65_537].into_iter().all(|size| by(size) == whole));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_or_has_a_huge_window_is_an_error() {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let mut writer = compression.writer(Vec::new()).unwrap();
+            writer.write_all(&[7; 100_000]).unwrap();
+            let bytes = writer.finish().unwrap();
+            let mut reader = compression.reader(&bytes[..bytes.len() - 3]).unwrap();
+            assert!(io::copy(&mut reader, &mut io::sink()).is_err());
+        }
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(&[7; 1000]).unwrap();
+        let bytes = encoder.finish().unwrap();
+        let mut reader = Compression::Zstd.reader(&bytes[..]).unwrap();
+        assert!(io::copy(&mut reader, &mut io::sink()).is_err());
     }
 }
