@@ -97,7 +97,8 @@ fn member(&(kind, attributes, id, size): &Spec, number: usize) -> Vec<u8> {
         }
         3 => {
             // As for what is too large for the header's own field.
-            records.push(record("size", content.len().to_string().as_bytes()));
+            // First, since the tar crate loses what comes after a value with a newline.
+            records.insert(0, record("size", content.len().to_string().as_bytes()));
             let main = header(b'0', &name, 0);
             [&extended(b'x', &records), main.as_bytes().as_slice(), &padded(content)].concat()
         }

@@ -234,8 +234,10 @@ fn step<R: Read, W: Write>(
         let both = head.content().and_then(|content| Ok((content, sparse()?)));
         both.map_err(|problem| head.error(problem))?
     };
-    let name = |head: &Head<'_>| head.name().into_owned();
-    let member = name(&head);
+    // For an error that can come no more when all of it is here.
+    let content = content.next_multiple_of(BLOCK as u64);
+    let all_here = !map_follows && (window.ahead().len() - length) as u64 >= content;
+    let member = if all_here { Vec::new() } else { head.name().into_owned() };
     match visit.head(&head)? {
         Some(new) => window.replace(length, &new)?,
         None => window.pass(length as u64)?,
@@ -248,7 +250,7 @@ fn step<R: Read, W: Write>(
         map_follows = sparse_map_goes_on(window.ahead());
         window.pass(BLOCK as u64)?;
     }
-    window.pass(content.next_multiple_of(BLOCK as u64)).map_err(cut)
+    window.pass(content).map_err(cut)
 }
 
 fn plain(offset: u64, problem: Problem) -> Error {

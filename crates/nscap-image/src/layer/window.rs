@@ -93,6 +93,11 @@ impl<R: Read, W: Write> Window<R, W> {
 
     /// Writes `new` in place of the next `count` bytes, which must be here.
     pub(crate) fn replace(&mut self, count: usize, new: &[u8]) -> Result<()> {
+        // Mostly as long as what was there: no reason to write twice.
+        if new.len() == count {
+            self.buffer[self.at..self.at + count].copy_from_slice(new);
+            return self.pass(count as u64);
+        }
         self.write_out()?;
         self.output.write_all(new).map_err(Error::Write)?;
         self.at += count;
