@@ -193,7 +193,7 @@ impl Mapper<'_, '_, '_, '_> {
         }
         self.slots.resize(grants.iter().count(), [0; RECORD_LEN]);
         let facts = owner.map_or(carried.facts, |owner| owner.facts(carried.facts));
-        let seal = grants.is_sealed().then(|| Reseal { facts, companion: carried.capability });
+        let seal = grants.is_sealed().then_some(Reseal { facts, companion: carried.capability });
         match translation.stored(&grants, &mut self.slots) {
             Decision::Keep(_) if seal.is_none() || facts == carried.facts => Ok(None),
             // The same entries, under a seal that fits the new owner.

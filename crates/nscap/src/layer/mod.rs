@@ -14,7 +14,7 @@ use std::path::Path;
 use nscap_core::translate::Grant;
 use nscap_core::{Denied, Uid};
 use nscap_image::layer::{self, Compression, ImageLayer, Layout};
-use nscap_image::shift::Side;
+use nscap_image::shift::{Ids, Side};
 use serde::Serialize;
 
 use crate::cli::Layer;
@@ -81,8 +81,12 @@ fn input(what: &str, problem: String, errno: i32) -> Failure {
     Failure::Input { what: what.to_owned(), problem, errno }
 }
 
+/// The numbers of a map that is written out are the layer's, wherever this runs.
 fn side(text: &OsStr, system: &mut System) -> Result<Side, Failure> {
-    Ok(Side::parse(text, &mut system.namespaces)?)
+    match text.to_str().map(str::parse::<Ids>) {
+        Some(Ok(ids)) => Ok(Side { uids: ids.clone(), gids: ids }),
+        _ => Ok(Side::parse(text, &mut system.namespaces)?),
+    }
 }
 
 /// Where something is, as JSON has it.

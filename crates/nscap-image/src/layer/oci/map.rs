@@ -36,6 +36,9 @@ struct Blob {
     size: u64,
 }
 
+/// A document by its new name, and its content.
+type Document = (Blob, Vec<u8>);
+
 #[derive(Clone)]
 struct Layer {
     /// The digests of the uncompressed layer, before and after.
@@ -54,7 +57,7 @@ struct Mapper<'l, 'm, 'h, 'f> {
     /// Whether what is walked through is to be changed.
     active: bool,
     layers: HashMap<String, Layer>,
-    documents: HashMap<(String, bool), Option<(Blob, Vec<u8>)>>,
+    documents: HashMap<(String, bool), Option<Document>>,
     written: Vec<String>,
     changed: ImageChanged,
 }
@@ -211,11 +214,7 @@ impl<'l, 'm, 'h, 'f> Mapper<'l, 'm, 'h, 'f> {
     }
 
     /// `None` where it stays as it is.
-    fn document(
-        &mut self,
-        descriptor: &Descriptor<'_>,
-        depth: usize,
-    ) -> Result<Option<(Blob, Vec<u8>)>> {
+    fn document(&mut self, descriptor: &Descriptor<'_>, depth: usize) -> Result<Option<Document>> {
         let digest = &descriptor.digest;
         if depth > MAX_DEPTH {
             return Err(Error::image(digest, "indexes are nested too deep"));
@@ -261,7 +260,7 @@ impl<'l, 'm, 'h, 'f> Mapper<'l, 'm, 'h, 'f> {
         &mut self,
         descriptor: &Descriptor<'_>,
         edits: Edits<'_>,
-    ) -> Result<Option<(Blob, Vec<u8>)>> {
+    ) -> Result<Option<Document>> {
         let Some(content) = edits.finish() else {
             self.keep(descriptor)?;
             return Ok(None);
@@ -396,7 +395,7 @@ impl<'l, 'm, 'h, 'f> Mapper<'l, 'm, 'h, 'f> {
         &mut self,
         descriptor: &Descriptor<'_>,
         layers: &[Option<(String, String)>],
-    ) -> Result<Option<(Blob, Vec<u8>)>> {
+    ) -> Result<Option<Document>> {
         let digest = &descriptor.digest;
         let text = document(&self.layout.blobs, descriptor)?;
         let object = within(digest, Object::parse(&text))?;
