@@ -57,12 +57,27 @@ impl CapFile {
         next: &Stored<'_>,
         namespaces: &mut Namespaces,
     ) -> Result<()> {
+        self.write_observed(before, next, namespaces, &mut |_| ())
+    }
+
+    /// As [`write`](CapFile::write), and tells of each step when it is taken.
+    ///
+    /// # Errors
+    /// As [`write`](CapFile::write).
+    pub fn write_observed(
+        &self,
+        before: &FileState,
+        next: &Stored<'_>,
+        namespaces: &mut Namespaces,
+        taken: &mut dyn FnMut(&Step),
+    ) -> Result<()> {
         let _lock = Lock::of(self)?;
         let now = self.read(namespaces)?;
         if !now.holds_the_same(before) {
             return Err(Error::Changed { path: self.path().to_owned() });
         }
-        let failed = self.take_all(&self.plan(before, next, namespaces)?, before, namespaces);
+        let steps = self.plan(before, next, namespaces)?;
+        let failed = self.take_all(&steps, before, namespaces, taken);
         let after = self.read(namespaces)?;
         match failed {
             _ if after.stored(namespaces).0 == *next => Ok(()),
@@ -72,14 +87,21 @@ impl CapFile {
     }
 
     /// Takes the steps; where one fails before the commit, puts the table back.
-    fn take_all(&self, steps: &[Step], before: &FileState, namespaces: &Namespaces) -> Result<()> {
+    fn take_all(
+        &self,
+        steps: &[Step],
+        before: &FileState,
+        namespaces: &Namespaces,
+        taken: &mut dyn FnMut(&Step),
+    ) -> Result<()> {
         let mut committed = false;
         for step in steps {
-            let taken = self.take(step, before, namespaces);
-            if taken.is_err() && !committed {
+            let done = self.take(step, before, namespaces);
+            if done.is_err() && !committed {
                 self.undo(before);
             }
-            taken?;
+            done?;
+            taken(step);
             committed |= !matches!(step, Step::SetTable(_) | Step::RemoveTable);
         }
         Ok(())

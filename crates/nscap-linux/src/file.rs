@@ -89,6 +89,19 @@ impl CapFile {
         CapFile::regular(fd, path)
     }
 
+    /// A regular file by a descriptor of it; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`Error::NotRegular`] for anything but a regular file; [`Error::Call`] from fstat(2).
+    ///
+    /// ```
+    /// let file = std::fs::File::open("/bin/true").unwrap();
+    /// assert!(nscap_linux::CapFile::from_fd(file.into(), "/bin/true".as_ref()).is_ok());
+    /// ```
+    pub fn from_fd(fd: OwnedFd, path: &Path) -> Result<CapFile> {
+        CapFile::regular(fd, path)
+    }
+
     fn regular(fd: OwnedFd, path: &Path) -> Result<CapFile> {
         let stat = rustix::fs::fstat(&fd).map_err(|e| Error::call(path, "fstat", e))?;
         let (kind, errno) = match FileType::from_raw_mode(stat.st_mode) {
@@ -146,7 +159,20 @@ impl CapFile {
         self.read_through(mount, namespaces)
     }
 
-    fn read_through(&self, mount: Mount, namespaces: &Namespaces) -> Result<FileState> {
+    /// As [`read`](CapFile::read), where the mount that it was opened through is known already.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where an attribute cannot be read.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let mount = Mount::of(&file, file.path(), &mut namespaces)?;
+    /// assert_eq!(file.read_through(mount, &namespaces)?, file.read(&mut namespaces)?);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn read_through(&self, mount: Mount, namespaces: &Namespaces) -> Result<FileState> {
         let inode = self.inode()?;
         let table = xattr::get(&self.fd, TABLE).map_err(|e| self.error("getxattr", e))?;
         let mut state = FileState { inode, mount, capability: None, table, hidden: None };

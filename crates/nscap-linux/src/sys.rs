@@ -15,6 +15,7 @@ const NS_GET_ID: libc::c_ulong = 0x8008_b70d;
 const SYS_STATMOUNT: libc::c_long = 457;
 const SYS_SETXATTRAT: libc::c_long = 463;
 const SYS_GETXATTRAT: libc::c_long = 464;
+const SYS_LISTXATTRAT: libc::c_long = 465;
 const SYS_REMOVEXATTRAT: libc::c_long = 466;
 
 fn last() -> Errno {
@@ -119,6 +120,25 @@ pub(crate) fn setxattrat(
     .map(|_| ())
 }
 
+/// listxattrat(2), Linux 6.13.
+pub(crate) fn listxattrat(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    names: &mut [u8],
+) -> Result<usize, Errno> {
+    // SAFETY: the string ends in NUL; the buffer is ours for its length.
+    check(unsafe {
+        libc::syscall(
+            SYS_LISTXATTRAT,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            0,
+            names.as_mut_ptr(),
+            names.len(),
+        )
+    })
+}
+
 /// removexattrat(2), Linux 6.13.
 pub(crate) fn removexattrat(dir: BorrowedFd<'_>, path: &CStr, name: &CStr) -> Result<(), Errno> {
     // SAFETY: both strings end in NUL.
@@ -178,4 +198,30 @@ pub(crate) fn has_seccomp_notify() -> bool {
     let known =
         unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
     known == 0
+}
+
+/// fcntl(2), F_SETLEASE with F_RDLCK. A waiting writer is told by SIGURG, which by default does
+/// nothing, and not by SIGIO, which ends the process.
+pub(crate) fn lease_read(file: impl AsFd) -> Result<(), Errno> {
+    /// asm-generic/fcntl.h; not in the libc crate for every architecture.
+    const F_SETSIG: libc::c_int = 10;
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: both commands take numbers only.
+    let signal = unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGURG) };
+    check(signal.into())?;
+    // SAFETY: as above.
+    let lease = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) };
+    check(lease.into()).map(|_| ())
+}
+
+/// fcntl(2), F_GETLEASE: whether a read lease is held that nobody is breaking.
+pub(crate) fn holds_read_lease(file: impl AsFd) -> bool {
+    // SAFETY: the command takes no argument.
+    unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
+}
+
+/// fcntl(2), F_SETLEASE with F_UNLCK. That there is none is fine.
+pub(crate) fn unlease(file: impl AsFd) {
+    // SAFETY: the command takes numbers only.
+    unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
 }

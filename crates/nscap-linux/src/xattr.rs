@@ -43,7 +43,7 @@ fn links() -> Result<&'static Links, Errno> {
 }
 
 /// Calls `at` with a directory and a name in it, or `by_path` with a path.
-fn through<T>(
+pub(crate) fn through<T>(
     file: BorrowedFd<'_>,
     at: impl FnOnce(BorrowedFd<'_>, &CStr) -> Result<T, Errno>,
     by_path: impl FnOnce(&CStr) -> Result<T, Errno>,
@@ -135,6 +135,35 @@ pub(crate) fn remove(file: impl AsFd, name: &CStr) -> Result<(), Errno> {
         Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         Err(errno) => Err(errno),
     }
+}
+
+/// listxattr(2): the names, each with a NUL after it; none where the file system has no attributes.
+///
+/// # Errors
+/// listxattr(2)'s other errors; EOPNOTSUPP where /proc is not procfs.
+pub(crate) fn list(file: impl AsFd) -> Result<Vec<u8>, Errno> {
+    for size in [1024, VALUE_MAX] {
+        let (mut one, mut other) = (vec![0; size], Vec::new());
+        let read = through(
+            file.as_fd(),
+            |dir, link| sys::listxattrat(dir, link, &mut one).map(|n| (n, true)),
+            |path| {
+                other.resize(size, 0);
+                rustix::fs::listxattr(path, &mut other).map(|n| (n, false))
+            },
+        );
+        match read {
+            Ok((length, at)) => {
+                let mut names = if at { one } else { other };
+                names.truncate(length);
+                return Ok(names);
+            }
+            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            Err(Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::RANGE)
 }
 
 /// Whether this kernel has the *xattrat calls (Linux 6.13).

@@ -51,6 +51,15 @@ pub(crate) enum Command {
     /// Exit status: 0 when the task gains everything that the file promises it, 1 when anything is
     /// lost, 2 on an error.
     Explain(Explain),
+    /// Move a whole tree from one id mapping to another
+    ///
+    /// Owners, groups, the rootids of capabilities and the ids of access control lists. The plan is
+    /// written beside DIR first (.nscap-shift-NAME.journal); by it a shift that was killed is
+    /// resumed, and one that was made is undone.
+    ///
+    /// Exit status: 0 when all of it is done, 1 when something stands in the way or was left as it
+    /// is, 2 on an error.
+    Shift(Shift),
     /// List live user namespaces as a tree
     Ns,
     /// Say what this machine offers to nscap, and which id ranges overlap
@@ -137,6 +146,65 @@ pub(crate) struct Explain {
     pub(crate) gid: Option<u32>,
 }
 
+const MAP: &str = "\
+MAP is inside:outside:count[,...], as newuidmap(1) takes it, or WHO, for the map of that namespace or
+the range that is configured for it";
+
+#[derive(Args)]
+#[command(after_help = format!("{MAP}\n\n{WHO}"))]
+pub(crate) struct Shift {
+    /// The top of the tree; what is mounted in it is left as it is
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The mapping that the tree has
+    #[arg(long, value_name = "MAP", required_unless_present_any = ["resume", "undo"])]
+    pub(crate) from: Option<std::ffi::OsString>,
+    /// The mapping that it is to have
+    #[arg(long, value_name = "MAP", required_unless_present_any = ["resume", "undo"])]
+    pub(crate) to: Option<std::ffi::OsString>,
+    /// The mapping that groups have; without it, --from's
+    #[arg(long, value_name = "MAP")]
+    pub(crate) gid_from: Option<std::ffi::OsString>,
+    /// The mapping that groups are to have; without it, --to's
+    #[arg(long, value_name = "MAP")]
+    pub(crate) gid_to: Option<std::ffi::OsString>,
+    /// What becomes of an id that --to has no place for: fail (nothing is changed), skip (it stays),
+    /// or the id that it becomes
+    #[arg(long, value_name = "fail|skip|ID", value_parser = unmapped, default_value = "fail")]
+    pub(crate) unmapped: nscap_image::shift::Unmapped,
+    /// Let capabilities become host values, and set-id files the host's root's: they then hold for
+    /// everybody
+    #[arg(long)]
+    pub(crate) host_grants: bool,
+    /// Move files too that have other names outside DIR
+    #[arg(long)]
+    pub(crate) other_names: bool,
+    /// Say what would be done and what stands in the way, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Go on with a shift that was stopped
+    #[arg(long, conflicts_with_all = SETTINGS, conflicts_with = "undo")]
+    pub(crate) resume: bool,
+    /// Take back the shift that was made last, or begun
+    #[arg(long, conflicts_with_all = SETTINGS)]
+    pub(crate) undo: bool,
+}
+
+const SETTINGS: [&str; 8] =
+    ["from", "to", "gid_from", "gid_to", "unmapped", "host_grants", "other_names", "dry_run"];
+
+fn unmapped(text: &str) -> Result<nscap_image::shift::Unmapped, &'static str> {
+    use nscap_image::shift::Unmapped;
+    match text {
+        "fail" => Ok(Unmapped::Fail),
+        "skip" => Ok(Unmapped::Skip),
+        id => match id.parse() {
+            Ok(id) if id != u32::MAX => Ok(Unmapped::Id(id)),
+            _ => Err("expected fail, skip or an id"),
+        },
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Check {
     /// Where capabilities are to be stored: what its file system offers
@@ -144,7 +212,7 @@ pub(crate) struct Check {
     pub(crate) dir: PathBuf,
 }
 
-const MAP: &str = "\
+const LAYER_MAP: &str = "\
 MAP says which ids the layer's numbers are: inside:outside:count[,...] as for newuidmap(1), where
 the layer's numbers are the outside; or a WHO, then the map of that namespace
   host            every id as it is: a layer in a container's own terms
@@ -178,7 +246,7 @@ pub(crate) enum Layer {
     /// Find capabilities in a layer or image that the one whom it is for would not expect
     ///
     /// Exit status: 0 when there is nothing, 1 when there is, 2 on an error.
-    #[command(after_help = format!("{LAYER}\n\n{MAP}"))]
+    #[command(after_help = format!("{LAYER}\n\n{LAYER_MAP}"))]
     Check {
         /// For whom: a grant for an id that MAP does not give is unexpected. Without it, for a
         /// container in its own terms: any rootid but 0 is
@@ -191,7 +259,7 @@ pub(crate) enum Layer {
 }
 
 #[derive(Args)]
-#[command(after_help = format!("{LAYER}\n\n{MAP}"))]
+#[command(after_help = format!("{LAYER}\n\n{LAYER_MAP}"))]
 pub(crate) struct LayerMap {
     /// In whose terms the layer is
     #[arg(long, value_name = "MAP", allow_hyphen_values = true)]

@@ -17,6 +17,8 @@ pub(crate) const ELOOP: i32 = 40;
 pub(crate) enum Failure {
     /// The running system said no.
     System(nscap_linux::Error),
+    /// The shift of a tree could not be made.
+    Shift(nscap_image::shift::Error),
     /// A rule said no.
     Denied { path: PathBuf, denied: Denied, hint: Option<&'static str> },
     /// Not a capability text.
@@ -39,6 +41,7 @@ impl Failure {
                 1
             }
             Failure::Layer(error) if error.is_denied() => 1,
+            Failure::Shift(nscap_image::shift::Error::Open { .. }) => 1,
             _ => 2,
         }
     }
@@ -57,6 +60,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Failure::System(error) => error.fmt(f),
+            Failure::Shift(error) => error.fmt(f),
             Failure::Denied { path, denied, hint } => {
                 let (why, errno) = (denied.why, describe(denied.errno.raw()));
                 write!(f, "{}: {why} [{}]: {errno}", out::path(path), why.clause())?;
@@ -96,5 +100,11 @@ impl From<nscap_image::layer::Error> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
         Failure::Output(error)
+    }
+}
+
+impl From<nscap_image::shift::Error> for Failure {
+    fn from(error: nscap_image::shift::Error) -> Failure {
+        Failure::Shift(error)
     }
 }

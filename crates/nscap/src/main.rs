@@ -11,6 +11,7 @@ mod get;
 mod layer;
 mod ns;
 mod out;
+mod shift;
 mod system;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
         Command::Set(args) => change::set(args, out),
         Command::Rm(args) => change::rm(args, out),
         Command::Explain(args) => explain::run(args, out),
+        Command::Shift(args) => shift::run(args, out),
         Command::Ns => ns::run(out),
         Command::Check(args) => check::run(args, out),
         Command::Layer(args) => layer::run(args, out),

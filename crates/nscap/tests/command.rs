@@ -540,7 +540,18 @@ fn a_reader_that_goes_away_is_no_panic() {
 fn man_pages_and_completions() {
     let directory = tempfile::tempdir().unwrap();
     assert_eq!(code(&nscap(&["generate", "man", directory.path().to_str().unwrap()])), 0);
-    for command in ["", "-get", "-set", "-rm", "-explain", "-ns", "-check", "-generate"] {
+    for command in [
+        "",
+        "-get",
+        "-set",
+        "-rm",
+        "-explain",
+        "-ns",
+        "-check",
+        "-generate",
+        "-layer",
+        "-layer-map",
+    ] {
         let page = directory.path().join(format!("nscap{command}.1"));
         let output = Command::new("man")
             .args(["--warnings", "-l"])

@@ -397,6 +397,31 @@ fn buildahs_storage_for_the_container_and_back() {
     stage.only_own_gains(&Path::new(&to).join("bundle/rootfs/pong"));
 }
 
+/// A container's root with a storage of its own, as in a build container.
+#[test]
+fn buildah_rootless_in_the_container() {
+    let test = "buildah_rootless_in_the_container";
+    if !has(test, &["umoci", "buildah", "setcap"]) {
+        return;
+    }
+    let stage = Stage::new();
+    let (layout, mapped, own) = (umoci_image(&stage), stage.name("mapped"), stage.name("own"));
+    expect(0, &["layer", "map", "--from", "host", "--to", MAP_A, "-o", &mapped, &layout]);
+    expect(0, &["layer", "map", "--from", MAP_A, "--to", "host", "-o", &own, &mapped]);
+    let home = stage.unpacked();
+    let buildah = |args: &[&str]| {
+        let (root, run) = (format!("{home}/storage"), format!("{home}/run"));
+        let own_home = [format!("HOME={home}"), format!("XDG_RUNTIME_DIR={home}/xdg")];
+        let mut all = vec!["env", &own_home[0], &own_home[1], "_CONTAINERS_USERNS_CONFIGURED=done"];
+        all.extend(["buildah", "--storage-driver", "vfs", "--root", &root, "--runroot", &run]);
+        let output = stage.inside(&[&all, args].concat());
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let container = buildah(&["from", "--quiet", &format!("oci:{own}:x")]);
+    let root = buildah(&["mount", container.lines().last().unwrap()]);
+    stage.only_own_gains(&Path::new(&root).join("ping"));
+}
+
 /// skopeo verifies every digest and size as it copies.
 #[test]
 fn skopeo_takes_what_is_written() {

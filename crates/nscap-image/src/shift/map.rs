@@ -145,7 +145,14 @@ impl Side {
         let problem = |problem: &str| map_error(text, problem);
         if let Some(text) = text.to_str().filter(|text| looks_like_a_map(text)) {
             let ids: Ids = text.parse().map_err(problem)?;
-            return Ok(Side { uids: ids.clone(), gids: ids });
+            let own = namespaces.own_ns();
+            return Side::shown(
+                &ids.by_inside,
+                &ids.by_inside,
+                &as_shown(own.uid_map()),
+                &as_shown(own.gid_map()),
+            )
+            .map_err(problem);
         }
         let who = Who::parse(text).map_err(|_| {
             problem(
@@ -160,14 +167,28 @@ impl Side {
             _ => None,
         };
         let gids = gids.as_deref().unwrap_or(theirs.gid_map());
-        let side = Ids::shown(theirs.uid_map(), own.uid_map())
-            .and_then(|uids| Ok(Side { uids, gids: Ids::shown(gids, own.gid_map())? }))
-            .map_err(|error| problem(&error.to_string()))?;
-        if side.uids.by_inside.is_empty() || side.gids.by_inside.is_empty() {
-            return Err(problem("none of its ids has one in this user namespace"));
-        }
-        Ok(side)
+        Side::shown(theirs.uid_map(), gids, own.uid_map(), own.gid_map()).map_err(problem)
     }
+
+    /// Of maps whose outside is what `own` has outside; ids that we cannot name are left out.
+    fn shown(
+        uids: &[Extent],
+        gids: &[Extent],
+        own_uids: &[Extent],
+        own_gids: &[Extent],
+    ) -> std::result::Result<Side, &'static str> {
+        let ids = |theirs, own| {
+            let ids = Ids::shown(theirs, own).map_err(|_| "two extents overlap")?;
+            let none = ids.by_inside.is_empty();
+            if none { Err("none of its ids has one in this user namespace") } else { Ok(ids) }
+        };
+        Ok(Side { uids: ids(uids, own_uids)?, gids: ids(gids, own_gids)? })
+    }
+}
+
+/// Every id that a namespace has, as itself.
+fn as_shown(own: &[Extent]) -> Vec<Extent> {
+    own.iter().map(|e| Extent { outside: e.inside, ..*e }).collect()
 }
 
 /// Numbers and colons are a map, or were meant to be one.
