@@ -4,12 +4,17 @@
 #[path = "../../nscap-linux/tests/support/mod.rs"]
 mod support;
 
+#[path = "../../nscap-image/tests/support/mod.rs"]
+mod archives;
+
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use archives::{archive, entries, entry, file, host, record};
 use serde_json::Value;
 use support::{Container, cat, host_gains, is_root};
 
@@ -460,4 +465,142 @@ fn skopeo_takes_what_is_written() {
     expect(0, &["layer", "check", &own]);
     let (from, to) = (format!("oci:{own}:x"), format!("oci:{own_copy}:x"));
     containers(&["skopeo", "copy", "--quiet", &from, &to]);
+}
+
+/// `nscap layer ARGS` with an archive on standard input.
+fn piped(args: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nscap"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    // It may end before it has read all.
+    let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    output
+}
+
+const TO_OWN: [&str; 6] = ["layer", "map", "--from", "0:100000:65536", "--to", "0:0:65536"];
+
+#[test]
+fn a_pipe_gets_the_same_bytes_or_the_new_record() {
+    let members =
+        |records: &[Vec<u8>]| archive(&[file("a", &[], b"1"), file("b", records, &[2; 70_000])]);
+    let [before, after] = [members(&[entry(100_000)]), members(&[host()])];
+    let output = piped(&TO_OWN, &before);
+    assert!(output.status.success() && output.stdout == after && output.stderr.is_empty());
+    let same = ["layer", "map", "--from", "host", "--to", "host"];
+    assert_eq!(piped(&same, &before).stdout, before);
+    // Without standard input's name, and with it.
+    assert_eq!(piped(&[&same[..], &["-"]].concat(), &before).stdout, before);
+    let zstd = Command::new("zstd").arg("--version").output().is_ok();
+    let programs = if zstd { &["gzip", "zstd"][..] } else { &["gzip"] };
+    for program in programs {
+        let run = |args: &[&str], input: &[u8]| {
+            let mut child = Command::new(program)
+                .args(args)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            let input = input.to_vec();
+            let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
+            let output = child.wait_with_output().unwrap();
+            writer.join().unwrap();
+            assert!(output.status.success());
+            output.stdout
+        };
+        let compressed = run(&["-c"], &before);
+        assert_eq!(run(&["-dc"], &piped(&TO_OWN, &compressed).stdout), after);
+        // From a file in which nothing changes, the compressed bytes too.
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), &compressed).unwrap();
+        let name = path.path().to_str().unwrap();
+        let output = run_nscap(&[&same[..], &[name]].concat());
+        assert_eq!(output.stdout, compressed);
+    }
+}
+
+fn run_nscap(args: &[&str]) -> Output {
+    run(env!("CARGO_BIN_EXE_nscap"), args)
+}
+
+#[test]
+fn what_cannot_be_is_told_with_its_place_and_status() {
+    let foreign = archive(&[file("a\nb", &[entry(7)], b"")]);
+    let cut = &archive(&[file("a", &[], &[1; 3000])])[..2000];
+    for (args, input, status, told) in [
+        (&TO_OWN[..], &foreign[..], 1, "offset 0: the id has no mapping in the source's map"),
+        (&TO_OWN, cut, 2, "a: offset 2000: the archive ends inside a member: EINVAL"),
+        (&TO_OWN, b"BZh91AY&SY", 2, "bzip2 is not read"),
+        (&TO_OWN, &[1; 512], 2, "offset 0: not a tar header"),
+        (&["layer", "ls"], &archive(&[]), 1, ""),
+        (
+            &["layer", "ls"],
+            &archive(&[file("a", &[record(archives::CAPABILITY, b"?")], b"")]),
+            2,
+            "",
+        ),
+        (&["layer", "check"], cut, 2, "ends inside a member"),
+        (&["layer", "check"], &foreign, 1, ""),
+        (&["layer", "check", "--for", "7:7:1"], &foreign, 0, ""),
+        (&["layer", "map", "--from", "1:2", "--to", "host"], b"", 2, "1:2: "),
+        (&["layer", "ls", "/nonexistent"], b"", 2, "ENOENT"),
+        (&["layer", "ls", "/proc"], b"", 2, "oci-layout: open: "),
+    ] {
+        let output = piped(args, input);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {stderr}");
+        assert!(stderr.contains(told) && stderr.lines().count() <= 2, "{args:?}: {stderr}");
+        assert_eq!(stderr.is_empty(), told.is_empty(), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn every_json_field_of_layers_is_documented() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/json.md");
+    let documented = std::fs::read_to_string(path).unwrap();
+    let input = archive(&[
+        file("p", &[entry(100_000)], b""),
+        file("q", &[entries(&[7, 100_001])], b""),
+        file("r", &[record(archives::CAPABILITY, b"?")], b""),
+    ]);
+    let mut objects = Vec::new();
+    let listed = piped(&["--json", "layer", "ls"], &input).stdout;
+    let checked = piped(&["--json", "layer", "check"], &input).stdout;
+    let map = [&["--json"], &TO_OWN[..], &["--explain", "--unmapped", "drop"]].concat();
+    let mapped = piped(&map, &input).stderr;
+    for lines in [listed, checked, mapped] {
+        let lines = String::from_utf8(lines).unwrap();
+        objects.extend(lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+    }
+    // Members; findings, of which q has two; decisions.
+    assert_eq!(objects.len(), 3 + 4 + 4);
+    fn fields(object: &Value, all: &mut Vec<String>) {
+        match object {
+            Value::Object(map) => map.iter().for_each(|(name, value)| {
+                all.push(name.clone());
+                fields(value, all);
+            }),
+            Value::Array(values) => values.iter().for_each(|value| fields(value, all)),
+            _ => {}
+        }
+    }
+    for object in &objects {
+        let mut all = Vec::new();
+        fields(object, &mut all);
+        for field in all {
+            assert!(documented.contains(&format!("`{field}`")), "{field}: {object}");
+        }
+    }
+    let findings = std::fs::read_to_string(path.replace("json.md", "layers.md")).unwrap();
+    for finding in objects.iter().filter_map(|object| object["finding"].as_str()) {
+        assert!(findings.contains(&format!("`{finding}`")), "{finding}");
+    }
 }

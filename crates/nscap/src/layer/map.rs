@@ -29,6 +29,15 @@ struct JsonDecided {
     clause: &'static str,
 }
 
+/// What was done to an image.
+#[derive(Serialize)]
+struct JsonDone {
+    layers: u64,
+    layers_changed: u64,
+    grants: u64,
+    dropped: u64,
+}
+
 pub(super) fn run(args: &LayerMap, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     let (from, to) = (side(&args.from, &mut system)?, side(&args.to, &mut system)?);
@@ -124,9 +133,15 @@ fn image(
             return Err(input("an image", "needs --output or --in-place".into(), EINVAL));
         }
     };
-    if !json {
-        let (changed, layers) = (changed.changed, changed.layers);
-        out.line(&format!("{changed} of {layers} layers changed"))?;
+    if json {
+        out.object(&JsonDone {
+            layers: changed.layers,
+            layers_changed: changed.changed,
+            grants: changed.total.grants,
+            dropped: changed.total.dropped,
+        })?;
+    } else {
+        out.line(&format!("{} of {} layers changed", changed.changed, changed.layers))?;
     }
     Ok(0)
 }
