@@ -63,22 +63,27 @@ cc -O2 -w -o "$work/members" "$work/members.c"
 layer "$work/large.tar" 8388608
 layer "$work/small.tar" 4096
 
-seconds() { local start=$EPOCHREALTIME; "$@"; echo "$start $EPOCHREALTIME" | awk '{ print $2 - $1 }'; }
-by_cat() { cat "$1" | cat | cat >/dev/null; }
-by_map() { cat "$1" | "$nscap" layer map --from 100000 --to "$2" | cat >/dev/null; }
-median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+# Each leaves the wall time of the whole pipe, and the processor time of what is in its middle.
+in_the_middle() { # FILE COMMAND...
+    local file=$1 start=$EPOCHREALTIME
+    shift
+    cat "$file" | /usr/bin/time -o "$work/cpu" -f '%U %S' "$@" | cat >/dev/null
+    echo "$start $EPOCHREALTIME $(cat "$work/cpu")" | awk '{ print $2 - $1, $3 + $4 }'
+}
+median() { cut -d' ' -f"$1" "$work/times" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
-printf '%-34s %10s %10s %8s\n' "plain, $mib MiB, $rounds rounds" cat nscap ratio
+printf '%-26s %10s %10s %7s %10s %10s\n' "plain, $mib MiB, $rounds rounds" cat nscap ratio 'cat cpu' 'nscap cpu'
 for kind in large small; do
     for to in 100000 host; do
         for ((round = 0; round < rounds; round++)); do
-            echo "$(seconds by_cat "$work/$kind.tar") $(seconds by_map "$work/$kind.tar" $to)"
-        done >"$work/times"
+            echo "$(in_the_middle "$work/$kind.tar" cat)" \
+                "$(in_the_middle "$work/$kind.tar" "$nscap" layer map --from 100000 --to $to)"
+        done | awk '{ print $1, $2, $3, $4, $1 / $3 }' >"$work/times"
         what="$kind files, $([ $to = host ] && echo translated || echo unchanged)"
-        a=$(cut -d' ' -f1 "$work/times" | median) b=$(cut -d' ' -f2 "$work/times" | median)
-        ratio=$(awk '{ print $1 / $2 }' "$work/times" | median)
-        awk -v w="$what" -v a="$a" -v b="$b" -v r="$ratio" -v m="$mib" \
-            'BEGIN { printf "%-34s %6.2f GB/s %5.2f GB/s %7.2f\n", w, m * 1048576 / 1e9 / a, m * 1048576 / 1e9 / b, r }'
+        awk -v w="$what" -v a="$(median 1)" -v b="$(median 3)" -v r="$(median 5)" -v m="$mib" \
+            -v c="$(median 2)" -v d="$(median 4)" 'BEGIN {
+                gb = m * 1048576 / 1e9
+                printf "%-26s %5.2f GB/s %5.2f GB/s %7.2f %8.2f s %8.2f s\n", w, gb / a, gb / b, r, c, d }'
     done
 done
 

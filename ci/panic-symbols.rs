@@ -143,6 +143,21 @@ pub extern "Rust" fn nscap_shift(
     nscap_core::shift(stored, &how, out).map_or(0, |moved| moved.stored.entries.len())
 }
 
+#[unsafe(no_mangle)]
+pub extern "Rust" fn nscap_translate(
+    carried: &nscap_core::translate::Carried<'_>,
+    translation: &nscap_core::translate::Translation<'_>,
+    out: &mut EntryBuffer,
+) -> i32 {
+    match carried.grants() {
+        Err(denied) => denied.errno.raw(),
+        Ok(grants) => {
+            let same = grants.stored(out).is_ok();
+            translation.stored(&grants, out).errno().map_or(i32::from(same), |errno| errno.raw())
+        }
+    }
+}
+
 /// What the check must catch.
 #[cfg(planted)]
 #[unsafe(no_mangle)]

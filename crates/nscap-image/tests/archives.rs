@@ -254,7 +254,7 @@ fn what_programs_read_differently_is_refused() {
         (archive(&[with_size(b'5', "dir")]), 0, Problem::SizeWithoutContent),
         (archive(&[with_size(b'\0', "dir/")]), 0, Problem::SizeWithoutContent),
         (archive(&[x.clone(), x.clone(), file("a", &[], b"")]), 1024, Problem::TwoExtensions),
-        (archive(&[x.clone()]), 1024, Problem::Orphan),
+        (archive(std::slice::from_ref(&x)), 1024, Problem::Orphan),
         (x.clone(), 1024, Problem::Orphan),
         (archive(&[x.clone(), extended(b'g', &[])]), 1024, Problem::Orphan),
         (archive(&other_size), 0, Problem::SizesDiffer),

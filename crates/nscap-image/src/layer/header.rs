@@ -40,12 +40,19 @@ impl<'a> Header<'a> {
     pub(crate) fn parse(block: &'a [u8]) -> Result<Header<'a>, Problem> {
         let header = Header(tar::Header::from_byte_slice(block));
         let stated = number(&header.0.as_old().cksum, "checksum").map_err(|_| Problem::Checksum)?;
-        let (unsigned, signed) = sums(block);
-        if i64::try_from(stated).is_ok_and(|stated| stated == unsigned || stated == signed) {
+        let unsigned = sum(block);
+        let is = |sum| i64::try_from(stated) == Ok(sum);
+        // Old programs took bytes as signed.
+        if is(unsigned) || is(unsigned - 256 * high(block)) {
             Ok(header)
         } else {
             Err(Problem::Checksum)
         }
+    }
+
+    /// A block whose checksum has been looked at.
+    pub(crate) fn checked(block: &'a [u8]) -> Header<'a> {
+        Header(tar::Header::from_byte_slice(block))
     }
 
     pub(crate) fn kind(self) -> u8 {
@@ -93,14 +100,16 @@ pub(crate) fn is_zero(block: &[u8]) -> bool {
     block.iter().all(|byte| *byte == 0)
 }
 
-/// The sum of all bytes with the checksum itself as blanks; old programs took bytes as signed.
-fn sums(block: &[u8]) -> (i64, i64) {
-    let unsigned = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
-    let blanks = i64::from(b' ') * 8;
-    let all = i64::from(unsigned(block)) - i64::from(unsigned(&block[CHECKSUM])) + blanks;
+/// The sum of all bytes, with the checksum itself as blanks.
+fn sum(block: &[u8]) -> i64 {
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    i64::from(sum(block)) - i64::from(sum(&block[CHECKSUM])) + i64::from(b' ') * 8
+}
+
+/// How many bytes are negative as signed ones.
+fn high(block: &[u8]) -> i64 {
     let high = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(byte >> 7)).sum::<u32>();
-    let negative = i64::from(high(block)) - i64::from(high(&block[CHECKSUM]));
-    (all, all - 256 * negative)
+    i64::from(high(block)) - i64::from(high(&block[CHECKSUM]))
 }
 
 /// A numeric field: octal digits between blanks and NULs, or GNU's base 256.
@@ -166,9 +175,8 @@ pub(crate) fn put_number(block: &mut [u8], field: Field, value: u64) -> bool {
 
 /// Makes the checksum right again, written as it was.
 pub(crate) fn put_checksum(block: &mut [u8]) {
-    let (unsigned, _) = sums(block);
     // At most 512 * 255, which is six octal digits.
-    put_number(block, Field::Checksum, unsigned.unsigned_abs());
+    put_number(block, Field::Checksum, sum(block).unsigned_abs());
 }
 
 /// Empties the user or group name, which consumers prefer to the number.

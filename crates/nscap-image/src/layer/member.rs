@@ -219,7 +219,7 @@ fn step<R: Read, W: Write>(
     let (parts, length) = find_head(window)?;
     let bytes = &window.ahead()[..length];
     let last = parts.main.unwrap_or(parts.extended_header);
-    let header = Header::parse(&bytes[last..last + BLOCK]).map_err(|p| plain(offset, p))?;
+    let header = Header::checked(&bytes[last..last + BLOCK]);
     let head = Head { offset, bytes, parts, header, after_end };
     for record in head.records() {
         let record = record.map_err(|problem| plain(offset, problem))?;
