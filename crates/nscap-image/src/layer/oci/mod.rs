@@ -8,7 +8,9 @@ mod dir;
 mod json;
 mod layout;
 mod map;
+mod write;
 
 pub use blobs::MAX_DOCUMENT;
 pub use layout::{ImageLayer, Layout};
-pub use map::{HearLayer, ImageChanged, map_in_place, map_to};
+pub use map::{HearLayer, ImageChanged};
+pub use write::{map_in_place, map_to};
