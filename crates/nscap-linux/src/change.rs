@@ -15,6 +15,7 @@ use crate::file::{CAPABILITY, CapFile, FileState, Hidden, TABLE};
 use crate::lock::Lock;
 use crate::ns::Namespaces;
 use crate::xattr::{self, Present};
+use crate::{decided, probe};
 
 /// One change of one attribute; values are as they are stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,7 +63,11 @@ impl CapFile {
         if !now.holds_the_same(before) {
             return Err(Error::Changed { path: self.path().to_owned() });
         }
-        let failed = self.take_all(&self.plan(before, next, namespaces)?, before, namespaces);
+        let failed = if probe::kernel_policy().is_some() {
+            decided::write(self, before, next, namespaces)
+        } else {
+            self.take_all(&self.plan(before, next, namespaces)?, before, namespaces)
+        };
         let after = self.read(namespaces)?;
         match failed {
             _ if after.stored(namespaces).0 == *next => Ok(()),

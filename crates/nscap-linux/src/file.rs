@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::mount::Mount;
 use crate::ns::{LiveNs, Namespaces};
-use crate::xattr;
+use crate::{decided, probe, xattr};
 
 pub(crate) const CAPABILITY: &std::ffi::CStr = c"security.capability";
 pub(crate) const TABLE: &std::ffi::CStr = c"security.nscapability";
@@ -148,8 +148,12 @@ impl CapFile {
 
     fn read_through(&self, mount: Mount, namespaces: &Namespaces) -> Result<FileState> {
         let inode = self.inode()?;
-        let table = xattr::get(&self.fd, TABLE).map_err(|e| self.error("getxattr", e))?;
-        let mut state = FileState { inode, mount, capability: None, table, hidden: None };
+        let mut state = FileState { inode, mount, capability: None, table: None, hidden: None };
+        if probe::kernel_policy().is_some() {
+            decided::read(self, &mut state, namespaces)?;
+            return Ok(state);
+        }
+        state.table = xattr::get(&self.fd, TABLE).map_err(|e| self.error("getxattr", e))?;
         let shown = match xattr::get(&self.fd, CAPABILITY) {
             Ok(shown) => shown,
             Err(Errno::OVERFLOW) => {
@@ -257,6 +261,22 @@ impl FileState {
             read_only: self.mount.read_only,
             immutable: self.inode.immutable,
         }
+    }
+
+    /// Whether the design's rules decide about the file, and not an unmodified kernel's own alone:
+    /// on a mount of nscap's, and everywhere on the reference kernel.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let state = file.read(&mut namespaces)?;
+    /// assert_eq!(state.by_design(), probe::kernel_policy().is_some());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    #[must_use]
+    pub fn by_design(&self) -> bool {
+        self.mount.is_nscap() || probe::kernel_policy().is_some()
     }
 
     /// What the two attributes mean, and whether a table counts.

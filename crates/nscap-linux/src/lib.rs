@@ -5,6 +5,7 @@
 //! [`UserNs`](nscap_core::UserNs), so that the decisions of `nscap_core` can be asked about them.
 
 mod change;
+mod decided;
 mod error;
 mod file;
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use nscap_core::{Extent, Kuid, is_same_or_below, root_kuid, root_of_ancestor};
-use nscap_linux::probe::{Directory, Kernel};
+use nscap_core::{Extent, Kuid, Policy, is_same_or_below, root_kuid, root_of_ancestor};
+use nscap_linux::probe::{self, Directory, Kernel};
 use nscap_linux::{LiveNs, Namespaces, Range, Subids};
 use serde::Serialize;
 
@@ -39,6 +39,7 @@ pub(crate) fn run(args: &Check, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     system.scan()?;
     let mut findings = offers(&Kernel::probe(), &args.dir, &directory);
+    findings.extend(probe::kernel_policy().map(reference));
     let features = features(&findings);
     findings.extend(features);
     configured_overlaps(system.subids()?, &mut findings);
@@ -100,6 +101,17 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
             here(directory.table, format!(", up to {} entries a file", directory.entries)),
         ),
     ]
+}
+
+/// Said only where it is so: an unmodified kernel lacks nothing that nscap needs.
+fn reference(policy: Policy) -> Finding {
+    let on = |on| if on { "on" } else { "off" };
+    let detail = format!(
+        "decides by the design itself; arrays {}, same-ok {}",
+        on(policy.array),
+        on(policy.same_ok)
+    );
+    Finding::Offer { name: "nscap in the kernel", ok: true, detail }
 }
 
 /// What each feature needs. What is only faster or safer with something is not listed.

@@ -257,7 +257,7 @@ fn look_as(path: &Path, ns: NsIndex, system: &mut System) -> Result<SeenBy, Fail
         shown_path: out::path(path),
         capability: capability.map(|(value, _)| value.caps().into()).into(),
         nscapability: nscapability(ns, &place, &stored).into(),
-        bare: (!state.mount.is_nscap() && state.hidden.is_none()).then(bare),
+        bare: (!state.by_design() && state.hidden.is_none()).then(bare),
     })
 }
 
