@@ -131,6 +131,33 @@ pub extern "Rust" fn nscap_storage(
     encoded ^ NsCaps::decode(out).map_or(0, |caps| caps.len())
 }
 
+#[unsafe(no_mangle)]
+pub extern "Rust" fn nscap_shift(
+    stored: &Stored<'_>,
+    offset: u32,
+    which: nscap_core::Unmapped,
+    out: &mut EntryBuffer,
+) -> usize {
+    let image = |id: Uid| id.get().checked_add(offset).and_then(Uid::new);
+    let how = nscap_core::Shift { image, from_host: true, to_host: false, unmapped: which };
+    nscap_core::shift(stored, &how, out).map_or(0, |moved| moved.stored.entries.len())
+}
+
+#[unsafe(no_mangle)]
+pub extern "Rust" fn nscap_translate(
+    carried: &nscap_core::translate::Carried<'_>,
+    translation: &nscap_core::translate::Translation<'_>,
+    out: &mut EntryBuffer,
+) -> i32 {
+    match carried.grants() {
+        Err(denied) => denied.errno.raw(),
+        Ok(grants) => {
+            let same = grants.stored(out).is_ok();
+            translation.stored(&grants, out).errno().map_or(i32::from(same), |errno| errno.raw())
+        }
+    }
+}
+
 /// What the check must catch.
 #[cfg(planted)]
 #[unsafe(no_mangle)]

@@ -5,7 +5,10 @@
 //! (`kernel`). Runners play the steps and answer with [`outcome::Outcome`]s; expectations are in
 //! the table and never in code. README.md documents the format.
 
+pub mod attack;
+pub mod case;
 pub mod fuzz;
+mod ground;
 pub mod live;
 pub mod load;
 pub mod model;
@@ -14,4 +17,5 @@ pub mod report;
 pub mod scenario;
 pub mod stored;
 pub mod text;
+pub mod tools;
 pub mod tree;

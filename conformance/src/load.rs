@@ -126,6 +126,7 @@ fn scenario(raw: RawScenario) -> Result<Scenario, Problem> {
         about: raw.about,
         policy: Policy { array: raw.policy.array, same_ok: raw.policy.same_ok },
         design_only: raw.design_only,
+        fuse_skip: raw.fuse_skip,
         world,
         steps,
     })
@@ -280,6 +281,7 @@ fn task(raw: RawTask) -> Result<Task, Problem> {
         no_new_privs: raw.no_new_privs,
         traced: raw.traced,
         shared_fs: raw.shared_fs,
+        pid_ns: raw.pid_ns,
     })
 }
 
@@ -290,6 +292,7 @@ fn step(raw: RawStep) -> Result<Step, Problem> {
         by: raw.by,
         op,
         design: read(&raw.design)?,
+        design_fuse: raw.design_fuse.as_ref().map(read).transpose()?,
         kernel: raw.kernel.as_ref().map(read).transpose()?,
         design_6_1: raw.design_6_1.as_ref().map(read).transpose()?,
         kernel_6_1: raw.kernel_6_1.as_ref().map(read).transpose()?,
@@ -344,6 +347,9 @@ fn check_step(world: &World, before: &[Step], step: &Step) -> Result<(), Problem
         return Err(format!("there is no file {missing:?}"));
     }
     match &step.op {
+        Op::Unshare { .. } if task.pid_ns => {
+            Err("a task in a pid namespace of its own makes none".to_owned())
+        }
         Op::Enter(ns) if !namespaces.contains(&**ns) => {
             Err(format!("there is no namespace {ns:?}"))
         }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use nscap_conformance::fuzz;
+use nscap_conformance::case::{self, Case, Why};
 use nscap_conformance::live::{Failure, Front, Machine, Runner, version};
 use nscap_conformance::load::load_dir;
 use nscap_conformance::model::{self, Rules};
 use nscap_conformance::outcome::Outcome;
 use nscap_conformance::report::{Count, Verdict, judge};
 use nscap_conformance::scenario::{Column, Scenario};
+use nscap_conformance::{attack, fuzz, tools};
 
 /// The scenario table of nscap, and what plays it.
 #[derive(Parser)]
@@ -28,6 +29,33 @@ enum Command {
     /// Plays random worlds on this machine's kernel and holds it against the prediction. Exit
     /// status 0: no difference; 1: some; 2: they could not be played
     Fuzz(Fuzz),
+    /// Plays attacks that no table of steps can say. Exit status 0: none got through; 1: some did;
+    /// 2: they could not be played
+    Attack(Cases),
+    /// Plays unmodified programs on a mount: setcap, getfattr, tar, cp, rsync and their like. Exit
+    /// status as for attack
+    Tools(Cases),
+}
+
+#[derive(clap::Args)]
+struct Cases {
+    /// What is attacked; on a bare kernel some get through, and nothing counts as failed
+    #[arg(long, value_enum, default_value = "fuse")]
+    runner: Attacked,
+    /// Only those with this in their name
+    #[arg(long)]
+    filter: Option<String>,
+    /// Print the names instead of playing
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Attacked {
+    /// A FUSE mount
+    Fuse,
+    /// This machine's kernel
+    Kernel,
 }
 
 #[derive(clap::Args)]
@@ -84,6 +112,8 @@ enum Which {
     Kernel,
     /// This machine's kernel, where it is the reference, against the design column
     Linux,
+    /// A FUSE mount in front of real files, against the design column and what V lets it differ in
+    Fuse,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -96,6 +126,8 @@ fn main() -> ExitCode {
     let clean = match Arguments::parse().command {
         Command::Run(run) => play(&run).map(|count| count.failed == 0),
         Command::Fuzz(args) => fuzz(&args).map(|count| count.differences == 0),
+        Command::Attack(args) => cases(&args, attack::all()).map(|count| count.failed == 0),
+        Command::Tools(args) => cases(&args, tools::all()).map(|count| count.failed == 0),
     };
     match clean {
         Ok(true) => ExitCode::SUCCESS,
@@ -128,11 +160,12 @@ fn play(run: &Run) -> Result<Count, String> {
     match run.runner {
         Which::Model => in_memory(run, Rules::Design, &chosen, &mut count)?,
         Which::Bare => in_memory(run, Rules::Bare, &chosen, &mut count)?,
-        Which::Kernel | Which::Linux if run.kernel.is_some() => {
+        Which::Kernel | Which::Linux | Which::Fuse if run.kernel.is_some() => {
             return Err("--kernel is for the runners model and bare".to_owned());
         }
         Which::Kernel => on_kernel(run, Front::Bare, &chosen, &mut count)?,
         Which::Linux => on_kernel(run, Front::Linux, &chosen, &mut count)?,
+        Which::Fuse => on_kernel(run, Front::Fuse, &chosen, &mut count)?,
     }
     say(format_args!("{count}"))?;
     Ok(count)
@@ -158,6 +191,37 @@ fn fuzz(args: &Fuzz) -> Result<fuzz::Count, String> {
         Err(Failure::Broken(problem)) => return Err(problem),
     };
     say(format_args!("{count}"))?;
+    Ok(count)
+}
+
+fn cases(args: &Cases, all: Vec<Case>) -> Result<Count, String> {
+    let chosen = all.into_iter().filter(|case| {
+        args.filter.as_ref().is_none_or(|filter| case.name.contains(filter.as_str()))
+    });
+    let mut count = Count::default();
+    for case in chosen {
+        if args.list {
+            say(format_args!("{}  {}  {}", case.name, case.clauses.join(","), case.about))?;
+            continue;
+        }
+        for setting in case.settings(args.runner == Attacked::Fuse) {
+            let name = format!("{}{setting}", case.name);
+            match case::play(&case, setting) {
+                Ok(()) => count.passed += 1,
+                Err(Why::Skipped(reason)) => {
+                    count.skipped += 1;
+                    say(format_args!("{name}: skipped: {reason}"))?;
+                }
+                Err(why) => {
+                    count.failed += 1;
+                    say(format_args!("FAILED {name}: {}\n  {why}", case.about))?;
+                }
+            }
+        }
+    }
+    if !args.list {
+        say(format_args!("{count}"))?;
+    }
     Ok(count)
 }
 
@@ -189,7 +253,8 @@ fn on_kernel(
 ) -> Result<(), String> {
     let column = match (front, run.column) {
         (Front::Linux, _) | (_, Some(Against::Design)) => Column::Design,
-        (Front::Bare, _) => Column::Kernel,
+        (Front::Fuse, None) => Column::Fuse,
+        (Front::Bare, None) | (_, Some(Against::Kernel)) => Column::Kernel,
     };
     let runner = match Runner::with(front, chosen) {
         Ok(runner) => runner,
@@ -227,16 +292,19 @@ fn add(count: &mut Count, scenario: &Scenario, verdict: &Verdict) -> Result<(), 
 impl Run {
     /// Without the scenarios in which the runner has no part.
     fn leave_out<'s>(&self, chosen: Vec<&'s Scenario>) -> Result<Vec<&'s Scenario>, String> {
-        let (about_all, about_design): (Vec<_>, Vec<_>) =
-            chosen.into_iter().partition(|scenario| scenario.design_only.is_none());
-        if matches!(self.runner, Which::Model | Which::Linux) {
-            return Ok([about_all, about_design].concat());
+        let mut with_a_part = Vec::new();
+        for scenario in chosen {
+            let (what, reason) = match self.runner {
+                Which::Model | Which::Linux => ("", &None),
+                Which::Bare | Which::Kernel => ("about the design only", &scenario.design_only),
+                Which::Fuse => ("not on a FUSE mount", &scenario.fuse_skip),
+            };
+            match reason {
+                Some(reason) => say(format_args!("{}: {what}: {reason}", scenario.name))?,
+                None => with_a_part.push(scenario),
+            }
         }
-        for Scenario { name, design_only, .. } in about_design {
-            let reason = design_only.as_deref().unwrap_or_default();
-            say(format_args!("{name}: about the design only: {reason}"))?;
-        }
-        Ok(about_all)
+        Ok(with_a_part)
     }
 
     /// With `--verbose`: what every step gave.

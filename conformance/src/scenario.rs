@@ -24,6 +24,8 @@ pub struct Scenario {
     pub policy: nscap_core::Policy,
     /// Why an unmodified kernel has no part in it, where it has none.
     pub design_only: Option<String>,
+    /// Why no FUSE mount can be part of it, where none can.
+    pub fuse_skip: Option<String>,
     /// What exists before the first step.
     pub world: World,
     /// What happens, in order.
@@ -177,6 +179,8 @@ pub struct Task {
     pub traced: bool,
     /// Whether it shares its file system information with another process when it executes one.
     pub shared_fs: bool,
+    /// Whether it is in a pid namespace of its own.
+    pub pid_ns: bool,
 }
 
 /// The sets of a task, as text that [`text::set`](crate::text::set) reads.
@@ -203,6 +207,8 @@ pub struct Step {
     pub op: Op,
     /// The answer of SPEC.
     pub design: Expectation,
+    /// The answer of a FUSE mount, where V names a difference.
+    pub design_fuse: Option<Expectation>,
     /// The answer of the unmodified kernel, where it differs.
     pub kernel: Option<Expectation>,
     /// SPEC's answer where the kernel beneath is older than 6.16, where that differs.
@@ -216,6 +222,8 @@ pub struct Step {
 pub enum Column {
     /// SPEC's.
     Design,
+    /// SPEC's, with what V lets a FUSE mount answer otherwise.
+    Fuse,
     /// The unmodified kernel's.
     Kernel,
 }
@@ -229,6 +237,7 @@ impl Step {
         let kernel_6_1 = self.kernel_6_1.as_ref().filter(|_| older);
         match column {
             Column::Design => design_6_1.unwrap_or(&self.design),
+            Column::Fuse => self.design_fuse.as_ref().or(design_6_1).unwrap_or(&self.design),
             Column::Kernel => {
                 kernel_6_1.or(self.kernel.as_ref()).or(design_6_1).unwrap_or(&self.design)
             }

@@ -11,14 +11,17 @@
 
 #include <linux/xattr.h>
 
-#define XATTR_NAME_NSCAP XATTR_SECURITY_PREFIX "nscapability"
+#define XATTR_NSCAP_SUFFIX "nscapability"
+#define XATTR_NAME_NSCAP (XATTR_SECURITY_PREFIX XATTR_NSCAP_SUFFIX)
 
+struct address_space;
 struct user_namespace;
 struct dentry;
 struct inode;
 struct file;
 struct path;
 struct super_block;
+struct vfsmount;
 struct cpu_vfs_cap_data;
 
 #ifdef CONFIG_SECURITY_NSCAP
@@ -29,14 +32,15 @@ int nscap_setxattr_locked(struct user_namespace *mnt_userns, struct dentry *dent
 			  struct inode **delegated_inode);
 int nscap_removexattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
 			     const char *name, struct inode **delegated_inode);
-ssize_t nscap_listxattr(struct user_namespace *mnt_userns, struct dentry *dentry, char *list,
-			size_t size, ssize_t listed);
+ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list, size_t size,
+			ssize_t listed);
 int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *inode,
 			    const char *name, void **buffer, bool alloc);
 int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
-		    const void *capability, int size, struct cpu_vfs_cap_data *cpu_caps);
+		    struct cpu_vfs_cap_data *cpu_caps);
 void nscap_dropped(struct dentry *dentry, int error);
-int nscap_mmap_file(struct file *file, unsigned long flags);
+struct address_space *nscap_mmap_begin(struct file *file, unsigned long flags);
+void nscap_mmap_end(struct address_space *mapping);
 ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer,
 			     const char *name, void *value, size_t size);
 int nscap_layer_setxattr(struct super_block *above, struct user_namespace *mnt_userns,
@@ -44,7 +48,7 @@ int nscap_layer_setxattr(struct super_block *above, struct user_namespace *mnt_u
 			 int flags);
 int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer, const char *name,
 		      const void *value, size_t size, int flags);
-int nscap_copy_up(const struct path *from, struct user_namespace *mnt_userns, struct dentry *to);
+int nscap_copy_up(const struct path *from, struct vfsmount *upper, struct dentry *to);
 
 #else
 
@@ -67,8 +71,8 @@ static inline int nscap_removexattr_locked(struct user_namespace *mnt_userns,
 	return -EOPNOTSUPP;
 }
 
-static inline ssize_t nscap_listxattr(struct user_namespace *mnt_userns, struct dentry *dentry,
-				      char *list, size_t size, ssize_t listed)
+static inline ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list,
+				      size_t size, ssize_t listed)
 {
 	return listed;
 }
@@ -81,7 +85,6 @@ static inline int nscap_inode_getsecurity(struct user_namespace *mnt_userns,
 }
 
 static inline int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
-				  const void *capability, int size,
 				  struct cpu_vfs_cap_data *cpu_caps)
 {
 	return -EOPNOTSUPP;
@@ -111,15 +114,19 @@ static inline int nscap_layer_store(struct user_namespace *mnt_userns, struct de
 	return -EOPNOTSUPP;
 }
 
-static inline int nscap_copy_up(const struct path *from, struct user_namespace *mnt_userns,
+static inline int nscap_copy_up(const struct path *from, struct vfsmount *upper,
 				struct dentry *to)
 {
 	return 0;
 }
 
-static inline int nscap_mmap_file(struct file *file, unsigned long flags)
+static inline struct address_space *nscap_mmap_begin(struct file *file, unsigned long flags)
 {
-	return 0;
+	return NULL;
+}
+
+static inline void nscap_mmap_end(struct address_space *mapping)
+{
 }
 
 #endif

@@ -18,9 +18,15 @@ typedef uint64_t u64;
 #endif
 
 #define NSCAP_MAX_ENTRIES	1024
+/* In a companion, of nobody. */
+#define NSCAP_TRIPWIRE_ROOTID	4294967294U
+
+/* Form F. */
+#define NSCAP_HEADER_LEN	8
 #define NSCAP_RECORD_LEN	24
+#define NSCAP_TABLE_LEN(entries)	(56 + NSCAP_RECORD_LEN * (entries))
 /* Two sealed tables of the largest size. */
-#define NSCAP_TABLES_LEN	(2 * (56 + NSCAP_RECORD_LEN * NSCAP_MAX_ENTRIES))
+#define NSCAP_TABLES_LEN	(2 * NSCAP_TABLE_LEN(NSCAP_MAX_ENTRIES))
 
 struct nscap_bytes {
 	const u8 *data;
@@ -95,6 +101,14 @@ enum nscap_what {
 	NSCAP_SET_NSCAPABILITY,
 	NSCAP_REMOVE_NSCAPABILITY,
 };
+
+enum nscap_get {
+	NSCAP_GET_CAPABILITY,
+	NSCAP_GET_NSCAPABILITY,
+};
+
+#define NSCAP_LISTS_CAPABILITY		1
+#define NSCAP_LISTS_NSCAPABILITY	2
 
 /* Called by us. */
 int nscap_decide_change(u32 what, const struct nscap_caller *caller, const struct nscap_file *file,

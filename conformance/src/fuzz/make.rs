@@ -26,7 +26,7 @@ pub fn world(seed: u64, number: u64, machine: &Machine, front: Front) -> Scenari
     world.tasks = tasks(&mut pick, &world, &tree);
     let policy = match front {
         Front::Bare => Policy::default(),
-        Front::Linux => Policy { array: pick.percent(60), same_ok: pick.percent(30) },
+        Front::Linux | Front::Fuse => Policy { array: pick.percent(60), same_ok: pick.percent(30) },
     };
     let steps = steps(&mut pick, &world, policy, front, machine);
     Scenario {
@@ -35,6 +35,7 @@ pub fn world(seed: u64, number: u64, machine: &Machine, front: Front) -> Scenari
         about: "made at random".to_owned(),
         policy,
         design_only: None,
+        fuse_skip: None,
         world,
         steps,
     }
@@ -235,6 +236,7 @@ fn task(pick: &mut Pick, tree: &Tree, home: &str) -> Option<Task> {
         no_new_privs: pick.percent(8),
         traced: pick.percent(5),
         shared_fs: pick.percent(5),
+        pid_ns: false,
     })
 }
 

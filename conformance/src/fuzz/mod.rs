@@ -40,7 +40,7 @@ impl Front {
     fn rules(self) -> Rules {
         match self {
             Front::Bare => Rules::Bare,
-            Front::Linux => Rules::Design,
+            Front::Linux | Front::Fuse => Rules::Design,
         }
     }
 }

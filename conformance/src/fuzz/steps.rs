@@ -31,7 +31,7 @@ pub(super) fn steps(
     for n in 0..pick.count(15, 35) {
         let Some(by) = pick.of(&tasks) else { break };
         let mut op = op(pick, n, &by, &at, &model);
-        if front == Front::Linux {
+        if front != Front::Bare {
             op = of_the_design(pick, op, world);
         }
         let outcome = model.step(&by, &op);
@@ -39,8 +39,8 @@ pub(super) fn steps(
         at.after(&by, &op, &outcome);
         let any = Expectation::parse(Answer::Nothing, "any");
         let any = any.unwrap_or_else(|problem| unreachable!("{problem}"));
-        let (design_6_1, kernel_6_1, kernel) = (None, None, None);
-        steps.push(Step { by, op, design: any, kernel, design_6_1, kernel_6_1 });
+        let (design_fuse, kernel, design_6_1, kernel_6_1) = (None, None, None, None);
+        steps.push(Step { by, op, design: any, design_fuse, kernel, design_6_1, kernel_6_1 });
     }
     steps
 }

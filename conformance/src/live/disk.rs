@@ -7,10 +7,13 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use nscap_core::{NsCaps, Record, VfsCaps};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, XattrFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use rustix::thread::UnshareFlags;
 
@@ -22,11 +25,11 @@ use crate::stored;
 use crate::tree::Ns;
 
 /// The program that prints its credentials.
-pub(super) const PROBE: &[u8] = include_bytes!(env!("NSCAP_PROBE"));
+pub(crate) const PROBE: &[u8] = include_bytes!(env!("NSCAP_PROBE"));
 
 /// A new tmpfs whose superblock belongs to `owner` (`None`: the runner's namespace), detached, and
 /// owned by these ids of that namespace.
-pub(super) fn tmpfs(owner: Option<(BorrowedFd<'_>, u32, u32)>) -> io::Result<OwnedFd> {
+pub(crate) fn tmpfs(owner: Option<(BorrowedFd<'_>, u32, u32)>) -> io::Result<OwnedFd> {
     let Some((ns, uid, gid)) = owner else { return new_tmpfs() };
     let mut mounter = Peer::start(|line| {
         userns::enter_with_caps(Some(ns))?;
@@ -50,34 +53,48 @@ fn new_tmpfs() -> io::Result<OwnedFd> {
     Ok(rustix::mount::fsmount(&config, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
-/// Mounts `mount` on the directory that everybody has, in this process's own mount namespace.
-pub(super) fn attach(mount: &OwnedFd) -> io::Result<()> {
-    let at = std::env::temp_dir();
+/// Mounts `mount` on a directory, in this process's own mount namespace.
+pub(crate) fn attach(mount: impl AsFd, at: &Path) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    Ok(rustix::mount::move_mount(mount, "", CWD, &at, flags)?)
+    Ok(rustix::mount::move_mount(mount, "", CWD, at, flags)?)
+}
+
+/// A detached mount of a directory that is in this process's mount namespace.
+pub(crate) fn detached(dir: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    Ok(rustix::mount::open_tree(dir, path, clone)?)
+}
+
+/// A detached mount of the directory `base`; a file system that was mounted for it alone is then
+/// mounted nowhere else.
+pub(crate) fn taken_away(base: &OwnedFd, is_shared: bool) -> io::Result<OwnedFd> {
+    let away = detached(base, Path::new(""))?;
+    if !is_shared {
+        rustix::mount::unmount(std::env::temp_dir(), UnmountFlags::DETACH)?;
+    }
+    Ok(away)
 }
 
 /// The tasks' mount of the directory that `base` is: with the flags of the scenario, and in the
 /// mount namespace unless it says otherwise.
-pub(super) fn mount(base: &OwnedFd, fs: &Fs, idmap: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    let mount = rustix::mount::open_tree(base, "", clone)?;
+pub(crate) fn mount(base: &OwnedFd, fs: &Fs, idmap: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    let mount = detached(base, Path::new(""))?;
     let Fs { nosuid, noexec, read_only, .. } = *fs;
     let flags = MountFlags { nosuid, noexec, read_only, idmap };
     if nosuid || noexec || read_only || idmap.is_some() {
         sys::set_mount(&mount, flags)?;
     }
     if !fs.foreign {
-        attach(&mount)?;
+        attach(&mount, &std::env::temp_dir())?;
     }
     Ok(mount)
 }
 
 /// Makes the files of a world in the directory `dir`, as a task with these ids: of whoever owns
 /// the superblock, else nothing could be created.
-pub(super) fn populate(
+pub(crate) fn populate(
     dir: &OwnedFd,
     world: &World,
     sb: Ns<'_>,
@@ -173,7 +190,7 @@ fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A fresh directory that everybody may change, in a file system that others use too.
-pub(super) fn subdirectory(base: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+pub(crate) fn subdirectory(base: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let name = CString::new(name)?;
     match rustix::fs::mkdirat(&base, &name, Mode::from_raw_mode(0o777)) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}

@@ -2,6 +2,7 @@
 //! kernel would take (revision 1, wrong lengths, unknown flags), so that execve can be seen to
 //! meet them.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,15 +17,15 @@ use crate::scenario::{Scenario, Stored};
 
 /// The mounted file system. It goes with the runner's mount namespace.
 #[derive(Debug)]
-pub(super) struct Image(PathBuf);
+pub(crate) struct Image(PathBuf);
 
 impl Image {
     /// Makes and mounts an image with the raw files of these scenarios.
-    pub(super) fn new(scenarios: &[(usize, &Scenario)]) -> Result<Image, Failure> {
+    pub(crate) fn new(scenarios: &[(usize, &Scenario)]) -> Result<Image, Failure> {
         // Everything is in a tmpfs that only this process's mount namespace has.
         let tmp = context("a tmpfs for the image", disk::tmpfs(None))?;
-        context("mounting a tmpfs for the image", disk::attach(&tmp))?;
         let dir = std::env::temp_dir();
+        context("mounting a tmpfs for the image", disk::attach(&tmp, &dir))?;
         context("preparing the image", prepare(&dir, scenarios))?;
         let image = dir.join("image");
         let at = |path: &Path| path.display().to_string();
@@ -36,7 +37,7 @@ impl Image {
     }
 
     /// The directory of the `n`th scenario, on the mount that this process's namespace has.
-    pub(super) fn files(&self, n: usize) -> io::Result<OwnedFd> {
+    pub(crate) fn files(&self, n: usize) -> io::Result<OwnedFd> {
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         let base = rustix::fs::openat(CWD, &self.0, flags, Mode::empty())?;
         disk::subdirectory(&base, &n.to_string())
@@ -84,7 +85,7 @@ fn prepare(dir: &Path, scenarios: &[(usize, &Scenario)]) -> io::Result<()> {
 }
 
 /// Runs a tool; without it the scenarios that need it are skipped.
-fn tool(name: &str, arguments: &[&str]) -> Result<(), Failure> {
+pub(crate) fn tool<A: AsRef<OsStr>>(name: &str, arguments: &[A]) -> Result<(), Failure> {
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let output = Command::new(name).args(arguments).env("PATH", path).output();
     let output = output.map_err(|error| Failure::Skipped(format!("{name}: {error}")))?;

@@ -4,15 +4,16 @@
 //! that it makes is in that namespace or a child of that process, so nothing is left when it ends,
 //! however it ends. Root is needed; what the machine lacks beyond that skips single scenarios.
 
-mod disk;
-mod image;
+pub(crate) mod disk;
+pub(crate) mod fuse;
+pub(crate) mod image;
 mod machine;
-mod ops;
-mod peer;
+pub(crate) mod ops;
+pub(crate) mod peer;
 mod stage;
-mod sys;
-mod task;
-mod userns;
+pub(crate) mod sys;
+pub(crate) mod task;
+pub(crate) mod userns;
 
 use std::io;
 
@@ -51,6 +52,8 @@ pub enum Front {
     Bare,
     /// The kernel itself, by the design's rules; its policy is in /proc/sys/kernel.
     Linux,
+    /// A FUSE server in front of the files.
+    Fuse,
 }
 
 /// Where the kernel of [`Front::Linux`] has its policy: A, then B.
@@ -59,7 +62,7 @@ const POLICY: [&str; 2] = ["/proc/sys/kernel/nscap_array", "/proc/sys/kernel/nsc
 impl Front {
     /// Sets the policy, where there is one to set.
     fn follow(self, policy: nscap_core::Policy) -> io::Result<()> {
-        if self == Front::Bare {
+        if self != Front::Linux {
             return Ok(());
         }
         for (file, on) in POLICY.iter().zip([policy.array, policy.same_ok]) {

@@ -3,7 +3,7 @@
 //! Files are named relative to the current directory, which is the tasks' mount. A call that fails
 //! is an outcome; an error here means that the outcome cannot be told.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,21 +11,29 @@ use rustix::fs::{
     AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::process::Pid;
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use super::peer::{Peer, say, until_end, wait};
-use super::{sys, userns};
+use super::{Front, sys, userns};
 use crate::outcome::{Executed, Outcome};
 use crate::scenario::{Attr, Flag, MapWriter, Maps, Op, Task};
 
 /// More than any attribute that the kernel takes.
 const VALUE_MAX: usize = 1 << 16;
 
+/// What /proc calls the initial user namespace (PROC_USER_INIT_INO).
+const INITIAL_USER_NS: &str = "user:[4026531837]";
+
 type Performed = (Outcome, Option<Peer>);
 
 /// Does `op` and says what came of it; `ns` is the namespace that it is about. A namespace that it
 /// makes stays as long as the process that is given back.
-pub(super) fn perform(task: &Task, op: &Op, ns: Option<BorrowedFd<'_>>) -> io::Result<Performed> {
+pub(crate) fn perform(
+    task: &Task,
+    op: &Op,
+    ns: Option<BorrowedFd<'_>>,
+    front: Front,
+) -> io::Result<Performed> {
     let plain = |outcome: io::Result<Outcome>| Ok((outcome?, None));
     match op {
         Op::Exec(file) => plain(exec(task, file)),
@@ -35,7 +43,7 @@ pub(super) fn perform(task: &Task, op: &Op, ns: Option<BorrowedFd<'_>>) -> io::R
             plain(done(userns::enter(ns).and_then(|()| userns::stay_visible())))
         }
         Op::Set { .. } | Op::Get(..) | Op::Size(..) | Op::Remove(..) | Op::List(_) => {
-            plain(xattr(op))
+            plain(xattr(op, front))
         }
         _ => plain(done(change(op))),
     }
@@ -56,7 +64,19 @@ fn outcome(result: io::Result<Outcome>) -> io::Result<Outcome> {
     }
 }
 
-fn xattr(op: &Op) -> io::Result<Outcome> {
+/// The name to ask for. The kernel lets nobody but root of the superblock's owner write
+/// `security.nscapability`; what a FUSE mount has besides is for everyone else.
+fn name_of(attr: Attr, front: Front) -> io::Result<&'static str> {
+    if attr == Attr::Cap || front != Front::Fuse {
+        return Ok(attr.name());
+    }
+    let able = rustix::thread::capabilities(None)?.effective.contains(CapabilitySet::SYS_ADMIN);
+    let initial = std::fs::read_link("/proc/self/ns/user")?.as_os_str() == INITIAL_USER_NS;
+    Ok(if able && initial { attr.name() } else { "system.nscapability" })
+}
+
+fn xattr(op: &Op, front: Front) -> io::Result<Outcome> {
+    let name = |attr: &Attr| name_of(*attr, front);
     let mut buffer = vec![0; VALUE_MAX];
     let result = match op {
         Op::Set { attr, file, value, flag } => {
@@ -65,17 +85,17 @@ fn xattr(op: &Op) -> io::Result<Outcome> {
                 Flag::Create => XattrFlags::CREATE,
                 Flag::Replace => XattrFlags::REPLACE,
             };
-            rustix::fs::lsetxattr(file, attr.name(), value, flag).map(|()| Outcome::Done)
+            rustix::fs::lsetxattr(file, name(attr)?, value, flag).map(|()| Outcome::Done)
         }
         Op::Get(attr, file) => {
-            rustix::fs::lgetxattr(file, attr.name(), buffer.as_mut_slice()).map(|len| {
+            rustix::fs::lgetxattr(file, name(attr)?, buffer.as_mut_slice()).map(|len| {
                 buffer.truncate(len);
                 Outcome::Value(buffer)
             })
         }
-        Op::Size(attr, file) => rustix::fs::lgetxattr_query(file, attr.name()).map(Outcome::Length),
+        Op::Size(attr, file) => rustix::fs::lgetxattr_query(file, name(attr)?).map(Outcome::Length),
         Op::Remove(attr, file) => {
-            rustix::fs::lremovexattr(file, attr.name()).map(|()| Outcome::Done)
+            rustix::fs::lremovexattr(file, name(attr)?).map(|()| Outcome::Done)
         }
         Op::List(file) => rustix::fs::llistxattr(file, buffer.as_mut_slice()).map(|len| {
             buffer.truncate(len);
@@ -144,12 +164,21 @@ fn first_byte(file: &str) -> io::Result<[u8; 1]> {
 }
 
 /// execve(2) in a child with the task's credentials.
-fn exec(task: &Task, file: &str) -> io::Result<Outcome> {
+pub(crate) fn exec(task: &Task, file: &str) -> io::Result<Outcome> {
+    exec_by(task, file, sys::exec)
+}
+
+/// As [`exec`]; `by` calls execve(2) in the child, and returns only with an error.
+pub(crate) fn exec_by(
+    task: &Task,
+    file: &str,
+    by: impl FnOnce(&CStr) -> io::Error,
+) -> io::Result<Outcome> {
     let path = CString::new(format!("./{file}"))?;
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let child = || {
         // The errno goes where the probe's line would have gone.
-        let failed = match run(task, &path, write.as_fd()) {
+        let failed = match run(task, &path, write.as_fd(), by) {
             Err(error) | Ok(error) => error,
         };
         let said = format!("errno {}\n", failed.raw_os_error().unwrap_or(0));
@@ -165,12 +194,17 @@ fn exec(task: &Task, file: &str) -> io::Result<Outcome> {
 }
 
 /// Becomes the program; whatever comes back is an error.
-fn run(task: &Task, path: &std::ffi::CStr, out: BorrowedFd<'_>) -> io::Result<io::Error> {
+fn run(
+    task: &Task,
+    path: &CStr,
+    out: BorrowedFd<'_>,
+    by: impl FnOnce(&CStr) -> io::Error,
+) -> io::Result<io::Error> {
     rustix::stdio::dup2_stdout(out)?;
     if task.traced {
         sys::trace_me()?;
     }
-    Ok(sys::exec(path))
+    Ok(by(path))
 }
 
 /// Waits for the end of a child, and lets it go on where tracing has stopped it.

@@ -7,35 +7,32 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::thread::UnshareFlags;
 
 use super::sys;
 
 /// A forked process.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     /// Its process id.
-    pub(super) pid: Pid,
+    pub(crate) pid: Pid,
     /// The line to it.
-    pub(super) line: UnixStream,
+    pub(crate) line: UnixStream,
 }
 
 impl Peer {
     /// Runs `work` in a new process, with the other end of the line. An error of `work` is said on
     /// the line.
-    pub(super) fn start(work: impl FnOnce(&mut UnixStream) -> io::Result<()>) -> io::Result<Peer> {
+    pub(crate) fn start(work: impl FnOnce(&mut UnixStream) -> io::Result<()>) -> io::Result<Peer> {
         let (ours, theirs) = UnixStream::pair()?;
         let (mut ours, mut theirs) = (Some(ours), Some(theirs));
         let pid = sys::fork(|| {
             drop(ours.take());
             let Some(mut line) = theirs.take() else { return 1 };
             let died_with_us = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-            match died_with_us.map_err(io::Error::from).and_then(|()| work(&mut line)) {
-                Ok(()) => 0,
-                Err(error) => {
-                    let _ = say(&mut line, &format!("!{error}"));
-                    1
-                }
-            }
+            end_of(&mut line, |line| {
+                died_with_us.map_err(io::Error::from).and_then(|()| work(line))
+            })
         })?;
         drop(theirs.take());
         match ours {
@@ -45,9 +42,38 @@ impl Peer {
     }
 
     /// The next line that the process says.
-    pub(super) fn hear(&mut self) -> io::Result<String> {
+    pub(crate) fn hear(&mut self) -> io::Result<String> {
         hear(&mut self.line)
     }
+}
+
+/// Does the work of a process and gives its exit status. An error is said on the line.
+pub(crate) fn end_of(
+    line: &mut UnixStream,
+    work: impl FnOnce(&mut UnixStream) -> io::Result<()>,
+) -> u8 {
+    match work(line) {
+        Ok(()) => 0,
+        Err(error) => {
+            let _ = say(line, &format!("!{error}"));
+            1
+        }
+    }
+}
+
+/// Does the work as the first process of a new pid namespace.
+pub(crate) fn in_new_pid_ns(
+    line: &mut UnixStream,
+    work: impl FnOnce(&mut UnixStream) -> io::Result<()>,
+) -> io::Result<()> {
+    sys::unshare(UnshareFlags::NEWPID)?;
+    let first = sys::fork(|| {
+        end_of(line, |line| {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            work(line)
+        })
+    })?;
+    wait(first).map(drop)
 }
 
 /// How long a process may take to leave in order, with the processes that it started.
@@ -65,13 +91,13 @@ impl Drop for Peer {
 }
 
 /// Says a line; it must contain no line feed.
-pub(super) fn say(line: &mut UnixStream, text: &str) -> io::Result<()> {
+pub(crate) fn say(line: &mut UnixStream, text: &str) -> io::Result<()> {
     let flat = text.replace('\n', " ");
     line.write_all(format!("{flat}\n").as_bytes())
 }
 
 /// Hears a line. One that begins with `!` is an error of the other side.
-pub(super) fn hear(line: &mut UnixStream) -> io::Result<String> {
+pub(crate) fn hear(line: &mut UnixStream) -> io::Result<String> {
     let mut bytes = Vec::new();
     let mut byte = [0];
     loop {
@@ -91,12 +117,12 @@ pub(super) fn hear(line: &mut UnixStream) -> io::Result<String> {
 }
 
 /// Waits until nobody is on the other side any more.
-pub(super) fn until_end(line: &mut UnixStream) {
+pub(crate) fn until_end(line: &mut UnixStream) {
     let _ = line.read(&mut [0]);
 }
 
 /// Waits for the end, or a stop, of a child.
-pub(super) fn wait(pid: Pid) -> io::Result<WaitStatus> {
+pub(crate) fn wait(pid: Pid) -> io::Result<WaitStatus> {
     loop {
         match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
             Ok(Some((_, status))) => return Ok(status),

@@ -7,8 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nscap_core::{Gid, Kgid, Kuid, Policy, Uid, UserNs};
 use rustix::thread::UnshareFlags;
 
+use super::peer::Peer;
 use super::task::Worker;
-use super::{Failure, Front, Machine, context, disk, sys, userns};
+use super::{Failure, Front, Machine, context, disk, fuse, sys, userns};
 use crate::outcome::Outcome;
 use crate::scenario::{INIT, Maps, Op, Scenario, Step};
 use crate::tree::Tree;
@@ -30,8 +31,11 @@ struct Stage<'s> {
     scenario: &'s Scenario,
     machine: &'s Machine,
     namespaces: BTreeMap<String, OwnedFd>,
+    front: Front,
     dir: OwnedFd,
     tasks: BTreeMap<String, Worker>,
+    /// Goes after the tasks, which may wait for it.
+    _server: Option<Peer>,
 }
 
 impl<'s> Stage<'s> {
@@ -47,22 +51,46 @@ impl<'s> Stage<'s> {
         let sb = tree.get(&world.fs.owner).map_err(Failure::Broken)?;
         let no_ids = || Failure::Broken("the superblock's owner maps no id".to_owned());
         let inside = sb.first_ids().ok_or_else(no_ids)?;
-        let base = match files {
+        let owner = namespaces.get(&world.fs.owner).map(|fd| (fd.as_fd(), inside.0, inside.1));
+        let on_image = files.is_some();
+        let files = match files {
             Some(files) => context("the files on the image", files)?,
             None => {
-                let owner = namespaces.get(&world.fs.owner);
-                let owner = owner.map(|fd| (fd.as_fd(), inside.0, inside.1));
-                context("a new tmpfs", disk::tmpfs(owner))
-                    .and_then(|base| context("mounting it", disk::attach(&base)).map(|()| base))?
+                let files = context("a new tmpfs", disk::tmpfs(owner))?;
+                context("mounting it", disk::attach(&files, &std::env::temp_dir()))?;
+                files
             }
         };
         let kuid = Uid::new(inside.0).and_then(|uid| sb.kuid(uid)).map_or(0, Kuid::get);
         let kgid = Gid::new(inside.1).and_then(|gid| sb.kgid(gid)).map_or(0, Kgid::get);
         context("the policy", front.follow(Policy { array: true, same_ok: false }))?;
-        context("making the files", disk::populate(&base, world, sb, (kuid, kgid), front))?;
+        context("making the files", disk::populate(&files, world, sb, (kuid, kgid), front))?;
         context("the policy", front.follow(scenario.policy))?;
+        let (base, server) = match front {
+            Front::Fuse => {
+                let options = nscap_fuse::Options {
+                    policy: scenario.policy,
+                    ..nscap_fuse::Options::default()
+                };
+                let served = disk::taken_away(&files, on_image).and_then(|files| {
+                    fuse::serve(&files, fuse::Home { owner, ..fuse::Home::default() }, &options)
+                });
+                let (server, shown) = context("the server", served)?;
+                context("mounting it", disk::attach(&shown, &std::env::temp_dir()))?;
+                (shown, Some(server))
+            }
+            Front::Bare | Front::Linux => (files, None),
+        };
         let dir = mount(scenario, &base)?;
-        Ok(Stage { scenario, machine, namespaces, dir, tasks: BTreeMap::new() })
+        Ok(Stage {
+            scenario,
+            machine,
+            namespaces,
+            front,
+            dir,
+            tasks: BTreeMap::new(),
+            _server: server,
+        })
     }
 
     fn step(&mut self, n: usize, step: &Step) -> Result<Outcome, Failure> {
@@ -90,7 +118,7 @@ impl<'s> Stage<'s> {
         let task = self.scenario.world.tasks.get(name);
         let task = task.ok_or_else(|| io::Error::other("not declared"))?;
         let ns = find(&self.namespaces, &task.ns)?;
-        Worker::start(task, ns, self.machine, &self.dir, &self.scenario.steps)
+        Worker::start(task, ns, self.machine, &self.dir, &self.scenario.steps, self.front)
     }
 }
 

@@ -19,7 +19,7 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 ///
 /// # Errors
 /// fork(2)'s.
-pub(super) fn fork(child: impl FnOnce() -> u8) -> io::Result<Pid> {
+pub(crate) fn fork(child: impl FnOnce() -> u8) -> io::Result<Pid> {
     spawn(0, child)
 }
 
@@ -27,7 +27,7 @@ pub(super) fn fork(child: impl FnOnce() -> u8) -> io::Result<Pid> {
 ///
 /// # Errors
 /// clone(2)'s.
-pub(super) fn fork_sharing_fs(child: impl FnOnce() -> u8) -> io::Result<Pid> {
+pub(crate) fn fork_sharing_fs(child: impl FnOnce() -> u8) -> io::Result<Pid> {
     spawn(libc::CLONE_FS, child)
 }
 
@@ -45,11 +45,25 @@ fn spawn(flags: libc::c_int, child: impl FnOnce() -> u8) -> io::Result<Pid> {
     pid.ok_or_else(|| io::Error::other("clone gave no process id"))
 }
 
+/// Ends this process at once, whatever its other threads do.
+pub(crate) fn leave() -> ! {
+    // SAFETY: ends the process; what std would run at exit is not for a forked child.
+    unsafe { libc::_exit(0) }
+}
+
+/// Ends this thread and nothing else; of the first thread /proc keeps a zombie.
+pub(crate) fn leave_thread() -> ! {
+    // SAFETY: _exit(2) as the kernel has it ends one thread. What the thread owns is leaked, and
+    // its stack stays as it is.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    leave()
+}
+
 /// unshare(2) of namespaces.
 ///
 /// # Errors
 /// unshare(2)'s.
-pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
+pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     debug_assert!(!flags.contains(UnshareFlags::FILES));
     // SAFETY: file descriptors stay shared within the process, so no owned one goes stale.
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
@@ -57,7 +71,7 @@ pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
 
 /// execve(2) of a relative or absolute path without arguments or environment. Returns only with
 /// an error.
-pub(super) fn exec(path: &CStr) -> io::Error {
+pub(crate) fn exec(path: &CStr) -> io::Error {
     let argv = [path.as_ptr(), std::ptr::null()];
     let envp = [std::ptr::null()];
     // SAFETY: both arrays end with null and outlive the call.
@@ -69,7 +83,7 @@ pub(super) fn exec(path: &CStr) -> io::Error {
 ///
 /// # Errors
 /// ptrace(2)'s.
-pub(super) fn trace_me() -> io::Result<()> {
+pub(crate) fn trace_me() -> io::Result<()> {
     // SAFETY: takes no pointer.
     check(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) }).map(drop)
 }
@@ -78,29 +92,29 @@ pub(super) fn trace_me() -> io::Result<()> {
 ///
 /// # Errors
 /// ptrace(2)'s.
-pub(super) fn untrace(pid: Pid) -> io::Result<()> {
+pub(crate) fn untrace(pid: Pid) -> io::Result<()> {
     // SAFETY: takes no pointer.
     check(unsafe { libc::ptrace(libc::PTRACE_DETACH, pid.as_raw_nonzero().get(), 0, 0) }).map(drop)
 }
 
 /// What [`set_mount`] changes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct MountFlags<'fd> {
+pub(crate) struct MountFlags<'fd> {
     /// nosuid.
-    pub(super) nosuid: bool,
+    pub(crate) nosuid: bool,
     /// noexec.
-    pub(super) noexec: bool,
+    pub(crate) noexec: bool,
     /// Read-only.
-    pub(super) read_only: bool,
+    pub(crate) read_only: bool,
     /// The user namespace whose maps become the mount's.
-    pub(super) idmap: Option<BorrowedFd<'fd>>,
+    pub(crate) idmap: Option<BorrowedFd<'fd>>,
 }
 
 /// mount_setattr(2) on the mount that `mount` is.
 ///
 /// # Errors
 /// mount_setattr(2)'s; EINVAL where the file system has no id-mapped mounts.
-pub(super) fn set_mount(mount: impl AsFd, flags: MountFlags<'_>) -> io::Result<()> {
+pub(crate) fn set_mount(mount: impl AsFd, flags: MountFlags<'_>) -> io::Result<()> {
     let bit = |on: bool, bit: u64| if on { bit } else { 0 };
     let attr = libc::mount_attr {
         attr_set: bit(flags.nosuid, libc::MOUNT_ATTR_NOSUID)
@@ -129,26 +143,106 @@ pub(super) fn set_mount(mount: impl AsFd, flags: MountFlags<'_>) -> io::Result<(
 ///
 /// # Errors
 /// mmap(2)'s.
-pub(super) fn touch_mapped(file: impl AsFd) -> io::Result<()> {
-    const LEN: usize = 1;
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let fd = file.as_fd().as_raw_fd();
-    // SAFETY: the kernel chooses the address, so nothing of ours is replaced.
-    let at = unsafe { libc::mmap(std::ptr::null_mut(), LEN, protection, libc::MAP_SHARED, fd, 0) };
-    if at == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
+pub(crate) fn touch_mapped(file: impl AsFd) -> io::Result<()> {
+    let mut page = Mapping::shared(file, 0, true)?;
+    page.store(page.load());
+    Ok(())
+}
+
+/// A page of a file, mapped shared. Unmapped when dropped.
+#[derive(Debug)]
+pub(crate) struct Mapping(*mut libc::c_void);
+
+/// The size of a page, and of a block that direct I/O takes.
+const PAGE: usize = 4096;
+
+impl Mapping {
+    /// Maps the page at this offset, writable or only readable.
+    ///
+    /// # Errors
+    /// mmap(2)'s.
+    pub(crate) fn shared(file: impl AsFd, at: u64, writable: bool) -> io::Result<Mapping> {
+        let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
+        let (fd, flags) = (file.as_fd().as_raw_fd(), libc::MAP_SHARED);
+        let at = i64::try_from(at).map_err(io::Error::other)?;
+        // SAFETY: the kernel chooses the address, so nothing of ours is replaced.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, fd, at) };
+        if page == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Mapping(page)) }
     }
-    let byte = at.cast::<u8>();
-    // SAFETY: the page is mapped for both, no reference to it exists, and the file is not
-    // truncated meanwhile: its world belongs to this scenario. It is unmapped once.
-    unsafe {
-        byte.write_volatile(byte.read_volatile());
-        libc::munmap(at, LEN);
+
+    /// mprotect(2) to readable and writable.
+    ///
+    /// # Errors
+    /// mprotect(2)'s.
+    pub(crate) fn make_writable(&self) -> io::Result<()> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the page is a mapping of ours, and no reference into it exists.
+        check(unsafe { libc::mprotect(self.0, PAGE, protection) }.into()).map(drop)
+    }
+
+    /// Writes its first byte. It must be writable, and the file must have that byte.
+    pub(crate) fn store(&mut self, byte: u8) {
+        // SAFETY: the page is mapped, and no reference into it exists.
+        unsafe { self.0.cast::<u8>().write_volatile(byte) };
+    }
+
+    /// Its first byte.
+    pub(crate) fn load(&self) -> u8 {
+        // SAFETY: as in `store`.
+        unsafe { self.0.cast::<u8>().read_volatile() }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the page was mapped by us and is unmapped once.
+        unsafe { libc::munmap(self.0, PAGE) };
+    }
+}
+
+/// Writes a page of padding, as direct I/O wants it.
+///
+/// # Errors
+/// pwrite(2)'s.
+pub(crate) fn write_aligned(file: impl AsFd, at: u64) -> io::Result<()> {
+    #[repr(align(4096))]
+    struct Page([u8; PAGE]);
+    let page = Box::new(Page([b'x'; PAGE]));
+    Ok(rustix::io::pwrite(file, &page.0, at).map(drop)?)
+}
+
+/// Writes a byte by io_uring(7).
+///
+/// # Errors
+/// io_uring_setup(2)'s, and the write's.
+pub(crate) fn write_by_ring(file: impl AsFd, at: u64) -> io::Result<()> {
+    use io_uring::{IoUring, opcode, types};
+    let mut ring = IoUring::new(2)?;
+    let fd = types::Fd(file.as_fd().as_raw_fd());
+    let write = opcode::Write::new(fd, b"x".as_ptr(), 1).offset(at).build();
+    // SAFETY: the byte is static, and the descriptor is open until the answer is there.
+    unsafe { ring.submission().push(&write) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    let answer = ring.completion().next().ok_or_else(|| io::Error::other("no answer"))?;
+    if answer.result() < 0 {
+        return Err(io::Error::from_raw_os_error(-answer.result()));
     }
     Ok(())
 }
 
+/// truncate(2).
+///
+/// # Errors
+/// truncate(2)'s.
+pub(crate) fn truncate(path: &std::path::Path, size: u64) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let size = i64::try_from(size).map_err(io::Error::other)?;
+    // SAFETY: the path is a C string that outlives the call.
+    check(unsafe { libc::truncate(path.as_ptr(), size) }.into()).map(drop)
+}
+
 /// Sets the umask, so that modes are what the scenario says.
-pub(super) fn clear_umask() {
+pub(crate) fn clear_umask() {
     rustix::process::umask(Mode::empty());
 }

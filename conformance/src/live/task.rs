@@ -17,7 +17,7 @@ use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
 use super::peer::{self, Peer};
-use super::{Machine, ops, userns};
+use super::{Front, Machine, ops, userns};
 use crate::outcome::Outcome;
 use crate::scenario::{Step, Task};
 use crate::text;
@@ -27,32 +27,35 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A task that waits for steps.
 #[derive(Debug)]
-pub(super) struct Worker(Peer);
+pub(crate) struct Worker(Peer);
 
 /// What a task answers to a step.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// What came of it, or why that cannot be told.
-    pub(super) outcome: Result<Outcome, String>,
+    pub(crate) outcome: Result<Outcome, String>,
     /// A process in the namespace that the step made.
-    pub(super) made_ns: Option<i32>,
+    pub(crate) made_ns: Option<i32>,
 }
 
 impl Worker {
-    /// Starts a task in the namespace `ns` (`None`: the runner's own), its current directory the
-    /// tasks' mount.
-    pub(super) fn start(
+    /// Starts a task in the namespace `ns` (`None`: the runner's own), which finds the files in
+    /// `dir`.
+    pub(crate) fn start(
         task: &Task,
         ns: Option<BorrowedFd<'_>>,
         machine: &Machine,
         dir: &OwnedFd,
         steps: &[Step],
+        front: Front,
     ) -> io::Result<Worker> {
         let mut peer = Peer::start(|line| {
-            rustix::process::fchdir(dir)?;
-            become_task(task, ns, machine)?;
-            peer::say(line, "ready")?;
-            serve(line, task, steps)
+            let work = |line: &mut UnixStream| {
+                become_task(task, ns, machine)?;
+                peer::say(line, "ready")?;
+                serve(line, task, steps, (dir, front))
+            };
+            if task.pid_ns { peer::in_new_pid_ns(line, work) } else { work(line) }
         })?;
         peer.hear()?;
         peer.line.set_read_timeout(Some(PATIENCE))?;
@@ -60,7 +63,7 @@ impl Worker {
     }
 
     /// Has the task do the step of this number, with the namespace that it is about, if any.
-    pub(super) fn step(&mut self, n: usize, ns: Option<BorrowedFd<'_>>) -> io::Result<Reply> {
+    pub(crate) fn step(&mut self, n: usize, ns: Option<BorrowedFd<'_>>) -> io::Result<Reply> {
         send(&self.0.line, u32::try_from(n).map_err(io::Error::other)?, ns)?;
         let reply = self.0.hear().map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => io::Error::other("the task does not answer"),
@@ -70,12 +73,23 @@ impl Worker {
     }
 }
 
-fn serve(line: &mut UnixStream, task: &Task, steps: &[Step]) -> io::Result<()> {
+fn serve(
+    line: &mut UnixStream,
+    task: &Task,
+    steps: &[Step],
+    (dir, front): (&OwnedFd, Front),
+) -> io::Result<()> {
     let mut kept = Vec::new();
     while let Some((n, ns)) = receive(line)? {
         let step = usize::try_from(n).ok().and_then(|n| steps.get(n));
         let step = step.ok_or_else(|| io::Error::other("no such step"))?;
-        let reply = match ops::perform(task, &step.op, ns.as_ref().map(AsFd::as_fd)) {
+        // A mount may be closed to a task as a whole, and open after it has entered a namespace.
+        let at = if step.op.files().is_empty() { Ok(()) } else { rustix::process::fchdir(dir) };
+        let performed = match at {
+            Ok(()) => ops::perform(task, &step.op, ns.as_ref().map(AsFd::as_fd), front),
+            Err(errno) => Ok((Outcome::Failed(errno.raw_os_error()), None)),
+        };
+        let reply = match performed {
             Ok((outcome, made)) => {
                 let made_ns = made.as_ref().map(|peer| peer.pid.as_raw_nonzero().get());
                 kept.extend(made);
@@ -122,7 +136,11 @@ fn receive(line: &UnixStream) -> io::Result<Option<(u32, Option<OwnedFd>)>> {
 
 /// Takes on the credentials of a task. What needs privilege comes first, and the capabilities
 /// that do it go last.
-fn become_task(task: &Task, ns: Option<BorrowedFd<'_>>, machine: &Machine) -> io::Result<()> {
+pub(crate) fn become_task(
+    task: &Task,
+    ns: Option<BorrowedFd<'_>>,
+    machine: &Machine,
+) -> io::Result<()> {
     let everything = machine.everything(&task.ns);
     let set = |text: &str| text::set(text, everything).map_err(io::Error::other);
     let [permitted, effective, inheritable, ambient, bounding] = [

@@ -18,7 +18,7 @@ use crate::scenario::Maps;
 
 /// Makes a user namespace below `parent` (`None`: the runner's own) as this uid and gid of the
 /// parent.
-pub(super) fn make(
+pub(crate) fn make(
     parent: Option<BorrowedFd<'_>>,
     owner: (u32, u32),
     maps: &Maps,
@@ -43,12 +43,12 @@ pub(super) fn make(
 }
 
 /// A descriptor of the user namespace that the process of this id is in.
-pub(super) fn open(pid: &str) -> io::Result<OwnedFd> {
+pub(crate) fn open(pid: &str) -> io::Result<OwnedFd> {
     Ok(std::fs::File::open(format!("/proc/{pid}/ns/user"))?.into())
 }
 
 /// Enters a namespace, and sees to it that changing ids costs no capability.
-pub(super) fn enter_with_caps(ns: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(crate) fn enter_with_caps(ns: Option<BorrowedFd<'_>>) -> io::Result<()> {
     if let Some(ns) = ns {
         enter(ns)?;
     }
@@ -56,19 +56,19 @@ pub(super) fn enter_with_caps(ns: Option<BorrowedFd<'_>>) -> io::Result<()> {
 }
 
 /// setns(2) to a user namespace.
-pub(super) fn enter(ns: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn enter(ns: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::thread::move_into_link_name_space(ns, Some(LinkNameSpaceType::User))?)
 }
 
 /// Undoes what a change of credentials does beside: a process that is not dumpable could not write
 /// the maps of its own child, and one without a death signal would outlive the runner.
-pub(super) fn stay_visible() -> io::Result<()> {
+pub(crate) fn stay_visible() -> io::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)?;
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
 /// Sets real, effective and saved ids.
-pub(super) fn set_ids([ru, eu, su]: [u32; 3], [rg, eg, sg]: [u32; 3]) -> io::Result<()> {
+pub(crate) fn set_ids([ru, eu, su]: [u32; 3], [rg, eg, sg]: [u32; 3]) -> io::Result<()> {
     let (u, g) = (Uid::from_raw, Gid::from_raw);
     rustix::thread::set_thread_res_gid(g(rg), g(eg), g(sg))?;
     Ok(rustix::thread::set_thread_res_uid(u(ru), u(eu), u(su))?)
@@ -76,13 +76,13 @@ pub(super) fn set_ids([ru, eu, su]: [u32; 3], [rg, eg, sg]: [u32; 3]) -> io::Res
 
 /// Whether this process may map gids of its present namespace for a child without giving up
 /// setgroups(2) there.
-pub(super) fn keeps_setgroups() -> io::Result<bool> {
+pub(crate) fn keeps_setgroups() -> io::Result<bool> {
     let effective = rustix::thread::capabilities(None)?.effective;
     Ok(effective.contains(rustix::thread::CapabilitySet::SETGID))
 }
 
 /// Writes both maps of the namespace that a process has made.
-pub(super) fn write_maps(pid: Pid, maps: &Maps, keeps_setgroups: bool) -> io::Result<()> {
+pub(crate) fn write_maps(pid: Pid, maps: &Maps, keeps_setgroups: bool) -> io::Result<()> {
     let dir = format!("/proc/{}", pid.as_raw_nonzero());
     if !keeps_setgroups {
         std::fs::write(format!("{dir}/setgroups"), "deny")?;

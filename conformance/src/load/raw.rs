@@ -20,6 +20,7 @@ pub(super) struct RawScenario {
     #[serde(default)]
     pub(super) policy: RawPolicy,
     pub(super) design_only: Option<String>,
+    pub(super) fuse_skip: Option<String>,
     #[serde(default)]
     pub(super) ns: BTreeMap<String, RawNs>,
     #[serde(default)]
@@ -112,6 +113,8 @@ pub(super) struct RawTask {
     pub(super) traced: bool,
     #[serde(default)]
     pub(super) shared_fs: bool,
+    #[serde(default)]
+    pub(super) pid_ns: bool,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +125,7 @@ pub(super) struct RawStep {
     pub(super) action: String,
     pub(super) flag: Option<String>,
     pub(super) design: String,
+    pub(super) design_fuse: Option<String>,
     pub(super) kernel: Option<String>,
     pub(super) design_6_1: Option<String>,
     pub(super) kernel_6_1: Option<String>,

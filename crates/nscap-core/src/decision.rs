@@ -75,6 +75,7 @@ enum Clause {
     R8,
     U,
     V,
+    W,
     X,
     Kernel,
 }
@@ -100,6 +101,7 @@ impl Clause {
             Clause::R8 => "R8",
             Clause::U => "U",
             Clause::V => "V",
+            Clause::W => "W",
             Clause::X => "X",
             Clause::Kernel => "kernel",
         }
@@ -172,6 +174,7 @@ whys! {
     ReadOnly V "the file system is mounted read-only";
     Immutable V "the file is immutable or append-only";
     IdsUnmapped V "the file's owner or group is not a valid id on this mount";
+    ForAnother W "the kernel asks with other credentials than the caller's own (overlayfs copies up): nothing is written";
     NoExec X "the mount is noexec";
     NotExecutable X "the mode bits give the task no execute permission";
     NoSuid X "the mount is nosuid, so file capabilities and set-id bits are ignored";
@@ -194,6 +197,15 @@ whys! {
     KernelAbsent Kernel "the attribute does not exist";
     KernelExists Kernel "the attribute exists and XATTR_CREATE was given";
     KernelSysAdmin Kernel "security.* other than security.capability needs CAP_SYS_ADMIN over the superblock's owner namespace";
+    TranslatedSame M "the id is the same in the target's terms";
+    TranslatedEntry M "the rootid is written in the target's terms";
+    TranslatedToHost M "the id is 0 in the target's terms: a host value there";
+    TranslatedFromHost W "the host value of the source's root: an entry for it, so that nobody else gains";
+    NoSourceId W "the id has no mapping in the source's map, so nobody there is meant";
+    NoTargetId W "the id has no mapping in the target's map; any other id would be somebody else";
+    NotExpected W "no root there has that id";
+    GrantsDiffer A "two values give the same root different capabilities";
+    TableVoid K "the sealed table is void and grants nothing";
     KernelUnreadable Kernel "the stored value is longer than any revision";
 }
 

@@ -36,9 +36,11 @@ mod place;
 mod privilege;
 mod read;
 mod remove;
+mod shift;
 pub mod storage;
 mod stored;
 mod text;
+pub mod translate;
 mod vfscap;
 mod wire;
 #[cfg(test)]
@@ -61,9 +63,15 @@ pub use privilege::{may_grant, writes_host_value};
 pub use read::{
     Listed, get_capability, get_nscapability, handed_to_kernel, list, nscapability_len,
 };
-pub use remove::{Operation, content_change, remove_capability, remove_entry, remove_nscapability};
+pub use remove::{
+    Operation, content_change, remove_capability, remove_entry, remove_nscapability,
+    remove_or_strip,
+};
+pub use shift::{Shift, ShiftDenied, Shifted, Unmapped, shift, shift_root};
 pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
 pub use text::{CapText, TextError, TextProblem};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};
 pub use wire::{Malformed, RECORD_LEN, Record};
-pub use write::{EntryBuffer, Policy, Request, SetFlags, set_capability, set_nscapability};
+pub use write::{
+    Checked, EntryBuffer, Policy, Request, SetFlags, passed_on, set_capability, set_nscapability,
+};

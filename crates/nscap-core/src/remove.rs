@@ -1,5 +1,6 @@
 //! Removing: D; and content changes: K.
 
+use crate::bare;
 use crate::cap::Capability;
 use crate::decision::{Decision, Denied, Errno, Why};
 use crate::id::{Kuid, Uid};
@@ -59,6 +60,45 @@ fn own<'o, N: UserNs>(
             Ok(_) | Err(_) => Denied::new(Errno::EPERM, Why::NotOursToRemove),
         }),
     }
+}
+
+/// V: a removal of `security.capability` as a kernel passes it on to a file system (FUSE): it may be
+/// the caller's own, which the kernel has checked for R5 (a) and (c), or the kernel's before a
+/// write of the caller's. Nothing tells the two apart, and refusing the second makes the write
+/// fail; so what D refuses is carried out as K, and so is whatever is asked for a caller that the
+/// kernel would not have let ask. `out` needs as many slots as the file has entries.
+///
+/// Errors: V's; ENODATA where R4 shows a caller that satisfies (a) and (c) no value.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let user = Cred::ordinary(Initial, user, group);
+/// let request = Request { policy: Policy::default(), cred: &user, place: &place, stored: &Stored::host(ping) };
+/// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+/// let decision = remove_or_strip(&request, &mut out);
+/// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::ContentChanged));
+/// ```
+pub fn remove_or_strip<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Decision<Stored<'o>> {
+    match remove_capability(request, out) {
+        Decision::Deny(_, Why::NotOursToRemove) => content_change(Operation::Write),
+        Decision::Deny(Errno::ENODATA, _) if !could_ask(request) => {
+            content_change(Operation::Write)
+        }
+        decision => decision,
+    }
+}
+
+/// Whether an unmodified kernel lets the caller remove `security.capability`.
+fn could_ask<N: UserNs>(request: &Request<'_, '_, N>) -> bool {
+    bare::remove_capability(request.cred, request.place, Some(&[])).is_ok()
 }
 
 /// The entry for the caller's root kuid; in single-entry mode the only one, whosever it is.
@@ -308,6 +348,30 @@ mod tests {
         let host = Stored::host(FileCaps::default());
         assert_eq!(errno(&world, 1, 100_000, &host), [Some(Errno::EPERM), enodata]);
         assert_eq!(errno(&world, 0, 0, &host), [None, enodata]);
+    }
+
+    #[test]
+    fn v_a_removal_that_may_be_the_kernels_is_never_refused() {
+        let world = world();
+        let (host, own, other) = (Stored::host(FileCaps::default()), entry(100_000), entry(7));
+        let place = Place::plain(world.ns(0), kuid(100_500), kgid(100_500));
+        let root = Cred::privileged(world.ns(1), kuid(100_000), kgid(100_000));
+        let user = Cred::ordinary(world.ns(1), kuid(100_007), kgid(100_007));
+        let remove = |cred, stored| {
+            let policy = Policy { array: true, same_ok: false };
+            let request = Request { policy, cred, place: &place, stored };
+            let mut out = [[0; RECORD_LEN]; 2];
+            match remove_or_strip(&request, &mut out) {
+                Decision::Write(next, why) => Ok((next.is_empty(), why)),
+                decision => Err(decision.errno()),
+            }
+        };
+        assert_eq!(remove(&root, &host), Ok((true, Why::ContentChanged)));
+        assert_eq!(remove(&user, &host), Ok((true, Why::ContentChanged)));
+        assert_eq!(remove(&root, &own), Ok((true, Why::EntryRemoved)));
+        // What R4 does not show to root it did not ask the kernel to remove before a write.
+        assert_eq!(remove(&root, &other), Err(Some(Errno::ENODATA)));
+        assert_eq!(remove(&user, &other), Ok((true, Why::ContentChanged)));
     }
 
     #[test]

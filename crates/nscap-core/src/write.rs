@@ -3,6 +3,7 @@
 //! Each function takes what the file holds and gives what it holds next, built in a buffer of the
 //! caller's; a front end stores the whole of it in one step or answers the errno.
 
+use crate::bare;
 use crate::cap::FileCaps;
 use crate::cred::Cred;
 use crate::decision::{Decision, Denied, Errno, Why};
@@ -146,6 +147,68 @@ pub fn set_nscapability<'o, N: UserNs>(
     match written {
         Ok(yes) => yes,
         Err(no) => no.into(),
+    }
+}
+
+/// A name of which the kernel has checked who may write it, before it asks a file system (FUSE).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Checked {
+    /// `security.capability`: R5 (a) and (c).
+    Capability,
+    /// `security.nscapability`, as any other `security.*`: CAP_SYS_ADMIN over the superblock's owner
+    /// namespace.
+    NsCapability,
+}
+
+/// W: what becomes of a decision on a write that the kernel passes on to a file system. Where the
+/// kernel would have refused it to the caller it asks with other credentials than the caller's own,
+/// as overlayfs does that copies a file up for its mounter. Whose they are nobody tells; so what
+/// would be denied is left out without a word, since an error would fail the whole copy. Not a rootid
+/// that the caller could not have named: through an id-mapped mount the caller itself may have.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let user = Cred::ordinary(Initial, user, group);
+/// let request = Request { policy: Policy::default(), cred: &user, place: &place, stored: &Stored::EMPTY };
+/// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+/// let value = VfsCaps::v3(100_000, ping).encode();
+/// let decision = set_capability(&request, value.as_bytes(), SetFlags::default(), &mut out);
+/// assert_eq!(decision.errno(), Some(Errno::EPERM));
+/// let decision = passed_on(&request, Checked::Capability, decision);
+/// assert_eq!(decision, Decision::Keep(Why::ForAnother));
+/// ```
+pub fn passed_on<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    name: Checked,
+    decision: Decision<Stored<'o>>,
+) -> Decision<Stored<'o>> {
+    let by_the_caller = match name {
+        // What is removable is writable, by the same check.
+        Checked::Capability => bare::remove_capability(request.cred, request.place, Some(&[])),
+        Checked::NsCapability => {
+            bare::set_other(request.cred, request.place, false, SetFlags::default())
+        }
+    };
+    match decision {
+        // No credentials make the value right; the last, see above.
+        Decision::Deny(
+            _,
+            Why::ReadOnly
+            | Why::Immutable
+            | Why::IdsUnmapped
+            | Why::ValueEmpty
+            | Why::ValueMalformed
+            | Why::NsValueMalformed
+            | Why::ManyInSingleMode
+            | Why::RootidUnmapped,
+        ) => decision,
+        Decision::Deny(..) if by_the_caller.is_err() => Decision::Keep(Why::ForAnother),
+        decision => decision,
     }
 }
 
@@ -325,13 +388,25 @@ impl<'o> Next<'o> {
         Ok(())
     }
 
-    pub(crate) fn finish(self, why: Why) -> Result<Decision<Stored<'o>>, Denied> {
-        let (used, _) = self
-            .slots
-            .split_at_mut_checked(self.used)
-            .ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
+    /// Whether there is a grant for this rootid already.
+    pub(crate) fn holds(&self, rootid: Uid) -> bool {
+        if rootid == Uid::ROOT {
+            return self.host != Host::Absent;
+        }
+        let used = self.slots.iter().take(self.used);
+        used.into_iter().any(|bytes| Record::from_bytes(*bytes).rootid() == rootid.get())
+    }
+
+    /// What was built; `None` is not met, since no more slots are used than there are.
+    pub(crate) fn into_stored(self) -> Option<Stored<'o>> {
+        let (used, _) = self.slots.split_at_mut_checked(self.used)?;
         sort_records(used);
-        Ok(Decision::Write(Stored { host: self.host, entries: Entries::sorted(used) }, why))
+        Some(Stored { host: self.host, entries: Entries::sorted(used) })
+    }
+
+    pub(crate) fn finish(self, why: Why) -> Result<Decision<Stored<'o>>, Denied> {
+        let stored = self.into_stored().ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
+        Ok(Decision::Write(stored, why))
     }
 }
 
@@ -382,6 +457,43 @@ mod tests {
             let Decision::Write(next, Why::EntryWritten) = decision else { panic!("{decision:?}") };
             assert!(next.entries.iter().eq(entry.entries.iter()) && next.host == Host::Absent);
         });
+    }
+
+    #[test]
+    fn w_what_the_caller_could_not_have_asked_is_asked_for_another() {
+        let world = world();
+        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let root = Cred::privileged(world.ns(1), kuid(100_000), kgid(100_000));
+        let admin = Cred::privileged(world.ns(0), kuid(0), kgid(0));
+        let entry = Stored::one(Uid::new(100_000).unwrap(), caps(RAW));
+        let name = Checked::Capability;
+        let decide = |cred, stored, value: &[u8], name| {
+            let request = Request { policy: Policy::default(), cred, place: &place, stored };
+            let mut out = [[0; RECORD_LEN]; 8];
+            let decision = set_capability(&request, value, SetFlags::default(), &mut out);
+            let decision = passed_on(&request, name, decision);
+            (decision.errno(), decision.why())
+        };
+        let v3 = VfsCaps::v3(0, caps(RAW)).encode();
+        let v3 = v3.as_bytes();
+        // Copied up: the file is the mounter's still, so the container's root cannot have asked.
+        let another = (None, Why::ForAnother);
+        assert_eq!(decide(&root, &Stored::EMPTY, v3, name), another);
+        assert_eq!(decide(&root, &entry, v3, name), another);
+        let value = (Some(Errno::EINVAL), Why::ValueEmpty);
+        assert_eq!(decide(&root, &Stored::EMPTY, &[], name), value);
+        // Whoever could have asked is told.
+        let v3 = VfsCaps::v3(100_000, caps(RAW)).encode();
+        let busy = (Some(Errno::EBUSY), Why::EntryExists);
+        for name in [name, Checked::NsCapability] {
+            assert_eq!(decide(&admin, &entry, v3.as_bytes(), name), busy);
+        }
+        let own = Place::plain(world.ns(0), kuid(100_000), kgid(100_000));
+        let request =
+            Request { policy: Policy::default(), cred: &root, place: &own, stored: &Stored::EMPTY };
+        let no = Decision::Deny(Errno::EPERM, Why::RootOfAncestor);
+        assert_eq!(passed_on(&request, name, no), no);
+        assert_eq!(passed_on(&request, Checked::NsCapability, no).why(), Why::ForAnother);
     }
 
     #[test]

@@ -2,6 +2,39 @@
 //! file system over FUSE on which R1-R8, D, K, L, M and A hold for every task of the machine.
 //!
 //! Nothing here decides: what a caller may do and see is asked of `nscap_core`, for the calling
-//! thread's own credentials.
+//! thread's own credentials. Permissions of ordinary operations are decided by the kernel
+//! (`default_permissions`) before a request reaches us.
+//!
+//! ```no_run
+//! use nscap_fuse::{Mount, Options};
+//! let mount = Mount::new("/srv/tree/root".as_ref(), "/mnt".as_ref(), &Options::default())?;
+//! mount.serve()?; // until it is unmounted
+//! # Ok::<(), nscap_fuse::Error>(())
+//! ```
 
+mod attr;
+mod backing;
 mod caps;
+mod data;
+mod dir;
+mod error;
+mod fs;
+mod handles;
+mod inodes;
+mod meta;
+mod names;
+mod numbers;
+mod options;
+mod proto;
+mod recent;
+mod session;
+mod source;
+mod stats;
+mod tree;
+mod worker;
+mod xattr;
+
+pub use error::Error;
+pub use options::{Flags, Options};
+pub use session::Mount;
+pub use stats::{STATS_NAME, Snapshot, Stats};

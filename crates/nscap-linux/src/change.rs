@@ -6,10 +6,14 @@
 //! A write by somebody else in between makes a step fail (XATTR_CREATE, XATTR_REPLACE), or leaves
 //! a companion that opens no table.
 
+use std::os::fd::AsFd;
+use std::path::Path;
+
 use nscap_core::storage::{self, Before, Form, Seal};
 use nscap_core::{Revision, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
 
+use crate::decided;
 use crate::error::{Error, Result};
 use crate::file::{CAPABILITY, CapFile, FileState, Hidden, TABLE};
 use crate::lock::Lock;
@@ -41,7 +45,7 @@ impl CapFile {
     /// let file = CapFile::open("ping".as_ref(), Links::Refuse)?;
     /// let before = file.read(&mut namespaces)?;
     /// let caps = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// file.write(&before, &Stored::one(Uid::new(100_000).unwrap(), caps), &mut namespaces)?;
+    /// file.write(&before, &Stored::one(Uid::new(100_000).unwrap(), caps), &namespaces)?;
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     ///
@@ -55,15 +59,48 @@ impl CapFile {
         &self,
         before: &FileState,
         next: &Stored<'_>,
-        namespaces: &mut Namespaces,
+        namespaces: &Namespaces,
+    ) -> Result<()> {
+        self.write_observed(before, next, namespaces, &mut |_| ())
+    }
+
+    /// As [`write`](CapFile::write), and tells of each step when it is taken.
+    ///
+    /// # Errors
+    /// As [`write`](CapFile::write).
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let file = tempfile::NamedTempFile::new().unwrap();
+    /// let file = CapFile::open(file.path(), Links::Refuse)?;
+    /// let before = file.read(&mut namespaces)?;
+    /// let mut steps = 0;
+    /// let next = nscap_core::Stored::EMPTY;
+    /// file.write_observed(&before, &next, &namespaces, &mut |_| steps += 1)?;
+    /// assert_eq!(steps, 1);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn write_observed(
+        &self,
+        before: &FileState,
+        next: &Stored<'_>,
+        namespaces: &Namespaces,
+        taken: &mut dyn FnMut(&Step),
     ) -> Result<()> {
         let _lock = Lock::of(self)?;
-        let now = self.read(namespaces)?;
+        let read = || self.read_through(before.mount.clone(), namespaces);
+        let now = read()?;
         if !now.holds_the_same(before) {
             return Err(Error::Changed { path: self.path().to_owned() });
         }
-        let failed = self.take_all(&self.plan(before, next, namespaces)?, before, namespaces);
-        let after = self.read(namespaces)?;
+        let failed = if before.by_design() {
+            decided::write(self, before, next, namespaces)
+        } else {
+            let steps = self.plan(before, next, namespaces)?;
+            self.take_all(&steps, before, namespaces, taken)
+        };
+        let after = read()?;
         match failed {
             _ if after.stored(namespaces).0 == *next => Ok(()),
             Err(error) => Err(error),
@@ -71,15 +108,49 @@ impl CapFile {
         }
     }
 
+    /// K: makes the file hold nothing, whatever it holds; that it held nothing is told by `false`.
+    /// Without the lock of those who write tables: one without `security.capability` counts for
+    /// nothing. An O_PATH descriptor will do.
+    ///
+    /// ```no_run
+    /// use nscap_linux::CapFile;
+    /// let file = std::fs::File::open("ping").unwrap();
+    /// assert!(CapFile::drop_all(&file, "ping".as_ref())?);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Call`] where an attribute cannot be removed: EROFS, EPERM for an immutable file.
+    pub fn drop_all(file: impl AsFd, path: &Path) -> Result<bool> {
+        let failed = |call| move |errno: Errno| Error::call(path, call, errno);
+        let file = file.as_fd();
+        if !xattr::exists(file, CAPABILITY).map_err(failed("getxattr"))? {
+            return Ok(false);
+        }
+        xattr::remove(file, CAPABILITY).map_err(failed("removexattr"))?;
+        match xattr::remove(file, TABLE) {
+            // In a user namespace it is not ours to remove; it counts for nothing now.
+            Ok(()) | Err(Errno::PERM) => Ok(true),
+            Err(errno) => Err(failed("removexattr")(errno)),
+        }
+    }
+
     /// Takes the steps; where one fails before the commit, puts the table back.
-    fn take_all(&self, steps: &[Step], before: &FileState, namespaces: &Namespaces) -> Result<()> {
+    fn take_all(
+        &self,
+        steps: &[Step],
+        before: &FileState,
+        namespaces: &Namespaces,
+        taken: &mut dyn FnMut(&Step),
+    ) -> Result<()> {
         let mut committed = false;
         for step in steps {
-            let taken = self.take(step, before, namespaces);
-            if taken.is_err() && !committed {
+            let done = self.take(step, before, namespaces);
+            if done.is_err() && !committed {
                 self.undo(before);
             }
-            taken?;
+            done?;
+            taken(step);
             committed |= !matches!(step, Step::SetTable(_) | Step::RemoveTable);
         }
         Ok(())

@@ -5,23 +5,26 @@
 //! undoes that, so that everyone gets the bytes as they are stored. Where it cannot be undone the
 //! state says so ([`Hidden`]).
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use nscap_core::storage::{self, Seal, SealFacts};
 use nscap_core::{Host, Place, Revision, Stored, Uid, UserNs, VfsCaps, root_kuid};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat2, statx,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat, openat2,
+    statx,
 };
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::mount::Mount;
 use crate::ns::{LiveNs, Namespaces};
-use crate::xattr;
+use crate::{decided, probe, xattr};
 
-pub(crate) const CAPABILITY: &std::ffi::CStr = c"security.capability";
-pub(crate) const TABLE: &std::ffi::CStr = c"security.nscapability";
+pub(crate) const CAPABILITY: &CStr = c"security.capability";
+pub(crate) const TABLE: &CStr = c"security.nscapability";
 
 /// Whether a path whose last part is a symbolic link is followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +92,53 @@ impl CapFile {
         CapFile::regular(fd, path)
     }
 
+    /// `security.capability` as the kernel shows it to us: the one question that a file without
+    /// capabilities costs. Without one the file holds nothing, since no table counts then. An O_PATH
+    /// descriptor will do.
+    ///
+    /// # Errors
+    /// [`Error::Call`] from getxattr(2).
+    ///
+    /// ```
+    /// use nscap_linux::{CapFile, Shown};
+    /// let file = std::fs::File::open("/bin/true").unwrap();
+    /// assert_eq!(CapFile::capability(&file, "/bin/true".as_ref())?, Shown::Absent);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn capability(file: impl AsFd, path: &Path) -> Result<Shown> {
+        let mut value = [0; 24];
+        match xattr::get_into(file.as_fd(), CAPABILITY, &mut value) {
+            Ok(length) => {
+                let value = VfsCaps::settable(value.get(..length).unwrap_or_default());
+                Ok(value.map_or(Shown::Unclear, Shown::Value))
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(Shown::Absent),
+            Err(Errno::OVERFLOW | Errno::INVAL | Errno::RANGE) => Ok(Shown::Unclear),
+            Err(errno) => Err(Error::call(path, "getxattr", errno)),
+        }
+    }
+
+    /// A regular file by a descriptor of it; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`Error::NotRegular`] for anything but a regular file; [`Error::Call`] from fstat(2).
+    ///
+    /// ```
+    /// let file = std::fs::File::open("/bin/true").unwrap();
+    /// assert!(nscap_linux::CapFile::from_fd(file.into(), "/bin/true".as_ref()).is_ok());
+    /// ```
+    pub fn from_fd(fd: OwnedFd, path: &Path) -> Result<CapFile> {
+        CapFile::regular(fd, path)
+    }
+
+    /// Opens a regular file by its name in a directory; a symbolic link is an error.
+    pub(crate) fn open_at(dir: impl AsFd, name: &CStr, path: &Path) -> Result<CapFile> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd =
+            openat(dir, name, flags, Mode::empty()).map_err(|e| Error::call(path, "open", e))?;
+        CapFile::regular(fd, path)
+    }
+
     fn regular(fd: OwnedFd, path: &Path) -> Result<CapFile> {
         let stat = rustix::fs::fstat(&fd).map_err(|e| Error::call(path, "fstat", e))?;
         let (kind, errno) = match FileType::from_raw_mode(stat.st_mode) {
@@ -146,10 +196,27 @@ impl CapFile {
         self.read_through(mount, namespaces)
     }
 
-    fn read_through(&self, mount: Mount, namespaces: &Namespaces) -> Result<FileState> {
+    /// As [`read`](CapFile::read), where the mount that it was opened through is known already.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where an attribute cannot be read.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let mount = Mount::of(&file, file.path(), &mut namespaces)?;
+    /// assert_eq!(file.read_through(mount, &namespaces)?, file.read(&mut namespaces)?);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn read_through(&self, mount: Mount, namespaces: &Namespaces) -> Result<FileState> {
         let inode = self.inode()?;
-        let table = xattr::get(&self.fd, TABLE).map_err(|e| self.error("getxattr", e))?;
-        let mut state = FileState { inode, mount, capability: None, table, hidden: None };
+        let mut state = FileState { inode, mount, capability: None, table: None, hidden: None };
+        if state.by_design() {
+            decided::read(self, &mut state, namespaces)?;
+            return Ok(state);
+        }
+        state.table = xattr::get(&self.fd, TABLE).map_err(|e| self.error("getxattr", e))?;
         let shown = match xattr::get(&self.fd, CAPABILITY) {
             Ok(shown) => shown,
             Err(Errno::OVERFLOW) => {
@@ -207,6 +274,17 @@ pub struct Inode {
     pub immutable: bool,
 }
 
+/// What the kernel shows us of `security.capability`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    /// There is none.
+    Absent,
+    /// This, the rootid in our namespace's terms, revision 2 also for our own root's entry.
+    Value(VfsCaps),
+    /// Something that we cannot name, or no value ([`Hidden`] says which).
+    Unclear,
+}
+
 /// What the kernel did not show us of `security.capability`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hidden {
@@ -257,6 +335,24 @@ impl FileState {
             read_only: self.mount.read_only,
             immutable: self.inode.immutable,
         }
+    }
+
+    /// Whether the design's rules decide about the file, and not an unmodified kernel's own alone:
+    /// on a mount of nscap's, and everywhere on the reference kernel.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let state = file.read(&mut namespaces)?;
+    /// assert_eq!(state.by_design(), probe::kernel_policy().is_some());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    #[must_use]
+    pub fn by_design(&self) -> bool {
+        // Which kernel runs does not change.
+        static KERNEL: OnceLock<bool> = OnceLock::new();
+        self.mount.is_nscap() || *KERNEL.get_or_init(|| probe::kernel_policy().is_some())
     }
 
     /// What the two attributes mean, and whether a table counts.

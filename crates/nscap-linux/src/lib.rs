@@ -4,28 +4,39 @@
 //! Nothing here decides. [`Namespaces`] gives handles that implement
 //! [`UserNs`](nscap_core::UserNs), so that the decisions of `nscap_core` can be asked about them.
 
+mod callers;
 mod change;
+mod decided;
 mod error;
 mod file;
 #[cfg(test)]
 mod fuzz;
+pub mod isolate;
+mod lease;
 mod lock;
 mod mount;
+mod mounts;
 mod ns;
+pub mod path_fd;
 pub mod probe;
+pub mod server;
 mod statmount;
 mod status;
 mod subid;
 mod sys;
 mod task;
+pub mod walk;
 mod who;
 mod xattr;
 
+pub use callers::{Caller, Callers};
 pub use change::Step;
 pub use error::{Error, Result, describe};
-pub use file::{CapFile, FileState, Hidden, Inode, Links};
+pub use file::{CapFile, FileState, Hidden, Inode, Links, Shown};
+pub use lease::ReadLease;
 pub use mount::Mount;
-pub use ns::{LiveNs, Namespaces, NsIndex, Origin, Process};
+pub use mounts::MountPoint;
+pub use ns::{Lineage, LiveNs, Namespaces, NsIndex, Origin, Process};
 pub use subid::{Range, Subids};
 pub use task::{LiveTask, Tracer};
-pub use who::{Target, Who};
+pub use who::{Target, Who, user_name};

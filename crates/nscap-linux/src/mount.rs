@@ -14,6 +14,9 @@ use crate::ns::{Namespaces, NsIndex};
 use crate::statmount::Statmount;
 use crate::sys;
 
+/// The type of a mount on which the rules of nscap decide.
+pub(crate) const NSCAP_TYPE: &str = "fuse.nscap";
+
 /// What matters about a mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mount {
@@ -78,6 +81,19 @@ impl Mount {
         Mount::new(file, path, facts, owner, namespaces)
     }
 
+    /// The id of the mount that a descriptor was opened through, which no later mount has; `None`
+    /// where the kernel has no such ids (before Linux 6.8).
+    ///
+    /// ```
+    /// use nscap_linux::Mount;
+    /// let [one, other] = ["/bin", "/usr"].map(|path| std::fs::File::open(path).unwrap());
+    /// assert_eq!(Mount::id_of(&one), Mount::id_of(&one));
+    /// ```
+    #[must_use]
+    pub fn id_of(file: impl AsFd) -> Option<u64> {
+        crate::statmount::unique_id(file).ok()
+    }
+
     /// The mount that a descriptor was opened through, where that may be one of the mount
     /// namespace of a task. `foreign` says that it is not.
     ///
@@ -139,7 +155,7 @@ impl Mount {
     /// Whether the rules of nscap decide on this file system, and not the kernel's own alone.
     #[must_use]
     pub fn is_nscap(&self) -> bool {
-        self.fs_type == "fuse.nscap"
+        self.fs_type == NSCAP_TYPE
     }
 }
 

@@ -1,9 +1,11 @@
-//! What this machine offers to nscap: facts for `nscap check`, each found by trying it where that
+//! What this machine offers to nscap: facts for `nscap check` and who decides, each found by trying it where that
 //! changes nothing, else by what the kernel says of itself.
 
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use nscap_core::storage::Table;
+use nscap_core::{FileCaps, NsCaps, Policy, Record, VfsCaps};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -84,19 +86,32 @@ impl Directory {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| Error::call(path, "open", e))?;
-        let plain = nscap_core::VfsCaps::v2(nscap_core::FileCaps::default()).encode();
+        let plain = VfsCaps::v2(FileCaps::default()).encode();
+        let decides = kernel_policy();
         let try_set = |name, value: &[u8]| {
             xattr::set(file.as_fd(), name, value, Present::Any).map_err(Errno::raw_os_error)
         };
         let capability = try_set(CAPABILITY, plain.as_bytes());
-        let fits = |count: &usize| {
-            let value = vec![0; nscap_core::storage::Table::encoded_len(*count)];
-            try_set(TABLE, &value).is_ok()
+        // A kernel that decides takes entries only, and none beside those that are there.
+        let try_table = |count: usize| match decides {
+            None => try_set(TABLE, &vec![0; Table::encoded_len(count)]),
+            Some(_) => {
+                let _ = xattr::remove(file.as_fd(), TABLE);
+                try_set(TABLE, &entries(count))
+            }
         };
-        let table = try_set(TABLE, &[0]);
-        let entries = largest(fits);
+        let table = try_table(1);
+        let entries = largest(|count| try_table(*count).is_ok());
         Ok(Directory { capability, table, entries })
     }
+}
+
+/// A value of `security.nscapability` with this many entries, none of which gives anything.
+fn entries(count: usize) -> Vec<u8> {
+    let mut value = vec![0; NsCaps::encoded_len(count)];
+    let rootids = (1..=u32::MAX).take(count);
+    NsCaps::encode(rootids.map(|id| Record::new(id, FileCaps::default())), &mut value);
+    value
 }
 
 /// The largest count up to the limit that fits; what fits is assumed to be without gaps.
@@ -119,6 +134,21 @@ pub fn version() -> (u16, u16) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
         _ => (0, 0),
     }
+}
+
+/// The policy (A, B) of a kernel that decides by the design itself, as the reference kernel in
+/// `kernel/` does; `None` on an unmodified one.
+///
+/// ```
+/// use nscap_linux::probe::kernel_policy;
+/// let reference = std::path::Path::new("/proc/sys/kernel/nscap_array").exists();
+/// assert_eq!(kernel_policy().is_some(), reference);
+/// ```
+#[must_use]
+pub fn kernel_policy() -> Option<Policy> {
+    let on = |file| std::fs::read(file).ok().map(|text| text.trim_ascii() != b"0");
+    let array = on("/proc/sys/kernel/nscap_array")?;
+    Some(Policy { array, same_ok: on("/proc/sys/kernel/nscap_same_ok")? })
 }
 
 /// Whether the kernel honours file capabilities at all.

@@ -38,6 +38,19 @@ const STRINGS: usize = 512;
 /// As much as a path and two maps of 340 lines need.
 const ROOM: usize = STRINGS + 4096 + 2 * 340 * 36;
 
+/// The id of the mount that a descriptor was opened through, which no later mount has.
+///
+/// # Errors
+/// ENOSYS before Linux 6.8.
+pub(crate) fn unique_id(file: impl AsFd) -> Result<u64, Errno> {
+    let flags = StatxFlags::from_bits_retain(MNT_ID_UNIQUE);
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, flags)?;
+    if stat.stx_mask & MNT_ID_UNIQUE == 0 {
+        return Err(Errno::NOSYS);
+    }
+    Ok(stat.stx_mnt_id)
+}
+
 /// An answer of the kernel's.
 pub(crate) struct Statmount(Vec<u8>);
 
@@ -48,13 +61,8 @@ impl Statmount {
     /// ENOSYS before Linux 6.8; ENOENT where it is not in our mount namespace; EPERM where it is
     /// out of our root's reach.
     pub(crate) fn of(file: impl AsFd) -> Result<Statmount, Errno> {
-        let flags = StatxFlags::from_bits_retain(MNT_ID_UNIQUE);
-        let stat = statx(file, "", AtFlags::EMPTY_PATH, flags)?;
-        if stat.stx_mask & MNT_ID_UNIQUE == 0 {
-            return Err(Errno::NOSYS);
-        }
         let mut answer = vec![0; ROOM];
-        sys::statmount(stat.stx_mnt_id, ASKED, &mut answer)?;
+        sys::statmount(unique_id(file)?, ASKED, &mut answer)?;
         Ok(Statmount(answer))
     }
 

@@ -22,6 +22,12 @@ impl Range {
         self.start.saturating_add(self.count.saturating_sub(1))
     }
 
+    /// Whether the id is in the range.
+    #[must_use]
+    pub fn contains(&self, id: u32) -> bool {
+        (self.start..=self.last()).contains(&id)
+    }
+
     /// Whether an id is in both.
     #[must_use]
     pub fn overlaps(&self, other: &Range) -> bool {

@@ -15,9 +15,10 @@ const NS_GET_ID: libc::c_ulong = 0x8008_b70d;
 const SYS_STATMOUNT: libc::c_long = 457;
 const SYS_SETXATTRAT: libc::c_long = 463;
 const SYS_GETXATTRAT: libc::c_long = 464;
+const SYS_LISTXATTRAT: libc::c_long = 465;
 const SYS_REMOVEXATTRAT: libc::c_long = 466;
 
-fn last() -> Errno {
+pub(crate) fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
@@ -53,8 +54,21 @@ pub(crate) fn ns_owner_uid(fd: impl AsFd) -> Result<u32, Errno> {
     if done < 0 { Err(last()) } else { Ok(uid) }
 }
 
+/// Makes this thread's kernel one without NS_GET_ID.
+#[cfg(test)]
+pub(crate) fn without_ns_ids() {
+    WITHOUT_NS_IDS.set(true);
+}
+
+#[cfg(test)]
+thread_local!(static WITHOUT_NS_IDS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) });
+
 /// The id of a namespace, never used again. ENOTTY or EINVAL before Linux 6.18.
 pub(crate) fn ns_id(fd: impl AsFd) -> Result<u64, Errno> {
+    #[cfg(test)]
+    if WITHOUT_NS_IDS.get() {
+        return Err(Errno::NOTTY);
+    }
     let mut id = 0u64;
     // SAFETY: the request writes one u64 to the pointer, which is valid for it.
     let done = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_ID, &raw mut id) };
@@ -71,10 +85,29 @@ struct XattrArgs {
 
 const XATTR_ARGS_SIZE: usize = size_of::<XattrArgs>();
 
+/// What a path whose last part is a symbolic link stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LastLink {
+    /// What it leads to.
+    Follow,
+    /// The link itself (AT_SYMLINK_NOFOLLOW).
+    Itself,
+}
+
+impl LastLink {
+    fn at_flags(self) -> libc::c_int {
+        match self {
+            LastLink::Follow => 0,
+            LastLink::Itself => libc::AT_SYMLINK_NOFOLLOW,
+        }
+    }
+}
+
 /// getxattrat(2), Linux 6.13.
 pub(crate) fn getxattrat(
     dir: BorrowedFd<'_>,
     path: &CStr,
+    last: LastLink,
     name: &CStr,
     value: &mut [u8],
 ) -> Result<usize, Errno> {
@@ -86,10 +119,31 @@ pub(crate) fn getxattrat(
             SYS_GETXATTRAT,
             dir.as_raw_fd(),
             path.as_ptr(),
-            0,
+            last.at_flags(),
             name.as_ptr(),
             &raw const args,
             XATTR_ARGS_SIZE,
+        )
+    })
+}
+
+/// listxattrat(2), Linux 6.13: how many bytes of names, each with its NUL, were written to `list`;
+/// how many there are where it is empty.
+pub(crate) fn listxattrat(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    last: LastLink,
+    list: &mut [u8],
+) -> Result<usize, Errno> {
+    // SAFETY: the path ends in NUL; the kernel writes at most `list.len()` bytes to the buffer.
+    check(unsafe {
+        libc::syscall(
+            SYS_LISTXATTRAT,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            last.at_flags(),
+            list.as_mut_ptr(),
+            list.len(),
         )
     })
 }
@@ -148,12 +202,33 @@ pub(crate) fn statmount(mnt_id: u64, mask: u64, answer: &mut [u8]) -> Result<(),
     .map(|_| ())
 }
 
+/// unshare(2) with CLONE_FS: this thread has its own current directory, umask and root from now on.
+pub(crate) fn unshare_fs() -> Result<(), Errno> {
+    // SAFETY: takes a number only; no memory or descriptor is unshared.
+    check(libc::c_long::from(unsafe { libc::unshare(libc::CLONE_FS) })).map(|_| ())
+}
+
 /// kcmp(2) with KCMP_FS: whether two tasks share their file system information.
 pub(crate) fn shares_fs(one: u32, other: u32) -> Result<bool, Errno> {
     const KCMP_FS: libc::c_int = 3;
     // SAFETY: kcmp takes numbers only.
     let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FS, 0, 0) };
     check(order).map(|order| order == 0)
+}
+
+/// unshare(2) of namespaces.
+pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> Result<(), Errno> {
+    // SAFETY: only CLONE_FILES would make descriptors of other threads go stale, and the one caller
+    // passes flags of namespaces.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// close_range(2) with CLOSE_RANGE_CLOEXEC: marks every descriptor from `first` on. Linux 5.11.
+pub(crate) fn close_on_exec_from(first: libc::c_uint) -> Result<(), Errno> {
+    let mark = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+    // SAFETY: nothing is closed now, so every owned descriptor stays as it is.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, mark) })
+        .map(|_| ())
 }
 
 /// Whether this process may make a user namespace: a child of it tries.
@@ -178,4 +253,166 @@ pub(crate) fn has_seccomp_notify() -> bool {
     let known =
         unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
     known == 0
+}
+
+/// An id that setfsuid(2) and setfsgid(2) take for a question.
+const ASK: u32 = u32::MAX;
+
+/// The calling thread's file system uid.
+pub(crate) fn fsuid() -> u32 {
+    // SAFETY: takes a number.
+    unsafe { libc::syscall(libc::SYS_setfsuid, ASK) as u32 }
+}
+
+/// The calling thread's file system gid.
+pub(crate) fn fsgid() -> u32 {
+    // SAFETY: takes a number.
+    unsafe { libc::syscall(libc::SYS_setfsgid, ASK) as u32 }
+}
+
+/// setfsuid(2) for the calling thread, and whether it was done.
+pub(crate) fn set_fsuid(uid: u32) -> bool {
+    // SAFETY: takes a number.
+    unsafe { libc::syscall(libc::SYS_setfsuid, uid) };
+    fsuid() == uid
+}
+
+/// setfsgid(2) for the calling thread, and whether it was done.
+pub(crate) fn set_fsgid(gid: u32) -> bool {
+    // SAFETY: takes a number.
+    unsafe { libc::syscall(libc::SYS_setfsgid, gid) };
+    fsgid() == gid
+}
+
+/// fchmodat2(2) of the descriptor itself, Linux 6.6.
+pub(crate) fn fchmodat2(file: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+    const SYS_FCHMODAT2: libc::c_long = 452;
+    // SAFETY: the path ends in NUL; the rest are numbers.
+    check(unsafe {
+        libc::syscall(SYS_FCHMODAT2, file.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
+    })
+    .map(|_| ())
+}
+
+/// getdents64(2).
+pub(crate) fn getdents64(directory: BorrowedFd<'_>, entries: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the buffer is ours for as many bytes as we say.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_getdents64,
+            directory.as_raw_fd(),
+            entries.as_mut_ptr(),
+            entries.len(),
+        )
+    })
+}
+
+/// Numbers of linux/fs.h on machines with 64 bits.
+pub(crate) const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
+pub(crate) const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+pub(crate) const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
+pub(crate) const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
+
+/// One of these four. The argument must have the size that the number says.
+pub(crate) fn fs_ioctl(
+    file: BorrowedFd<'_>,
+    request: u32,
+    argument: &mut [u8],
+) -> Result<(), Errno> {
+    let size = (request >> 16) & 0x3fff;
+    if argument.len() < size as usize {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: these requests read or write at most the size in their number, which the argument
+    // has.
+    check(unsafe {
+        libc::syscall(libc::SYS_ioctl, file.as_raw_fd(), request, argument.as_mut_ptr())
+    })
+    .map(|_| ())
+}
+
+/// malloc_trim(3).
+pub(crate) fn malloc_trim() {
+    // SAFETY: the allocator's own function; it moves nothing that is in use.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// fcntl(2), F_SETLEASE with F_RDLCK. A waiting writer is told by SIGURG, which by default does
+/// nothing, and not by SIGIO, which ends the process.
+pub(crate) fn lease_read(file: impl AsFd) -> Result<(), Errno> {
+    /// asm-generic/fcntl.h; not in the libc crate for every architecture.
+    const F_SETSIG: libc::c_int = 10;
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: both commands take numbers only.
+    let signal = unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGURG) };
+    check(signal.into())?;
+    // SAFETY: as above.
+    let lease = unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) };
+    check(lease.into()).map(|_| ())
+}
+
+/// fcntl(2), F_GETLEASE: whether a read lease is held that nobody is breaking.
+pub(crate) fn holds_read_lease(file: impl AsFd) -> bool {
+    // SAFETY: the command takes no argument.
+    unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
+}
+
+/// poll(2): whether there is something to read, or nobody left to write, within so many
+/// milliseconds. A signal cuts the wait short.
+pub(crate) fn readable_within(fd: impl AsFd, milliseconds: libc::c_int) -> bool {
+    let mut poll = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd, which is ours.
+    unsafe { libc::poll(&raw mut poll, 1, milliseconds) == 1 }
+}
+
+/// `_IOR(229, 0, uint32_t)`, linux/fuse.h.
+const FUSE_DEV_IOC_CLONE: libc::c_ulong = 0x8004_e500;
+/// `_IOW(229, 1, struct fuse_backing_map)`, Linux 6.9.
+const FUSE_DEV_IOC_BACKING_OPEN: libc::c_ulong = 0x4010_e501;
+/// `_IOW(229, 2, uint32_t)`.
+const FUSE_DEV_IOC_BACKING_CLOSE: libc::c_ulong = 0x4004_e502;
+
+/// `struct fuse_backing_map` of linux/fuse.h.
+#[repr(C)]
+struct BackingMap {
+    fd: i32,
+    flags: u32,
+    padding: u64,
+}
+
+/// Makes `new` a descriptor of `device`'s connection.
+pub(crate) fn fuse_clone(new: BorrowedFd<'_>, device: BorrowedFd<'_>) -> Result<(), Errno> {
+    let number = device.as_raw_fd().unsigned_abs();
+    // SAFETY: the request reads one u32 from the pointer, which is valid for it.
+    let done = unsafe { libc::ioctl(new.as_raw_fd(), FUSE_DEV_IOC_CLONE, &raw const number) };
+    check(done.into()).map(|_| ())
+}
+
+/// The id of a file that is given to the kernel.
+pub(crate) fn fuse_backing_open(
+    device: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+) -> Result<i32, Errno> {
+    let map = BackingMap { fd: file.as_raw_fd(), flags: 0, padding: 0 };
+    // SAFETY: the request reads one such struct from the pointer, which is valid for it.
+    let id = unsafe { libc::ioctl(device.as_raw_fd(), FUSE_DEV_IOC_BACKING_OPEN, &raw const map) };
+    check(id.into()).map(|_| id)
+}
+
+/// Takes it back.
+pub(crate) fn fuse_backing_close(device: BorrowedFd<'_>, id: i32) -> Result<(), Errno> {
+    let id = id.unsigned_abs();
+    // SAFETY: the request reads one u32 from the pointer, which is valid for it.
+    let done =
+        unsafe { libc::ioctl(device.as_raw_fd(), FUSE_DEV_IOC_BACKING_CLOSE, &raw const id) };
+    check(done.into()).map(|_| ())
+}
+
+/// fcntl(2), F_SETLEASE with F_UNLCK. That there is none is fine.
+pub(crate) fn unlease(file: impl AsFd) {
+    // SAFETY: the command takes numbers only.
+    unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
 }

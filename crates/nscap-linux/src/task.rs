@@ -28,11 +28,7 @@ pub struct LiveTask {
     pid: u32,
     name: Vec<u8>,
     ns: NsIndex,
-    uids: [Kuid; 4],
-    gids: [Kgid; 4],
-    groups: Vec<Kgid>,
-    /// Inheritable, permitted, effective, bounding, ambient.
-    sets: [CapSet; 5],
+    ids: Ids,
     no_new_privs: bool,
     tracer: Option<Tracer>,
     shares_fs: Option<bool>,
@@ -82,10 +78,7 @@ impl LiveTask {
             pid,
             name: name.strip_suffix(b"\n").unwrap_or(&name).to_vec(),
             ns,
-            uids: ids.uids,
-            gids: ids.gids,
-            groups: ids.groups,
-            sets: status.sets.map(CapSet::from_bits),
+            ids,
             no_new_privs: status.no_new_privs,
             tracer,
             shares_fs,
@@ -141,10 +134,67 @@ impl LiveTask {
     /// Its credentials.
     #[must_use]
     pub fn cred<'n>(&self, namespaces: &'n Namespaces) -> Cred<LiveNs<'n>> {
+        let securebits = Securebits(self.securebits.unwrap_or(0));
+        Cred { securebits, ..self.ids.cred(namespaces.get(self.ns)) }
+    }
+
+    /// The task as execve(2) sees it.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let own = LiveTask::read(std::process::id(), &mut namespaces)?;
+    /// assert!(!own.task(&namespaces).traced || own.tracer().is_some());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    #[must_use]
+    pub fn task<'n>(&self, namespaces: &'n Namespaces) -> nscap_core::Task<'_, LiveNs<'n>> {
+        nscap_core::Task {
+            cred: self.cred(namespaces),
+            groups: self.ids.groups(),
+            no_new_privs: self.no_new_privs,
+            traced: self.tracer.is_some_and(|tracer| !tracer.capable),
+            shares_fs: self.shares_fs == Some(true),
+        }
+    }
+}
+
+/// The ids and capability sets of a task, in initial terms.
+#[derive(Debug)]
+pub(crate) struct Ids {
+    uids: [Kuid; 4],
+    gids: [Kgid; 4],
+    groups: Vec<Kgid>,
+    /// Inheritable, permitted, effective, bounding, ambient.
+    sets: [CapSet; 5],
+}
+
+impl Ids {
+    /// `None` where an id has no image in initial terms. (The kernel shows an id that our own
+    /// namespace does not map as 65534; there is no telling it from the real one.)
+    pub(crate) fn of(status: &Status, namespaces: &Namespaces) -> Option<Ids> {
+        let uid = |shown| namespaces.shown_uid(shown);
+        let gid = |shown| namespaces.shown_gid(shown);
+        let [ruid, euid, suid, fsuid] = status.uids.map(uid);
+        let [rgid, egid, sgid, fsgid] = status.gids.map(gid);
+        Some(Ids {
+            uids: [ruid?, euid?, suid?, fsuid?],
+            gids: [rgid?, egid?, sgid?, fsgid?],
+            groups: status.groups.iter().filter_map(|id| gid(*id)).collect(),
+            sets: status.sets.map(CapSet::from_bits),
+        })
+    }
+
+    /// Supplementary groups.
+    pub(crate) fn groups(&self) -> &[Kgid] {
+        &self.groups
+    }
+
+    /// The credentials of a task in that namespace, securebits taken for 0.
+    pub(crate) fn cred<N>(&self, ns: N) -> Cred<N> {
         let ([uid, euid, suid, fsuid], [gid, egid, sgid, fsgid]) = (self.uids, self.gids);
         let [inheritable, permitted, effective, bounding, ambient] = self.sets;
-        let securebits = Securebits(self.securebits.unwrap_or(0));
-        let ns = namespaces.get(self.ns);
+        let securebits = Securebits(0);
         Cred {
             ns,
             uid,
@@ -163,48 +213,6 @@ impl LiveTask {
             securebits,
         }
     }
-
-    /// The task as execve(2) sees it.
-    ///
-    /// ```
-    /// # use nscap_linux::*;
-    /// # let mut namespaces = Namespaces::own()?;
-    /// let own = LiveTask::read(std::process::id(), &mut namespaces)?;
-    /// assert!(!own.task(&namespaces).traced || own.tracer().is_some());
-    /// # Ok::<(), nscap_linux::Error>(())
-    /// ```
-    #[must_use]
-    pub fn task<'n>(&self, namespaces: &'n Namespaces) -> nscap_core::Task<'_, LiveNs<'n>> {
-        nscap_core::Task {
-            cred: self.cred(namespaces),
-            groups: &self.groups,
-            no_new_privs: self.no_new_privs,
-            traced: self.tracer.is_some_and(|tracer| !tracer.capable),
-            shares_fs: self.shares_fs == Some(true),
-        }
-    }
-}
-
-struct Ids {
-    uids: [Kuid; 4],
-    gids: [Kgid; 4],
-    groups: Vec<Kgid>,
-}
-
-impl Ids {
-    /// `None` where an id has no image in initial terms. (The kernel shows an id that our own
-    /// namespace does not map as 65534; there is no telling it from the real one.)
-    fn of(status: &Status, namespaces: &Namespaces) -> Option<Ids> {
-        let uid = |shown| namespaces.shown_uid(shown);
-        let gid = |shown| namespaces.shown_gid(shown);
-        let [ruid, euid, suid, fsuid] = status.uids.map(uid);
-        let [rgid, egid, sgid, fsgid] = status.gids.map(gid);
-        Some(Ids {
-            uids: [ruid?, euid?, suid?, fsuid?],
-            gids: [rgid?, egid?, sgid?, fsgid?],
-            groups: status.groups.iter().filter_map(|id| gid(*id)).collect(),
-        })
-    }
 }
 
 fn read_at(path: &Path, dir: &OwnedFd, name: &str) -> Result<Vec<u8>> {
@@ -215,7 +223,7 @@ fn read_at(path: &Path, dir: &OwnedFd, name: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_status(path: &Path, dir: &OwnedFd) -> Result<Status> {
+pub(crate) fn read_status(path: &Path, dir: &OwnedFd) -> Result<Status> {
     let bytes = read_at(path, dir, "status")?;
     status::parse(&bytes)
         .ok_or_else(|| Error::unexpected(&path.join("status"), "not as proc_pid_status(5) has it"))
@@ -225,9 +233,7 @@ fn tracer(pid: u32, target: NsIndex, namespaces: &mut Namespaces) -> Tracer {
     let capable = (|| {
         let status = status::parse(&std::fs::read(format!("/proc/{pid}/status")).ok()?)?;
         let ns = namespaces.add_pid(pid).ok()?;
-        let Ids { uids: [uid, euid, ..], gids: [gid, ..], .. } = Ids::of(&status, namespaces)?;
-        let mut cred = Cred::ordinary(namespaces.get(ns), uid, gid);
-        (cred.euid, cred.effective) = (euid, CapSet::from_bits(status.sets[2]));
+        let cred = Ids::of(&status, namespaces)?.cred(namespaces.get(ns));
         Some(cred.has_cap_over(Capability::SysPtrace, namespaces.get(target)))
     })();
     Tracer { pid, capable: capable.unwrap_or(false) }

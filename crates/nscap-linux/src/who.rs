@@ -176,6 +176,18 @@ fn first_range(name: &str, path: &Path) -> Result<(Kuid, u32)> {
     Ok((kuid, range.count))
 }
 
+/// The user whose uid this is, as the system's user database says (getpwuid(3)); `None` where there
+/// is none.
+///
+/// ```
+/// assert_eq!(nscap_linux::user_name(nscap_core::Kuid::ROOT).as_deref(), Some("root"));
+/// ```
+#[must_use]
+pub fn user_name(kuid: Kuid) -> Option<String> {
+    let user = nix::unistd::User::from_uid(kuid.get().into());
+    user.ok().flatten().map(|user| user.name)
+}
+
 fn who_error(who: &std::ffi::OsStr, problem: &str) -> Error {
     Error::Who { who: who.maybe_quote().to_string(), problem: problem.to_owned() }
 }

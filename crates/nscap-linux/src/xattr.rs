@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-use crate::sys;
+use crate::sys::{self, LastLink};
 
 /// The largest value that the kernel takes (`XATTR_SIZE_MAX`), in bytes.
 const VALUE_MAX: usize = 65_536;
@@ -42,23 +42,137 @@ fn links() -> Result<&'static Links, Errno> {
     opened.as_ref().map_err(|errno| *errno)
 }
 
-/// Calls `at` with a directory and a name in it, or `by_path` with a path.
-fn through<T>(
+/// The name of a descriptor's link, without an allocation.
+struct LinkName([u8; 12]);
+
+impl LinkName {
+    fn of(file: BorrowedFd<'_>) -> LinkName {
+        let mut name = [0; 12];
+        let mut number = file.as_raw_fd().unsigned_abs();
+        let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+        for digit in name.iter_mut().take(digits).rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        LinkName(name)
+    }
+
+    fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+    }
+}
+
+/// Calls `at` with a directory and the name of the descriptor's link in it.
+pub(crate) fn by_link<T>(
     file: BorrowedFd<'_>,
     at: impl FnOnce(BorrowedFd<'_>, &CStr) -> Result<T, Errno>,
-    by_path: impl FnOnce(&CStr) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     let links = links()?;
-    let text = |text: String| CString::new(text).map_err(|_| Errno::INVAL);
+    let name = LinkName::of(file);
+    if links.process == std::process::id() {
+        return at(links.dir.as_fd(), name.as_c_str());
+    }
+    at(rustix::fs::CWD, &by_path(file)?)
+}
+
+fn by_path(file: BorrowedFd<'_>) -> Result<CString, Errno> {
+    CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::INVAL)
+}
+
+/// Calls `at` with a directory and a name in it, or `otherwise` with a path.
+pub(crate) fn through<T>(
+    file: BorrowedFd<'_>,
+    at: impl FnOnce(BorrowedFd<'_>, &CStr) -> Result<T, Errno>,
+    otherwise: impl FnOnce(&CStr) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let links = links()?;
     if AT_CALLS.load(Ordering::Relaxed) && links.process == std::process::id() {
-        let name = text(file.as_raw_fd().to_string())?;
-        match at(links.dir.as_fd(), &name) {
+        match at(links.dir.as_fd(), LinkName::of(file).as_c_str()) {
             // A kernel or a seccomp filter that does not know the call: the path says the rest.
             Err(Errno::NOSYS) => AT_CALLS.store(false, Ordering::Relaxed),
             answer => return answer,
         }
     }
-    by_path(&text(format!("/proc/self/fd/{}", file.as_raw_fd()))?)
+    otherwise(&by_path(file)?)
+}
+
+/// A call that fills a buffer, made with one buffer either way.
+fn fill(
+    file: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    at: impl FnOnce(BorrowedFd<'_>, &CStr, &mut [u8]) -> Result<usize, Errno>,
+    otherwise: impl FnOnce(&CStr, &mut [u8]) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let buffer = std::cell::RefCell::new(buffer);
+    through(
+        file,
+        |dir, link| at(dir, link, &mut buffer.borrow_mut()),
+        |path| otherwise(path, &mut buffer.borrow_mut()),
+    )
+}
+
+/// getxattr(2) into a buffer: the length; of an empty buffer, the length that is there.
+pub(crate) fn get_into(
+    file: BorrowedFd<'_>,
+    name: &CStr,
+    value: &mut [u8],
+) -> Result<usize, Errno> {
+    // The link in /proc costs three times as much, and is for O_PATH descriptors only.
+    let read = if value.is_empty() {
+        rustix::fs::fgetxattr_query(file, name)
+    } else {
+        rustix::fs::fgetxattr(file, name, &mut *value)
+    };
+    if read != Err(Errno::BADF) {
+        return read;
+    }
+    fill(
+        file,
+        value,
+        |dir, link, value| sys::getxattrat(dir, link, LastLink::Follow, name, value),
+        // rustix does not take an empty buffer for a question.
+        |path, value| match value {
+            [] => rustix::fs::getxattr_query(path, name),
+            value => rustix::fs::getxattr(path, name, value),
+        },
+    )
+}
+
+/// listxattr(2) into a buffer, likewise.
+pub(crate) fn list_into(file: BorrowedFd<'_>, names: &mut [u8]) -> Result<usize, Errno> {
+    fill(
+        file,
+        names,
+        |dir, link, names| sys::listxattrat(dir, link, LastLink::Follow, names),
+        // rustix does not take an empty buffer for a question.
+        |path, names| match names {
+            [] => rustix::fs::listxattr_query(path),
+            names => rustix::fs::listxattr(path, names),
+        },
+    )
+}
+
+/// setxattr(2).
+pub(crate) fn set_with(
+    file: BorrowedFd<'_>,
+    name: &CStr,
+    value: &[u8],
+    flags: XattrFlags,
+) -> Result<(), Errno> {
+    through(
+        file,
+        |dir, link| sys::setxattrat(dir, link, name, value, flags.bits()),
+        |path| rustix::fs::setxattr(path, name, value, flags),
+    )
+}
+
+/// removexattr(2).
+pub(crate) fn remove_named(file: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    through(
+        file,
+        |dir, link| sys::removexattrat(dir, link, name),
+        |path| rustix::fs::removexattr(path, name),
+    )
 }
 
 /// getxattr(2): the value, or `None` where there is none or the file system has no attributes.
@@ -66,17 +180,10 @@ fn through<T>(
 /// # Errors
 /// getxattr(2)'s other errors; EOPNOTSUPP where /proc is not procfs.
 pub(crate) fn get(file: impl AsFd, name: &CStr) -> Result<Option<Vec<u8>>, Errno> {
-    for size in [256, VALUE_MAX] {
-        // Not every call can be made twice with one buffer, so each has its own.
-        let (mut one, mut other) = (vec![0; size], vec![0; size]);
-        let read = through(
-            file.as_fd(),
-            |dir, link| sys::getxattrat(dir, link, name, &mut one).map(|n| (n, true)),
-            |path| rustix::fs::getxattr(path, name, &mut other).map(|n| (n, false)),
-        );
-        match read {
-            Ok((length, at)) => {
-                let mut value = if at { one } else { other };
+    for size in [4096, VALUE_MAX] {
+        let mut value = vec![0; size];
+        match get_into(file.as_fd(), name, &mut value) {
+            Ok(length) => {
                 value.truncate(length);
                 return Ok(Some(value));
             }
@@ -114,11 +221,7 @@ pub(crate) fn set(
         Present::Always => XattrFlags::REPLACE,
         Present::Any => XattrFlags::empty(),
     };
-    through(
-        file.as_fd(),
-        |dir, link| sys::setxattrat(dir, link, name, value, flags.bits()),
-        |path| rustix::fs::setxattr(path, name, value, flags),
-    )
+    set_with(file.as_fd(), name, value, flags)
 }
 
 /// removexattr(2); that there is none is fine.
@@ -126,15 +229,43 @@ pub(crate) fn set(
 /// # Errors
 /// removexattr(2)'s other errors; EOPNOTSUPP where /proc is not procfs.
 pub(crate) fn remove(file: impl AsFd, name: &CStr) -> Result<(), Errno> {
-    let removed = through(
-        file.as_fd(),
-        |dir, link| sys::removexattrat(dir, link, name),
-        |path| rustix::fs::removexattr(path, name),
-    );
-    match removed {
+    match remove_named(file.as_fd(), name) {
         Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         Err(errno) => Err(errno),
     }
+}
+
+/// Whether there is a value, getxattr(2) of size 0: also one that the kernel would not show us.
+///
+/// # Errors
+/// getxattr(2)'s other errors; EOPNOTSUPP where /proc is not procfs.
+pub(crate) fn exists(file: impl AsFd, name: &CStr) -> Result<bool, Errno> {
+    match get_into(file.as_fd(), name, &mut []) {
+        // EOVERFLOW and EINVAL: security.capability with a rootid or bytes that are not for us.
+        Ok(_) | Err(Errno::OVERFLOW | Errno::INVAL) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// listxattr(2): the names, each with a NUL after it; none where the file system has no attributes.
+///
+/// # Errors
+/// listxattr(2)'s other errors; EOPNOTSUPP where /proc is not procfs.
+pub(crate) fn list(file: impl AsFd) -> Result<Vec<u8>, Errno> {
+    for size in [1024, VALUE_MAX] {
+        let mut names = vec![0; size];
+        match list_into(file.as_fd(), &mut names) {
+            Ok(length) => {
+                names.truncate(length);
+                return Ok(names);
+            }
+            Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            Err(Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(Errno::RANGE)
 }
 
 /// Whether this kernel has the *xattrat calls (Linux 6.13).
@@ -142,8 +273,10 @@ pub(crate) fn has_at_calls() -> bool {
     let (Ok(links), Ok(dot)) = (links(), CString::new(".")) else {
         return false;
     };
-    let probe = sys::getxattrat(links.dir.as_fd(), &dot, c"security.capability", &mut []);
-    probe != Err(Errno::NOSYS)
+    let dir = links.dir.as_fd();
+    let probe = sys::getxattrat(dir, &dot, LastLink::Follow, c"security.capability", &mut []);
+    // A seccomp filter that does not know them may say EPERM.
+    !matches!(probe, Err(Errno::NOSYS | Errno::PERM))
 }
 
 #[cfg(test)]
@@ -166,6 +299,15 @@ mod tests {
             assert_eq!(set(&fd, name, b"two", Present::Never), Err(Errno::EXIST));
             assert_eq!(set(&fd, name, &[7; 1000], Present::Always), Ok(()));
             assert_eq!(get(&fd, name), Ok(Some(vec![7; 1000])));
+            for file in [fd.as_fd(), file.as_fd()] {
+                assert_eq!(get_into(file, name, &mut []), Ok(1000));
+                assert_eq!(get_into(file, name, &mut [0; 999]), Err(Errno::RANGE));
+                assert_eq!(get_into(file, name, &mut [0; 1001]), Ok(1000));
+                let listed = list_into(file, &mut [0; 1000]);
+                assert!(listed.is_ok_and(|length| length > name.count_bytes()));
+                assert_eq!(list_into(file, &mut []), listed);
+                assert_eq!(list_into(file, &mut [0; 3]), Err(Errno::RANGE));
+            }
             assert_eq!(remove(&fd, name), Ok(()));
             assert_eq!(remove(&fd, name), Ok(()));
             assert_eq!(set(&fd, name, b"x", Present::Always), Err(Errno::NODATA));

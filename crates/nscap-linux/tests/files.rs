@@ -45,8 +45,8 @@ impl Subject {
     }
 
     fn write(&self, next: &Stored<'_>) -> nscap_linux::Result<()> {
-        let (before, mut namespaces) = self.read();
-        self.file.write(&before, next, &mut namespaces)
+        let (before, namespaces) = self.read();
+        self.file.write(&before, next, &namespaces)
     }
 
     fn holds(&self, expected: &Stored<'_>) -> bool {
@@ -110,7 +110,7 @@ fn every_state_is_reached_from_every_other_and_no_step_grants_anything_else() {
 /// Takes the steps of a change one by one: each leaves what was or what is to be, once the second
 /// never again the first, and whoever comes after a killed writer finishes or undoes the change.
 fn walk(subject: &Subject, before: &Stored<'_>, after: &Stored<'_>) {
-    let (state, mut namespaces) = subject.read();
+    let (state, namespaces) = subject.read();
     let steps = subject.file.plan(&state, after, &namespaces).unwrap();
     for killed_after in 0..=steps.len() {
         let mut committed = subject.holds(after);
@@ -129,7 +129,7 @@ fn walk(subject: &Subject, before: &Stored<'_>, after: &Stored<'_>) {
             restore(subject, &state);
         }
     }
-    assert!(subject.file.write(&state, after, &mut namespaces).is_ok());
+    assert!(subject.file.write(&state, after, &namespaces).is_ok());
     subject.write(before).unwrap();
 }
 
@@ -237,9 +237,9 @@ fn one_who_changes_the_file_meanwhile_is_noticed() {
         return;
     }
     let subject = Subject::new(0);
-    let (before, mut namespaces) = subject.read();
+    let (before, namespaces) = subject.read();
     subject.write(&Stored::host(caps("cap_kill=ep"))).unwrap();
-    let late = subject.file.write(&before, &Stored::host(caps("cap_bpf=ep")), &mut namespaces);
+    let late = subject.file.write(&before, &Stored::host(caps("cap_bpf=ep")), &namespaces);
     assert_eq!(late.unwrap_err().errno(), libc::EAGAIN);
     assert!(subject.holds(&Stored::host(caps("cap_kill=ep"))));
     // A strip between two steps: the companion that must be there is not.
@@ -335,7 +335,7 @@ fn seen_from_inside() {
     println!("inside: {:?} {:?}", state.hidden, stored.entries.iter().next());
     if std::env::var_os("NSCAP_TEST_WRITE").is_some() {
         let own = Uid::new(410_000).unwrap();
-        file.write(&state, &Stored::one(own, caps("cap_net_raw=ep")), &mut namespaces).unwrap();
+        file.write(&state, &Stored::one(own, caps("cap_net_raw=ep")), &namespaces).unwrap();
     }
 }
 

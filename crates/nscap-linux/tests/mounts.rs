@@ -9,22 +9,8 @@ use std::path::{Path, PathBuf};
 use nscap_core::{FileCaps, Host, Kuid, Stored, Uid, root_kuid};
 use nscap_linux::{CapFile, Links, Namespaces};
 use rustix::fs::CWD;
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
-use rustix::thread::UnshareFlags;
-use support::{Container, cat, is_root};
-
-/// Runs `work` in a thread with a mount namespace of its own.
-fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let in_thread = || {
-        let flags = UnshareFlags::FS | UnshareFlags::NEWNS;
-        // SAFETY: file descriptors stay shared, so none that somebody owns goes stale.
-        unsafe { rustix::thread::unshare_unsafe(flags) }.unwrap();
-        let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-        rustix::mount::mount_change("/", private).unwrap();
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(in_thread).join().unwrap())
-}
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use support::{Container, cat, is_root, with_own_mounts};
 
 /// Mounts a directory over itself with these attributes; with the maps of a namespace, id-mapped.
 fn remount(directory: &Path, attributes: u64, maps: Option<&OwnedFd>) {
@@ -76,7 +62,7 @@ fn an_id_mapped_mount_maps_owners_and_rootids() {
     let before = CapFile::open(&path, Links::Refuse).unwrap();
     let mut namespaces = Namespaces::own().unwrap();
     let state = before.read(&mut namespaces).unwrap();
-    before.write(&state, &Stored::host(caps("cap_net_raw=ep")), &mut namespaces).unwrap();
+    before.write(&state, &Stored::host(caps("cap_net_raw=ep")), &namespaces).unwrap();
     with_own_mounts(|| {
         remount(directory.path(), 0, Some(&maps));
         let mut namespaces = Namespaces::own().unwrap();
@@ -92,7 +78,7 @@ fn an_id_mapped_mount_maps_owners_and_rootids() {
         assert_eq!(state.stored(&namespaces).0.host, Host::Value(caps("cap_net_raw=ep")));
         // An entry for a root kuid inside, written through the mount.
         let next = Stored::one(Uid::new(7).unwrap(), caps("cap_kill=p"));
-        file.write(&state, &next, &mut namespaces).unwrap();
+        file.write(&state, &next, &namespaces).unwrap();
         assert_eq!(getxattr(&path)[20..], 720_007_u32.to_le_bytes());
         let state = file.read(&mut namespaces).unwrap();
         assert_eq!(state.stored(&namespaces).0, next);

@@ -9,7 +9,7 @@ use nscap_core::{
     Decision, EntryBuffer, Errno, FileCaps, Kuid, MAX_ENTRIES, NsCaps, Policy, RECORD_LEN, Record,
     SetFlags, Stored, UserNs as _, VfsCaps, Why, root_kuid,
 };
-use nscap_linux::{CapFile, FileState, Links, LiveNs, LiveTask};
+use nscap_linux::{CapFile, FileState, Links, LiveNs, LiveTask, probe};
 use serde::Serialize;
 
 use crate::cli::{Rm, Set};
@@ -34,7 +34,9 @@ struct Done {
 pub(crate) fn set(args: &Set, out: &mut Out) -> Result<u8, Failure> {
     let caps = FileCaps::from_text(args.caps.as_bytes())
         .map_err(|error| Failure::Caps { text: args.caps.clone(), error })?;
-    let policy = Policy { array: !args.single, same_ok: args.same_ok };
+    // A kernel that decides would refuse a second entry all the same.
+    let arrays = probe::kernel_policy().is_none_or(|kernel| kernel.array);
+    let policy = Policy { array: arrays && !args.single, same_ok: args.same_ok };
     let mut change = Change::new(args.whom.as_deref(), policy)?;
     let whose = change.whose;
     let each = |path: &Path| {
@@ -216,8 +218,8 @@ impl Change {
             }
             Decision::Deny(errno, why) => return Err(refused(path, errno, why)),
         };
-        file.write(&before, &next, &mut self.system.namespaces)?;
-        if storage::form_of(&next) == Form::TableBesideTripwire && !before.mount.is_nscap() {
+        file.write(&before, &next, &self.system.namespaces)?;
+        if storage::form_of(&next) == Form::TableBesideTripwire && !before.by_design() {
             note(&format!(
                 "{}: holds {} entries; an unmodified kernel honours one at most and so none of these",
                 out::path(path),

@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
-use nscap_core::{Extent, Kuid, is_same_or_below, root_kuid, root_of_ancestor};
-use nscap_linux::probe::{Directory, Kernel};
+use nscap_core::{
+    Extent, Kuid, Policy, UserNs as _, is_same_or_below, root_kuid, root_of_ancestor,
+};
+use nscap_linux::probe::{self, Directory, Kernel};
 use nscap_linux::{LiveNs, Namespaces, Range, Subids};
 use serde::Serialize;
 
@@ -39,6 +41,7 @@ pub(crate) fn run(args: &Check, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     system.scan()?;
     let mut findings = offers(&Kernel::probe(), &args.dir, &directory);
+    findings.extend(probe::kernel_policy().map(reference));
     let features = features(&findings);
     findings.extend(features);
     configured_overlaps(system.subids()?, &mut findings);
@@ -102,6 +105,17 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
     ]
 }
 
+/// Said only where it is so: an unmodified kernel lacks nothing that nscap needs.
+fn reference(policy: Policy) -> Finding {
+    let on = |on| if on { "on" } else { "off" };
+    let detail = format!(
+        "decides by the design itself; arrays {}, same-ok {}",
+        on(policy.array),
+        on(policy.same_ok)
+    );
+    Finding::Offer { name: "nscap in the kernel", ok: true, detail }
+}
+
 /// What each feature needs. What is only faster or safer with something is not listed.
 fn features(offers: &[Finding]) -> Vec<Finding> {
     const NEEDS: [(&str, &[&str]); 4] = [
@@ -132,16 +146,38 @@ fn features(offers: &[Finding]) -> Vec<Finding> {
 
 /// S: /etc/subuid.
 fn configured_overlaps(subids: &Subids, findings: &mut Vec<Finding>) {
-    let text =
-        |range: &Range| format!("range of {} in {}", out::name(&range.user), Subids::CONFIGURED);
     for (one, other) in subids.overlaps().filter(|(one, other)| one.user != other.user) {
         findings.push(Finding::Overlap {
-            what: text(one),
-            with: text(other),
+            what: range_text(one),
+            with: range_text(other),
             first: one.start.max(other.start),
             last: one.last().min(other.last()),
         });
     }
+}
+
+fn range_text(range: &Range) -> String {
+    format!("range of {} in {}", out::name(&range.user), Subids::CONFIGURED)
+}
+
+/// S: who shares a kuid: configured ranges of several users, and live namespaces of which neither is
+/// below the other.
+pub(crate) fn sharers(kuid: u32, system: &mut System) -> Result<Vec<String>, Failure> {
+    system.scan()?;
+    let ranges = &system.subids()?.ranges;
+    let ranges: Vec<&Range> = ranges.iter().filter(|range| range.contains(kuid)).collect();
+    let others = |one: &&&Range| ranges.iter().any(|other| other.user != one.user);
+    let shared = ranges.iter().filter(others);
+    let mut all: Vec<String> = shared.map(|range| range_text(range)).collect();
+    let maps = |ns: &LiveNs<'_>| Kuid::new(kuid).is_some_and(|kuid| ns.uid(kuid).is_some());
+    let live: Vec<LiveNs<'_>> = system.namespaces.iter().filter(maps).collect();
+    let others = |one: &&LiveNs<'_>| live.iter().any(|other| !is_related(**one, *other));
+    all.extend(live.iter().filter(others).map(|ns| text(*ns)));
+    Ok(all)
+}
+
+fn is_related(one: LiveNs<'_>, other: LiveNs<'_>) -> bool {
+    is_same_or_below(one, other) || is_same_or_below(other, one)
 }
 
 /// S: live namespaces of which neither is below the other and that share kuids.
@@ -149,8 +185,9 @@ fn live_overlaps(namespaces: &Namespaces, findings: &mut Vec<Finding>) {
     let all: Vec<LiveNs<'_>> = namespaces.iter().collect();
     for (n, one) in all.iter().enumerate() {
         for other in all.iter().skip(n + 1) {
-            let related = is_same_or_below(*one, *other) || is_same_or_below(*other, *one);
-            if !related && let Some((first, last)) = shared(one.uid_map(), other.uid_map()) {
+            if !is_related(*one, *other)
+                && let Some((first, last)) = shared(one.uid_map(), other.uid_map())
+            {
                 findings.push(Finding::Overlap {
                     what: text(*one),
                     with: text(*other),

@@ -51,12 +51,44 @@ pub(crate) enum Command {
     /// Exit status: 0 when the task gains everything that the file promises it, 1 when anything is
     /// lost, 2 on an error.
     Explain(Explain),
+    /// Move a whole tree from one id mapping to another
+    ///
+    /// Owners, groups, the rootids of capabilities and the ids of access control lists. The plan is
+    /// written beside DIR first (.nscap-shift-NAME.journal); by it a shift that was killed is
+    /// resumed, and one that was made is undone.
+    ///
+    /// Exit status: 0 when all of it is done, 1 when something stands in the way or was left as it
+    /// is, 2 on an error.
+    Shift(Shift),
     /// List live user namespaces as a tree
     Ns,
     /// Say what this machine offers to nscap, and which id ranges overlap
     ///
     /// Exit status: 0 when nothing is missing and nothing overlaps, 1 otherwise, 2 on an error.
     Check(Check),
+    /// Show a directory tree on which every user namespace has its own capabilities
+    ///
+    /// Returns when the mount is usable; the server goes on by itself. Exit status: 0 when it is
+    /// mounted, 2 when not.
+    Mount(Mount),
+    /// Unmount a tree that nscap mount shows
+    Umount(Umount),
+    /// Show the counters of a tree that nscap mount shows
+    Stats(Stats),
+    /// Play the eight points of the design on a tree of its own, and check each answer
+    ///
+    /// As root, or as another user in a user namespace of its own. Leaves nothing behind. Exit
+    /// status: 0 when every answer is as its clause says, 1 when one is not, 2 when it could not be
+    /// played here.
+    Tour(Tour),
+    /// Find every file with capabilities in directory trees, and say for whom they hold
+    ///
+    /// Exit status: 0 when a file was found, 1 when none was, 2 when a directory could not be read
+    /// (it is named on standard error, and the search goes on).
+    Scan(Scan),
+    /// Capabilities in layers (tar archives) and images (OCI layouts)
+    #[command(subcommand)]
+    Layer(Layer),
     /// Write man pages or shell completions
     #[command(subcommand)]
     Generate(Generate),
@@ -134,11 +166,279 @@ pub(crate) struct Explain {
     pub(crate) gid: Option<u32>,
 }
 
+const MAP: &str = "\
+MAP is inside:outside:count[,...], as newuidmap(1) takes it, or WHO: the map of that
+namespace, or the range that is configured for it";
+
+#[derive(Args)]
+#[command(after_help = format!("{MAP}\n\n{WHO}"))]
+pub(crate) struct Shift {
+    /// The top of the tree; what is mounted in it is left as it is
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The mapping that the tree has
+    #[arg(long, value_name = "MAP", required_unless_present_any = ["resume", "undo"])]
+    pub(crate) from: Option<std::ffi::OsString>,
+    /// The mapping that it is to have
+    #[arg(long, value_name = "MAP", required_unless_present_any = ["resume", "undo"])]
+    pub(crate) to: Option<std::ffi::OsString>,
+    /// The mapping that groups have; without it, --from's
+    #[arg(long, value_name = "MAP")]
+    pub(crate) gid_from: Option<std::ffi::OsString>,
+    /// The mapping that groups are to have; without it, --to's
+    #[arg(long, value_name = "MAP")]
+    pub(crate) gid_to: Option<std::ffi::OsString>,
+    /// What becomes of an id that --to has no place for: fail (nothing is changed), skip (it stays),
+    /// or the id that it becomes
+    #[arg(long, value_name = "fail|skip|ID", value_parser = unmapped, default_value = "fail")]
+    pub(crate) unmapped: nscap_image::shift::Unmapped,
+    /// Let capabilities become host values, and set-id files the host's root's: they then hold for
+    /// everybody
+    #[arg(long)]
+    pub(crate) host_grants: bool,
+    /// Move files too that have other names outside DIR
+    #[arg(long)]
+    pub(crate) other_names: bool,
+    /// Say what would be done and what stands in the way, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Go on with a shift that was stopped
+    #[arg(long, conflicts_with_all = SETTINGS, conflicts_with = "undo")]
+    pub(crate) resume: bool,
+    /// Take back the shift that was made last, or begun
+    #[arg(long, conflicts_with_all = SETTINGS)]
+    pub(crate) undo: bool,
+}
+
+const SETTINGS: [&str; 8] =
+    ["from", "to", "gid_from", "gid_to", "unmapped", "host_grants", "other_names", "dry_run"];
+
+fn unmapped(text: &str) -> Result<nscap_image::shift::Unmapped, &'static str> {
+    use nscap_image::shift::Unmapped;
+    match text {
+        "fail" => Ok(Unmapped::Fail),
+        "skip" => Ok(Unmapped::Skip),
+        id => match id.parse() {
+            Ok(id) if id != u32::MAX => Ok(Unmapped::Id(id)),
+            _ => Err("expected fail, skip or an id"),
+        },
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Check {
     /// Where capabilities are to be stored: what its file system offers
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
+}
+
+const OPTIONS: &str = "\
+OPTIONS, for -o and fstab(5), separated by commas: single, same-ok, reachable-ok, no-passthrough,
+threads=N, ro, noexec, nodev, nosuid (then nothing is granted), noatime, and what mount(8) has for
+every file system. As /sbin/mount.nscap this command is what mount -t nscap runs.
+
+Signals: SIGTERM and SIGINT unmount and end the server, SIGUSR1 prints its counters.";
+
+#[derive(Args)]
+#[command(after_help = OPTIONS)]
+pub(crate) struct Mount {
+    /// The directory to show; only root may be able to reach it by its own path
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: PathBuf,
+    /// An existing directory, where it is shown
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+    /// Mount options, as mount(8) has them
+    #[arg(short = 'o', long, value_name = "OPTIONS", allow_hyphen_values = true)]
+    pub(crate) options: Vec<std::ffi::OsString>,
+    /// Pass over options that are unknown
+    #[arg(short, long)]
+    pub(crate) sloppy: bool,
+    /// Every change is EROFS
+    #[arg(short, long)]
+    pub(crate) read_only: bool,
+    /// One entry a file, as in the design of 2016, not one for each root
+    #[arg(long)]
+    pub(crate) single: bool,
+    /// To write what stands there already succeeds; otherwise it is EBUSY
+    #[arg(long)]
+    pub(crate) same_ok: bool,
+    /// Take a source that others than root can reach: what they change there, no rule sees
+    #[arg(long)]
+    pub(crate) reachable_ok: bool,
+    /// Never let the kernel read and write the source's files without the server
+    #[arg(long)]
+    pub(crate) no_passthrough: bool,
+    /// How many threads serve, 1 to 64 [default: one a processor, 2 to 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) threads: Option<u16>,
+    /// Serve in this process, until the tree is unmounted
+    #[arg(long)]
+    pub(crate) foreground: bool,
+    /// Print the counters at the end
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Check everything and do not mount
+    #[arg(long, hide = true)]
+    pub(crate) fake: bool,
+    /// In this mount namespace
+    #[arg(long, value_name = "NS", hide = true)]
+    pub(crate) namespace: Option<std::ffi::OsString>,
+    /// The server that another nscap has started
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Umount {
+    /// Where it is mounted
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+    /// Now from everybody's sight, and for good when nobody uses it any more
+    #[arg(short, long)]
+    pub(crate) lazy: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Stats {
+    /// Where it is mounted
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Tour {
+    /// A part of the tour that plays in namespaces of its own
+    #[arg(long, value_name = "PART", hide = true)]
+    pub(crate) part: Option<TourPart>,
+}
+
+/// The processes of a tour, each started by the one before.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TourPart {
+    /// Makes a user namespace, whose maps the first process writes.
+    User,
+    /// Makes a mount and a pid namespace.
+    Space,
+    /// Is the init of these, and plays.
+    Stage,
+}
+
+#[derive(Args)]
+#[command(after_help = WHO)]
+pub(crate) struct Scan {
+    /// Directories; symbolic links are not followed
+    #[arg(required = true, value_name = "DIR")]
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Leave out what is mounted below DIR
+    #[arg(short = 'x', long)]
+    pub(crate) one_file_system: bool,
+    /// Print only the files' paths, each followed by a NUL byte
+    #[arg(short = '0', long, conflicts_with = "json")]
+    pub(crate) null: bool,
+    /// Only files with entries that nobody here can use: root of no live namespace, in no range of
+    /// /etc/subuid and no user's uid; or entries that count for nothing since the file has changed
+    #[arg(long)]
+    pub(crate) stale: bool,
+    /// Only files that hold what `nscap set --for WHO` sets: WHO's entry, or the host value
+    #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
+    pub(crate) whom: Option<std::ffi::OsString>,
+    /// Print sorted by path, at the end: the same whatever the number of threads
+    #[arg(long)]
+    pub(crate) sort: bool,
+    /// How many threads read directories [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+}
+
+const LAYER_MAP: &str = "\
+MAP says which ids the layer's numbers are: inside:outside:count[,...] as for newuidmap(1), where
+the layer's numbers are the outside; or a WHO, then the map of that namespace
+  host            every id as it is: a layer in a container's own terms
+  0:100000:65536  a layer packed from a tree of a container with ids from 100000
+  100000          the same
+  pid:N, ns:PATH, user:NAME  as for nscap get";
+
+const LAYER: &str = "\
+LAYER is a tar archive, plain or compressed with gzip or zstd, an OCI image layout (a directory), or
+one reference in it (DIR:REFERENCE); without it, or for -, standard input.";
+
+#[derive(Subcommand)]
+pub(crate) enum Layer {
+    /// List the capabilities in a layer or image, and for whom they hold
+    ///
+    /// Numbers are the layer's own. Exit status: 0 when there are any, 1 when there are none, 2 on
+    /// an error, also where a value is malformed.
+    #[command(after_help = LAYER)]
+    Ls {
+        /// A tar archive or an image
+        #[arg(value_name = "LAYER")]
+        layer: Option<std::ffi::OsString>,
+    },
+    /// Write a layer or image in other terms: rootids, and with --owners the owners, translated
+    ///
+    /// An entry for the root of the one map becomes an entry for the root of the other, a host
+    /// value where that is id 0 in the new terms, and back; an id without image is refused. Bytes
+    /// that need no change are the same. Exit status: 0 when written, 1 when a capability has no
+    /// place in the target, 2 on an error.
+    Map(LayerMap),
+    /// Find capabilities in a layer or image that the one whom it is for would not expect
+    ///
+    /// Exit status: 0 when there is nothing, 1 when there is, 2 on an error.
+    #[command(after_help = format!("{LAYER}\n\n{LAYER_MAP}"))]
+    Check {
+        /// For whom: a grant for an id that MAP does not give is unexpected. Without it, for a
+        /// container in its own terms: any rootid but 0 is
+        #[arg(long = "for", value_name = "MAP", allow_hyphen_values = true)]
+        for_whom: Option<std::ffi::OsString>,
+        /// A tar archive or an image
+        #[arg(value_name = "LAYER")]
+        layer: Option<std::ffi::OsString>,
+    },
+}
+
+#[derive(Args)]
+#[command(after_help = format!("{LAYER}\n\n{LAYER_MAP}"))]
+pub(crate) struct LayerMap {
+    /// In whose terms the layer is
+    #[arg(long, value_name = "MAP", allow_hyphen_values = true)]
+    pub(crate) from: std::ffi::OsString,
+    /// In whose terms it is to be
+    #[arg(long, value_name = "MAP", allow_hyphen_values = true)]
+    pub(crate) to: std::ffi::OsString,
+    /// Translate the owners and groups of all members too
+    #[arg(long)]
+    pub(crate) owners: bool,
+    /// The groups, where they have another map than the owners
+    #[arg(long, value_name = "MAP", requires = "owners", requires = "gid_to")]
+    pub(crate) gid_from: Option<std::ffi::OsString>,
+    /// The groups, where they have another map than the owners
+    #[arg(long, value_name = "MAP", requires = "owners", requires = "gid_from")]
+    pub(crate) gid_to: Option<std::ffi::OsString>,
+    /// What is done about a capability that has no place in the target, or is malformed: refuse the
+    /// layer, or leave the capability out and say so
+    #[arg(long, value_name = "HOW", default_value = "fail")]
+    pub(crate) unmapped: UnmappedArg,
+    /// Say of each capability what became of it and why (standard error for a single layer)
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Write there, which must be new for an image [default for a layer: standard output]
+    #[arg(long, short, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
+    /// Change an image where it is
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) in_place: bool,
+    /// A tar archive or an image
+    #[arg(value_name = "LAYER")]
+    pub(crate) layer: Option<std::ffi::OsString>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum UnmappedArg {
+    /// Refuse the layer
+    Fail,
+    /// Leave it out
+    Drop,
 }
 
 #[derive(Subcommand)]

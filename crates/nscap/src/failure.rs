@@ -1,6 +1,6 @@
 //! What ends a command, and with which exit status.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nscap_core::{Denied, Errno, TextError};
 use nscap_linux::describe;
@@ -17,12 +17,18 @@ pub(crate) const ELOOP: i32 = 40;
 pub(crate) enum Failure {
     /// The running system said no.
     System(nscap_linux::Error),
+    /// The file system could not be mounted or served.
+    Mount(nscap_fuse::Error),
+    /// The shift of a tree could not be made.
+    Shift(nscap_image::shift::Error),
     /// A rule said no.
     Denied { path: PathBuf, denied: Denied, hint: Option<&'static str> },
     /// Not a capability text.
     Caps { text: std::ffi::OsString, error: TextError },
     /// Anything else about the input.
     Input { what: String, problem: String, errno: i32 },
+    /// A layer or an image.
+    Layer(nscap_image::layer::Error),
     /// Standard output.
     Output(std::io::Error),
 }
@@ -36,20 +42,37 @@ impl Failure {
             {
                 1
             }
+            Failure::Layer(error) if error.is_denied() => 1,
+            Failure::Shift(nscap_image::shift::Error::Open { .. }) => 1,
             _ => 2,
         }
     }
 
     /// Whether whoever reads our output has gone, so that there is nobody to tell.
     pub(crate) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Failure::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+        match self {
+            Failure::Output(error) => error.kind() == std::io::ErrorKind::BrokenPipe,
+            Failure::Layer(error) => error.is_broken_pipe(),
+            _ => false,
+        }
     }
+}
+
+/// What a system call on a path said.
+pub(crate) fn call(path: &Path, call: &str, error: impl Into<std::io::Error>) -> Failure {
+    let errno = error.into().raw_os_error().unwrap_or(EIO);
+    Failure::Input { what: out::path(path), problem: call.to_owned(), errno }
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Failure::System(error) => error.fmt(f),
+            Failure::Mount(error @ nscap_fuse::Error::Reachable { .. }) => {
+                write!(f, "{error} (--reachable-ok)")
+            }
+            Failure::Mount(error) => error.fmt(f),
+            Failure::Shift(error) => error.fmt(f),
             Failure::Denied { path, denied, hint } => {
                 let (why, errno) = (denied.why, describe(denied.errno.raw()));
                 write!(f, "{}: {why} [{}]: {errno}", out::path(path), why.clause())?;
@@ -62,6 +85,13 @@ impl std::fmt::Display for Failure {
             Failure::Input { what, problem, errno } => {
                 write!(f, "{what}: {problem}: {}", describe(*errno))
             }
+            Failure::Layer(error) => {
+                let errno = error.io().map_or(Some(EINVAL), std::io::Error::raw_os_error);
+                match (error.io(), errno) {
+                    (None, Some(errno)) => write!(f, "{error}: {}", describe(errno)),
+                    _ => error.fmt(f),
+                }
+            }
             Failure::Output(error) => write!(f, "standard output: {error}"),
         }
     }
@@ -73,8 +103,26 @@ impl From<nscap_linux::Error> for Failure {
     }
 }
 
+impl From<nscap_fuse::Error> for Failure {
+    fn from(error: nscap_fuse::Error) -> Failure {
+        Failure::Mount(error)
+    }
+}
+
+impl From<nscap_image::layer::Error> for Failure {
+    fn from(error: nscap_image::layer::Error) -> Failure {
+        Failure::Layer(error)
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
         Failure::Output(error)
+    }
+}
+
+impl From<nscap_image::shift::Error> for Failure {
+    fn from(error: nscap_image::shift::Error) -> Failure {
+        Failure::Shift(error)
     }
 }

@@ -22,14 +22,17 @@ pub(crate) fn run(args: &Generate, out: &mut Out) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// nscap.1, and one page for each command: nscap-get.1, ...
+/// nscap.1, and one page for each command: nscap-get.1, nscap-layer-map.1, ...
 fn man(dir: &Path) -> Result<(), Failure> {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
-    page(dir, "nscap", root.clone())?;
-    for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
-        let name = format!("nscap-{}", command.get_name());
-        page(dir, &name, command.clone().display_name(name.clone()))?;
+    pages(dir, "nscap", &root)
+}
+
+fn pages(dir: &Path, name: &str, command: &clap::Command) -> Result<(), Failure> {
+    page(dir, name, command.clone().display_name(name.to_owned()))?;
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        pages(dir, &format!("{name}-{}", below.get_name()), below)?;
     }
     Ok(())
 }

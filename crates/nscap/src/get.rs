@@ -3,15 +3,15 @@
 
 use std::path::Path;
 
-use nscap_core::storage::Seal;
-use nscap_core::{Denied, FileCaps, Host, Kuid, NsCaps, Place, Revision, Stored, VfsCaps};
-use nscap_linux::{CapFile, FileState, Hidden, Links, LiveNs, NsIndex};
+use nscap_core::{Denied, NsCaps, Place, Revision, Stored, VfsCaps};
+use nscap_linux::{CapFile, Links, LiveNs, NsIndex};
 use serde::Serialize;
 
 use crate::cli::Get;
+use crate::contents::{Contents, JsonCaps};
 use crate::failure::{EINVAL, Failure};
-use crate::out::{self, JsonPath, Out, Table, names};
-use crate::system::{Holder, System, describe};
+use crate::out::{self, JsonPath, Out, Table};
+use crate::system::System;
 use crate::{for_each, report};
 
 pub(crate) fn run(args: &Get, out: &mut Out) -> Result<u8, Failure> {
@@ -37,6 +37,10 @@ pub(crate) fn run(args: &Get, out: &mut Out) -> Result<u8, Failure> {
     }
 }
 
+fn look(path: &Path, system: &mut System) -> Result<Contents, Failure> {
+    Contents::of(&CapFile::open(path, Links::Refuse)?, system)
+}
+
 /// Prints all, and gives the exit status: 0 where any has capabilities.
 fn print<T: Serialize>(
     files: &[T],
@@ -54,137 +58,6 @@ fn print<T: Serialize>(
     }
     let none = u8::from(!files.iter().any(has));
     Ok(if worst == 0 { none } else { worst })
-}
-
-/// Capabilities of a file, as JSON has them.
-#[derive(Serialize)]
-struct JsonCaps {
-    caps: String,
-    permitted: Vec<String>,
-    inheritable: Vec<String>,
-    effective: bool,
-}
-
-impl From<FileCaps> for JsonCaps {
-    fn from(caps: FileCaps) -> JsonCaps {
-        JsonCaps {
-            caps: caps.to_string(),
-            permitted: names(caps.permitted),
-            inheritable: names(caps.inheritable),
-            effective: caps.effective,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Entry {
-    kuid: Option<u32>,
-    #[serde(flatten)]
-    caps: JsonCaps,
-    holders: Vec<Holder>,
-}
-
-/// What a file holds, and for whom.
-#[derive(Serialize)]
-struct Contents {
-    #[serde(flatten)]
-    path: JsonPath,
-    #[serde(skip)]
-    shown_path: String,
-    host: Option<JsonCaps>,
-    entries: Vec<Entry>,
-    seal: &'static str,
-    void: Option<&'static str>,
-    hidden: Option<&'static str>,
-    #[serde(skip)]
-    malformed: bool,
-}
-
-fn look(path: &Path, system: &mut System) -> Result<Contents, Failure> {
-    let file = CapFile::open(path, Links::Refuse)?;
-    let state = system.read(&file)?;
-    let (host, entries, seal) = {
-        let place = state.place(&system.namespaces);
-        let (stored, seal) = state.stored(&system.namespaces);
-        let entries: Vec<(Option<Kuid>, FileCaps)> =
-            stored.entries.iter().map(|(rootid, caps)| (place.kuid_of(rootid), caps)).collect();
-        (stored.host, entries, seal)
-    };
-    let mut named = Vec::new();
-    for (kuid, caps) in entries {
-        let holders = kuid.map_or(Ok(Vec::new()), |kuid| system.holders(kuid))?;
-        named.push(Entry { kuid: kuid.map(Kuid::get), caps: caps.into(), holders });
-    }
-    let (seal, void) = match seal {
-        Seal::None => ("none", None),
-        Seal::Sealed => ("sealed", None),
-        Seal::Void(reason) => ("void", Some(reason.text())),
-    };
-    Ok(Contents {
-        path: path.into(),
-        shown_path: out::path(path),
-        host: match host {
-            Host::Value(caps) => Some(caps.into()),
-            Host::Absent | Host::Malformed => None,
-        },
-        entries: named,
-        seal,
-        void,
-        hidden: hidden(&state, host),
-        malformed: host == Host::Malformed,
-    })
-}
-
-/// What the file has that cannot be shown.
-fn hidden(state: &FileState, host: Host) -> Option<&'static str> {
-    match (state.hidden, host) {
-        (Some(Hidden::Foreign), _) => Some("an entry whose root has no id in this namespace"),
-        (Some(Hidden::HostOrOwn), _) => {
-            Some("whether it is a host value: from inside a namespace both look the same")
-        }
-        (Some(Hidden::Malformed), _) => Some("security.capability is malformed or of revision 1"),
-        (None, Host::Malformed) => Some("security.capability is malformed"),
-        (None, Host::Absent | Host::Value(_)) => None,
-    }
-}
-
-impl Contents {
-    fn has_capabilities(&self) -> bool {
-        self.host.is_some() || !self.entries.is_empty()
-    }
-
-    fn rows(&self, table: &mut Table) {
-        let mut row = |who: String, caps: String, rest: &str| {
-            table.row([self.shown_path.clone(), who, caps, rest.to_owned()]);
-        };
-        if let Some(host) = &self.host {
-            let overrides = !self.entries.is_empty();
-            let rest = if overrides { "everyone; overrides every entry" } else { "everyone" };
-            row("host".to_owned(), host.caps.clone(), rest);
-        }
-        for entry in &self.entries {
-            let who = entry.kuid.map_or("kuid ?".to_owned(), |kuid| format!("kuid {kuid}"));
-            let holders = match entry.kuid {
-                Some(_) => describe(&entry.holders),
-                None => "no kuid through this mount".to_owned(),
-            };
-            row(who, entry.caps.caps.clone(), &holders);
-        }
-        if self.seal == "sealed" {
-            let rest = "sealed: unchanged since; an unmodified kernel does not look at it";
-            row("table".to_owned(), "-".to_owned(), rest);
-        }
-        if let Some(reason) = self.void {
-            row(
-                "void".to_owned(),
-                "-".to_owned(),
-                &format!("entries that count for nothing: {reason}"),
-            );
-        }
-        if let Some(hidden) = self.hidden {
-            row("hidden".to_owned(), "-".to_owned(), hidden);
-        }
-    }
 }
 
 /// What one name gives in one namespace: a value, or why there is none.
@@ -257,7 +130,7 @@ fn look_as(path: &Path, ns: NsIndex, system: &mut System) -> Result<SeenBy, Fail
         shown_path: out::path(path),
         capability: capability.map(|(value, _)| value.caps().into()).into(),
         nscapability: nscapability(ns, &place, &stored).into(),
-        bare: (!state.mount.is_nscap() && state.hidden.is_none()).then(bare),
+        bare: (!state.by_design() && state.hidden.is_none()).then(bare),
     })
 }
 

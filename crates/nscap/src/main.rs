@@ -4,13 +4,21 @@
 mod change;
 mod check;
 mod cli;
+mod contents;
 mod explain;
 mod failure;
 mod generate;
 mod get;
+mod layer;
+mod mount;
 mod ns;
 mod out;
+mod scan;
+mod shift;
+mod stats;
 mod system;
+mod tour;
+mod umount;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,7 +30,10 @@ use failure::Failure;
 use out::Out;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match mount::helper::arguments(std::env::args_os()) {
+        Some(arguments) => Cli::parse_from(arguments),
+        None => Cli::parse(),
+    };
     let mut out = Out::new(cli.json);
     let status = run(&cli.command, &mut out).and_then(|status| {
         out.flush()?;
@@ -37,8 +48,15 @@ fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
         Command::Set(args) => change::set(args, out),
         Command::Rm(args) => change::rm(args, out),
         Command::Explain(args) => explain::run(args, out),
+        Command::Shift(args) => shift::run(args, out),
         Command::Ns => ns::run(out),
         Command::Check(args) => check::run(args, out),
+        Command::Mount(args) => mount::run(args, out),
+        Command::Umount(args) => umount::run(args),
+        Command::Stats(args) => stats::run(args, out),
+        Command::Tour(args) => tour::run(args, out),
+        Command::Scan(args) => scan::run(args, out),
+        Command::Layer(args) => layer::run(args, out),
         Command::Generate(args) => generate::run(args, out),
     }
 }

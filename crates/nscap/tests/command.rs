@@ -540,7 +540,22 @@ fn a_reader_that_goes_away_is_no_panic() {
 fn man_pages_and_completions() {
     let directory = tempfile::tempdir().unwrap();
     assert_eq!(code(&nscap(&["generate", "man", directory.path().to_str().unwrap()])), 0);
-    for command in ["", "-get", "-set", "-rm", "-explain", "-ns", "-check", "-generate"] {
+    for command in [
+        "",
+        "-get",
+        "-set",
+        "-rm",
+        "-explain",
+        "-ns",
+        "-check",
+        "-mount",
+        "-umount",
+        "-stats",
+        "-tour",
+        "-generate",
+        "-layer",
+        "-layer-map",
+    ] {
         let page = directory.path().join(format!("nscap{command}.1"));
         let output = Command::new("man")
             .args(["--warnings", "-l"])
@@ -583,6 +598,10 @@ fn every_json_field_is_documented() {
         objects.push(subject.json(&["set", "cap_kill=ep", "--for", "650000"], &[]));
         objects.push(subject.json(&["get"], &[]));
         objects.push(subject.json(&["get", "--as", "650000"], &[]));
+        let _sharing = Container::new("0 650000 20");
+        let found = json(&["scan", subject.directory.path().to_str().unwrap()]);
+        assert_eq!(found[0]["shared"][0]["kuid"], 650_000);
+        objects.extend(found);
         drop(container);
     }
     assert!(objects.len() >= 5);

@@ -1,1 +1,201 @@
-//! The two attributes on a file of the tree: who asks, what is stored, what `nscap_core` decides.
+//! The two attributes on a file of the tree: who asks, what is stored, what `nscap_core` decides,
+//! and K: which change of a file drops what it holds, and when nothing may be granted on it.
+//!
+//! Every `file` given here is a descriptor of a file on the source's file system; O_PATH is enough.
+//! `node` is the number of its inode, the same for as long as a handle of it is open. `tid` is what
+//! FUSE says in the request's pid field: the calling thread in the mounter's pid namespace, 0 where
+//! it has none there. Errors are what the caller of the system call gets. Nothing about what a file
+//! holds is remembered: it is read at each request, so that whatever the kernel strips is gone.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use nscap_core::{Decision, Operation, Policy, content_change};
+use nscap_linux::{Caller, Callers, CapFile, Error, Mount, ReadLease};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::options::Options;
+use crate::stats::Stats;
+
+mod change;
+mod held;
+mod read;
+#[cfg(test)]
+mod tests;
+mod writers;
+
+use held::Held;
+use writers::{Access, Writers};
+pub(crate) use writers::{Changing, Opened};
+
+/// What errors call a file: they go to callers as an errno only.
+const FILE: &str = "file";
+
+/// How often something is tried again that others change at the same time.
+const TRIES: usize = 16;
+
+/// An attribute that is answered by the rules and not by the backing file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CapName {
+    /// `security.capability`.
+    Capability,
+    /// `security.nscapability`.
+    NsCapability,
+    /// `system.nscapability`: the same, but nobody has checked who writes it.
+    Unchecked,
+}
+
+impl CapName {
+    /// `None` for every other name: those are the backing file's.
+    pub(crate) fn of(name: &[u8]) -> Option<CapName> {
+        match name {
+            b"security.capability" => Some(CapName::Capability),
+            b"security.nscapability" => Some(CapName::NsCapability),
+            b"system.nscapability" => Some(CapName::Unchecked),
+            _ => None,
+        }
+    }
+}
+
+/// How a file is about to be opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    /// The flags of open(2); the access mode and O_TRUNC count.
+    pub(crate) flags: OFlags,
+    /// Whether the handle is FUSE passthrough, so that a mapping of it outlives RELEASE.
+    pub(crate) passthrough: bool,
+    /// Whether this request makes the inode (CREATE, O_TMPFILE): nobody can have it mapped.
+    pub(crate) fresh: bool,
+}
+
+impl Opening {
+    /// `None` where it cannot write.
+    fn access(&self) -> Option<Access> {
+        match self.flags & OFlags::ACCMODE {
+            OFlags::RDONLY => None,
+            OFlags::WRONLY => Some(Access::WriteOnly),
+            // O_RDWR; and whatever the fourth mode may come to mean.
+            _ if self.passthrough => Some(Access::MappedOn),
+            _ => Some(Access::Mapped),
+        }
+    }
+}
+
+/// What the rules know about the files of one mount.
+#[derive(Debug)]
+pub(crate) struct Caps {
+    policy: Policy,
+    callers: Callers,
+    mount: Mount,
+    writers: Arc<Writers>,
+    stats: Arc<Stats>,
+}
+
+impl Caps {
+    /// `source`: a descriptor of the root of the source tree, `path` what errors call it.
+    ///
+    /// # Errors
+    /// Those of [`Callers::new`] and [`Mount::of`]; [`Error::Unexpected`] where the source is on an
+    /// id-mapped mount, through which no host value can be written (M).
+    pub(crate) fn new(
+        source: BorrowedFd<'_>,
+        path: &Path,
+        options: &Options,
+        stats: Arc<Stats>,
+    ) -> nscap_linux::Result<Caps> {
+        let callers = Callers::new()?;
+        let mount = Mount::of(source, path, &mut nscap_linux::Namespaces::own()?)?;
+        if mount.idmap.is_some() {
+            let problem = "on an id-mapped mount, through which no host value can be written; \
+                give the tree by a mount of it that is not id-mapped";
+            return Err(Error::Unexpected { path: path.to_owned(), problem: problem.to_owned() });
+        }
+        let (policy, writers) = (options.policy, Writers::new(options.threads));
+        Ok(Caps { policy, callers, mount, writers, stats })
+    }
+
+    /// A waiting thread with its credentials, for whatever else is decided by them.
+    pub(crate) fn caller(&self, tid: u32) -> Result<Caller, Errno> {
+        self.callers.caller(tid).map_err(|_| {
+            self.stats.unknown_callers.add();
+            Errno::PERM
+        })
+    }
+
+    /// To be called before an open is replied to, and before the server itself opens the file for
+    /// writing on its behalf; whatever it is opened for. What it gives is kept with the handle and
+    /// dropped at RELEASE. K: an open that can be mapped shared and writable drops what the file
+    /// holds, and nothing can be granted while it lasts.
+    pub(crate) fn opening(
+        &self,
+        file: BorrowedFd<'_>,
+        node: u64,
+        opening: Opening,
+    ) -> Result<Opened, Errno> {
+        let truncates = opening.flags.contains(OFlags::TRUNC);
+        let Some(access) = opening.access() else {
+            if truncates {
+                drop(self.changing(file, node, Operation::Truncate)?);
+            }
+            return Ok(Opened::reader());
+        };
+        let excluding = self.writers.exclude(node);
+        // What is fresh holds nothing.
+        if access != Access::WriteOnly && !opening.fresh {
+            self.apply(file, Operation::SharedWritableMap)?;
+        }
+        if truncates && !opening.fresh {
+            self.apply(file, Operation::Truncate)?;
+        }
+        // Once this handle is there the kernel no longer tells whether there is another.
+        let alone = || excluding.is_first() && matches!(lease(file), Ok(Some(_)));
+        Ok(excluding.open(access, opening.fresh || alone()))
+    }
+
+    /// To be called before a change reaches the backing file; what it gives is dropped when the
+    /// change is done. K: drops what the file holds, if this operation does, and holds off grants.
+    pub(crate) fn changing(
+        &self,
+        file: BorrowedFd<'_>,
+        node: u64,
+        operation: Operation,
+    ) -> Result<Changing, Errno> {
+        let changing = self.writers.change(node);
+        self.apply(file, operation)?;
+        Ok(changing)
+    }
+
+    /// K for one operation.
+    fn apply(&self, file: BorrowedFd<'_>, operation: Operation) -> Result<(), Errno> {
+        match content_change(operation) {
+            Decision::Write(_, _) => self.drop_all(file),
+            Decision::Keep(_) => Ok(()),
+            Decision::Deny(no, _) => Err(read::errno_of(no)),
+        }
+    }
+
+    fn drop_all(&self, file: BorrowedFd<'_>) -> Result<(), Errno> {
+        if CapFile::drop_all(file, FILE.as_ref()).map_err(|e| errno(&e))? {
+            self.stats.dropped.add();
+        }
+        Ok(())
+    }
+
+    fn held(&self, file: BorrowedFd<'_>) -> Result<Held<'_>, Errno> {
+        let file = rustix::io::fcntl_dupfd_cloexec(file, 0)?;
+        let held = CapFile::from_fd(file, FILE.as_ref())
+            .and_then(|file| Held::read(file, &self.mount, self.callers.own().namespaces()));
+        held.map_err(|e| errno(&e))
+    }
+}
+
+/// The kernel's word that nobody writes.
+fn lease(file: BorrowedFd<'_>) -> nscap_linux::Result<Option<ReadLease>> {
+    ReadLease::take(file, FILE.as_ref())
+}
+
+fn errno(error: &Error) -> Errno {
+    Errno::from_raw_os_error(error.errno())
+}

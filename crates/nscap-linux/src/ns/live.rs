@@ -41,7 +41,7 @@ impl<'a> LiveNs<'a> {
     /// Whether it is the kernel's, and not only the maps of a mount or what lies outside.
     #[must_use]
     pub fn is_namespace(self) -> bool {
-        self.node().fd.is_some()
+        !matches!(self.node().origin, Origin::IdMap | Origin::Outside)
     }
 
     /// Whether it is the initial one, or what we take for it.
@@ -54,13 +54,13 @@ impl<'a> LiveNs<'a> {
     /// namespace has gone; this one not while the snapshot lives.
     #[must_use]
     pub fn inode(self) -> u64 {
-        self.node().inode
+        self.node().identity.inode
     }
 
     /// The kernel's id of it, never used again (NS_GET_ID); `None` before Linux 6.18.
     #[must_use]
     pub fn id(self) -> Option<u64> {
-        self.node().id
+        self.node().identity.id
     }
 
     /// The kuid that made it; `None` where it has no id that we could name.

@@ -2,18 +2,25 @@
 //! directory, so that a number used again cannot put another process in its place; and since a
 //! process may change its namespace while it is read, its link is looked at again afterwards.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nscap_core::Extent;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpid,
+};
 
-use super::maps;
+use super::{Identity, maps};
 use crate::error::{Error, Result};
+use crate::sys;
 
 /// A uid map and a gid map, the outside as the kernel showed it.
 pub(super) type Shown = (Vec<Extent>, Vec<Extent>);
+
+/// How a process's directory is held.
+pub(crate) const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// The ids of all processes, ascending.
 pub(crate) fn pids() -> Result<Vec<u32>> {
@@ -30,15 +37,13 @@ pub(crate) fn pids() -> Result<Vec<u32>> {
 
 /// The directory of a process.
 pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    Ok(rustix::fs::open(path, DIRECTORY, Mode::empty())?)
 }
 
 /// What tells the namespace of a process from all others that exist at the same time; `None` where
 /// there is no such process, or we may not look at it.
-pub(super) fn link(path: &Path) -> Option<(u64, u64)> {
-    let link = rustix::fs::stat(path.join("ns/user")).ok()?;
-    Some((link.st_dev, link.st_ino))
+pub(super) fn link(path: &Path) -> Option<Identity> {
+    rustix::fs::stat(path.join("ns/user")).ok().map(Identity::from)
 }
 
 /// The maps of the namespace with this inode number, read through a process that was in it.
@@ -50,7 +55,7 @@ pub(super) fn maps(path: &Path, dir: &OwnedFd, inode: u64) -> Result<Option<Show
     Ok((link.st_ino == inode).then_some(shown))
 }
 
-fn both(path: &Path, dir: &OwnedFd) -> Result<Shown> {
+pub(super) fn both(path: &Path, dir: &OwnedFd) -> Result<Shown> {
     Ok((map(path, dir, "uid_map")?, map(path, dir, "gid_map")?))
 }
 
@@ -70,14 +75,27 @@ pub(super) fn own_maps() -> Result<Shown> {
     both(path, &dir)
 }
 
-/// Whether /proc numbers processes as we do; it may be another pid namespace's.
-fn proc_is_ours() -> bool {
-    let own = std::process::id().to_string();
-    std::fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == own.as_str())
+/// Whether /proc numbers processes as we do: it shows a process's numbers from its own pid namespace inwards,
+/// and of us there is just one (proc_pid_status(5), NSpid).
+pub(crate) fn proc_is_ours() -> bool {
+    let status = std::fs::read("/proc/self/status").unwrap_or_default();
+    let numbers = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
+    match numbers {
+        Some(numbers) => {
+            let of_us = numbers.split(u8::is_ascii_whitespace).filter(|n| !n.is_empty());
+            of_us.count() == 1
+        }
+        // A kernel without pid namespaces.
+        None => std::fs::read_link("/proc/self")
+            .is_ok_and(|link| link.as_os_str() == std::process::id().to_string().as_str()),
+    }
 }
 
+/// How long a child may take to enter a namespace: whoever owns that may stop it.
+const PATIENCE_MS: libc::c_int = 1000;
+
 /// The maps of a namespace that no process is in: a child of ours enters it for a moment. `None`
-/// where that is not permitted (setns(2): CAP_SYS_ADMIN in it).
+/// where that is not permitted (setns(2): CAP_SYS_ADMIN in it), or the child did not get there.
 pub(super) fn visit(namespace: impl AsFd) -> Option<Shown> {
     if !proc_is_ours() {
         return None;
@@ -85,30 +103,51 @@ pub(super) fn visit(namespace: impl AsFd) -> Option<Shown> {
     let namespace = namespace.as_fd();
     let (mut entered, says) = io::pipe().ok()?;
     let (waits, release) = io::pipe().ok()?;
-    // SAFETY: the child calls nothing but prctl, setns, write, read and _exit, all of them
-    // async-signal-safe, and never returns.
+    let mut keep = [namespace.as_raw_fd(), says.as_raw_fd(), waits.as_raw_fd()];
+    keep.sort_unstable();
+    // SAFETY: the child calls nothing but prctl, setns, close_range, write, read and _exit, all of
+    // them async-signal-safe, and never returns.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: plain system calls on descriptors that the fork copied. Not dumpable, so that
-        // nobody in the namespace looks into the copy of our memory.
+        // nobody in the namespace looks into the copy of our memory; no descriptor of ours is kept
+        // open beyond our own end, and the child does not outlive the thread that waits for it.
         unsafe {
-            libc::close(release.as_raw_fd());
             libc::prctl(libc::PR_SET_DUMPABLE, 0);
+            let mut first = 0;
+            for fd in keep {
+                if first < fd {
+                    libc::syscall(libc::SYS_close_range, first, fd - 1, 0);
+                }
+                first = fd + 1;
+            }
+            libc::syscall(libc::SYS_close_range, first, libc::c_int::MAX, 0);
             let done = libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) == 0;
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             let mut byte = u8::from(done);
             libc::write(says.as_raw_fd(), (&raw const byte).cast(), 1);
             libc::read(waits.as_raw_fd(), (&raw mut byte).cast(), 1);
             libc::_exit(0);
         }
     }
-    let pid = u32::try_from(pid).ok()?;
+    if pid < 0 {
+        return None;
+    }
+    let pid = Pid::from_raw(pid)?;
     drop((says, waits));
+    // By this it is ended, and nobody who got its number.
+    let child = pidfd_open(pid, PidfdFlags::empty());
     let mut byte = [0];
-    let there = matches!(entered.read(&mut byte), Ok(1)) && byte == [1];
-    let path = PathBuf::from(format!("/proc/{pid}"));
+    let there = sys::readable_within(&entered, PATIENCE_MS)
+        && matches!(entered.read(&mut byte), Ok(1))
+        && byte == [1];
+    let path = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
     let shown = there.then(|| open(&path).ok().and_then(|dir| both(&path, &dir).ok())).flatten();
-    let _ = (&release).write(&[0]);
-    // SAFETY: waits for the child that we made; a null status is allowed.
-    unsafe { libc::waitpid(pid.cast_signed(), std::ptr::null_mut(), 0) };
+    let _ = match child {
+        Ok(child) => pidfd_send_signal(child, Signal::KILL),
+        Err(_) => kill_process(pid, Signal::KILL),
+    };
+    drop(release);
+    let _ = waitpid(Some(pid), WaitOptions::empty());
     shown
 }

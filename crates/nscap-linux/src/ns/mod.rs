@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nscap_core::{Extent, Kuid, MapError};
@@ -19,15 +19,23 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::mounts::MountPoint;
 use crate::sys;
 
+mod identity;
+mod lineage;
 mod live;
 pub(crate) mod maps;
 mod member;
+mod unseen;
 
+pub(crate) use identity::{Identity, Key};
+pub use lineage::Lineage;
+pub(crate) use lineage::above;
 pub use live::{LiveNs, Process};
 use maps::Maps;
-pub(crate) use member::pids;
+pub(crate) use member::{DIRECTORY, pids, proc_is_ours};
+use unseen::Unseen;
 
 /// Inode number of the initial user namespace, fixed in the kernel (`PROC_USER_INIT_INO`).
 const INITIAL_INODE: u64 = 0xefff_fffd;
@@ -54,9 +62,7 @@ pub enum Origin {
 #[derive(Debug)]
 struct Node {
     fd: Option<OwnedFd>,
-    device: u64,
-    inode: u64,
-    id: Option<u64>,
+    identity: Identity,
     parent: Option<usize>,
     /// `None` where it has no id that we could name.
     owner: Option<Kuid>,
@@ -71,9 +77,7 @@ impl Node {
     fn outside() -> Node {
         Node {
             fd: None,
-            device: 0,
-            inode: 0,
-            id: None,
+            identity: Identity::default(),
             parent: None,
             owner: Some(Kuid::ROOT),
             maps: Maps::identity(),
@@ -101,6 +105,7 @@ pub struct Namespaces {
     own: usize,
     initial: usize,
     unreadable: usize,
+    unseen: Unseen,
 }
 
 impl Namespaces {
@@ -118,31 +123,37 @@ impl Namespaces {
     pub fn own() -> Result<Namespaces> {
         let path = Path::new("/proc/self/ns/user");
         let fd = File::open(path).map_err(|e| Error::call(path, "open", e))?;
-        let (device, inode) = identity(path, &fd)?;
+        let identity = Identity::of(path, &fd)?;
         let mut own = Node {
-            id: sys::ns_id(&fd).ok(),
             fd: Some(fd.into()),
-            device,
-            inode,
+            identity,
             processes: BTreeSet::from([std::process::id()]),
             origin: Origin::Process,
             ..Node::outside()
         };
-        if inode == INITIAL_INODE {
-            return Ok(Namespaces { nodes: vec![own], own: 0, initial: 0, unreadable: 0 });
+        if identity.inode == INITIAL_INODE {
+            return Ok(Namespaces {
+                nodes: vec![own],
+                own: 0,
+                initial: 0,
+                unreadable: 0,
+                unseen: Unseen::default(),
+            });
         }
         let (uids, gids) = member::own_maps()?;
         let maps = Maps::identity().lift(&uids, &gids);
         own.maps = maps.map_err(|e| Error::unexpected(path, e.to_string()))?;
         own.parent = Some(0);
         let nodes = vec![Node::outside(), own];
-        let mut all = Namespaces { nodes, own: 1, initial: 0, unreadable: 0 };
+        let mut all =
+            Namespaces { nodes, own: 1, initial: 0, unreadable: 0, unseen: Unseen::default() };
         all.own_owner()?;
         Ok(all)
     }
 
-    /// The user namespaces of all processes that we may look at, and what is above them.
-    /// [`unreadable`](Namespaces::unreadable) counts the others.
+    /// The user namespaces of all processes that we may look at and those that are bind-mounted where
+    /// we see it, and what is above them. [`unreadable`](Namespaces::unreadable) counts the processes
+    /// that we may not look at; what only a descriptor keeps is not found.
     ///
     /// # Errors
     /// [`Error::Call`] where /proc cannot be read. A process that ends meanwhile is none.
@@ -165,8 +176,13 @@ impl Namespaces {
     /// As [`scan`](Namespaces::scan).
     pub fn complete(&mut self) -> Result<()> {
         self.unreadable = 0;
+        self.unseen = Unseen::default();
         for pid in member::pids()? {
             self.scan_process(pid)?;
+        }
+        for mount in MountPoint::all()?.iter().filter(|mount| mount.fs_type == "nsfs") {
+            // Most are of other kinds of namespaces.
+            let _ = self.add_path(&mount.point);
         }
         Ok(())
     }
@@ -217,8 +233,7 @@ impl Namespaces {
     pub fn add_fd(&mut self, fd: OwnedFd, path: &Path) -> Result<NsIndex> {
         let not_user = |_| Error::unexpected(path, "not a user namespace");
         sys::ns_owner_uid(&fd).map_err(not_user)?;
-        let (device, inode) = identity(path, &fd)?;
-        if let Some(known) = self.find(device, inode) {
+        if let Some(known) = self.find(&Identity::of(path, &fd)?) {
             return Ok(NsIndex(known));
         }
         let maps = member::visit(&fd).and_then(|shown| self.lift(shown).ok());
@@ -322,14 +337,17 @@ impl Namespaces {
         self.nodes.get(n).unwrap_or(&self.nodes[self.initial])
     }
 
-    fn find(&self, device: u64, inode: u64) -> Option<usize> {
-        self.nodes.iter().position(|n| n.fd.is_some() && (n.device, n.inode) == (device, inode))
+    fn find(&self, identity: &Identity) -> Option<usize> {
+        self.nodes.iter().position(|node| match (node.identity.id, identity.id) {
+            (Some(one), Some(other)) => one == other,
+            _ => node.fd.is_some() && node.identity.is_file(identity),
+        })
     }
 
     fn scan_process(&mut self, pid: u32) -> Result<()> {
         let path = PathBuf::from(format!("/proc/{pid}"));
         // Most processes are in a namespace that is known: no other has its number while we hold it.
-        if let Some(known) = member::link(&path).and_then(|(dev, ino)| self.find(dev, ino))
+        if let Some(known) = member::link(&path).and_then(|link| self.find(&link))
             && self.node(known).maps_known
         {
             self.add_process(known, pid);
@@ -342,7 +360,7 @@ impl Namespaces {
             Ok(_) => Ok(()),
             Err(error) if matches!(error.errno(), libc::ENOENT | libc::ESRCH) => Ok(()),
             Err(error) if matches!(error.errno(), libc::EACCES | libc::EPERM) => {
-                self.unreadable += 1;
+                self.add_unseen(pid, &path, &dir);
                 Ok(())
             }
             Err(error) => Err(error),
@@ -352,11 +370,12 @@ impl Namespaces {
     pub(crate) fn add_member(&mut self, pid: u32, path: &Path, dir: &OwnedFd) -> Result<NsIndex> {
         let fd = openat(dir, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| Error::call(&path.join("ns/user"), "open", e))?;
-        let (device, inode) = identity(path, &fd)?;
-        let known = match self.find(device, inode) {
+        let identity = Identity::of(path, &fd)?;
+        let known = match self.find(&identity) {
             Some(known) if self.node(known).maps_known => known,
             known => {
-                let maps = member::maps(path, dir, inode)?.and_then(|shown| self.lift(shown).ok());
+                let maps = member::maps(path, dir, identity.inode)?
+                    .and_then(|shown| self.lift(shown).ok());
                 match (known, maps) {
                     (Some(known), maps) => {
                         self.learn(known, maps);
@@ -410,18 +429,15 @@ impl Namespaces {
         maps: Option<Maps>,
         origin: Origin,
     ) -> Result<usize> {
-        let (device, inode) = identity(path, &fd)?;
+        let identity = Identity::of(path, &fd)?;
         let parent = match sys::ns_parent(&fd) {
-            Ok(parent) => {
-                let (device, inode) = identity(path, &parent)?;
-                match self.find(device, inode) {
-                    Some(known) => known,
-                    None => {
-                        let maps = member::visit(&parent).and_then(|shown| self.lift(shown).ok());
-                        self.insert(parent, path, maps, Origin::Ancestor)?
-                    }
+            Ok(parent) => match self.find(&Identity::of(path, &parent)?) {
+                Some(known) => known,
+                None => {
+                    let maps = member::visit(&parent).and_then(|shown| self.lift(shown).ok());
+                    self.insert(parent, path, maps, Origin::Ancestor)?
                 }
-            }
+            },
             // Not below ours: all we can say is that the initial one is above it.
             Err(Errno::PERM) => self.initial,
             Err(errno) => return Err(Error::call(path, "ioctl(NS_GET_PARENT)", errno)),
@@ -429,10 +445,8 @@ impl Namespaces {
         let owner =
             sys::ns_owner_uid(&fd).map_err(|e| Error::call(path, "ioctl(NS_GET_OWNER_UID)", e))?;
         self.nodes.push(Node {
-            id: sys::ns_id(&fd).ok(),
             fd: Some(fd),
-            device,
-            inode,
+            identity,
             parent: Some(parent),
             owner: self.shown_owner(owner),
             maps_known: maps.is_some(),
@@ -449,10 +463,4 @@ fn no_process(pid: u32, error: Error) -> Error {
         libc::ENOENT | libc::ESRCH => Error::NoProcess { pid },
         _ => error,
     }
-}
-
-/// A namespace file by what tells it from all others that exist at the same time.
-fn identity(path: &Path, fd: impl AsFd) -> Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(fd).map_err(|e| Error::call(path, "fstat", e))?;
-    Ok((stat.st_dev, stat.st_ino))
 }

@@ -2,11 +2,14 @@
 
 #![allow(dead_code, reason = "not every test that includes this module needs all of it")]
 
+use std::ffi::c_void;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::thread::CapabilitySet;
+use rustix::mount::MountPropagationFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags};
 
 /// Whether we are root of the initial namespace, with the capabilities that making namespaces and
 /// mounts takes; if not, says that the test is skipped.
@@ -45,7 +48,7 @@ impl Container {
                 command
             }
         };
-        command.args(["-U", "sh", "-c", "echo up; exec sleep infinity"]);
+        command.args(["-U", "sh", "-c", WAIT]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -83,6 +86,13 @@ impl Container {
             .unwrap()
     }
 
+    /// A process in the namespace that waits, with this uid and gid there; uid 0 with every
+    /// capability.
+    pub(crate) fn enter(&self, id: &str) -> Process {
+        let target = self.pid().to_string();
+        Process::start(&["nsenter", "-U", "-S", id, "-G", id, "-t", &target, "sh", "-c", WAIT])
+    }
+
     /// The permitted set of that copy of cat(1) when an ordinary user of the namespace executes it;
     /// `None` where execve fails.
     pub(crate) fn gains(&self, cat: &Path) -> Option<u64> {
@@ -94,6 +104,76 @@ impl Drop for Container {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A shell script that says that it is there and waits.
+pub(crate) const WAIT: &str = "echo up; exec sleep infinity";
+
+/// A process that goes with its guard.
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Starts a program, and waits until it says `up`.
+    pub(crate) fn start(program: &[&str]) -> Process {
+        let mut command = Command::new(program[0]);
+        let mut child = command.args(&program[1..]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n");
+        Process(child)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs `work` in a thread with a mount namespace of its own.
+pub(crate) fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let in_thread = || {
+        let flags = UnshareFlags::FS | UnshareFlags::NEWNS;
+        // SAFETY: file descriptors stay shared, so none that somebody owns goes stale.
+        unsafe { rustix::thread::unshare_unsafe(flags) }.unwrap();
+        let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+        rustix::mount::mount_change("/", private).unwrap();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(in_thread).join().unwrap())
+}
+
+/// A page of a file mapped shared and writable, until dropped.
+pub(crate) struct Mapping(*mut c_void);
+
+// SAFETY: a mapping is the process's; only its address is kept here.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    pub(crate) fn of(file: impl AsFd) -> Mapping {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at no address of ours.
+        let at = unsafe { mmap(std::ptr::null_mut(), 4096, access, MapFlags::SHARED, file, 0) };
+        Mapping(at.unwrap())
+    }
+
+    pub(crate) fn write(&self, byte: u8) {
+        // SAFETY: the page is mapped and nothing in this program refers to it.
+        unsafe { self.0.cast::<u8>().write_volatile(byte) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: it is ours and not used again.
+        unsafe { rustix::mm::munmap(self.0, 4096) }.unwrap();
     }
 }
 

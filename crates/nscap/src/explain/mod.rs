@@ -1,6 +1,6 @@
 //! `nscap explain`: what execve(2) would give a task, step by step, and what would mend it.
 //!
-//! On a file system of nscap's the design's rules decide; everywhere else the kernel's own do, for
+//! On a file system of nscap's, and on a kernel that decides so itself, the design's rules decide; everywhere else the kernel's own do, for
 //! they are what execve will meet.
 
 mod program;
@@ -172,7 +172,7 @@ impl<'a> Question<'a> {
 
     /// Whether the design's rules decide, and not the kernel's own alone.
     fn by_design(&self) -> bool {
-        self.state.mount.is_nscap()
+        self.state.by_design()
     }
 
     fn exec(&self) -> Result<Executed<LiveNs<'a>>, Denied> {

@@ -1,0 +1,40 @@
+//! Times operations of file systems that show the same tree, from inside one process, so that no
+//! start of a program drowns them; in alternating rounds, so that whatever else the machine does
+//! meets all of them.
+//!
+//! ```text
+//! bench-client prepare DIR TINY         makes the tree that is measured in DIR, with the program TINY
+//! bench-client fill DIR FILES           makes that many empty files
+//! bench-client walk DIR                 looks at every file
+//! bench-client forget DIR               has the kernel forget the inodes of a mount
+//! bench-client rows NAME=DIR...          the table; ROUNDS, PROCESSES and ONLY in the environment
+//! ```
+
+mod fixture;
+mod rows;
+mod table;
+mod worker;
+
+use std::io;
+use std::path::Path;
+
+fn main() -> io::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["prepare", dir, tiny] => fixture::prepare(Path::new(dir), Path::new(tiny)),
+        ["fill", dir, files] => fixture::fill(Path::new(dir), number(files)?),
+        ["walk", dir] => {
+            println!("{}", fixture::walk(Path::new(dir))?);
+            Ok(())
+        }
+        ["forget", dir] => fixture::forget(Path::new(dir)),
+        ["worker", row, dir, part] => worker::run(row, Path::new(dir), number(part)?),
+        ["rows", mounts @ ..] => table::print(mounts),
+        _ => Err(io::Error::other("usage: bench-client prepare|fill|walk|forget|rows ...")),
+    }
+}
+
+fn number(text: &str) -> io::Result<usize> {
+    text.parse().map_err(io::Error::other)
+}

@@ -1,0 +1,32 @@
+//! Attacks: what no table of steps can say. Descriptors that were opened before a grant, threads
+//! that race, processes that die in between, namespaces whose number comes back.
+//!
+//! Each attack tries to have a task gain what nobody granted it for the content and the owner that
+//! the file now has (K, R3, W), and fails where that happens. On a bare kernel some of them get
+//! through: that is how one sees that they can.
+
+mod callers;
+mod content;
+mod crash;
+mod overlay;
+mod races;
+mod setid;
+mod threads;
+mod weapons;
+
+use crate::case::Case;
+
+/// Every attack.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    [
+        content::ATTACKS,
+        races::ATTACKS,
+        threads::ATTACKS,
+        callers::ATTACKS,
+        crash::ATTACKS,
+        overlay::ATTACKS,
+        setid::ATTACKS,
+    ]
+    .concat()
+}

@@ -1,0 +1,189 @@
+//! What a caller changes: R5, R7, R8, D, and K's part of it: nothing is granted on a file that
+//! somebody could be changing unseen.
+
+use std::os::fd::BorrowedFd;
+
+use nscap_core::{
+    Checked, Decision, EntryBuffer, MAX_ENTRIES, RECORD_LEN, Request, Revision, SetFlags, Stored,
+    Uid, UserNs as _, VfsCaps, Why, passed_on,
+};
+use nscap_linux::{Caller, LiveNs, ReadLease};
+use rustix::io::Errno;
+
+use super::held::Held;
+use super::read::errno_of;
+use super::writers::{Doubt, Excluding};
+use super::{CapName, Caps, TRIES, errno};
+
+type Slots = [[u8; RECORD_LEN]];
+
+impl Caps {
+    /// setxattr(2). ETXTBSY where somebody could change the content without being seen (K).
+    pub(crate) fn set(
+        &self,
+        file: BorrowedFd<'_>,
+        node: u64,
+        name: CapName,
+        value: &[u8],
+        flags: SetFlags,
+        tid: u32,
+    ) -> Result<(), Errno> {
+        let result = self.grant(file, node, tid, |request, caller, out| match name {
+            CapName::Capability => {
+                let value = as_written(value, caller);
+                let decision = nscap_core::set_capability(request, &value, flags, out);
+                passed_on(request, Checked::Capability, decision)
+            }
+            CapName::NsCapability => {
+                let decision = nscap_core::set_nscapability(request, value, flags, out);
+                passed_on(request, Checked::NsCapability, decision)
+            }
+            CapName::Unchecked => nscap_core::set_nscapability(request, value, flags, out),
+        });
+        match result {
+            Ok(true) => self.stats.grants.add(),
+            Ok(false) => {}
+            Err(Errno::TXTBSY) => self.stats.busy.add(),
+            Err(_) => self.stats.refused.add(),
+        }
+        result.map(|_| ())
+    }
+
+    fn grant<F>(&self, file: BorrowedFd<'_>, node: u64, tid: u32, decide: F) -> Result<bool, Errno>
+    where
+        F: for<'o> Fn(&Request<'_, '_, LiveNs<'_>>, &Caller, &'o mut Slots) -> Decision<Stored<'o>>,
+    {
+        let caller = self.caller(tid)?;
+        let excluding = self.writers.exclude(node);
+        self.change(
+            file,
+            &caller,
+            |request, out| decide(request, &caller, out),
+            |held, next, _| {
+                let lease = self.nobody_writes(file, &excluding)?;
+                held.write(next).map_err(|e| self.unwritable(&e))?;
+                match lease {
+                    // A writer waited for so long that the kernel let it in.
+                    Some(lease) if !lease.held() => {
+                        self.drop_all(file)?;
+                        Err(Errno::TXTBSY)
+                    }
+                    _ => Ok(()),
+                }
+            },
+        )
+    }
+
+    /// removexattr(2). D, and K where it may be the kernel's own removal before a write (V).
+    pub(crate) fn remove(
+        &self,
+        file: BorrowedFd<'_>,
+        node: u64,
+        name: CapName,
+        tid: u32,
+    ) -> Result<(), Errno> {
+        let caller = self.caller(tid)?;
+        let _excluding = self.writers.exclude(node);
+        self.change(
+            file,
+            &caller,
+            |request, out| match name {
+                CapName::Capability => nscap_core::remove_or_strip(request, out),
+                CapName::NsCapability | CapName::Unchecked => {
+                    nscap_core::remove_nscapability(request, out)
+                }
+            },
+            |held, next, why| match why {
+                Why::ContentChanged => self.drop_all(file),
+                _ => held.write(next).map_err(|e| self.unwritable(&e)),
+            },
+        )
+        .map(|_| ())
+    }
+
+    /// Decides and writes; decides again where somebody else was faster. Says whether anything was to
+    /// be written.
+    fn change<D, W>(
+        &self,
+        file: BorrowedFd<'_>,
+        caller: &Caller,
+        decide: D,
+        write: W,
+    ) -> Result<bool, Errno>
+    where
+        D: for<'o> Fn(&Request<'_, '_, LiveNs<'_>>, &'o mut Slots) -> Decision<Stored<'o>>,
+        W: Fn(&Held<'_>, &Stored<'_>, Why) -> Result<(), Errno>,
+    {
+        let mut out: Box<EntryBuffer> = Box::new([[0; RECORD_LEN]; MAX_ENTRIES]);
+        for _ in 0..TRIES {
+            let held = self.held(file)?;
+            let (cred, place) = (caller.cred(), held.place(caller.lineage().namespaces()));
+            let stored = held.stored();
+            let policy = self.policy;
+            let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+            let (next, why) = match decide(&request, out.as_mut_slice()) {
+                Decision::Write(next, why) => (next, why),
+                Decision::Keep(_) => return Ok(false),
+                Decision::Deny(no, _) => return Err(errno_of(no)),
+            };
+            if !caller.is_there() {
+                return Err(Errno::PERM);
+            }
+            match write(&held, &next, why) {
+                Err(Errno::AGAIN) => {}
+                done => return done.map(|()| true),
+            }
+        }
+        // Whoever is that fast writes to the file.
+        Err(Errno::TXTBSY)
+    }
+
+    /// K: makes sure that nobody can change the content unseen, as long as what it gives is held.
+    fn nobody_writes(
+        &self,
+        file: BorrowedFd<'_>,
+        excluding: &Excluding<'_>,
+    ) -> Result<Option<ReadLease>, Errno> {
+        let patience = self.writers.patience();
+        loop {
+            match excluding.doubt() {
+                Doubt::None => return Ok(None),
+                Doubt::Open if excluding.wait_for_close(patience.until) => {}
+                Doubt::Open => return Err(Errno::TXTBSY),
+                Doubt::Unclear => match super::lease(file) {
+                    Ok(Some(lease)) => return Ok(Some(lease)),
+                    Ok(None) if patience.pause() => {}
+                    // Where it cannot be found out, the answer is no.
+                    Ok(None) | Err(_) => return Err(Errno::TXTBSY),
+                },
+            }
+        }
+    }
+
+    /// The errno for what could not be written: what the backing file cannot hold is ENOSPC (A).
+    fn unwritable(&self, error: &nscap_linux::Error) -> Errno {
+        let in_namespace = !self.is_initial();
+        match errno(error) {
+            Errno::OVERFLOW => Errno::NOSPC,
+            // Entries of several roots need a table, which is for the owner of the file system.
+            Errno::PERM if in_namespace => Errno::NOSPC,
+            errno => errno,
+        }
+    }
+}
+
+/// A value as its writer wrote it. The kernel has made its rootid an id of the mount's owner
+/// namespace, ours; a rootid that its writer could not have named becomes -1, which nobody can.
+fn as_written(value: &[u8], caller: &Caller) -> Vec<u8> {
+    let Ok(caps) = VfsCaps::settable(value) else {
+        return value.to_vec();
+    };
+    let Revision::V3 { rootid } = caps.revision() else {
+        return value.to_vec();
+    };
+    let own = caller.lineage().namespaces().own_ns();
+    let kuid = Uid::new(rootid).and_then(|uid| own.kuid(uid));
+    let uid = kuid.and_then(|kuid| caller.lineage().ns().uid(kuid));
+    let rootid = nscap_core::id_or_minus_one(uid.map(Uid::get));
+    VfsCaps::v3(rootid, caps.caps()).encode().as_bytes().to_vec()
+}

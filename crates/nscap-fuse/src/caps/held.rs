@@ -1,0 +1,116 @@
+//! What a backing file holds, in the terms of the mount. Covers M on both sides: the mount's owner
+//! namespace is the server's own, the backing file system's is that one or above it.
+//!
+//! A server in the initial namespace finds the two the same. In a user namespace the host value of
+//! the mount is, beneath, the entry of that namespace's root.
+
+use nscap_core::storage::{self, Seal};
+use nscap_core::{Entries, FileCaps, Host, Place, RECORD_LEN, Record, Stored, Uid, UserNs as _};
+use nscap_linux::{CapFile, FileState, LiveNs, Mount, Namespaces};
+
+type Records = Vec<[u8; RECORD_LEN]>;
+
+/// A file and what it held when it was read.
+#[derive(Debug)]
+pub(super) struct Held<'c> {
+    own: &'c Namespaces,
+    file: CapFile,
+    state: FileState,
+    /// What the mount shows of it, where that is not what is stored.
+    shown: Option<(Host, Records)>,
+}
+
+impl<'c> Held<'c> {
+    pub(super) fn read(
+        file: CapFile,
+        mount: &Mount,
+        own: &'c Namespaces,
+    ) -> nscap_linux::Result<Held<'c>> {
+        let state = file.read_through(mount.clone(), own)?;
+        let shown = (!own.own_ns().is_initial()).then(|| {
+            let (stored, _) = state.stored(own);
+            upwards(&stored, &state.place(own), own.own_ns())
+        });
+        Ok(Held { own, file, state, shown })
+    }
+
+    /// The file as a caller reaches it; `namespaces` are the caller's lineage.
+    pub(super) fn place<'n>(&self, namespaces: &'n Namespaces) -> Place<LiveNs<'n>> {
+        Place { sb_ns: namespaces.own_ns(), idmap: None, ..self.state.place(namespaces) }
+    }
+
+    /// What the file holds.
+    pub(super) fn stored(&self) -> Stored<'_> {
+        match &self.shown {
+            None => self.state.stored(self.own).0,
+            Some((host, records)) => Stored {
+                host: *host,
+                // They are in order, so this does not fail.
+                entries: Entries::decode(records).unwrap_or(Entries::NONE),
+            },
+        }
+    }
+
+    /// Whether it may be half of a change that is under way: a companion and a table that do not
+    /// belong together.
+    pub(super) fn is_half_seen(&self) -> bool {
+        let tripwire = || self.state.capability.as_deref().is_some_and(storage::is_tripwire);
+        match self.state.stored(self.own).1 {
+            Seal::Sealed => false,
+            Seal::None => tripwire(),
+            Seal::Void(_) => true,
+        }
+    }
+
+    /// Makes the file hold this, if nobody else has changed it since.
+    pub(super) fn write(&self, next: &Stored<'_>) -> nscap_linux::Result<()> {
+        let Some(_) = &self.shown else {
+            return self.file.write(&self.state, next, self.own);
+        };
+        let (host, records) = downwards(next, &self.state.place(self.own), self.own.own_ns());
+        let entries = Entries::decode(&records).unwrap_or(Entries::NONE);
+        self.file.write(&self.state, &Stored { host, entries }, self.own)
+    }
+}
+
+impl PartialEq for Held<'_> {
+    fn eq(&self, other: &Held<'_>) -> bool {
+        self.state == other.state
+    }
+}
+
+/// From the backing file system's terms to the mount's. An entry whose root has no id in our
+/// namespace is nobody's on this mount.
+fn upwards(stored: &Stored<'_>, beneath: &Place<LiveNs<'_>>, own: LiveNs<'_>) -> (Host, Records) {
+    let mut host = stored.host;
+    let mut records = Vec::new();
+    for (rootid, caps) in stored.entries.iter() {
+        match beneath.kuid_of(rootid).and_then(|kuid| own.uid(kuid)) {
+            Some(Uid::ROOT) if host == Host::Absent => host = Host::Value(caps),
+            Some(Uid::ROOT) | None => {}
+            Some(uid) => records.push((uid, caps)),
+        }
+    }
+    (host, sorted(records))
+}
+
+/// The other way round. A host value alone goes as the entry of our root, which is what it is
+/// beneath; beside entries it is their companion.
+fn downwards(next: &Stored<'_>, beneath: &Place<LiveNs<'_>>, own: LiveNs<'_>) -> (Host, Records) {
+    let stored_of = |uid: Uid| own.kuid(uid).and_then(|kuid| beneath.stored_of(kuid));
+    match (next.host, stored_of(Uid::ROOT)) {
+        (Host::Value(caps), Some(root)) if next.entries.is_empty() && root != Uid::ROOT => {
+            (Host::Absent, sorted(vec![(root, caps)]))
+        }
+        (host, _) => {
+            let entries = next.entries.iter();
+            let named = entries.filter_map(|(uid, caps)| Some((stored_of(uid)?, caps)));
+            (host, sorted(named.collect()))
+        }
+    }
+}
+
+fn sorted(mut entries: Vec<(Uid, FileCaps)>) -> Records {
+    entries.sort_unstable_by_key(|(rootid, _)| *rootid);
+    entries.iter().map(|(rootid, caps)| *Record::new(rootid.get(), *caps).as_bytes()).collect()
+}

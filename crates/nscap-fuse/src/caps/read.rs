@@ -1,0 +1,177 @@
+//! What a caller is shown: R4 and W, R6, L.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use nscap_core::storage::{self, SealFacts};
+use nscap_core::{Denied, Host, Kgid, Kuid, Listed, Place, Stored, VfsCaps};
+use nscap_linux::{CapFile, Lineage, LiveNs, Shown};
+use rustix::io::Errno;
+
+use super::held::Held;
+use super::{CapName, Caps, FILE, TRIES, errno};
+
+const CAPABILITY: &[u8] = b"security.capability\0";
+const NSCAPABILITY: &[u8] = b"security.nscapability\0";
+
+impl Caps {
+    /// getxattr(2): the whole value, whatever size was asked for. R4 and W, R6.
+    pub(crate) fn get(
+        &self,
+        file: BorrowedFd<'_>,
+        name: CapName,
+        tid: u32,
+    ) -> Result<Vec<u8>, Errno> {
+        let value = match name {
+            CapName::Capability => self.capability(file, tid)?,
+            CapName::NsCapability | CapName::Unchecked => self.nscapability(file, tid)?,
+        };
+        self.stats.shown.add();
+        Ok(value)
+    }
+
+    /// R4 and W. Every execve asks this, so what the answer does not depend on is not read.
+    fn capability(&self, file: BorrowedFd<'_>, tid: u32) -> Result<Vec<u8>, Errno> {
+        let shown = self.shown(file)?;
+        if let Some(value) = self.alone(shown) {
+            let value = value.encode();
+            // No table is looked at, so nothing of the file is sealed.
+            let facts = SealFacts { size: 0, uid: 0, gid: 0 };
+            let (stored, _) = storage::read(Some(value.as_bytes()), None, facts, true);
+            let reader = self.reader(tid, &stored)?;
+            let own = reader.namespaces().own_ns();
+            let place = Place::plain(own, Kuid::ROOT, Kgid::ROOT);
+            return handed(reader.ns(), &place, &stored);
+        }
+        let held = self.read(file)?;
+        let stored = held.stored();
+        let reader = self.reader(tid, &stored)?;
+        handed(reader.ns(), &held.place(reader.namespaces()), &stored)
+    }
+
+    /// R6.
+    fn nscapability(&self, file: BorrowedFd<'_>, tid: u32) -> Result<Vec<u8>, Errno> {
+        self.shown(file)?;
+        let held = self.read(file)?;
+        let (stored, reader) = (held.stored(), self.identify(tid)?);
+        let (ns, place) = (reader.ns(), held.place(reader.namespaces()));
+        let length = nscap_core::nscapability_len(ns, &place, &stored).map_err(denied)?;
+        let mut value = vec![0; length];
+        nscap_core::get_nscapability(ns, &place, &stored, &mut value).map_err(denied)?;
+        Ok(value)
+    }
+
+    /// ENODATA for a file without `security.capability`: it holds nothing, whoever asks.
+    fn shown(&self, file: BorrowedFd<'_>) -> Result<Shown, Errno> {
+        match CapFile::capability(file, FILE.as_ref()).map_err(|e| errno(&e))? {
+            Shown::Absent => Err(Errno::NODATA),
+            shown => Ok(shown),
+        }
+    }
+
+    /// The value that alone decides R4: in the initial namespace, where it is shown as it is stored,
+    /// one entry, beside which no table counts (Storage), or a host value, which holds for everyone
+    /// and overrides every entry. With a tripwire the table decides.
+    fn alone(&self, shown: Shown) -> Option<VfsCaps> {
+        let Shown::Value(value) = shown else {
+            return None;
+        };
+        let decides = self.is_initial() && !storage::is_tripwire(value.encode().as_bytes());
+        decides.then_some(value)
+    }
+
+    /// Whether our own namespace, which owns the mount, is the initial one: everyone is in it or
+    /// below.
+    pub(super) fn is_initial(&self) -> bool {
+        self.callers.own().ns().is_initial()
+    }
+
+    /// listxattr(2): of the names that the backing file has, each ended by NUL, those that this
+    /// caller sees. L.
+    pub(crate) fn list(
+        &self,
+        file: BorrowedFd<'_>,
+        raw: &[u8],
+        tid: u32,
+    ) -> Result<Vec<u8>, Errno> {
+        let ours = |name: &[u8]| CapName::of(name.strip_suffix(&[0]).unwrap_or(name)).is_some();
+        let names = || raw.split_inclusive(|byte| *byte == 0);
+        if !names().any(ours) {
+            return Ok(raw.to_vec());
+        }
+        let listed = self.listed(file, tid)?;
+        let mut shown: Vec<u8> = names().filter(|name| !ours(name)).flatten().copied().collect();
+        if listed.capability {
+            shown.extend_from_slice(CAPABILITY);
+        }
+        if listed.nscapability {
+            shown.extend_from_slice(NSCAPABILITY);
+        }
+        Ok(shown)
+    }
+
+    fn listed(&self, file: BorrowedFd<'_>, tid: u32) -> Result<Listed, Errno> {
+        let nothing = Listed { capability: false, nscapability: false };
+        match self.shown(file) {
+            Ok(_) => {}
+            Err(Errno::NODATA) => return Ok(nothing),
+            Err(errno) => return Err(errno),
+        }
+        let held = self.read(file)?;
+        let Ok(reader) = self.identify(tid) else {
+            return Ok(nothing);
+        };
+        let place = held.place(reader.namespaces());
+        Ok(nscap_core::list(reader.ns(), &place, &held.stored()))
+    }
+
+    /// The namespace of who asks for what R4 says of this. A host value of the initial namespace's
+    /// is everybody's, so who asks need not be known more closely.
+    fn reader(&self, tid: u32, stored: &Stored<'_>) -> Result<Arc<Lineage>, Errno> {
+        if tid != 0 && self.is_initial() && matches!(stored.host, Host::Value(_)) {
+            return Ok(Arc::clone(self.callers.own()));
+        }
+        self.identify(tid)
+    }
+
+    /// ENODATA for whom we cannot identify: nothing is theirs.
+    fn identify(&self, tid: u32) -> Result<Arc<Lineage>, Errno> {
+        self.callers.lineage(tid).map_err(|_| {
+            self.stats.unknown_callers.add();
+            Errno::NODATA
+        })
+    }
+
+    /// What the file holds: once more, where a change under way may have shown us half of it.
+    fn read(&self, file: BorrowedFd<'_>) -> Result<Held<'_>, Errno> {
+        let mut held = self.held(file)?;
+        for _ in 0..TRIES {
+            if !held.is_half_seen() {
+                break;
+            }
+            let again = self.held(file)?;
+            if again == held {
+                break;
+            }
+            held = again;
+        }
+        Ok(held)
+    }
+}
+
+fn handed(
+    ns: LiveNs<'_>,
+    place: &Place<LiveNs<'_>>,
+    stored: &Stored<'_>,
+) -> Result<Vec<u8>, Errno> {
+    let (value, _) = nscap_core::handed_to_kernel(ns, place, stored).map_err(denied)?;
+    Ok(value.encode().as_bytes().to_vec())
+}
+
+fn denied(no: Denied) -> Errno {
+    errno_of(no.errno)
+}
+
+pub(super) fn errno_of(no: nscap_core::Errno) -> Errno {
+    Errno::from_raw_os_error(no.raw())
+}

@@ -1,0 +1,100 @@
+//! Attributes of inodes: read and changed.
+
+use std::os::fd::AsFd as _;
+
+use nscap_core::Operation;
+use nscap_linux::server;
+use rustix::fs::{
+    AtFlags, Gid, Stat, StatVfs, Statx, StatxFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chownat,
+    fstat, fstatvfs, statx, utimensat,
+};
+use rustix::io::Errno;
+
+use crate::inodes::Found;
+use crate::proto::SetAttr;
+use crate::tree::Tree;
+
+impl Tree {
+    pub(crate) fn get_attributes(&self, node: u64, handle: Option<u64>) -> Result<Stat, Errno> {
+        self.stats.getattrs.add();
+        match self.handle(node, handle) {
+            Some(open) => fstat(&open.file),
+            None => fstat(self.inodes.find(node)?),
+        }
+    }
+
+    /// What statx(2) tells that stat(2) does not.
+    pub(crate) fn get_more_attributes(
+        &self,
+        node: u64,
+        flags: u32,
+        mask: u32,
+    ) -> Result<Statx, Errno> {
+        self.stats.getattrs.add();
+        let sync = AtFlags::STATX_FORCE_SYNC | AtFlags::STATX_DONT_SYNC;
+        let flags = AtFlags::EMPTY_PATH | (AtFlags::from_bits_retain(flags) & sync);
+        // The kernel takes the basic ones in any case.
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::from_bits_retain(mask);
+        statx(
+            self.inodes.find(node)?,
+            c"",
+            flags,
+            wanted & (StatxFlags::BASIC_STATS | StatxFlags::BTIME),
+        )
+    }
+
+    /// Owner before mode, since a change of owner takes set-id bits away, and since nobody is to
+    /// have them with the wrong owner; size before mode likewise; times last, since a change of
+    /// size changes them.
+    pub(crate) fn change(&self, node: u64, change: &SetAttr) -> Result<Stat, Errno> {
+        self.stats.setattrs.add();
+        let inode = self.inodes.find(node)?;
+        if change.uid.is_some() || change.gid.is_some() || change.is_of_nothing() {
+            self.change_owner(node, &inode, change.uid, change.gid)?;
+        }
+        if let Some(size) = change.size {
+            let open = self.handle(node, change.handle);
+            self.set_size(node, open.as_deref(), &inode, size)?;
+        }
+        if let Some(mode) = change.mode {
+            server::chmod(&inode, mode & 0o7777)?;
+        }
+        if change.atime.is_some() || change.mtime.is_some() {
+            let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+            let times = Timestamps {
+                last_access: change.atime.unwrap_or(omit),
+                last_modification: change.mtime.unwrap_or(omit),
+            };
+            utimensat(&inode, c"", &times, AtFlags::EMPTY_PATH)?;
+        }
+        fstat(&inode)
+    }
+
+    fn change_owner(
+        &self,
+        node: u64,
+        inode: &Found,
+        uid: Option<u32>,
+        gid: Option<u32>,
+    ) -> Result<(), Errno> {
+        if [uid, gid].contains(&Some(u32::MAX)) {
+            return Err(Errno::OVERFLOW);
+        }
+        let _change = if inode.regular {
+            Some(self.caps.changing(inode.as_fd(), node, Operation::Chown)?)
+        } else {
+            None
+        };
+        let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+        chownat(inode, c"", uid, gid, AtFlags::EMPTY_PATH)
+    }
+
+    pub(crate) fn statistics(&self) -> Result<StatVfs, Errno> {
+        fstatvfs(self.inodes.root())
+    }
+
+    /// syncfs(2).
+    pub(crate) fn sync_all(&self) -> Result<(), Errno> {
+        rustix::fs::syncfs(self.inodes.source().root())
+    }
+}

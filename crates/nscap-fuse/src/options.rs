@@ -1,0 +1,59 @@
+//! What the administrator chooses about a mount.
+
+use nscap_core::Policy;
+
+/// How a tree is mounted and served.
+///
+/// ```
+/// use nscap_fuse::Options;
+/// let options = Options { read_only: true, ..Options::default() };
+/// assert!(options.policy.array && !options.policy.same_ok);
+/// assert!((2..=8).contains(&options.threads));
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// The two choices that the rules leave open (A, B). Default: arrays on, *same-ok* off.
+    pub policy: Policy,
+    /// Every change is EROFS.
+    pub read_only: bool,
+    /// Take a source that others than root can reach by its path.
+    pub reachable_ok: bool,
+    /// Let the kernel read and write the files of the source itself where it can (Linux 6.9, as
+    /// root of the initial user namespace). Where it cannot, the server does.
+    pub passthrough: bool,
+    /// Worker threads; 0 is taken for 1. Default: as many as there are processors, 2 to 8.
+    pub threads: usize,
+    /// Flags of the mount, as for mount(8).
+    pub flags: Flags,
+    /// What the first column of /proc/self/mounts says; `None`: the path of the source.
+    pub name: Option<String>,
+}
+
+/// Flags of a mount, as mount(8) has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flags {
+    /// Nothing is executed from it.
+    pub noexec: bool,
+    /// Device nodes cannot be opened. Always so in a user namespace.
+    pub nodev: bool,
+    /// Set-id bits are ignored, and with them every file capability: nothing that is granted has an
+    /// effect.
+    pub nosuid: bool,
+    /// Access times are not updated.
+    pub noatime: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Options {
+            policy: Policy { array: true, same_ok: false },
+            read_only: false,
+            reachable_ok: false,
+            passthrough: true,
+            threads: cores.clamp(2, 8),
+            flags: Flags::default(),
+            name: None,
+        }
+    }
+}

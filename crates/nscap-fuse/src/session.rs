@@ -1,0 +1,187 @@
+//! A mount: from a source and a target to a file system that is served.
+
+use std::fmt;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use nscap_linux::server::{FuseDevice, settle};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+use rustix::process::{Resource, Rlimit, getegid, geteuid, getrlimit, setrlimit};
+
+use crate::backing::Backings;
+use crate::caps::Caps;
+use crate::error::Error;
+use crate::inodes::Inodes;
+use crate::options::Options;
+use crate::source::{self, Source};
+use crate::stats::Stats;
+use crate::tree::{Tree, WITHOUT};
+use crate::worker;
+
+/// What one parameter of a mount can be long, in bytes.
+const PARAMETER_MAX: usize = 255;
+
+/// A tree that is mounted. It must be [served](Mount::serve): until then whoever touches it waits;
+/// when this value is dropped unserved, they get ENOTCONN.
+pub struct Mount {
+    tree: Arc<Tree>,
+    device: FuseDevice,
+    target: PathBuf,
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mount").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl Mount {
+    /// Mounts `source` on `target`; when this returns the mount is in place, of
+    /// type `fuse.nscap`. Permissions are decided by the kernel, for any user
+    /// (`default_permissions`, `allow_other`). As root of a user namespace it works on a tree of
+    /// that namespace's, without passthrough.
+    ///
+    /// # Errors
+    /// [`Error::NoFuse`] without /dev/fuse; [`Error::Reachable`] where others than root can reach
+    /// the source and the options do not allow that; [`Error::Place`] where source or target is
+    /// not a directory, or one lies in the other, or, likewise, where another mount shows the source; [`Error::Call`] for what the kernel refuses,
+    /// EPERM without CAP_SYS_ADMIN; [`Error::System`] where namespaces cannot be looked at.
+    pub fn new(source: &Path, target: &Path, options: &Options) -> Result<Mount, Error> {
+        let (from, to) = (source::open_directory(source)?, source::open_directory(target)?);
+        source::apart((from.as_fd(), source), (to.as_fd(), target))?;
+        if !options.reachable_ok {
+            source::unreachable(from.as_fd(), source)?;
+        }
+        try_to_settle()?;
+        let stats = Arc::new(Stats::default());
+        let tree = Arc::new(Tree {
+            caps: Caps::new(from.as_fd(), source, options, stats.clone())?,
+            inodes: Source::new(from.as_fd(), source).and_then(|tree| {
+                if !options.reachable_ok {
+                    tree.claim(source)?;
+                }
+                Inodes::new(tree, stats.clone())
+                    .map_err(|errno| Error::call(source, "openat", errno))
+            })?,
+            files: Default::default(),
+            streams: Default::default(),
+            backings: Backings::new(options.passthrough),
+            stats: stats.clone(),
+            options: options.clone(),
+            extended_setxattr: AtomicBool::new(false),
+        });
+        let device =
+            FuseDevice::open().map_err(|errno| Error::NoFuse { errno: errno.raw_os_error() })?;
+        let name = options.name.clone().unwrap_or_else(|| {
+            let whole = std::path::absolute(source).unwrap_or_else(|_| source.to_owned());
+            whole.to_string_lossy().into_owned()
+        });
+        let call = |(call, errno)| Error::call(target, call, errno);
+        let superblock = make(device.as_fd(), &name, options).map_err(call)?;
+        worker::agree(&tree, &device).map_err(call)?;
+        attach(superblock.as_fd(), to.as_fd(), options).map_err(call)?;
+        Ok(Mount { tree, device, target: target.to_owned() })
+    }
+
+    /// Its counters.
+    ///
+    /// ```no_run
+    /// # use nscap_fuse::{Mount, Options};
+    /// let mount = Mount::new("/srv/tree/root".as_ref(), "/mnt".as_ref(), &Options::default())?;
+    /// let stats = mount.stats();
+    /// std::thread::spawn(move || mount.serve());
+    /// println!("{} inodes are known", stats.snapshot().inodes);
+    /// # Ok::<(), nscap_fuse::Error>(())
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> Arc<Stats> {
+        self.tree.stats.clone()
+    }
+
+    /// Serves until it is unmounted. Must be called in the process that made the mount. The
+    /// process may then open as many files as its hard limit allows.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where worker threads cannot be made or /dev/fuse fails.
+    ///
+    /// ```no_run
+    /// # use nscap_fuse::{Mount, Options};
+    /// Mount::new("/srv/tree/root".as_ref(), "/mnt".as_ref(), &Options::default())?.serve()?;
+    /// # Ok::<(), nscap_fuse::Error>(())
+    /// ```
+    pub fn serve(self) -> Result<(), Error> {
+        // Our own limits are not the callers'; where one cannot be raised we go on with less.
+        for resource in [Resource::Nofile, Resource::Fsize] {
+            let limits = getrlimit(resource);
+            let _ = setrlimit(resource, Rlimit { current: limits.maximum, ..limits });
+        }
+        worker::run(&self.tree, &self.device)
+            .map_err(|(call, errno)| Error::call(&self.target, call, errno))
+    }
+}
+
+/// Whether threads can be made workers: later there would be nobody to tell.
+fn try_to_settle() -> Result<(), Error> {
+    let tried = std::thread::spawn(|| settle(WITHOUT)).join();
+    tried
+        .unwrap_or(Err(Errno::IO))
+        .map_err(|errno| Error::call(Path::new("nscap"), "prctl(PR_SET_SECUREBITS)", errno))
+}
+
+/// Makes the superblock.
+fn make(
+    device: BorrowedFd<'_>,
+    name: &str,
+    options: &Options,
+) -> Result<OwnedFd, (&'static str, Errno)> {
+    let context = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| ("fsopen", e))?;
+    let set = |key: &str, value: &str| {
+        fsconfig_set_string(&context, key, value).map_err(|e| ("fsconfig", e))
+    };
+    let name = if name.len() > PARAMETER_MAX || name.contains('\0') { "nscap" } else { name };
+    set("source", name)?;
+    set("subtype", "nscap")?;
+    set("fd", &device.as_raw_fd().to_string())?;
+    set("rootmode", "40000")?;
+    set("user_id", &geteuid().as_raw().to_string())?;
+    set("group_id", &getegid().as_raw().to_string())?;
+    let mut flags = vec!["default_permissions", "allow_other"];
+    if options.read_only {
+        flags.push("ro");
+    }
+    for flag in flags {
+        fsconfig_set_flag(&context, flag).map_err(|e| ("fsconfig", e))?;
+    }
+    fsconfig_create(&context).map_err(|e| ("fsconfig", e))?;
+    Ok(context)
+}
+
+/// Puts it in place.
+fn attach(
+    superblock: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+    options: &Options,
+) -> Result<(), (&'static str, Errno)> {
+    let mut attributes = MountAttrFlags::empty();
+    let wanted = [
+        (options.read_only, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        (options.flags.noexec, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+        (options.flags.nodev, MountAttrFlags::MOUNT_ATTR_NODEV),
+        (options.flags.nosuid, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        (options.flags.noatime, MountAttrFlags::MOUNT_ATTR_NOATIME),
+    ];
+    for (_, flag) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
+        attributes |= flag;
+    }
+    let mount = fsmount(superblock, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .map_err(|e| ("fsmount", e))?;
+    let by_descriptor =
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, c"", target, c"", by_descriptor).map_err(|e| ("move_mount", e))
+}

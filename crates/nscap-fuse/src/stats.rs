@@ -1,0 +1,124 @@
+//! Counters of a mount: what was asked for, what is known, what was granted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The attribute of a mount's root that holds the counters, for a caller with CAP_SYS_ADMIN over the
+/// server's user namespace; for others it is not there (ENODATA). Never listed.
+pub const STATS_NAME: &str = "system.nscap.stats";
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// Counters that every worker adds to; [`snapshot`](Stats::snapshot) reads them.
+        #[derive(Debug, Default)]
+        pub struct Stats {
+            $(pub(crate) $name: Counter,)*
+        }
+
+        /// The counters at one moment.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        #[non_exhaustive]
+        pub struct Snapshot {
+            $($(#[doc = $doc])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// What the counters say now. They are read one after the other.
+            ///
+            /// ```
+            /// assert_eq!(nscap_fuse::Stats::default().snapshot().lookups, 0);
+            /// ```
+            #[must_use]
+            pub fn snapshot(&self) -> Snapshot {
+                Snapshot { $($name: self.$name.get(),)* }
+            }
+        }
+
+        impl Snapshot {
+            /// Each counter with its name.
+            ///
+            /// ```
+            /// let now = nscap_fuse::Stats::default().snapshot();
+            /// assert!(now.iter().any(|(name, count)| name == "lookups" && count == 0));
+            /// ```
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+
+            /// The value of [`STATS_NAME`]: a line for each counter, its name, a blank, and the
+            /// number.
+            ///
+            /// ```
+            /// assert!(nscap_fuse::Stats::default().snapshot().to_value().contains("opens 0\n"));
+            /// ```
+            #[must_use]
+            pub fn to_value(&self) -> String {
+                self.iter().map(|(name, count)| format!("{name} {count}\n")).collect()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Names looked up, without those of directory listings.
+    lookups,
+    /// Attributes asked for.
+    getattrs,
+    /// Attributes changed.
+    setattrs,
+    /// Objects made: files, directories, links, nodes.
+    creates,
+    /// Names removed.
+    removes,
+    /// Names changed.
+    renames,
+    /// Files opened.
+    opens,
+    /// Of these, left to the kernel to read and write.
+    passthrough_opens,
+    /// Reads that the server made.
+    reads,
+    /// Writes that the server made.
+    writes,
+    /// Parts of directories read.
+    readdirs,
+    /// Extended attributes read.
+    getxattrs,
+    /// Lists of extended attributes.
+    listxattrs,
+    /// Extended attributes set.
+    setxattrs,
+    /// Extended attributes removed.
+    removexattrs,
+    /// Inodes that the kernel knows of, without the root.
+    inodes,
+    /// Entries and host values written.
+    grants,
+    /// Writes of them that the rules refused.
+    refused,
+    /// Writes of them that failed since somebody could change the file unseen (ETXTBSY).
+    busy,
+    /// Files whose grants were dropped because their content or owner changed.
+    dropped,
+    /// Grants shown to a caller.
+    shown,
+    /// Requests about capabilities from a caller that could not be identified.
+    unknown_callers,
+}
+
+/// A number that many threads add to.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

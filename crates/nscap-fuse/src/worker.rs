@@ -1,0 +1,184 @@
+//! The threads that serve: each reads requests from a descriptor of its own and answers them one
+//! after the other.
+
+use std::os::fd::AsFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::Builder;
+
+use nscap_linux::server::{FuseDevice, settle};
+use rustix::io::{Errno, read, write};
+
+use crate::fs::{Done, carry_out};
+use crate::proto::abi::{self, init};
+use crate::proto::{Arguments, Header, Reply};
+use crate::tree::{Tree, WITHOUT};
+
+/// The most data that a request carries, in bytes.
+const DATA_MAX: u32 = 1024 * 1024;
+/// And the rest of it: headers, names.
+const REQUEST_MAX: usize = DATA_MAX as usize + 16 * 1024;
+/// Requests of the kernel's own (readahead) at a time.
+const BACKGROUND: u16 = 64;
+
+/// Which call failed, and why.
+type Failed = (&'static str, Errno);
+
+/// Reads one request; `None` at the end of the connection.
+fn next(device: &FuseDevice, room: &mut [u8]) -> Result<Option<usize>, Failed> {
+    loop {
+        match read(device, &mut *room) {
+            Ok(length) => return Ok(Some(length)),
+            // The request was taken back, or a signal came.
+            Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => {}
+            Err(Errno::NODEV) => return Ok(None),
+            Err(errno) => return Err(("read(/dev/fuse)", errno)),
+        }
+    }
+}
+
+/// Answers the kernel's first request: what it and we agree on.
+pub(crate) fn agree(tree: &Tree, device: &FuseDevice) -> Result<(), Failed> {
+    let nothing = ("read(/dev/fuse)", Errno::PROTO);
+    let mut room = vec![0; REQUEST_MAX];
+    let length = next(device, &mut room)?.ok_or(nothing)?;
+    let (header, offer) = room.get(..length).and_then(Header::parse).ok_or(nothing)?;
+    let mut reply = Reply::default();
+    reply.clear();
+    let answered = if header.opcode == abi::INIT {
+        negotiate(tree, offer, &mut reply)
+    } else {
+        Err(Errno::PROTO)
+    };
+    let error = answered.err().map_or(0, Errno::raw_os_error);
+    write(device, reply.finish(header.unique, error))
+        .map_err(|errno| ("write(/dev/fuse)", errno))?;
+    answered.map_err(|errno| ("FUSE_INIT", errno))
+}
+
+/// Never FUSE_WRITEBACK_CACHE: pages written back later would strip a grant that was made meanwhile
+/// (K).
+///
+/// Not FUSE_HANDLE_KILLPRIV_V2, with which a write costs no question about `security.capability`:
+/// the kernel then goes on with the mode that it has, so that of a file of mode 4777 that uid 1000
+/// wrote, it still shows and executes 4777, whatever the source says (measured on 6.18). For the
+/// same reason not FUSE_ATOMIC_O_TRUNC.
+fn negotiate(tree: &Tree, mut offer: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
+    let (major, minor, readahead) = (offer.u32()?, offer.u32()?, offer.u32()?);
+    let mut offered = u64::from(offer.u32()?);
+    if major != abi::MAJOR || minor < abi::MINOR_MIN {
+        return Err(Errno::PROTO);
+    }
+    if offered & init::INIT_EXT != 0 {
+        offered |= u64::from(offer.u32()?) << 32;
+    }
+    let agreed = wanted(tree) & offered;
+    let needed = init::DONT_MASK | init::POSIX_ACL | init::MAX_PAGES;
+    if agreed & needed != needed {
+        return Err(Errno::PROTO);
+    }
+    // One: files of the source's own and not of a stack; and an overlayfs fits on top.
+    let stack_depth = u32::from(agreed & init::PASSTHROUGH != 0);
+    if stack_depth == 0 {
+        tree.backings.give_up();
+    }
+    tree.extended_setxattr.store(agreed & init::SETXATTR_EXT != 0, Ordering::Relaxed);
+    let halves = |bits: u64| ((bits & 0xffff_ffff) as u32, (bits >> 32) as u32);
+    let (low, high) = halves(agreed);
+    let pages = DATA_MAX as usize / rustix::param::page_size();
+    reply.u32(abi::MAJOR).u32(abi::MINOR).u32(readahead).u32(low);
+    reply.data(&BACKGROUND.to_ne_bytes()).data(&(BACKGROUND * 3 / 4).to_ne_bytes());
+    // Times are in nanoseconds.
+    reply.u32(DATA_MAX).u32(1);
+    reply.data(&u16::try_from(pages).unwrap_or(u16::MAX).to_ne_bytes()).data(&[0; 2]);
+    reply.u32(high).u32(stack_depth).data(&[0; 24]);
+    Ok(())
+}
+
+/// Not FUSE_READDIRPLUS_AUTO: of a directory that find(1) goes through, the kernel would then ask
+/// for the first part with attributes and for all the rest name by name.
+fn wanted(tree: &Tree) -> u64 {
+    let mut wanted = init::ASYNC_READ
+        | init::BIG_WRITES
+        | init::DONT_MASK
+        | init::HAS_IOCTL_DIR
+        | init::DO_READDIRPLUS
+        | init::ASYNC_DIO
+        | init::PARALLEL_DIROPS
+        | init::POSIX_ACL
+        | init::MAX_PAGES
+        | init::SETXATTR_EXT
+        | init::INIT_EXT
+        | init::NO_EXPORT_SUPPORT
+        | init::ALLOW_IDMAP;
+    if !tree.options.reachable_ok {
+        wanted |= init::CACHE_SYMLINKS | init::EXPLICIT_INVAL_DATA | init::NO_OPENDIR_SUPPORT;
+    }
+    if tree.options.passthrough {
+        wanted |= init::PASSTHROUGH;
+    }
+    wanted
+}
+
+/// Serves with as many threads as the options say, until the file system is unmounted.
+pub(crate) fn run(tree: &Arc<Tree>, device: &FuseDevice) -> Result<(), Failed> {
+    let mut devices = vec![device.clone()];
+    for _ in 1..tree.options.threads.max(1) {
+        devices.push(device.another().map_err(|errno| ("ioctl(FUSE_DEV_IOC_CLONE)", errno))?);
+    }
+    let mut workers = Vec::new();
+    for (number, device) in devices.into_iter().enumerate() {
+        let tree = tree.clone();
+        let worker = Builder::new()
+            .name(format!("nscap-{number}"))
+            .spawn(move || serve(&tree, &device))
+            .map_err(|error| ("clone", Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+        workers.push(worker);
+    }
+    // All are waited for, whatever the first says.
+    let mut ended = Ok(());
+    for worker in workers {
+        let end = worker.join().unwrap_or(Err(("worker", Errno::IO)));
+        ended = ended.and(end);
+    }
+    ended
+}
+
+fn serve(tree: &Tree, device: &FuseDevice) -> Result<(), Failed> {
+    settle(WITHOUT).map_err(|errno| ("prctl(PR_SET_SECUREBITS)", errno))?;
+    let mut room = vec![0; REQUEST_MAX];
+    let mut reply = Reply::default();
+    while let Some(length) = next(device, &mut room)? {
+        let Some((header, arguments)) = room.get(..length).and_then(Header::parse) else {
+            return Err(("read(/dev/fuse)", Errno::PROTO));
+        };
+        reply.clear();
+        // What is locked when a thread panics is taken as it is: no invariant spans two locks'
+        // worth of steps that can panic. One request fails, and not the mount.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            carry_out(tree, device, &header, arguments, &mut reply)
+        }));
+        let (done, error) = match done {
+            Ok(Ok(Done::Unknown)) => (Done::Unknown, libc::ENOSYS),
+            Ok(Ok(done)) => (done, 0),
+            // From the source it would turn the operation off for the whole mount.
+            Ok(Err(Errno::NOSYS)) => (Done::Reply, libc::EIO),
+            Ok(Err(errno)) => (Done::Reply, errno.raw_os_error()),
+            Err(_) => (Done::Reply, libc::EIO),
+        };
+        if done != Done::NoReply {
+            match write(device.as_fd(), reply.finish(header.unique, error)) {
+                // The request was taken back meanwhile.
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(Errno::NODEV) => return Ok(()),
+                // A reply that the kernel does not take has failed the request there.
+                Err(_) => {}
+            }
+        }
+        if done == Done::End {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Extended attributes: the two that the rules are about, and all others, which are the source's.
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+
+use nscap_core::{Capability, SetFlags};
+use nscap_linux::server::{self, FsIds, Raised};
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+
+use crate::caps::CapName;
+use crate::inodes::ROOT;
+use crate::proto::Setting;
+use crate::stats::STATS_NAME;
+use crate::tree::{SET_ID, Tree, with_buffer};
+
+/// The longest value and the longest list (XATTR_SIZE_MAX, XATTR_LIST_MAX), in bytes.
+const MAX: usize = 65_536;
+const TRUSTED: &[u8] = b"trusted.";
+
+/// What was read, as the caller has room for it.
+pub(crate) enum Value {
+    /// The caller asked how long it is, in bytes.
+    Length(u32),
+    Bytes(Vec<u8>),
+}
+
+/// The whole of something, for a caller with room for `size` bytes; 0 asks for the length.
+fn fit(whole: Vec<u8>, size: u32) -> Result<Value, Errno> {
+    match u32::try_from(whole.len()).map_err(|_| Errno::TOOBIG)? {
+        length if size == 0 => Ok(Value::Length(length)),
+        length if length > size => Err(Errno::RANGE),
+        _ => Ok(Value::Bytes(whole)),
+    }
+}
+
+/// A name that is the source's. The VFS lets any task ask for any `system.*` name, and the source
+/// would do it for us, whom it trusts: of those only the lists are passed on, which the VFS checks.
+fn passed_on(name: &OsStr) -> Result<CString, Errno> {
+    let lists = [&b"system.posix_acl_access"[..], b"system.posix_acl_default"];
+    if name.as_bytes().starts_with(b"system.") && !lists.contains(&name.as_bytes()) {
+        return Err(Errno::OPNOTSUPP);
+    }
+    CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)
+}
+
+impl Tree {
+    pub(crate) fn get_xattr(
+        &self,
+        node: u64,
+        name: &OsStr,
+        size: u32,
+        tid: u32,
+    ) -> Result<Value, Errno> {
+        self.stats.getxattrs.add();
+        if node == ROOT && name == STATS_NAME {
+            return fit(self.counters(tid)?, size);
+        }
+        let inode = self.inodes.find(node)?;
+        match CapName::of(name.as_bytes()) {
+            Some(name) if inode.regular => fit(self.caps.get(inode.as_fd(), name, tid)?, size),
+            // Only a regular file is executed.
+            Some(_) => Err(Errno::NODATA),
+            None => with_buffer((size as usize).min(MAX), |buffer| {
+                let length = server::getxattr(&inode, &passed_on(name)?, buffer)?;
+                if size == 0 {
+                    return Ok(Value::Length(u32::try_from(length).map_err(|_| Errno::TOOBIG)?));
+                }
+                Ok(Value::Bytes(buffer.get(..length).unwrap_or_default().to_vec()))
+            }),
+        }
+    }
+
+    /// For who has CAP_SYS_ADMIN over our own namespace; for others there are none.
+    fn counters(&self, tid: u32) -> Result<Vec<u8>, Errno> {
+        let caller = self.caps.caller(tid).map_err(|_| Errno::NODATA)?;
+        let ours = caller.lineage().namespaces().own_ns();
+        let administers = caller.cred().has_cap_over(Capability::SysAdmin, ours);
+        administers.then(|| self.stats.snapshot().to_value().into_bytes()).ok_or(Errno::NODATA)
+    }
+
+    pub(crate) fn list_xattrs(&self, node: u64, size: u32, tid: u32) -> Result<Value, Errno> {
+        self.stats.listxattrs.add();
+        let inode = self.inodes.find(node)?;
+        let mut names = with_buffer(MAX, |buffer| {
+            let length = server::listxattr(&inode, buffer)?;
+            Ok::<_, Errno>(buffer.get(..length).unwrap_or_default().to_vec())
+        })?;
+        // The source shows these to us whoever asks.
+        if names.split(|byte| *byte == 0).any(|name| name.starts_with(TRUSTED))
+            && !self.may_see_trusted(tid)
+        {
+            names = names
+                .split_inclusive(|byte| *byte == 0)
+                .filter(|name| !name.starts_with(TRUSTED))
+                .flatten()
+                .copied()
+                .collect();
+        }
+        if inode.regular {
+            names = self.caps.list(inode.as_fd(), &names, tid)?;
+        }
+        fit(names, size)
+    }
+
+    /// As the file systems of the kernel do: CAP_SYS_ADMIN in the initial namespace.
+    fn may_see_trusted(&self, tid: u32) -> bool {
+        self.caps.caller(tid).is_ok_and(|caller| {
+            let cred = caller.cred();
+            cred.effective.has(Capability::SysAdmin) && cred.ns.is_initial()
+        })
+    }
+
+    pub(crate) fn set_xattr(
+        &self,
+        node: u64,
+        setting: &Setting<'_>,
+        tid: u32,
+    ) -> Result<(), Errno> {
+        let Setting { name, value, flags, kill_set_group_id } = *setting;
+        self.stats.setxattrs.add();
+        let inode = self.inodes.find(node)?;
+        let flags = XattrFlags::from_bits_retain(flags);
+        match CapName::of(name.as_bytes()) {
+            Some(name) if inode.regular => {
+                let flags = SetFlags {
+                    create: flags.contains(XattrFlags::CREATE),
+                    replace: flags.contains(XattrFlags::REPLACE),
+                };
+                self.caps.set(inode.as_fd(), node, name, value, flags, tid)
+            }
+            Some(_) => Err(Errno::OPNOTSUPP),
+            None => {
+                let _decided = killing_set_group_id(kill_set_group_id)?;
+                server::setxattr(&inode, &passed_on(name)?, value, flags)
+            }
+        }
+    }
+
+    pub(crate) fn remove_xattr(&self, node: u64, name: &OsStr, tid: u32) -> Result<(), Errno> {
+        self.stats.removexattrs.add();
+        let inode = self.inodes.find(node)?;
+        match CapName::of(name.as_bytes()) {
+            Some(name) if inode.regular => self.caps.remove(inode.as_fd(), node, name, tid),
+            Some(_) => Err(Errno::NODATA),
+            None => server::removexattr(&inode, &passed_on(name)?),
+        }
+    }
+}
+
+/// An access control list that is set by somebody who is not in the file's group takes its
+/// set-group-ID bit away (acl(5), chmod(2)): the kernel says when. The source decides by our own
+/// ids, which are to be in no group then.
+fn killing_set_group_id(kill: bool) -> Result<Option<(Raised, FsIds)>, Errno> {
+    const NOBODYS: u32 = u32::MAX - 1;
+    if !kill {
+        return Ok(None);
+    }
+    let own = rustix::process::geteuid().as_raw();
+    let lowered = Raised::lower(SET_ID)?;
+    // In a namespace that does not map it our own group stays.
+    let ids = FsIds::take(own, NOBODYS)
+        .or_else(|_| FsIds::take(own, rustix::process::getegid().as_raw()))?;
+    Ok(Some((lowered, ids)))
+}

@@ -1,0 +1,267 @@
+//! What a layer grants that the one whom it is for would not expect.
+
+use std::io::{self, Read};
+
+use nscap_core::translate::{Grant, expected};
+use nscap_core::{Denied, IdMap};
+
+use super::attributes::Attributes;
+use super::error::{Error, Result};
+use super::member::{Head, Visit, walk};
+use super::names::{Fingerprint, Names};
+
+/// What is wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// A grant for an id that is not one of the consumer's.
+    Foreign,
+    /// Attributes without a meaning: exec would fail, or one program reads this and another that.
+    Malformed,
+    /// A set-user-ID file with capabilities.
+    Setuid,
+    /// Somebody but the owner may write the file.
+    Writable,
+    /// Capabilities on what is no regular file.
+    NotRegular,
+    /// A hard link that changes its target's capabilities, or whose target is not in this layer.
+    HardLink,
+    /// A path that stands twice, once with capabilities.
+    Duplicate,
+    /// A whiteout with capabilities, or one for a file with capabilities in this very layer.
+    Whiteout,
+    /// An absolute path, or one with `..`.
+    Path,
+    /// A record that stands twice.
+    Repeated,
+    /// Capabilities in a global header, for every member after it.
+    Global,
+    /// Capabilities after the end of the archive, where some programs still read.
+    AfterEnd,
+    /// An archive that ends without saying so.
+    Unterminated,
+    /// More names than are remembered: what comes after is held against the earlier ones only.
+    Unchecked,
+}
+
+impl Trouble {
+    /// One word for programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Trouble::Foreign => "foreign",
+            Trouble::Malformed => "malformed",
+            Trouble::Setuid => "setuid",
+            Trouble::Writable => "writable",
+            Trouble::NotRegular => "not-regular",
+            Trouble::HardLink => "hard-link",
+            Trouble::Duplicate => "duplicate",
+            Trouble::Whiteout => "whiteout",
+            Trouble::Path => "path",
+            Trouble::Repeated => "repeated",
+            Trouble::Global => "global",
+            Trouble::AfterEnd => "after-end",
+            Trouble::Unterminated => "unterminated",
+            Trouble::Unchecked => "unchecked",
+        }
+    }
+
+    /// One phrase for people.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Trouble::Foreign => "for an id that is nobody's there",
+            Trouble::Malformed => "the capabilities have no one meaning",
+            Trouble::Setuid => "capabilities on a set-user-ID file",
+            Trouble::Writable => "capabilities on a file that others may write",
+            Trouble::NotRegular => "capabilities on what is no regular file",
+            Trouble::HardLink => "a hard link with capabilities that its target does not have",
+            Trouble::Duplicate => "the path stands twice, with other capabilities",
+            Trouble::Whiteout => "a whiteout and capabilities on one path",
+            Trouble::Path => "capabilities on an absolute path, or one with `..`",
+            Trouble::Repeated => "the same record twice",
+            Trouble::Global => "capabilities for every member after a global header",
+            Trouble::AfterEnd => "capabilities after the end of the archive",
+            Trouble::Unterminated => "the archive has no end mark; it may be cut short",
+            Trouble::Unchecked => "too many names to look for duplicates among all",
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Finding<'a> {
+    /// Where the member begins, in bytes of the uncompressed archive.
+    pub offset: u64,
+    /// The member's name; empty where it is about the archive.
+    pub member: &'a [u8],
+    /// What.
+    pub trouble: Trouble,
+    /// The grant, where it is about one.
+    pub grant: Option<Grant>,
+    /// The rule's answer, where one was asked.
+    pub denied: Option<Denied>,
+}
+
+/// Hears about each finding; an error ends the work.
+pub type HearFinding<'h> = dyn FnMut(&Finding<'_>) -> io::Result<()> + 'h;
+
+/// Tells of everything that an uncompressed layer grants unexpectedly. `for_whom` maps the
+/// consumer's ids to the layer's numbers: in a layer in a container's own terms 0 is the
+/// container's root, in one in the host's terms its root kuid is.
+///
+/// # Errors
+/// As [`list`](super::list()).
+///
+/// ```
+/// use nscap_core::{Extent, IdMap};
+/// use nscap_image::layer::{self, Trouble};
+/// let own = [Extent { inside: 0, outside: 0, count: 1 }];
+/// let mut found = Vec::new();
+/// let hear = &mut |finding: &layer::Finding<'_>| { found.push(finding.trouble); Ok(()) };
+/// layer::check(&[][..], IdMap::from_sorted(&own, &own), hear)?;
+/// assert_eq!(found, [Trouble::Unterminated]);
+/// # Ok::<(), layer::Error>(())
+/// ```
+pub fn check(input: impl Read, for_whom: IdMap<'_>, hear: &mut HearFinding<'_>) -> Result<()> {
+    let mut checker = Checker { for_whom, hear, names: Names::new(), full: false };
+    let (_, end) = walk(input, io::sink(), &mut checker)?;
+    if !end.terminated {
+        checker.tell(end.offset, b"", Trouble::Unterminated, None, None)?;
+    }
+    Ok(())
+}
+
+struct Checker<'m, 'h, 'f> {
+    for_whom: IdMap<'m>,
+    hear: &'h mut HearFinding<'f>,
+    names: Names,
+    full: bool,
+}
+
+impl Visit for Checker<'_, '_, '_> {
+    fn head(&mut self, head: &Head<'_>) -> Result<Option<Vec<u8>>> {
+        let attributes = Attributes::of(head)?;
+        let name = head.name();
+        let path = self.names.of(&name);
+        if let Some(attributes) = &attributes {
+            self.grants(head, &name, attributes)?;
+            for trouble in self.file(head, &name)? {
+                self.tell(head.offset, &name, trouble, None, None)?;
+            }
+        }
+        if !head.is_global() {
+            self.place(head, &name, path, attributes.as_ref())?;
+        }
+        Ok(None)
+    }
+}
+
+impl Checker<'_, '_, '_> {
+    fn tell(
+        &mut self,
+        offset: u64,
+        member: &[u8],
+        trouble: Trouble,
+        grant: Option<Grant>,
+        denied: Option<Denied>,
+    ) -> Result<()> {
+        let finding = Finding { offset, member, trouble, grant, denied };
+        (self.hear)(&finding).map_err(Error::Write)
+    }
+
+    /// What the attributes themselves say.
+    fn grants(&mut self, head: &Head<'_>, name: &[u8], attributes: &Attributes<'_>) -> Result<()> {
+        if attributes.repeated {
+            self.tell(head.offset, name, Trouble::Repeated, None, None)?;
+        }
+        let carried = attributes.carried();
+        match carried.and_then(|carried| carried.grants()) {
+            Err(denied) => self.tell(head.offset, name, Trouble::Malformed, None, Some(denied)),
+            Ok(grants) => {
+                for grant in grants.iter() {
+                    if let Err(denied) = expected(self.for_whom, grant.id) {
+                        let (grant, denied) = (Some(grant), Some(denied));
+                        self.tell(head.offset, name, Trouble::Foreign, grant, denied)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What capabilities have no business on.
+    fn file(&self, head: &Head<'_>, name: &[u8]) -> Result<Vec<Trouble>> {
+        let mut found = Vec::new();
+        if head.after_end {
+            found.push(Trouble::AfterEnd);
+        }
+        if head.is_global() {
+            found.push(Trouble::Global);
+            return Ok(found);
+        }
+        let number = |number: std::result::Result<u64, _>| number.map_err(|p| head.error(p));
+        let mode = number(head.header.mode())?;
+        let private_group = || Ok::<_, Error>(number(head.uid())? == number(head.gid())?);
+        if mode & 0o4000 != 0 {
+            found.push(Trouble::Setuid);
+        }
+        if mode & 0o002 != 0 || (mode & 0o020 != 0 && !private_group()?) {
+            found.push(Trouble::Writable);
+        }
+        if !matches!(head.header.kind(), b'0' | b'\0' | b'7' | b'S' | b'1') || name.ends_with(b"/")
+        {
+            found.push(Trouble::NotRegular);
+        }
+        if name.starts_with(b"/") || name.split(|byte| *byte == b'/').any(|part| part == b"..") {
+            found.push(Trouble::Path);
+        }
+        Ok(found)
+    }
+
+    /// What else the layer has at the same path.
+    fn place(
+        &mut self,
+        head: &Head<'_>,
+        name: &[u8],
+        path: Fingerprint,
+        attributes: Option<&Attributes<'_>>,
+    ) -> Result<()> {
+        let values = attributes.map(|attributes| self.names.values(attributes.bytes()));
+        let before = self.names.capabilities(path);
+        let mut found = Vec::new();
+        if head.header.kind() == b'1' && values.is_some() {
+            let target = self.names.of(&head.link_name());
+            if self.names.capabilities(target) != values {
+                found.push(Trouble::HardLink);
+            }
+        }
+        if self.names.has(path) && before != values {
+            found.push(Trouble::Duplicate);
+        }
+        let whiteout_before = self.names.has(self.names.whiteout_of(path));
+        let removes = whiteout(name).map(|removed| self.names.of(&removed));
+        let removes_capable = removes.is_some_and(|path| self.names.capabilities(path).is_some());
+        if removes_capable || (values.is_some() && (whiteout_before || removes.is_some())) {
+            found.push(Trouble::Whiteout);
+        }
+        let mut kept = self.names.insert(path) && self.names.set_capabilities(path, values);
+        if let Some(removed) = removes {
+            kept &= self.names.insert(self.names.whiteout_of(removed));
+        }
+        if !kept && !std::mem::replace(&mut self.full, true) {
+            found.push(Trouble::Unchecked);
+        }
+        for trouble in found {
+            self.tell(head.offset, name, trouble, None, None)?;
+        }
+        Ok(())
+    }
+}
+
+/// The path that a whiteout removes.
+fn whiteout(name: &[u8]) -> Option<Vec<u8>> {
+    let begin = name.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (directory, file) = name.split_at(begin);
+    file.strip_prefix(b".wh.").map(|file| [directory, file].concat())
+}

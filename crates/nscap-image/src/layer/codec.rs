@@ -1,0 +1,233 @@
+//! How a layer is compressed: found by its first bytes, never by its name or media type.
+
+use std::io::{self, Chain, Cursor, Read, Write};
+
+use super::error::{Error, Result};
+
+/// A layer's compression.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Compression {
+    /// A plain archive.
+    None,
+    /// gzip, of one member or several.
+    Gzip,
+    /// Zstandard, of one frame or several.
+    Zstd,
+}
+
+/// The largest window of a Zstandard frame that is read: 8 MiB, what the format asks every decoder
+/// to support, and what level 19 uses.
+pub const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// What is written: as fast as is reasonable, and the same on every machine.
+const ZSTD_LEVEL: i32 = 3;
+/// 1 MiB: with the largest window that is read all stays below 16 MiB.
+const ZSTD_OUT_WINDOW_LOG: u32 = 20;
+const GZIP_LEVEL: u32 = 6;
+
+impl Compression {
+    fn of(magic: &[u8]) -> std::result::Result<Compression, &'static str> {
+        match magic {
+            [0x1f, 0x8b, ..] => Ok(Compression::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+                Ok(Compression::Zstd)
+            }
+            [b'B', b'Z', b'h', ..] => Err("bzip2 is not read; gzip, zstd and plain archives are"),
+            [0xfd, b'7', b'z', b'X', b'Z', ..] => {
+                Err("xz is not read; gzip, zstd and plain archives are")
+            }
+            _ => Ok(Compression::None),
+        }
+    }
+
+    /// Finds out how `input` is compressed, and gives it back whole.
+    ///
+    /// # Errors
+    /// [`Error::Read`], also for bzip2 and xz, which no image uses.
+    ///
+    /// ```
+    /// use nscap_image::layer::Compression;
+    /// let (found, _) = Compression::detect(&[0x1f, 0x8b, 8, 0][..])?;
+    /// assert_eq!(found, Compression::Gzip);
+    /// # Ok::<(), nscap_image::layer::Error>(())
+    /// ```
+    pub fn detect<R: Read>(mut input: R) -> Result<(Compression, Whole<R>)> {
+        let mut magic = Vec::new();
+        input.by_ref().take(6).read_to_end(&mut magic).map_err(Error::Read)?;
+        let found = Compression::of(&magic);
+        let found =
+            found.map_err(|text| Error::Read(io::Error::new(io::ErrorKind::Unsupported, text)))?;
+        Ok((found, Cursor::new(magic).chain(input)))
+    }
+
+    /// Uncompresses, in bounded memory.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where the decoder cannot be made. Reading gives an error for what is not
+    /// so compressed, and for a Zstandard window of more than 2^[`ZSTD_WINDOW_LOG`] bytes.
+    ///
+    /// ```
+    /// use std::io::{Read as _, Write as _};
+    /// use nscap_image::layer::Compression;
+    /// for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+    ///     let mut writer = compression.writer(Vec::new())?;
+    ///     writer.write_all(b"layer").unwrap();
+    ///     let compressed = writer.finish()?;
+    ///     let mut back = Vec::new();
+    ///     compression.reader(&compressed[..])?.read_to_end(&mut back).unwrap();
+    ///     assert_eq!(back, b"layer");
+    /// }
+    /// # Ok::<(), nscap_image::layer::Error>(())
+    /// ```
+    pub fn reader<'r>(self, input: impl Read + 'r) -> Result<Box<dyn Read + 'r>> {
+        Ok(match self {
+            Compression::None => Box::new(input),
+            Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(input)),
+            Compression::Zstd => {
+                let mut decoder = zstd::Decoder::new(input).map_err(Error::Read)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(Error::Read)?;
+                Box::new(decoder)
+            }
+        })
+    }
+
+    /// Compresses; the same input gives the same output.
+    ///
+    /// # Errors
+    /// [`Error::Write`] where the encoder cannot be made.
+    pub fn writer<W: Write>(self, output: W) -> Result<Writer<W>> {
+        Ok(Writer(match self {
+            Compression::None => Encoder::None(output),
+            Compression::Gzip => {
+                // No name and no time.
+                let level = flate2::Compression::new(GZIP_LEVEL);
+                Encoder::Gzip(Even::new(flate2::GzBuilder::new().write(output, level)))
+            }
+            Compression::Zstd => {
+                let mut encoder = zstd::Encoder::new(output, ZSTD_LEVEL).map_err(Error::Write)?;
+                encoder.window_log(ZSTD_OUT_WINDOW_LOG).map_err(Error::Write)?;
+                encoder.include_checksum(true).map_err(Error::Write)?;
+                Encoder::Zstd(encoder)
+            }
+        }))
+    }
+}
+
+/// An input of which the first bytes have been looked at.
+pub type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// Compresses what is written to it.
+pub struct Writer<W: Write>(Encoder<W>);
+
+enum Encoder<W: Write> {
+    None(W),
+    Gzip(Even<flate2::write::GzEncoder<W>>),
+    Zstd(zstd::Encoder<'static, W>),
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes what is left, and gives the output back.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn finish(self) -> Result<W> {
+        match self.0 {
+            Encoder::None(output) => Ok(output),
+            Encoder::Gzip(even) => {
+                even.into_inner().and_then(|encoder| encoder.finish()).map_err(Error::Write)
+            }
+            Encoder::Zstd(encoder) => encoder.finish().map_err(Error::Write),
+        }
+    }
+}
+
+impl<W: Write> Write for Writer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Encoder::None(output) => output.write(bytes),
+            Encoder::Gzip(encoder) => encoder.write(bytes),
+            Encoder::Zstd(encoder) => encoder.write(bytes),
+        }
+    }
+
+    /// Nothing of a compressed stream is forced out before its end.
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Encoder::None(output) => output.flush(),
+            Encoder::Gzip(_) | Encoder::Zstd(_) => Ok(()),
+        }
+    }
+}
+
+/// Hands on pieces of one size. What zlib-rs writes depends on how its input is cut, and that here
+/// on how a pipe was read.
+struct Even<W> {
+    inner: W,
+    piece: Vec<u8>,
+}
+
+const PIECE: usize = 64 << 10;
+
+impl<W: Write> Even<W> {
+    fn new(inner: W) -> Even<W> {
+        Even { inner, piece: Vec::with_capacity(PIECE) }
+    }
+
+    fn into_inner(mut self) -> io::Result<W> {
+        self.inner.write_all(&self.piece)?;
+        Ok(self.inner)
+    }
+}
+
+impl<W: Write> Write for Even<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.piece.len() == PIECE {
+            self.inner.write_all(&self.piece)?;
+            self.piece.clear();
+        }
+        let taken = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_does_not_depend_on_how_it_is_cut() {
+        let data: Vec<u8> =
+            (0..300_000u32).map(|n| (n % 1009 * (n % 31) * (n / 700 % 3)) as u8).collect();
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            let by = |size: usize| {
+                let mut writer = compression.writer(Vec::new()).unwrap();
+                data.chunks(size).for_each(|piece| writer.write_all(piece).unwrap());
+                writer.finish().unwrap()
+            };
+            let whole = by(data.len());
+            assert!([1, 512, 4096, 65_536, 65_537].into_iter().all(|size| by(size) == whole));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_or_has_a_huge_window_is_an_error() {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let mut writer = compression.writer(Vec::new()).unwrap();
+            writer.write_all(&[7; 100_000]).unwrap();
+            let bytes = writer.finish().unwrap();
+            let mut reader = compression.reader(&bytes[..bytes.len() - 3]).unwrap();
+            assert!(io::copy(&mut reader, &mut io::sink()).is_err());
+        }
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(&[7; 1000]).unwrap();
+        let bytes = encoder.finish().unwrap();
+        let mut reader = Compression::Zstd.reader(&bytes[..]).unwrap();
+        assert!(io::copy(&mut reader, &mut io::sink()).is_err());
+    }
+}

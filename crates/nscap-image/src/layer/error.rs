@@ -1,0 +1,183 @@
+//! What can be wrong with a layer or an image, told with where it is.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+
+use nscap_core::Denied;
+use os_display::Quotable as _;
+
+/// Why a layer or an image could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The archive is not one that every consumer reads the same way.
+    #[error("{}offset {offset}: {problem}", shown(.member))]
+    Archive {
+        /// Where, in bytes of the uncompressed archive.
+        offset: u64,
+        /// The member's name, where it is known.
+        member: Option<Vec<u8>>,
+        /// What is wrong.
+        problem: Problem,
+    },
+    /// A grant has no place in the target, or is none.
+    #[error("{}offset {offset}: {} [{}]", shown(&Some(.member.clone())), .denied.why, .denied.why.clause())]
+    Denied {
+        /// Where the member begins, in bytes of the uncompressed archive.
+        offset: u64,
+        /// The member's name.
+        member: Vec<u8>,
+        /// The rule's answer.
+        denied: Denied,
+    },
+    /// The input could not be read or uncompressed.
+    #[error("reading the layer: {0}")]
+    Read(#[source] io::Error),
+    /// The output, or a report about it, could not be written.
+    #[error("writing the layer: {0}")]
+    Write(#[source] io::Error),
+    /// A system call on a part of an image failed.
+    #[error("{what}: {call}: {error}")]
+    Call {
+        /// The file or directory, quoted where needed.
+        what: String,
+        /// The call.
+        call: &'static str,
+        /// What it said.
+        #[source]
+        error: io::Error,
+    },
+    /// A part of an image is not as the image says, or as its specification asks.
+    #[error("{what}: {problem}")]
+    Image {
+        /// The file, or the digest of the blob.
+        what: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An error in one blob of an image.
+    #[error("{digest}: {error}")]
+    Blob {
+        /// The digest of the blob as the image names it.
+        digest: String,
+        /// What is wrong in it.
+        #[source]
+        error: Box<Error>,
+    },
+}
+
+/// What this module's functions give.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn image(what: impl Into<String>, problem: impl Into<String>) -> Error {
+        Error::Image { what: what.into(), problem: problem.into() }
+    }
+
+    pub(crate) fn call(what: impl Into<String>, call: &'static str, error: io::Error) -> Error {
+        Error::Call { what: what.into(), call, error }
+    }
+
+    pub(crate) fn in_blob(self, digest: &str) -> Error {
+        Error::Blob { digest: digest.to_owned(), error: Box::new(self) }
+    }
+
+    /// What the system said, where it was the system.
+    #[must_use]
+    pub fn io(&self) -> Option<&io::Error> {
+        match self {
+            Error::Read(error) | Error::Write(error) | Error::Call { error, .. } => Some(error),
+            Error::Blob { error, .. } => error.io(),
+            Error::Archive { .. } | Error::Denied { .. } | Error::Image { .. } => None,
+        }
+    }
+
+    /// Whether a rule said no: a grant has no place in the target.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Error::Denied { .. } => true,
+            Error::Blob { error, .. } => error.is_denied(),
+            _ => false,
+        }
+    }
+
+    /// Whether whoever reads our output has gone.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Error::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// What is wrong with an archive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The input ends where more is announced.
+    #[error("the archive ends inside a member")]
+    Truncated,
+    /// Not a header: the sum of its bytes is another.
+    #[error("not a tar header: the checksum is wrong")]
+    Checksum,
+    /// A number of a header that is none, negative, or too large.
+    #[error("the field `{0}` is not a number from 0 to 2^63 - 1")]
+    Number(&'static str),
+    /// An extended header, or a long name, above [`MAX_EXTENSION`](super::MAX_EXTENSION).
+    #[error("an extended header or long name of more than 1 MiB")]
+    TooLong,
+    /// A record of an extended header without a right length, `=` or newline.
+    #[error("an extended header has a malformed record")]
+    Record,
+    /// A capability in `LIBARCHIVE.xattr.` that is not base64.
+    #[error("a LIBARCHIVE.xattr record is not base64")]
+    Base64,
+    /// Two extended headers, long names or long link names for one member.
+    #[error("two extended headers of one kind for one member; programs disagree which counts")]
+    TwoExtensions,
+    /// An extended header that no member follows.
+    #[error("an extended header without a member")]
+    Orphan,
+    /// A size on a member that has no content.
+    #[error("a size on a link, device or directory; programs disagree whether content follows")]
+    SizeWithoutContent,
+    /// A `size` record beside a header that gives another one.
+    #[error(
+        "the header and its extended header give different sizes; programs disagree which counts"
+    )]
+    SizesDiffer,
+    /// `size` in a global header.
+    #[error("`size` in a global extended header; programs disagree whether it counts")]
+    GlobalSize,
+    /// Records of one kind for one file that say different things.
+    #[error("several values of {0} for one member; programs disagree which counts")]
+    Differ(&'static str),
+    /// A global header that gives capabilities, and a member with its own.
+    #[error("capabilities in a global extended header and in the member's own")]
+    GlobalAndOwn,
+    /// An owner in a global header, under `--owners`.
+    #[error("an owner in a global extended header; programs disagree whether it counts")]
+    GlobalOwner,
+    /// An eStargz table of contents in a layer that changes.
+    #[error("a table of contents repeats the attributes that were changed: convert to plain gzip")]
+    StargzIndex,
+    /// A sparse member that is not GNU's.
+    #[error("a sparse member that is not in GNU's format")]
+    Sparse,
+    /// An access control list under `--owners`.
+    #[error("an access control list, whose ids are not translated")]
+    Acl,
+    /// An id too large for its field, without a record that could hold it.
+    #[error("the translated id does not fit the header")]
+    IdTooLarge,
+}
+
+fn shown(member: &Option<Vec<u8>>) -> String {
+    member.as_ref().map_or_else(String::new, |name| format!("{}: ", quoted(name)))
+}
+
+/// A name out of an archive, so that it cannot forge a line.
+#[must_use]
+pub(crate) fn quoted(name: &[u8]) -> String {
+    OsStr::from_bytes(name).maybe_quote().to_string()
+}

@@ -1,0 +1,80 @@
+//! What ends a shift.
+
+use std::path::{Path, PathBuf};
+
+use nscap_linux::describe;
+use os_display::Quotable as _;
+use rustix::io::Errno;
+
+/// An error of a shift. What only concerns one file is no error but a [`Problem`](super::Problem)
+/// of the plan or an [`Odd`](super::Odd) of the change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The running system said no.
+    #[error(transparent)]
+    System(#[from] nscap_linux::Error),
+    /// Something is not as it has to be.
+    #[error("{}: {why}: {}", path.maybe_quote(), describe(*errno))]
+    Refused {
+        /// What it is about.
+        path: PathBuf,
+        /// Why.
+        why: String,
+        /// The errno that says so best.
+        errno: i32,
+    },
+    /// A shift of this tree was begun and neither finished nor undone.
+    #[error("{}: a shift was begun and not finished; --resume or --undo it ({}): {}",
+        path.maybe_quote(), journal.maybe_quote(), describe(Errno::BUSY.raw_os_error()))]
+    Open {
+        /// The tree.
+        path: PathBuf,
+        /// Its journal.
+        journal: PathBuf,
+    },
+    /// There is no journal to go by.
+    #[error("{}: no shift to go by ({}): {}", path.maybe_quote(), journal.maybe_quote(),
+        describe(Errno::NOENT.raw_os_error()))]
+    NoJournal {
+        /// The tree.
+        path: PathBuf,
+        /// Where its journal would be.
+        journal: PathBuf,
+    },
+}
+
+/// What the functions of this module give.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The errno that the error stands for.
+    ///
+    /// ```
+    /// use nscap_image::shift::Tree;
+    /// let mut namespaces = nscap_linux::Namespaces::own().unwrap();
+    /// assert_eq!(Tree::open("/nonexistent".as_ref(), &mut namespaces).unwrap_err().errno(), 2);
+    /// ```
+    #[must_use]
+    pub fn errno(&self) -> i32 {
+        match self {
+            Error::System(error) => error.errno(),
+            Error::Refused { errno, .. } => *errno,
+            Error::Open { .. } => Errno::BUSY.raw_os_error(),
+            Error::NoJournal { .. } => Errno::NOENT.raw_os_error(),
+        }
+    }
+
+    pub(crate) fn call(path: &Path, call: &'static str, errno: Errno) -> Error {
+        let errno = errno.raw_os_error();
+        Error::System(nscap_linux::Error::Call { path: path.to_owned(), call, errno })
+    }
+
+    pub(crate) fn io(path: &Path, call: &'static str, error: &std::io::Error) -> Error {
+        Error::call(path, call, Errno::from_io_error(error).unwrap_or(Errno::IO))
+    }
+
+    pub(crate) fn refused(path: &Path, why: impl Into<String>, errno: Errno) -> Error {
+        Error::Refused { path: path.to_owned(), why: why.into(), errno: errno.raw_os_error() }
+    }
+}

@@ -1,0 +1,167 @@
+//! What becomes of one inode: owner, group, set-id bits, access control lists, capabilities.
+
+use std::ffi::OsStr;
+
+use nscap_core::{Kgid, Kuid, MAX_ENTRIES, RECORD_LEN, UserNs as _};
+use nscap_linux::{FileState, Hidden, Namespaces};
+use rustix::fs::FileType;
+
+use super::acl::{Acl, AclStays};
+use super::ids::Mover;
+use super::inode::{Attributes, SET_GROUP, SET_USER};
+use super::record::{Change, GrantChange, Grants, Identity, Meta, Pair};
+use super::tree::{Seen, Tree};
+use super::watch::Problem;
+
+/// What was found out about one inode.
+pub(super) struct Found {
+    pub(super) change: Change,
+    pub(super) problems: Vec<Problem>,
+    pub(super) grants_differ: bool,
+    pub(super) dropped: u64,
+}
+
+impl Found {
+    pub(super) fn new(name: &OsStr, seen: &Seen, tree: &Tree) -> Found {
+        let meta = Meta { uid: seen.uid, gid: seen.gid, mode: seen.mode };
+        let change = Change {
+            name: name.to_owned(),
+            identity: Identity::of(seen, tree),
+            changed: seen.changed,
+            before: meta,
+            after: meta,
+            ..Change::default()
+        };
+        Found { change, problems: Vec::new(), grants_differ: false, dropped: 0 }
+    }
+
+    pub(super) fn moves(&self) -> bool {
+        let owner = |meta: &Meta| (meta.uid, meta.gid);
+        owner(&self.change.before) != owner(&self.change.after)
+    }
+
+    pub(super) fn differs(&self) -> bool {
+        let change = &self.change;
+        change.before != change.after
+            || change.access.is_some()
+            || change.default.is_some()
+            || self.grants_differ
+    }
+
+    /// Owner and group; set-id bits go where they would be somebody else's than they were.
+    pub(super) fn owner(&mut self, mover: &Mover) {
+        let Meta { uid, gid, mode } = self.change.before;
+        let directory = FileType::from_raw_mode(mode) == FileType::Directory;
+        let mut lose = |bit: u32| {
+            if !directory && self.change.after.mode & bit != 0 {
+                self.change.after.mode &= !bit;
+                self.dropped += 1;
+            }
+        };
+        match mover.uid(uid) {
+            Some(moved) => {
+                if moved.given {
+                    lose(SET_USER);
+                }
+                self.change.after.uid = moved.id;
+            }
+            None => self.problems.push(Problem::Owner(uid)),
+        }
+        match mover.gid(gid) {
+            Some(moved) => {
+                if moved.given {
+                    lose(SET_GROUP);
+                }
+                self.change.after.gid = moved.id;
+            }
+            None => self.problems.push(Problem::Group(gid)),
+        }
+    }
+
+    /// A set-id file of a container's root is for the container's users; one of the host's is for
+    /// everybody.
+    pub(super) fn set_id_of_host(&mut self, namespaces: &Namespaces, allowed: bool) {
+        let (before, after) = (self.change.before, self.change.after);
+        let user = |id| namespaces.shown_uid(id) == Some(Kuid::ROOT);
+        let group = |id| namespaces.shown_gid(id) == Some(Kgid::ROOT);
+        let becomes = after.mode & SET_USER != 0 && user(after.uid) && !user(before.uid)
+            || after.mode & SET_GROUP != 0 && group(after.gid) && !group(before.gid);
+        if becomes && FileType::from_raw_mode(after.mode) == FileType::RegularFile && !allowed {
+            self.problems.push(Problem::SetIdHost);
+        }
+    }
+
+    pub(super) fn acls(&mut self, mover: &Mover, attributes: &Attributes) {
+        self.change.access = self.acl(mover, attributes.access.as_deref());
+        self.change.default = self.acl(mover, attributes.default.as_deref());
+    }
+
+    /// The list before and after; `None` where it stays.
+    fn acl(&mut self, mover: &Mover, value: Option<&[u8]>) -> Option<Pair> {
+        let before = value?;
+        let moved = match Acl::decode(before) {
+            Ok(acl) => acl.moved(mover),
+            Err(error) => {
+                self.problems.push(Problem::AclMalformed(error));
+                return None;
+            }
+        };
+        match moved {
+            Ok(acl) => {
+                let after = acl.encode();
+                (after != before).then(|| Pair { before: before.to_vec(), after })
+            }
+            Err(AclStays::Unmapped(tag)) => {
+                self.problems.push(Problem::AclUnmapped(tag));
+                None
+            }
+            Err(AclStays::Twice(tag)) => {
+                self.problems.push(Problem::AclTwice(tag));
+                None
+            }
+        }
+    }
+
+    /// The host value and the entries; a table that counts for nothing is not kept.
+    pub(super) fn capabilities(
+        &mut self,
+        state: &FileState,
+        mover: &Mover,
+        to_host: bool,
+        namespaces: &Namespaces,
+    ) {
+        if matches!(state.hidden, Some(Hidden::Foreign | Hidden::Malformed)) {
+            self.problems.push(Problem::GrantHidden);
+            return;
+        }
+        let (own, place) = (namespaces.own_ns(), state.place(namespaces));
+        let shown = |rootid| Some(own.uid(place.kuid_of(rootid)?)?.get());
+        let stored = |id| place.stored_of(namespaces.shown_uid(id)?);
+        let host = shown(nscap_core::Uid::ROOT);
+        let before = state.stored(namespaces).0;
+        let mut slots = Box::new([[0; RECORD_LEN]; MAX_ENTRIES]);
+        let how = mover.roots(host, to_host, shown, stored);
+        let moved = match nscap_core::shift(&before, &how, slots.as_mut_slice()) {
+            Ok(moved) => moved,
+            Err(denied) => {
+                self.problems.push(Problem::Grant(denied));
+                return;
+            }
+        };
+        if state.table.is_some() && !own.is_initial() {
+            self.problems.push(Problem::GrantTable);
+            return;
+        }
+        let Some(after) = Grants::of(&moved.stored) else {
+            self.problems.push(Problem::GrantHidden);
+            return;
+        };
+        self.grants_differ = moved.stored != before;
+        self.dropped += moved.dropped as u64;
+        self.change.grants = Some(GrantChange {
+            capability: state.capability.clone(),
+            table: state.table.clone(),
+            after,
+        });
+    }
+}

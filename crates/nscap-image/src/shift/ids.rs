@@ -1,0 +1,84 @@
+//! Which id becomes which. The arithmetic is the maps'; what becomes of an id that has no image is
+//! what the caller chose.
+
+use nscap_core::{Shift, Uid};
+
+use super::map::Side;
+
+/// What becomes of an id that has no image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unmapped {
+    /// Nothing is changed in the whole tree.
+    #[default]
+    Fail,
+    /// It stays as it is.
+    Skip,
+    /// Owners, groups and ids in access control lists become this one, as we are shown ids. An
+    /// entry is for nobody else than it was: it goes, and so do set-id bits of an owner or a group
+    /// that has no image.
+    Id(u32),
+}
+
+/// An id after the move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Moved {
+    pub(crate) id: u32,
+    /// Whether it is the one of [`Unmapped::Id`], and so somebody else's than it was.
+    pub(crate) given: bool,
+}
+
+/// The two sides of a move.
+#[derive(Clone, Debug)]
+pub(crate) struct Mover {
+    pub(crate) from: Side,
+    pub(crate) to: Side,
+    pub(crate) unmapped: Unmapped,
+}
+
+impl Mover {
+    /// A user after the move; `None` where it has no image and that is an error.
+    pub(crate) fn uid(&self, id: u32) -> Option<Moved> {
+        let image = self.from.uids.inside(id).and_then(|id| self.to.uids.outside(id));
+        self.otherwise(image, id)
+    }
+
+    /// A group after the move; `None` where it has no image and that is an error.
+    pub(crate) fn gid(&self, id: u32) -> Option<Moved> {
+        let image = self.from.gids.inside(id).and_then(|id| self.to.gids.outside(id));
+        self.otherwise(image, id)
+    }
+
+    fn otherwise(&self, image: Option<u32>, id: u32) -> Option<Moved> {
+        match (image, self.unmapped) {
+            (Some(id), _) => Some(Moved { id, given: false }),
+            (None, Unmapped::Fail) => None,
+            (None, Unmapped::Skip) => Some(Moved { id, given: false }),
+            (None, Unmapped::Id(id)) => Some(Moved { id, given: true }),
+        }
+    }
+
+    /// How rootids move. `shown` and `stored` turn a rootid on disk into what we are shown, and
+    /// back; `host` is what we are shown of the superblock owner's root.
+    pub(crate) fn roots(
+        &self,
+        host: Option<u32>,
+        to_host: bool,
+        shown: impl Fn(Uid) -> Option<u32>,
+        stored: impl Fn(u32) -> Option<Uid>,
+    ) -> Shift<impl Fn(Uid) -> Option<Uid>> {
+        let image = move |id: Uid| {
+            let inside = self.from.uids.inside(shown(id)?)?;
+            stored(self.to.uids.outside(inside)?)
+        };
+        Shift {
+            image,
+            from_host: host.is_some_and(|host| self.from.uids.inside(host) == Some(0)),
+            to_host,
+            unmapped: match self.unmapped {
+                Unmapped::Fail => nscap_core::Unmapped::Refuse,
+                Unmapped::Skip => nscap_core::Unmapped::Keep,
+                Unmapped::Id(_) => nscap_core::Unmapped::Drop,
+            },
+        }
+    }
+}

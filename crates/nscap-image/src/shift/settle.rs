@@ -1,0 +1,370 @@
+//! One inode whose change takes several steps: it has capabilities, set-id bits or an access
+//! control list. In this order, so that after each step it grants what it granted before, what it
+//! is to grant, or less:
+//!
+//! 1. set-id bits go, and with an access control list all permissions but the owner's: half of the
+//!    old list and half of the new would give some user more than either;
+//! 2. the capabilities go. Not before the set-id bits: set-user-ID root without the capabilities
+//!    beside it gives its caller every capability there is (capabilities(7));
+//! 3. owner and group change in one call;
+//! 4. the access control lists are written, which brings the permissions back;
+//! 5. the new capabilities are written;
+//! 6. the set-id bits come back.
+//!
+//! K: from before the first step to after the last nobody can have the file open for writing, and
+//! what stands in it is what stood there when its grants were read, by its digest. Otherwise it
+//! moves without them.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use nscap_core::storage::Seal;
+use nscap_linux::{FileState, Namespaces, path_fd};
+use rustix::fs::{AtFlags, FileType, Gid, Uid, chownat};
+use rustix::io::Errno;
+
+use super::acl::{ACCESS, Acl, DEFAULT};
+use super::apply::Settled;
+use super::error::{Error, Result};
+use super::inode::{Attributes, Granting, SET_ID};
+use super::record::{Change, Grants, Meta, Pair};
+use super::tree::{Seen, Tree};
+use super::watch::{Odd, Step, Watch};
+
+const PERMISSIONS: u32 = 0o7777;
+
+/// One inode on its way.
+pub(super) struct Settle<'a> {
+    pub(super) fd: BorrowedFd<'a>,
+    pub(super) path: &'a Path,
+    pub(super) change: &'a Change,
+    /// Whether it is to become what it was before.
+    pub(super) back: bool,
+    /// Whether it had become what was planned, as far as it ever did.
+    pub(super) settled: bool,
+    pub(super) tree: &'a Tree,
+    pub(super) namespaces: &'a mut Namespaces,
+    pub(super) watch: &'a mut dyn Watch,
+}
+
+/// chown(2), owner and group at once; of a symbolic link, the link's.
+pub(super) fn chown(fd: impl AsFd, to: &Meta, path: &Path) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(to.uid), Gid::from_raw(to.gid));
+    chownat(fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+        .map_err(|errno| Error::call(path, "chown", errno))
+}
+
+impl Seen {
+    pub(super) fn meta(&self) -> Meta {
+        Meta { uid: self.uid, gid: self.gid, mode: self.mode }
+    }
+}
+
+/// What the capabilities of a file are by now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Held {
+    /// What they were before.
+    Before,
+    /// What was planned.
+    After,
+    /// None, and before or after there are some.
+    Nothing,
+    /// Something else.
+    Other,
+}
+
+impl Settle<'_> {
+    /// Takes all steps that are left.
+    pub(super) fn all(mut self, seen: &Seen) -> Result<Settled> {
+        if self.change.content.is_none() {
+            return self.without_grants(seen);
+        }
+        match Granting::take(self.fd, self.path)? {
+            Ok(granting) => self.with_grants(&granting),
+            Err(errno) if errno == Errno::AGAIN.raw_os_error() => Ok(Settled::Odd(Odd::Busy)),
+            Err(errno) => {
+                let errno = Errno::from_raw_os_error(errno);
+                Err(Error::call(self.path, "fcntl(F_SETLEASE)", errno))
+            }
+        }
+    }
+
+    fn without_grants(&mut self, seen: &Seen) -> Result<Settled> {
+        let attributes = Attributes::of(self.fd, seen, self.tree, self.path)?;
+        if !self.known(seen, &attributes) || attributes.grants {
+            return Ok(Settled::Odd(Odd::Changed));
+        }
+        if !self.differs(seen, &attributes) {
+            return Ok(Settled::Already);
+        }
+        self.lock_mode(seen, &attributes)?;
+        self.own(seen)?;
+        self.acls(&attributes)?;
+        self.mode(self.to().mode)?;
+        let stays = self.stays(self.to().mode)?;
+        Ok(if stays { Settled::Changed } else { Settled::Odd(Odd::Changed) })
+    }
+
+    fn with_grants(&mut self, granting: &Granting) -> Result<Settled> {
+        let seen = Seen::of(self.fd, self.path)?;
+        let attributes = Attributes::of(self.fd, &seen, self.tree, self.path)?;
+        let state = granting.state(self.tree, self.namespaces)?;
+        let held = self.held(&state);
+        if !self.known(&seen, &attributes) || held == Held::Other {
+            return Ok(Settled::Odd(Odd::Changed));
+        }
+        let same = self.change.content == Some(granting.content()?);
+        let keep = same && !self.was_taken(&seen, held);
+        let mode = if keep { self.to().mode } else { self.to().mode & !SET_ID };
+        let there = if keep { held == self.goal() } else { is_empty(&state) };
+        let moves = self.differs_but_for_mode(&seen, &attributes);
+        if !moves && there && seen.mode == mode {
+            return Ok(if keep { Settled::Already } else { Settled::Odd(Odd::GrantLost) });
+        }
+        // From one state to the next in one step of Storage, where nothing but the rootids differs.
+        let swaps = keep && !moves && !self.back && held == Held::Before;
+        if !swaps && !there || moves {
+            self.lock_mode(&seen, &attributes)?;
+            self.take_grants(&state)?;
+        }
+        self.own(&seen)?;
+        self.acls(&attributes)?;
+        if !granting.lease.held() {
+            return Ok(Settled::Odd(Odd::Busy));
+        }
+        if keep && !self.grant(granting)? {
+            return Ok(Settled::Odd(Odd::Busy));
+        }
+        self.mode(mode)?;
+        if !granting.lease.held() {
+            return self.take_back(granting);
+        }
+        if !self.stays(mode)? || !self.grants_stay(granting, keep)? {
+            return Ok(Settled::Odd(Odd::Changed));
+        }
+        Ok(if keep { Settled::Changed } else { Settled::Odd(Odd::GrantLost) })
+    }
+
+    /// Somebody wants to write, and may have been let in before the last step.
+    fn take_back(&mut self, granting: &Granting) -> Result<Settled> {
+        let seen = Seen::of(self.fd, self.path)?;
+        self.mode(seen.mode & !SET_ID)?;
+        let state = granting.state(self.tree, self.namespaces)?;
+        self.take_grants(&state)?;
+        Ok(Settled::Odd(Odd::Busy))
+    }
+
+    fn from(&self) -> &Meta {
+        if self.back { &self.change.after } else { &self.change.before }
+    }
+
+    fn to(&self) -> &Meta {
+        if self.back { &self.change.before } else { &self.change.after }
+    }
+
+    fn target<'p>(&self, pair: &'p Pair) -> &'p [u8] {
+        if self.back { &pair.before } else { &pair.after }
+    }
+
+    fn goal(&self) -> Held {
+        if self.back { Held::Before } else { Held::After }
+    }
+
+    /// Whether somebody took the grants from what had become as planned.
+    fn was_taken(&self, seen: &Seen, held: Held) -> bool {
+        self.settled && (held == Held::Nothing || seen.mode != self.from().mode)
+    }
+
+    /// Whether owner, mode and lists are those of before, of after, or of a step in between.
+    fn known(&self, seen: &Seen, attributes: &Attributes) -> bool {
+        let owners = [self.from(), self.to()].map(|meta| (meta.uid, meta.gid));
+        let modes = [self.from().mode, self.to().mode].into_iter().any(|mode| {
+            let locked = self.change.access.is_some() && seen.mode == self.locked(mode);
+            seen.mode == mode || seen.mode == self.stripped(mode) || locked
+        });
+        let listed = |pair: &Option<Pair>, now: &Option<Vec<u8>>| {
+            pair.as_ref().is_none_or(|pair| now.as_ref().is_some_and(|now| pair.holds(now)))
+        };
+        owners.contains(&(seen.uid, seen.gid))
+            && modes
+            && listed(&self.change.access, &attributes.access)
+            && listed(&self.change.default, &attributes.default)
+    }
+
+    fn differs(&self, seen: &Seen, attributes: &Attributes) -> bool {
+        self.differs_but_for_mode(seen, attributes) || seen.mode != self.to().mode
+    }
+
+    fn differs_but_for_mode(&self, seen: &Seen, attributes: &Attributes) -> bool {
+        let listed = |pair: &Option<Pair>, now: &Option<Vec<u8>>| {
+            pair.as_ref().is_some_and(|pair| now.as_deref() != Some(self.target(pair)))
+        };
+        (seen.uid, seen.gid) != (self.to().uid, self.to().gid)
+            || listed(&self.change.access, &attributes.access)
+            || listed(&self.change.default, &attributes.default)
+    }
+
+    fn is_directory(&self) -> bool {
+        FileType::from_raw_mode(self.change.before.mode) == FileType::Directory
+    }
+
+    /// The set-id bits of a directory grant nothing.
+    fn stripped(&self, mode: u32) -> u32 {
+        if self.is_directory() { mode } else { mode & !SET_ID }
+    }
+
+    fn locked(&self, mode: u32) -> u32 {
+        self.stripped(mode) & !0o077
+    }
+
+    fn lock_mode(&mut self, seen: &Seen, attributes: &Attributes) -> Result<()> {
+        let access = self.change.access.as_ref();
+        let lists =
+            access.is_some_and(|pair| attributes.access.as_deref() != Some(self.target(pair)));
+        let mode = if lists { self.locked(seen.mode) } else { self.stripped(seen.mode) };
+        if mode != seen.mode {
+            path_fd::chmod(self.fd, mode & PERMISSIONS, self.path)?;
+            self.watch.step(Step::ModeLocked);
+        }
+        Ok(())
+    }
+
+    fn take_grants(&mut self, state: &FileState) -> Result<()> {
+        if state.capability.is_some() {
+            path_fd::remove(self.fd, c"security.capability", self.path)?;
+            self.watch.step(Step::CapabilityRemoved);
+        }
+        if state.table.is_some() {
+            path_fd::remove(self.fd, c"security.nscapability", self.path)?;
+            self.watch.step(Step::TableRemoved);
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, seen: &Seen) -> Result<()> {
+        let to = *self.to();
+        if (seen.uid, seen.gid) != (to.uid, to.gid) {
+            chown(self.fd, &to, self.path)?;
+            self.watch.step(Step::Owned);
+        }
+        Ok(())
+    }
+
+    fn acls(&mut self, attributes: &Attributes) -> Result<()> {
+        let change = self.change;
+        if let Some(value) = change.default.as_ref().map(|pair| self.target(pair))
+            && attributes.default.as_deref() != Some(value)
+        {
+            path_fd::set(self.fd, DEFAULT, value, self.path)?;
+            self.watch.step(Step::DefaultAcl);
+        }
+        if let Some(value) = change.access.as_ref().map(|pair| self.target(pair))
+            && attributes.access.as_deref() != Some(value)
+        {
+            path_fd::set(self.fd, ACCESS, value, self.path)?;
+            self.watch.step(Step::AccessAcl);
+        }
+        Ok(())
+    }
+
+    fn mode(&mut self, mode: u32) -> Result<()> {
+        if Seen::of(self.fd, self.path)?.mode != mode {
+            path_fd::chmod(self.fd, mode & PERMISSIONS, self.path)?;
+            self.watch.step(Step::Mode);
+        }
+        Ok(())
+    }
+
+    /// Somebody may have changed it at the same time; and not every file system makes the changes
+    /// that it takes.
+    fn stays(&self, mode: u32) -> Result<bool> {
+        Ok(Seen::of(self.fd, self.path)?.meta() == Meta { mode, ..*self.to() })
+    }
+}
+
+/// Capabilities.
+impl Settle<'_> {
+    fn held(&self, state: &FileState) -> Held {
+        let nothing = state.capability.is_none() && state.hidden.is_none();
+        let Some(grants) = &self.change.grants else {
+            return if nothing && state.table.is_none() { self.goal() } else { Held::Other };
+        };
+        let (stored, seal) = state.stored(self.namespaces);
+        let sealed = !matches!(seal, Seal::Void(_));
+        let now = Grants::of(&stored);
+        let before = (&state.capability, &state.table) == (&grants.capability, &grants.table);
+        let after = sealed && now.as_ref() == Some(&grants.after);
+        // Both where a table that counts for nothing is all there was: the goal then decides.
+        match (before, after) {
+            (true, true) => self.goal(),
+            (true, false) => Held::Before,
+            (false, true) => Held::After,
+            // A table alone is what a step leaves that was not followed by the next.
+            (false, false) if nothing => Held::Nothing,
+            (false, false) => Held::Other,
+        }
+    }
+
+    /// Writes the capabilities; says whether they are there.
+    fn grant(&mut self, granting: &Granting) -> Result<bool> {
+        let state = granting.state(self.tree, self.namespaces)?;
+        let Some(grants) = &self.change.grants else {
+            return Ok(true);
+        };
+        if self.held(&state) == self.goal() {
+            return Ok(true);
+        }
+        if self.back {
+            return self.restore(granting, &state);
+        }
+        let watch = &mut *self.watch;
+        let written = granting.file.write_observed(
+            &state,
+            &grants.after.stored(),
+            self.namespaces,
+            &mut |_| watch.step(Step::Granted),
+        );
+        match written {
+            Ok(()) => Ok(true),
+            Err(nscap_linux::Error::Changed { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the very bytes that were there. The table comes first: without its companion it
+    /// counts for nothing.
+    fn restore(&mut self, granting: &Granting, state: &FileState) -> Result<bool> {
+        let Some(grants) = &self.change.grants else {
+            return Ok(true);
+        };
+        let table = grants.table.clone().map(nscap_linux::Step::SetTable);
+        let capability = grants.capability.clone().map(nscap_linux::Step::CreateCapability);
+        for step in [table, capability].into_iter().flatten() {
+            match granting.file.take(&step, state, self.namespaces) {
+                Ok(()) => self.watch.step(Step::Granted),
+                Err(nscap_linux::Error::Changed { .. }) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    fn grants_stay(&self, granting: &Granting, keep: bool) -> Result<bool> {
+        let state = granting.state(self.tree, self.namespaces)?;
+        Ok(if keep { self.held(&state) == self.goal() } else { is_empty(&state) })
+    }
+}
+
+fn is_empty(state: &FileState) -> bool {
+    state.capability.is_none() && state.table.is_none() && state.hidden.is_none()
+}
+
+impl Pair {
+    /// Whether a list is the one before, the one after, or one of them as chmod(2) leaves it.
+    fn holds(&self, now: &[u8]) -> bool {
+        let locked = |value: &[u8]| Acl::decode(value).map(|acl| acl.locked().encode());
+        [&self.before, &self.after]
+            .into_iter()
+            .any(|value| value == now || locked(value).as_deref() == Ok(now))
+    }
+}

@@ -1,0 +1,151 @@
+//! What a file holds where the design's rules decide: on a mount of nscap's, and on the reference
+//! kernel (`kernel/`), where the kernel itself does. There the two names show what R4 and R6 say and
+//! take what R5, R7, R8 and D allow; how it is written down is somebody else's business, and a table
+//! cannot be written by anyone.
+
+use std::ffi::CStr;
+
+use nscap_core::storage::{self, Form, Table};
+use nscap_core::{
+    Entries, FileCaps, Host, NsCaps, Record, Stored, Uid, UserNs as _, VfsCaps, get_capability,
+};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::file::{CAPABILITY, CapFile, FileState, Hidden, TABLE};
+use crate::ns::Namespaces;
+use crate::xattr::{self, Present};
+
+/// `security.nscapability` by the name that an unmodified kernel lets through to a server of nscap's,
+/// whoever asks (R7).
+const INNER: &CStr = c"system.nscapability";
+
+/// Fills in what the two names show, as [`FileState`] has it: the bytes that would be stored.
+///
+/// # Errors
+/// [`Error::Call`] where a name cannot be read; [`Error::Unexpected`] where it is not in form F.
+pub(crate) fn read(file: &CapFile, state: &mut FileState, namespaces: &Namespaces) -> Result<()> {
+    // Nobody but the kernel writes tables.
+    state.mount.trusted = true;
+    let shown = match xattr::get(file, CAPABILITY) {
+        Ok(shown) => shown.as_deref().map(VfsCaps::settable).transpose(),
+        Err(Errno::INVAL) => Ok(None).inspect(|_| state.hidden = Some(Hidden::Malformed)),
+        Err(errno) => return Err(file.error("getxattr", errno)),
+    };
+    let shown = shown.map_err(|_| unexpected(file, "security.capability is malformed"))?;
+    let listed = xattr::get(file, TABLE).map_err(|e| file.error("getxattr", e))?;
+    let listed = listed.as_deref().map(NsCaps::decode_shown).transpose();
+    let listed = listed.map_err(|_| unexpected(file, "security.nscapability is malformed"))?;
+    let mut records = Vec::new();
+    for record in listed.iter().flat_map(NsCaps::iter) {
+        match stored_of(record, state, namespaces) {
+            Some(rootid) => records.push(*Record::new(rootid.get(), record.caps()).as_bytes()),
+            None => state.hidden = Some(Hidden::Foreign),
+        }
+    }
+    records.sort_unstable_by_key(|bytes| Record::from_bytes(*bytes).rootid());
+    let entries = Entries::decode(&records)
+        .map_err(|_| unexpected(file, "security.nscapability names the owner's root"))?;
+    let host = host(shown.map(|value| value.caps()), entries, state, namespaces);
+    write_down(&Stored { host, entries }, state, namespaces);
+    Ok(())
+}
+
+fn unexpected(file: &CapFile, problem: &str) -> Error {
+    Error::Unexpected { path: file.path().to_owned(), problem: problem.to_owned() }
+}
+
+fn stored_of(record: Record, state: &FileState, namespaces: &Namespaces) -> Option<Uid> {
+    let kuid = Uid::new(record.rootid()).and_then(|uid| namespaces.own_ns().kuid(uid))?;
+    state.place(namespaces).stored_of(kuid).filter(|stored| *stored != Uid::ROOT)
+}
+
+/// Of what R4 shows, whether it is the host value: from inside a namespace an entry looks the same.
+fn host(
+    shown: Option<FileCaps>,
+    entries: Entries<'_>,
+    state: &mut FileState,
+    namespaces: &Namespaces,
+) -> Host {
+    let Some(caps) = shown else {
+        return Host::Absent;
+    };
+    let (own, place) = (namespaces.own_ns(), state.place(namespaces));
+    let without = Stored { host: Host::Absent, entries };
+    let explained = get_capability(own, &place, &without);
+    let is_entry = explained.is_ok_and(|(value, _)| value.caps() == caps);
+    if (is_entry || state.hidden.is_some()) && !own.same(place.sb_ns) {
+        state.hidden = state.hidden.or(Some(Hidden::HostOrOwn));
+        return Host::Absent;
+    }
+    Host::Value(caps)
+}
+
+/// The bytes that would stand on the file by SPEC's Storage.
+fn write_down(stored: &Stored<'_>, state: &mut FileState, namespaces: &Namespaces) {
+    let companion = match storage::form_of(stored) {
+        Form::Alone(value) => {
+            state.capability = Some(value.as_bytes().to_vec());
+            return;
+        }
+        Form::TableBesideHost(value) => value,
+        Form::TableBesideTripwire => storage::tripwire(0),
+        Form::Nothing | Form::MalformedAlone | Form::TableBesideMalformed => return,
+    };
+    let mut table = vec![0; Table::encoded_len(stored.entries.len())];
+    let facts = state.facts(namespaces);
+    if Table::encode(&stored.entries, companion.as_bytes(), facts, &mut table).is_some() {
+        state.capability = Some(companion.as_bytes().to_vec());
+        state.table = Some(table);
+    }
+}
+
+/// Makes the file hold `next`, by asking for it. Entries can only be taken away together (D), so
+/// those that are to stay are asked for again; an end in between leaves less than before, not more.
+///
+/// # Errors
+/// [`Error::Call`] with what the kernel says.
+pub(crate) fn write(
+    file: &CapFile,
+    before: &FileState,
+    next: &Stored<'_>,
+    namespaces: &Namespaces,
+) -> Result<()> {
+    let name = if before.mount.is_nscap() { INNER } else { TABLE };
+    let (had, _) = before.stored(namespaces);
+    if had.host != next.host {
+        write_host(file, next.host)?;
+    }
+    let goes = |(rootid, caps): (Uid, FileCaps)| next.entries.find(rootid) != Some(caps);
+    let left;
+    let mut present = had.entries;
+    if had.entries.iter().any(goes) {
+        xattr::remove(file, name).map_err(|e| file.error("removexattr", e))?;
+        left = file.read_through(before.mount.clone(), namespaces)?;
+        present = left.stored(namespaces).0.entries;
+    }
+    let (own, place) = (namespaces.own_ns(), before.place(namespaces));
+    let named = |stored| place.kuid_of(stored).and_then(|kuid| own.uid(kuid));
+    let mut missing = Vec::new();
+    for (rootid, caps) in next.entries.iter().filter(|(id, _)| present.find(*id).is_none()) {
+        let named = named(rootid).ok_or_else(|| file.error("setxattr", Errno::OVERFLOW))?;
+        missing.push(Record::new(named.get(), caps));
+    }
+    let mut value = vec![0; NsCaps::encoded_len(missing.len())];
+    if NsCaps::encode(missing, &mut value).is_none() {
+        return Ok(());
+    }
+    xattr::set(file, name, &value, Present::Any).map_err(|e| file.error("setxattr", e))
+}
+
+fn write_host(file: &CapFile, host: Host) -> Result<()> {
+    match host {
+        Host::Absent => xattr::remove(file, CAPABILITY).map_err(|e| file.error("removexattr", e)),
+        Host::Value(caps) => {
+            let value = VfsCaps::v2(caps).encode();
+            xattr::set(file, CAPABILITY, value.as_bytes(), Present::Any)
+                .map_err(|e| file.error("setxattr", e))
+        }
+        Host::Malformed => Err(file.error("setxattr", Errno::INVAL)),
+    }
+}

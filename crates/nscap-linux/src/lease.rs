@@ -1,0 +1,119 @@
+//! Whether anybody can change a file without being seen: has it open for writing, or mapped shared
+//! and writable, which outlives the descriptor. Covers K for whoever grants, and for whoever takes a
+//! grant away and puts it back.
+//!
+//! The kernel keeps count of both and tells it in one place: fcntl(2), F_SETLEASE with F_RDLCK. As
+//! long as the lease is held, whoever opens the file for writing waits.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::path_fd::reopen;
+use crate::sys;
+
+/// Less than the kernel lets anyone wait for us before it breaks a lease
+/// (/proc/sys/fs/lease-break-time, in whole seconds).
+const SAFE: Duration = Duration::from_millis(500);
+
+/// A file that nobody can write, as long as this is held.
+///
+/// A writable mapping of a file of overlayfs is one of the layer's file below, and not seen.
+///
+/// ```
+/// use nscap_linux::ReadLease;
+/// let file = tempfile::NamedTempFile::new().unwrap();
+/// // Open for writing.
+/// assert!(ReadLease::take(&file, file.path())?.is_none());
+/// let path = file.into_temp_path();
+/// let file = std::fs::File::open(&path).unwrap();
+/// assert!(ReadLease::take(&file, &path)?.is_some_and(|lease| lease.held()));
+/// # Ok::<(), nscap_linux::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ReadLease {
+    file: File,
+    since: Instant,
+}
+
+impl ReadLease {
+    /// Takes it; `None` where somebody has the file open for writing or mapped so, or waits to open
+    /// it. An O_PATH descriptor will do. `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where that cannot be found out: EACCES, where the file is another's and we
+    /// have no CAP_LEASE; EINVAL or ENOLCK, where it is not regular, or there are no leases on this
+    /// file system or this machine (/proc/sys/fs/leases-enable); open(2)'s.
+    pub fn take(file: impl AsFd, path: &Path) -> Result<Option<ReadLease>> {
+        let file = match reopen(file, path) {
+            Ok(file) => file,
+            Err(error) if error.errno() == libc::EAGAIN => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let since = Instant::now();
+        let taken = match sys::lease_read(&file) {
+            Err(Errno::ACCESS) => lease_as_owner(&file),
+            taken => taken,
+        };
+        match taken {
+            Ok(()) => Ok(Some(ReadLease { file, since })),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(Error::call(path, "fcntl(F_SETLEASE)", errno)),
+        }
+    }
+
+    /// Whether nobody can have opened the file for writing since it was taken.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.since.elapsed() < SAFE || sys::holds_read_lease(&self.file)
+    }
+
+    /// The file, open for reading.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+/// A process that was forked meanwhile has the descriptor too; the lease goes even so.
+impl Drop for ReadLease {
+    fn drop(&mut self) {
+        sys::unlease(&self.file);
+    }
+}
+
+/// Without CAP_LEASE a lease is for the owner of the file: of one that we are root for, we may be
+/// that for a moment.
+fn lease_as_owner(file: &File) -> std::result::Result<(), Errno> {
+    let owner = rustix::fs::fstat(file)?.st_uid;
+    let before = sys::fsuid();
+    let taken = if sys::set_fsuid(owner) { sys::lease_read(file) } else { Err(Errno::ACCESS) };
+    sys::set_fsuid(before);
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_that_waits_is_seen_and_let_in_when_the_lease_goes() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let lease = ReadLease::take(File::open(&path).unwrap(), &path).unwrap().unwrap();
+        let writer = {
+            let path = path.to_path_buf();
+            std::thread::spawn(move || std::fs::write(path, "new").unwrap())
+        };
+        while sys::holds_read_lease(&lease.file) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        drop(lease);
+        writer.join().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+}

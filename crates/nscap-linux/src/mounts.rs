@@ -1,0 +1,148 @@
+//! The mounts of our own mount namespace as a list, proc_pid_mountinfo(5), and which of them has its
+//! root at a path. No file system is asked anything, so that one whose server is dead or hangs can
+//! be found and unmounted.
+
+use std::ffi::OsString;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Error, Result};
+
+const MOUNTINFO: &str = "/proc/self/mountinfo";
+
+/// One mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MountPoint {
+    /// Its id, used again after it is gone.
+    pub id: u64,
+    /// Major and minor number of the file system's device, as stat(2) shows them.
+    pub device: (u32, u32),
+    /// Where it is mounted.
+    pub point: PathBuf,
+    /// The file system's type with its subtype, e.g. `"fuse.nscap"`.
+    pub fs_type: String,
+    /// What is mounted, as whoever mounted it said.
+    pub source: OsString,
+    /// Whether set-id bits and file capabilities are ignored.
+    pub nosuid: bool,
+}
+
+impl MountPoint {
+    /// All mounts that this process sees, each after what it is mounted on.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where /proc is not mounted.
+    ///
+    /// ```
+    /// use nscap_linux::MountPoint;
+    /// assert!(MountPoint::all()?.iter().any(|mount| mount.fs_type == "proc"));
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn all() -> Result<Vec<MountPoint>> {
+        let path = Path::new(MOUNTINFO);
+        let bytes = std::fs::read(path).map_err(|e| Error::call(path, "read", e))?;
+        Ok(bytes.split(|byte| *byte == b'\n').filter_map(MountPoint::parse).collect())
+    }
+
+    /// The mount whose root a path leads to; `None` where the path leads elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Call`] from open(2) on the path, or where /proc is not mounted.
+    ///
+    /// ```
+    /// use nscap_linux::MountPoint;
+    /// assert_eq!(MountPoint::at("/proc".as_ref())?.map(|m| m.fs_type).as_deref(), Some("proc"));
+    /// assert_eq!(MountPoint::at("/proc/self".as_ref())?, None);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn at(path: &Path) -> Result<Option<MountPoint>> {
+        let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| Error::call(path, "open", e))?;
+        let (link, info) = ["fd", "fdinfo"]
+            .map(|dir| PathBuf::from(format!("/proc/self/{dir}/{}", file.as_raw_fd())))
+            .into();
+        let place = std::fs::read_link(&link).map_err(|e| Error::call(&link, "readlink", e))?;
+        let info_text =
+            std::fs::read_to_string(&info).map_err(|e| Error::call(&info, "read", e))?;
+        let id = info_text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+        let id: Option<u64> = id.and_then(|id| id.trim().parse().ok());
+        let is = |mount: &MountPoint| Some(mount.id) == id && mount.point == place;
+        Ok(MountPoint::all()?.into_iter().find(is))
+    }
+
+    fn parse(line: &[u8]) -> Option<MountPoint> {
+        let text = |field: &[u8]| String::from_utf8_lossy(&unescape(field)).into_owned();
+        let mut fields = line.split(|byte| *byte == b' ');
+        let id = text(fields.next()?).parse().ok()?;
+        let device = text(fields.nth(1)?);
+        let (major, minor) = device.split_once(':')?;
+        let device = (major.parse().ok()?, minor.parse().ok()?);
+        let point = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
+        let nosuid = fields.next()?.split(|byte| *byte == b',').any(|flag| flag == b"nosuid");
+        fields.find(|field| *field == b"-")?;
+        let fs_type = text(fields.next()?);
+        let source = OsString::from_vec(unescape(fields.next()?));
+        Some(MountPoint { id, device, point, fs_type, source, nosuid })
+    }
+
+    /// Whether the rules of nscap decide on this file system, and not the kernel's own alone.
+    #[must_use]
+    pub fn is_nscap(&self) -> bool {
+        self.fs_type == crate::mount::NSCAP_TYPE
+    }
+}
+
+/// Blank, tab, line feed and backslash are written as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        let code = (first == b'\\').then(|| after.get(..3).and_then(octal)).flatten();
+        plain.push(code.unwrap_or(first));
+        rest = after.get(if code.is_some() { 3 } else { 0 }..).unwrap_or_default();
+    }
+    plain
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_the_kernel_writes_them() {
+        let line = b"36 35 0:57 / /mnt/a\\040b\\134c\\012 rw,nosuid,relatime shared:1 master:2 - \
+            fuse.nscap /src\xff rw,user_id=0";
+        let mount = MountPoint::parse(line).unwrap();
+        assert_eq!(mount.id, 36);
+        assert_eq!(mount.device, (0, 57));
+        assert_eq!(mount.point.as_os_str().as_bytes(), b"/mnt/a b\\c\n");
+        assert_eq!(mount.source.as_bytes(), b"/src\xff");
+        assert!(mount.nosuid && mount.is_nscap());
+        for bad in
+            [&b""[..], b"36", b"x 35 0:57 / / rw - a b", b"36 35 0:57 / / rw", b"1 1 1 / / r - a b"]
+        {
+            assert_eq!(MountPoint::parse(bad), None);
+        }
+        assert_eq!(unescape(b"\\04"), b"\\04");
+        assert_eq!(unescape(b"a\\"), b"a\\");
+        assert_eq!(unescape(b"\\777x"), b"\\777x");
+    }
+
+    #[test]
+    fn a_root_is_told_from_what_is_below() {
+        let here = tempfile::tempdir().unwrap();
+        let mount = MountPoint::at(here.path()).unwrap();
+        assert_eq!(mount.filter(|mount| mount.point != here.path()), None);
+        let missing = MountPoint::at(&here.path().join("x")).unwrap_err();
+        assert_eq!(missing.errno(), libc::ENOENT);
+    }
+}

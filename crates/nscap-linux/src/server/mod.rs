@@ -1,0 +1,16 @@
+//! System calls for a program that serves files on behalf of others: inodes by handle, a thread
+//! that makes files as somebody else, and what can be done to an inode by an O_PATH descriptor.
+//! Nothing here decides who may.
+
+mod fuse;
+mod handle;
+mod inode;
+mod thread;
+
+pub use fuse::{Backing, FuseDevice};
+pub use handle::FileHandle;
+pub use inode::{
+    chmod, fs_ioctl, getdents, getxattr, link, listxattr, open_again, removexattr, return_memory,
+    setxattr,
+};
+pub use thread::{FsIds, Raised, set_umask, settle};

@@ -1,0 +1,385 @@
+//! What one thread does with one directory: open it, read it, look at its files, and keep the names
+//! of its subdirectories.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, RawDirEntry, StatxFlags, openat, statat, statx,
+};
+use rustix::io::Errno;
+use rustix::process::{Resource, fchdir, getrlimit};
+
+use super::dir::{self, Dir, Identity};
+use super::look::{Calls, Look, lists_what_it_gives};
+use super::mounts::directories_with_mount_points;
+use super::queue::{Batch, Job, Queue};
+use super::{Event, Progress, Walk};
+use crate::error::{Error, Result};
+use crate::file::CapFile;
+use crate::sys;
+
+/// The size of a buffer for getdents64(2), in bytes: that of glibc.
+const BUFFER: usize = 32_768;
+
+/// With more names of subdirectories than this, in bytes, a directory waits half read.
+const NAMES_MAX: usize = 16_384;
+
+/// How many descriptors may stay open for directories whose subdirectories wait, at most; fewer
+/// where the process may not have eight times as many.
+const BUDGET_MAX: usize = 256;
+
+/// What all threads of a walk have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    queue: Queue,
+    calls: Calls,
+    one_mount: bool,
+    /// Directories with a mount point; `None` where listing is never enough.
+    with_mount_points: Option<HashSet<Identity>>,
+    /// The directory that relative roots start from, where threads change theirs.
+    base: Option<OwnedFd>,
+    progress: Arc<Progress>,
+}
+
+impl Shared {
+    pub(super) fn new<P: AsRef<Path>>(
+        walk: &Walk,
+        roots: impl IntoIterator<Item = P>,
+    ) -> Result<Shared> {
+        let mut names = Vec::new();
+        for root in roots {
+            let bytes = root.as_ref().as_os_str().as_bytes();
+            let name = CString::new(bytes)
+                .map_err(|_| Error::call(root.as_ref(), "open", Errno::INVAL))?;
+            names.extend_from_slice(name.as_bytes_with_nul());
+        }
+        let base = if walk.at_calls {
+            None
+        } else {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let base = openat(CWD, ".", flags, Mode::empty());
+            Some(base.map_err(|e| Error::call(Path::new("."), "open", e))?)
+        };
+        let listing = if walk.full_check { None } else { directories_with_mount_points() };
+        Ok(Shared {
+            queue: Queue::new(names, share_of_descriptors(BUDGET_MAX)),
+            calls: if walk.at_calls { Calls::At } else { Calls::Current },
+            one_mount: walk.one_file_system,
+            with_mount_points: listing,
+            base,
+            progress: walk.progress(),
+        })
+    }
+
+    /// On a thread of its own, which gets a current directory of its own where that is needed.
+    pub(super) fn work_alone(&self, mut tell: impl FnMut(Event) -> ControlFlow<()>) {
+        if self.calls == Calls::Current
+            && let Err(errno) = sys::unshare_fs()
+        {
+            let error = Error::call(Path::new("/proc/thread-self/cwd"), "unshare", errno);
+            let _ = tell(Event::Failed(error));
+            return;
+        }
+        self.work(&mut tell);
+    }
+
+    /// Does jobs until there are none.
+    pub(super) fn work(&self, tell: &mut dyn FnMut(Event) -> ControlFlow<()>) {
+        // A thread that panics would leave the others waiting for it.
+        struct StopOnPanic<'a>(&'a Shared);
+        impl Drop for StopOnPanic<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.stop();
+                }
+            }
+        }
+        let _guard = StopOnPanic(self);
+        let mut worker = Worker { shared: self, look: Look::new(self.calls), tell };
+        let mut buffer = Vec::with_capacity(BUFFER);
+        while let Some(job) = self.queue.next() {
+            let more = worker.job(job, buffer.spare_capacity_mut());
+            self.queue.done(more);
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        self.queue.stop();
+    }
+
+    fn base(&self) -> BorrowedFd<'_> {
+        dir::current(self.base.as_ref())
+    }
+
+    /// Opens something; where there are too many descriptors, those that can be had again go.
+    fn open(&self, open: impl Fn() -> std::result::Result<OwnedFd, Errno>) -> Opened {
+        match open() {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.queue.close_all();
+                open()
+            }
+            opened => opened,
+        }
+    }
+}
+
+type Opened = std::result::Result<OwnedFd, Errno>;
+
+struct Worker<'s, 't> {
+    shared: &'s Shared,
+    look: Look,
+    tell: &'t mut dyn FnMut(Event) -> ControlFlow<()>,
+}
+
+/// A directory that is being read.
+struct Reading {
+    dir: Arc<Dir>,
+    fd: Arc<OwnedFd>,
+    /// Whether listing is enough for the files in it.
+    listing: bool,
+    /// Names of subdirectories, each with its NUL.
+    names: Vec<u8>,
+    files: u64,
+    /// Whether the thread's current directory is this one already.
+    entered: bool,
+}
+
+impl Reading {
+    fn new(dir: Arc<Dir>, fd: Arc<OwnedFd>, shared: &Shared) -> Reading {
+        // A file at a mount point may be of another file system than its directory.
+        let known = shared.with_mount_points.as_ref();
+        let listing = dir.listing && known.is_some_and(|known| !known.contains(&dir.identity));
+        Reading { dir, fd, listing, names: Vec::new(), files: 0, entered: false }
+    }
+}
+
+impl Worker<'_, '_> {
+    fn job(&mut self, job: Job, buffer: &mut [MaybeUninit<u8>]) -> Option<Batch> {
+        let reading = match job {
+            Job::Reopen(batch) => return self.reopen(batch),
+            Job::Resume { dir, fd } => Some(Reading::new(dir, fd, self.shared)),
+            Job::Open { parent: None, name } => self.open_root(name),
+            Job::Open { parent: Some((parent, fd)), name } => self.open(parent, &fd, name),
+        };
+        reading.and_then(|reading| self.read(reading, buffer))
+    }
+
+    fn reopen(&mut self, mut batch: Batch) -> Option<Batch> {
+        let dir = Arc::clone(batch.dir()?);
+        let shared = self.shared;
+        match shared.open(|| dir.open_again(shared.base(), shared.one_mount)) {
+            Ok(fd) => Some(batch.reopened(fd)),
+            Err(errno) => {
+                // Whether what waits has been removed or moved with it cannot be known.
+                while let Some(name) = batch.take_name() {
+                    if self.fail(Error::call(&dir.path_of(&name), "openat2", errno)).is_break() {
+                        break;
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn open_root(&mut self, name: CString) -> Option<Reading> {
+        let shared = self.shared;
+        let opened = shared.open(|| dir::open_root(shared.base(), &name)).and_then(|fd| {
+            let identity = Identity::of(&fd)?;
+            let listing = shared.with_mount_points.is_some() && lists_what_it_gives(&fd);
+            Ok((fd, identity, listing))
+        });
+        match opened {
+            Ok((fd, identity, listing)) => {
+                let dir = Dir::new(None, name, identity, listing);
+                Some(Reading::new(Arc::new(dir), Arc::new(fd), shared))
+            }
+            Err(errno) => {
+                let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
+                let _ = self.fail(Error::call(path, "open", errno));
+                None
+            }
+        }
+    }
+
+    fn open(&mut self, parent: Arc<Dir>, at: &OwnedFd, name: CString) -> Option<Reading> {
+        let shared = self.shared;
+        let opened = shared.open(|| dir::open_in(at.as_fd(), &name, shared.one_mount));
+        let opened = opened.and_then(|fd| Ok((Identity::of(&fd)?, fd)));
+        match opened {
+            Ok((identity, fd)) => {
+                let listing = if identity.mount == parent.identity.mount {
+                    parent.listing
+                } else {
+                    shared.with_mount_points.is_some() && lists_what_it_gives(&fd)
+                };
+                let dir = Dir::new(Some(parent), name, identity, listing);
+                Some(Reading::new(Arc::new(dir), Arc::new(fd), shared))
+            }
+            // Gone, or something else by now.
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
+            Err(Errno::XDEV) if shared.one_mount => None,
+            Err(errno) => {
+                let _ = self.fail(Error::call(&parent.path_of(&name), "open", errno));
+                None
+            }
+        }
+    }
+
+    /// Reads a directory, to its end or until too many subdirectories wait. Gives what waits.
+    fn read(&mut self, mut reading: Reading, buffer: &mut [MaybeUninit<u8>]) -> Option<Batch> {
+        let fd = Arc::clone(&reading.fd);
+        let mut entries = RawDir::new(&*fd, buffer);
+        let mut more = false;
+        loop {
+            if reading.names.len() > NAMES_MAX && entries.is_buffer_empty() {
+                more = self.shared.queue.pause();
+                if more {
+                    break;
+                }
+            }
+            let step = match entries.next() {
+                None => break,
+                // A directory that was removed while it was read.
+                Some(Err(Errno::NOENT)) => break,
+                Some(Err(errno)) => {
+                    let _ = self.fail(Error::call(&reading.dir.path(), "getdents64", errno));
+                    break;
+                }
+                Some(Ok(entry)) => self.entry(&mut reading, &entry),
+            };
+            if step.is_break() {
+                reading.names.clear();
+                break;
+            }
+        }
+        self.shared.progress.count(u64::from(!more), reading.files);
+        let Reading { dir, fd, names, .. } = reading;
+        (!names.is_empty()).then(|| Batch::new(dir, fd, names, more))
+    }
+
+    /// Breaks where nothing more of the directory is to be read.
+    fn entry(&mut self, reading: &mut Reading, entry: &RawDirEntry<'_>) -> ControlFlow<()> {
+        let name = entry.file_name();
+        let kind = match entry.file_type() {
+            FileType::Unknown => match kind_of(&reading.fd, name) {
+                Ok(kind) => kind,
+                Err(Errno::NOENT) => return ControlFlow::Continue(()),
+                Err(errno) => return self.failed(reading, name, "stat", errno),
+            },
+            kind => kind,
+        };
+        match kind {
+            FileType::RegularFile => self.file(reading, name),
+            FileType::Directory if name != c"." && name != c".." => {
+                reading.names.extend_from_slice(name.to_bytes_with_nul());
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn file(&mut self, reading: &mut Reading, name: &CStr) -> ControlFlow<()> {
+        reading.files += 1;
+        if self.look.calls() == Calls::Current && !reading.entered {
+            if let Err(errno) = fchdir(&*reading.fd) {
+                return self.unreadable(reading, "fchdir", errno);
+            }
+            reading.entered = true;
+        }
+        match self.look.has_any(reading.fd.as_fd(), name, reading.listing) {
+            Ok(false) => ControlFlow::Continue(()),
+            Ok(true) => self.found(reading, name),
+            Err((call, errno)) => self.failed(reading, name, call, errno),
+        }
+    }
+
+    /// Tells of a file that could not be looked at, or once of a directory of which none can be.
+    fn failed(
+        &mut self,
+        reading: &Reading,
+        name: &CStr,
+        call: &'static str,
+        errno: Errno,
+    ) -> ControlFlow<()> {
+        if errno == Errno::ACCESS && !may_search(&reading.fd) {
+            return self.unreadable(reading, call, errno);
+        }
+        self.fail(Error::call(&reading.dir.path_of(name), call, errno))
+    }
+
+    fn found(&mut self, reading: &Reading, name: &CStr) -> ControlFlow<()> {
+        let path = reading.dir.path_of(name);
+        let file = self.open_file(reading, name, &path);
+        match file {
+            Ok(file) if self.shared.one_mount && !is_on(&file, reading.dir.identity.mount) => {
+                ControlFlow::Continue(())
+            }
+            Ok(file) => self.tell(Event::Found(file)),
+            // Gone, or something else by now.
+            Err(Error::NotRegular { .. }) => ControlFlow::Continue(()),
+            Err(error) if error.errno() == libc::ENOENT => ControlFlow::Continue(()),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn open_file(&self, reading: &Reading, name: &CStr, path: &Path) -> Result<CapFile> {
+        match CapFile::open_at(&*reading.fd, name, path) {
+            Err(error) if matches!(error.errno(), libc::EMFILE | libc::ENFILE) => {
+                self.shared.queue.close_all();
+                CapFile::open_at(&*reading.fd, name, path)
+            }
+            opened => opened,
+        }
+    }
+
+    fn unreadable(
+        &mut self,
+        reading: &Reading,
+        call: &'static str,
+        errno: Errno,
+    ) -> ControlFlow<()> {
+        let _ = self.fail(Error::call(&reading.dir.path(), call, errno));
+        ControlFlow::Break(())
+    }
+
+    fn fail(&mut self, error: Error) -> ControlFlow<()> {
+        self.tell(Event::Failed(error))
+    }
+
+    fn tell(&mut self, event: Event) -> ControlFlow<()> {
+        let told = (self.tell)(event);
+        if told.is_break() {
+            self.shared.stop();
+        }
+        told
+    }
+}
+
+/// As many descriptors as the process may spare for one purpose, at most `most`.
+pub(super) fn share_of_descriptors(most: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 8;
+    usize::try_from(limit).unwrap_or(most).clamp(1, most)
+}
+
+/// Where the file system does not say in the directory what kind of file it is.
+fn kind_of(dir: impl AsFd, name: &CStr) -> std::result::Result<FileType, Errno> {
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?;
+    Ok(FileType::from_raw_mode(stat.st_mode))
+}
+
+/// Whether names in a directory may be used at all.
+fn may_search(dir: impl AsFd) -> bool {
+    !matches!(statx(dir, ".", AtFlags::empty(), StatxFlags::INO), Err(Errno::ACCESS))
+}
+
+/// Whether a file is on this mount, and not on one of its own.
+fn is_on(file: impl AsFd, mount: u64) -> bool {
+    Identity::of(file).is_ok_and(|identity| identity.mount == mount)
+}

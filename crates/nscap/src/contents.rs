@@ -1,0 +1,183 @@
+//! What a file holds and for whom, as `nscap get` and `nscap scan` say it.
+
+use nscap_core::storage::{Seal, VoidReason};
+use nscap_core::{FileCaps, Host, Kuid, Uid};
+use nscap_linux::{CapFile, FileState, Hidden};
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::out::{self, JsonPath, Table, names};
+use crate::system::{Holder, System, describe};
+
+/// Capabilities of a file, as JSON has them.
+#[derive(Serialize)]
+pub(crate) struct JsonCaps {
+    pub(crate) caps: String,
+    permitted: Vec<String>,
+    inheritable: Vec<String>,
+    effective: bool,
+}
+
+impl From<FileCaps> for JsonCaps {
+    fn from(caps: FileCaps) -> JsonCaps {
+        JsonCaps {
+            caps: caps.to_string(),
+            permitted: names(caps.permitted),
+            inheritable: names(caps.inheritable),
+            effective: caps.effective,
+        }
+    }
+}
+
+/// An entry, as JSON has it.
+#[derive(Serialize)]
+pub(crate) struct Entry {
+    /// `None` where it stands for nobody on this mount.
+    pub(crate) kuid: Option<u32>,
+    #[serde(flatten)]
+    caps: JsonCaps,
+    pub(crate) holders: Vec<Holder>,
+}
+
+/// What a file holds, and for whom.
+#[derive(Serialize)]
+pub(crate) struct Contents {
+    #[serde(flatten)]
+    path: JsonPath,
+    #[serde(skip)]
+    pub(crate) shown_path: String,
+    pub(crate) host: Option<JsonCaps>,
+    /// Whose the host value is on this mount: root of the superblock's owner, through the mount's map.
+    #[serde(skip)]
+    pub(crate) host_kuid: Option<Kuid>,
+    pub(crate) entries: Vec<Entry>,
+    seal: &'static str,
+    pub(crate) void: Option<&'static str>,
+    pub(crate) hidden: Option<&'static str>,
+    #[serde(skip)]
+    secret: bool,
+    #[serde(skip)]
+    pub(crate) malformed: bool,
+}
+
+/// What the file has that cannot be shown.
+fn hidden(state: &FileState, host: Host) -> Option<&'static str> {
+    match (state.hidden, host) {
+        (Some(Hidden::Foreign), _) => Some("an entry whose root has no id in this namespace"),
+        (Some(Hidden::HostOrOwn), _) => {
+            Some("whether it is a host value: from inside a namespace both look the same")
+        }
+        (Some(Hidden::Malformed), _) => Some("security.capability is malformed or of revision 1"),
+        (None, Host::Malformed) => Some("security.capability is malformed"),
+        (None, Host::Absent | Host::Value(_)) => None,
+    }
+}
+
+impl Contents {
+    /// Reads them.
+    pub(crate) fn of(file: &CapFile, system: &mut System) -> Result<Contents, Failure> {
+        let state = system.read(file)?;
+        let place = state.place(&system.namespaces);
+        let (stored, seal) = state.stored(&system.namespaces);
+        let host = stored.host;
+        let host_kuid = place.kuid_of(Uid::ROOT);
+        let entries: Vec<(Option<Kuid>, FileCaps)> =
+            stored.entries.iter().map(|(rootid, caps)| (place.kuid_of(rootid), caps)).collect();
+        let mut named = Vec::new();
+        for (kuid, caps) in entries {
+            let holders = kuid.map_or(Ok(Vec::new()), |kuid| system.holders(kuid))?;
+            named.push(Entry { kuid: kuid.map(Kuid::get), caps: caps.into(), holders });
+        }
+        let (seal, void) = match seal {
+            Seal::None => ("none", None),
+            // How it is written down is then not ours to see.
+            Seal::Sealed if state.by_design() => ("none", None),
+            Seal::Sealed => ("sealed", None),
+            // The companion is one that we were not shown.
+            Seal::Void(VoidReason::CompanionAbsent)
+                if matches!(state.hidden, Some(Hidden::Foreign | Hidden::Malformed)) =>
+            {
+                ("unknown", None)
+            }
+            Seal::Void(reason) => ("void", Some(reason.text())),
+        };
+        Ok(Contents {
+            path: file.path().into(),
+            shown_path: out::path(file.path()),
+            host: match host {
+                Host::Value(caps) => Some(caps.into()),
+                Host::Absent | Host::Malformed => None,
+            },
+            host_kuid,
+            entries: named,
+            seal,
+            void,
+            hidden: hidden(&state, host),
+            secret: matches!(state.hidden, Some(Hidden::Foreign | Hidden::Malformed)),
+            malformed: host == Host::Malformed,
+        })
+    }
+
+    /// Whether there is anything in either attribute.
+    pub(crate) fn is_anything(&self) -> bool {
+        self.has_capabilities() || self.seal != "none" || self.hidden.is_some()
+    }
+
+    /// Whether something in it is of use to nobody here: an entry without a holder, or a table that
+    /// counts for nothing.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.void.is_some() || self.entries.iter().any(|entry| entry.holders.is_empty())
+    }
+
+    /// Whether there is something of which it cannot be said whose it is.
+    pub(crate) fn has_secrets(&self) -> bool {
+        self.secret
+    }
+
+    /// Whether it holds what a grant to this root kuid would be.
+    pub(crate) fn is_for(&self, kuid: Kuid) -> bool {
+        let host = self.host.is_some() && self.host_kuid == Some(kuid);
+        host || self.entries.iter().any(|entry| entry.kuid == Some(kuid.get()))
+    }
+
+    pub(crate) fn has_capabilities(&self) -> bool {
+        self.host.is_some() || !self.entries.is_empty()
+    }
+
+    pub(crate) fn rows(&self, table: &mut Table) {
+        let mut row = |who: String, caps: String, rest: &str| {
+            table.row([self.shown_path.clone(), who, caps, rest.to_owned()]);
+        };
+        if let Some(host) = &self.host {
+            let overrides = !self.entries.is_empty();
+            let rest = if overrides { "everyone; overrides every entry" } else { "everyone" };
+            row("host".to_owned(), host.caps.clone(), rest);
+        }
+        for entry in &self.entries {
+            let who = entry.kuid.map_or("kuid ?".to_owned(), |kuid| format!("kuid {kuid}"));
+            let holders = match entry.kuid {
+                Some(_) => describe(&entry.holders),
+                None => "no kuid through this mount".to_owned(),
+            };
+            row(who, entry.caps.caps.clone(), &holders);
+        }
+        if self.seal == "sealed" {
+            let rest = "sealed: unchanged since; an unmodified kernel does not look at it";
+            row("table".to_owned(), "-".to_owned(), rest);
+        }
+        if self.seal == "unknown" {
+            let rest = "entries, if security.capability is still what they were sealed with";
+            row("table".to_owned(), "-".to_owned(), rest);
+        }
+        if let Some(reason) = self.void {
+            row(
+                "void".to_owned(),
+                "-".to_owned(),
+                &format!("entries that count for nothing: {reason}"),
+            );
+        }
+        if let Some(hidden) = self.hidden {
+            row("hidden".to_owned(), "-".to_owned(), hidden);
+        }
+    }
+}

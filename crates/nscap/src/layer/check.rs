@@ -1,0 +1,83 @@
+//! `nscap layer check`.
+
+use std::ffi::OsStr;
+
+use nscap_core::{Extent, IdMap};
+use nscap_image::layer::{self, Finding};
+use serde::Serialize;
+
+use super::{Input, JsonGrant, Place, Rows, reason, shown, side, whose};
+use crate::failure::Failure;
+use crate::out::Out;
+use crate::system::System;
+
+#[derive(Serialize)]
+struct JsonFinding {
+    finding: &'static str,
+    text: &'static str,
+    #[serde(flatten)]
+    place: Place,
+    grant: Option<JsonGrant>,
+    why: Option<&'static str>,
+    clause: Option<&'static str>,
+}
+
+/// A container in its own terms expects what is its root's.
+const OWN: [Extent; 1] = [Extent { inside: 0, outside: 0, count: 1 }];
+
+pub(super) fn run(
+    for_whom: Option<&OsStr>,
+    layer: Option<&OsStr>,
+    out: &mut Out,
+) -> Result<u8, Failure> {
+    let side = for_whom.map(|whom| side(whom, &mut System::new()?)).transpose()?;
+    let map = side.as_ref().map_or(IdMap::from_sorted(&OWN, &OWN), |side| side.uids.map());
+    let (mut rows, mut status) = (Rows::new(), 0);
+    let checked = Input::open(layer)?.each(|layer, reader| {
+        layer::check(reader, map, &mut |finding| {
+            status = 1;
+            let place = Place::new(layer, finding.offset, finding.member);
+            if out.is_json() {
+                json(finding, place, out)
+            } else {
+                row(finding, &place, &mut rows, out)
+            }
+        })
+    });
+    // What was found before an error is worth knowing.
+    rows.flush(out)?;
+    checked?;
+    Ok(status)
+}
+
+fn json(finding: &Finding<'_>, place: Place, out: &mut Out) -> std::io::Result<()> {
+    out.object(&JsonFinding {
+        finding: finding.trouble.name(),
+        text: finding.trouble.text(),
+        place,
+        grant: finding.grant.map(JsonGrant::from),
+        why: finding.denied.map(|denied| denied.why.text()),
+        clause: finding.denied.map(|denied| denied.why.clause()),
+    })
+}
+
+fn row(
+    finding: &Finding<'_>,
+    place: &Place,
+    rows: &mut Rows,
+    out: &mut Out,
+) -> std::io::Result<()> {
+    let name = if finding.member.is_empty() {
+        "(the archive)".to_owned()
+    } else {
+        shown(place.layer.as_deref(), finding.member)
+    };
+    let grant = finding
+        .grant
+        .map_or_else(|| "-".to_owned(), |grant| format!("{} {}", whose(grant.id), grant.caps));
+    let text = match finding.denied {
+        Some(denied) => reason(denied),
+        None => finding.trouble.text().to_owned(),
+    };
+    rows.add([name, finding.trouble.name().to_owned(), grant, text], out)
+}

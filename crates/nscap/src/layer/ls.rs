@@ -1,0 +1,122 @@
+//! `nscap layer ls`.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+
+use nscap_core::{Kuid, Uid};
+use nscap_image::layer::{self, ImageLayer, Listed};
+use serde::Serialize;
+
+use super::{Input, JsonGrant, Place, Rows, reason, shown, whose};
+use crate::failure::Failure;
+use crate::out::Out;
+use crate::system::{Holder, System, describe};
+
+#[derive(Serialize)]
+struct Member {
+    #[serde(flatten)]
+    place: Place,
+    grants: Vec<Shown>,
+    errno: Option<&'static str>,
+    why: Option<&'static str>,
+    clause: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    grant: JsonGrant,
+    holders: Vec<Holder>,
+}
+
+/// Whom an id stands for here, looked up once.
+struct Holders {
+    system: System,
+    known: HashMap<u32, Vec<Holder>>,
+}
+
+/// Ids that are remembered; a layer could name every one.
+const MANY: usize = 1000;
+
+impl Holders {
+    fn of(&mut self, id: Option<Uid>) -> Result<Vec<Holder>, Failure> {
+        let Some(kuid) = id.filter(|id| *id != Uid::ROOT).and_then(|id| Kuid::new(id.get())) else {
+            return Ok(Vec::new());
+        };
+        if let Some(known) = self.known.get(&kuid.get()) {
+            return Ok(known.clone());
+        }
+        let found = self.system.holders(kuid)?;
+        if self.known.len() < MANY {
+            self.known.insert(kuid.get(), found.clone());
+        }
+        Ok(found)
+    }
+}
+
+pub(super) fn run(layer: Option<&OsStr>, out: &mut Out) -> Result<u8, Failure> {
+    let mut holders = Holders { system: System::new()?, known: HashMap::new() };
+    let (mut rows, mut status, mut failed) = (Rows::new(), 1, None);
+    let listed = Input::open(layer)?.each(|layer, reader| {
+        layer::list(reader, &mut |listed| {
+            status = match (&listed.grants, status) {
+                (Err(_), _) | (_, 2) => 2,
+                (Ok(_), _) => 0,
+            };
+            print(layer, listed, &mut holders, &mut rows, out).map_err(|failure| {
+                let kind = if failure.is_broken_pipe() {
+                    std::io::ErrorKind::BrokenPipe
+                } else {
+                    std::io::ErrorKind::Other
+                };
+                failed = Some(failure);
+                kind.into()
+            })
+        })
+    });
+    match (failed, listed) {
+        (Some(failure), _) => return Err(failure),
+        (None, listed) => listed,
+    }?;
+    rows.flush(out)?;
+    Ok(status)
+}
+
+fn print(
+    layer: Option<&ImageLayer>,
+    listed: &Listed<'_>,
+    holders: &mut Holders,
+    rows: &mut Rows,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let place = Place::new(layer, listed.offset, listed.member);
+    let name = shown(place.layer.as_deref(), listed.member);
+    let denied = listed.grants.as_ref().err().copied();
+    let mut grants = Vec::new();
+    for grant in listed.grants.iter().flatten() {
+        grants.push((*grant, holders.of(grant.id)?));
+    }
+    if out.is_json() {
+        let shown = |(grant, holders)| Shown { grant: JsonGrant::from(grant), holders };
+        out.object(&Member {
+            place,
+            grants: grants.into_iter().map(shown).collect(),
+            errno: denied.map(|denied| denied.errno.name()),
+            why: denied.map(|denied| denied.why.text()),
+            clause: denied.map(|denied| denied.why.clause()),
+        })?;
+        return Ok(());
+    }
+    if let Some(denied) = denied {
+        rows.add([name.clone(), "-".into(), "-".into(), reason(denied)], out)?;
+    }
+    for (grant, holders) in grants {
+        let whom = match grant.id {
+            Some(Uid::ROOT) => "root where it is unpacked, and all below".to_owned(),
+            Some(_) => describe(&holders),
+            None => "nobody".to_owned(),
+        };
+        rows.add([name.clone(), whose(grant.id), grant.caps.to_string(), whom], out)?;
+    }
+    Ok(())
+}

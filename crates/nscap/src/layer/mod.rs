@@ -1,0 +1,173 @@
+//! `nscap layer`: capabilities in tar archives and images. What is in them is read and written by
+//! `nscap_image::layer`.
+
+mod check;
+mod ls;
+mod map;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use nscap_core::translate::Grant;
+use nscap_core::{Denied, Uid};
+use nscap_image::layer::{self, Compression, ImageLayer, Layout};
+use nscap_image::shift::{Ids, Side};
+use serde::Serialize;
+
+use crate::cli::Layer;
+use crate::contents::JsonCaps;
+use crate::failure::{EINVAL, EIO, Failure};
+use crate::out::{self, JsonPath, Out, Table};
+use crate::system::System;
+
+pub(crate) fn run(args: &Layer, out: &mut Out) -> Result<u8, Failure> {
+    match args {
+        Layer::Ls { layer } => ls::run(layer.as_deref(), out),
+        Layer::Map(args) => map::run(args, out),
+        Layer::Check { for_whom, layer } => check::run(for_whom.as_deref(), layer.as_deref(), out),
+    }
+}
+
+/// What LAYER names.
+enum Input {
+    /// One layer.
+    Stream(File),
+    Image(Layout),
+}
+
+impl Input {
+    fn open(layer: Option<&OsStr>) -> Result<Input, Failure> {
+        let Some(name) = layer.filter(|name| *name != "-") else {
+            if io::stdin().is_terminal() {
+                return Err(input("standard input", "is a terminal; name a layer".into(), EINVAL));
+            }
+            let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+            return Ok(Input::Stream(stdin.into()));
+        };
+        if let Some(layout) = Layout::find(name)? {
+            return Ok(Input::Image(layout));
+        }
+        let opened = File::open(name).map_err(|error| {
+            let errno = error.raw_os_error().unwrap_or(EIO);
+            input(&out::path(Path::new(name)), "cannot be opened".into(), errno)
+        });
+        opened.map(Input::Stream)
+    }
+
+    /// Reads each layer, uncompressed.
+    fn each(
+        self,
+        mut each: impl FnMut(Option<&ImageLayer>, &mut dyn Read) -> layer::Result<()>,
+    ) -> Result<(), Failure> {
+        match self {
+            Input::Stream(file) => {
+                let (compression, whole) = Compression::detect(file)?;
+                each(None, &mut compression.reader(whole)?)?;
+            }
+            Input::Image(layout) => {
+                for layer in layout.layers()? {
+                    layout.read(&layer, |reader| each(Some(&layer), reader))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn input(what: &str, problem: String, errno: i32) -> Failure {
+    Failure::Input { what: what.to_owned(), problem, errno }
+}
+
+/// The numbers of a map that is written out are the layer's, wherever this runs.
+fn side(text: &OsStr, system: &mut System) -> Result<Side, Failure> {
+    match text.to_str().map(str::parse::<Ids>) {
+        Some(Ok(ids)) => Ok(Side { uids: ids.clone(), gids: ids }),
+        _ => Ok(Side::parse(text, &mut system.namespaces)?),
+    }
+}
+
+/// Where something is, as JSON has it.
+#[derive(Serialize)]
+struct Place {
+    /// The digest of the layer; `None` where there is only one.
+    layer: Option<String>,
+    platform: Option<String>,
+    offset: u64,
+    #[serde(flatten)]
+    path: JsonPath,
+}
+
+impl Place {
+    fn new(layer: Option<&ImageLayer>, offset: u64, member: &[u8]) -> Place {
+        Place {
+            layer: layer.map(|layer| layer.digest.clone()),
+            platform: layer.and_then(|layer| layer.platform.clone()),
+            offset,
+            path: member_path(member),
+        }
+    }
+}
+
+fn member_path(member: &[u8]) -> JsonPath {
+    use std::os::unix::ffi::OsStrExt as _;
+    Path::new(OsStr::from_bytes(member)).into()
+}
+
+/// A grant, as JSON has it.
+#[derive(Serialize)]
+struct JsonGrant {
+    /// 0 for a host value, `None` for -1.
+    rootid: Option<u32>,
+    #[serde(flatten)]
+    caps: JsonCaps,
+}
+
+impl From<Grant> for JsonGrant {
+    fn from(grant: Grant) -> JsonGrant {
+        JsonGrant { rootid: grant.id.map(Uid::get), caps: grant.caps.into() }
+    }
+}
+
+/// An id of a grant, for people.
+fn whose(id: Option<Uid>) -> String {
+    match id {
+        None => "rootid -1".to_owned(),
+        Some(Uid::ROOT) => "host".to_owned(),
+        Some(id) => format!("rootid {id}"),
+    }
+}
+
+/// A member for people, with the beginning of its layer's digest in an image.
+fn shown(layer: Option<&str>, member: &[u8]) -> String {
+    let digest = layer.and_then(|digest| digest.get(7..19));
+    let name = out::name(member);
+    digest.map_or_else(|| name.clone(), |digest| format!("{digest}  {name}"))
+}
+
+fn reason(denied: Denied) -> String {
+    format!("{} [{}]", denied.why, denied.why.clause())
+}
+
+/// Rows that are printed before there are too many to hold.
+struct Rows(Table, usize);
+
+impl Rows {
+    fn new() -> Rows {
+        Rows(Table::default(), 0)
+    }
+
+    fn add(&mut self, row: [String; 4], out: &mut Out) -> io::Result<()> {
+        self.0.row(row);
+        self.1 += 1;
+        if self.1 >= 1000 { self.flush(out) } else { Ok(()) }
+    }
+
+    fn flush(&mut self, out: &mut Out) -> io::Result<()> {
+        out.table(&self.0)?;
+        *self = Rows::new();
+        Ok(())
+    }
+}

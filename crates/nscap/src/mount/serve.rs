@@ -1,0 +1,111 @@
+//! The server's own process: mounts, says so when the mount answers, serves until it is unmounted.
+
+use std::ffi::CStr;
+use std::path::Path;
+
+use nscap_core::Policy;
+use nscap_fuse::{Flags, Mount, Options};
+use nscap_linux::MountPoint;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::io::Errno;
+
+use super::options::Wanted;
+use super::signals::{self, Server};
+use super::{Request, detach};
+use crate::failure::{EIO, Failure, call};
+use crate::out::Out;
+use crate::{report, stats};
+
+const NAME: &CStr = c"nscap";
+
+pub(super) fn run(request: &Request, detached: bool, out: &mut Out) -> Result<u8, Failure> {
+    if detached {
+        // Started as /proc/self/exe, it would be called exe.
+        let _ = rustix::thread::set_name(NAME);
+        rustix::process::setsid().map_err(|error| call("/".as_ref(), "setsid", error))?;
+    }
+    let signals = signals::catch()?;
+    let mount = Mount::new(&request.source, &request.target, &options(&request.wanted))?;
+    rustix::process::chdir("/").map_err(|error| call("/".as_ref(), "chdir", error))?;
+    let server = Server {
+        target: request.target.clone(),
+        device: device(&request.target)?,
+        stats: mount.stats(),
+        at_end: request.stats,
+    };
+    let counters = mount.stats();
+    let target = request.target.clone();
+    std::thread::spawn(move || server.obey(signals));
+    std::thread::spawn(move || announce(&target, detached));
+    mount.serve()?;
+    if request.stats && detached {
+        stats::print(&request.target, &counters.snapshot());
+    } else if request.stats {
+        stats::show(&request.target, &stats::named(&counters.snapshot()), out)?;
+    }
+    Ok(0)
+}
+
+fn options(wanted: &Wanted) -> Options {
+    let default = Options::default();
+    Options {
+        policy: Policy { array: !wanted.single, same_ok: wanted.same_ok },
+        read_only: wanted.read_only,
+        reachable_ok: wanted.reachable_ok,
+        passthrough: !wanted.no_passthrough,
+        threads: wanted.threads.unwrap_or(default.threads),
+        flags: Flags {
+            noexec: wanted.noexec,
+            nodev: wanted.nodev,
+            nosuid: wanted.nosuid,
+            noatime: wanted.noatime,
+        },
+        ..default
+    }
+}
+
+fn device(target: &Path) -> Result<(u32, u32), Failure> {
+    MountPoint::at(target)?.map(|mount| mount.device).ok_or_else(|| Failure::Input {
+        what: crate::out::path(target),
+        problem: "the mount is not there any more".to_owned(),
+        errno: EIO,
+    })
+}
+
+/// Once the mount answers, tells whoever waits for it: systemd, or the process that started this
+/// one, which then has nothing more of ours.
+fn announce(target: &Path, detached: bool) {
+    if let Err(error) = std::fs::symlink_metadata(target) {
+        report(&call(target, "stat", error));
+        return;
+    }
+    let status = format!("serving {}", crate::out::path(target));
+    let states = [sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)];
+    // Without a service manager there is nobody to tell.
+    let _ = sd_notify::notify(&states);
+    if detached {
+        // Past the lock of standard output, which the main thread holds. Whoever waits may have
+        // gone; the mount is there all the same.
+        let _ = rustix::io::write(rustix::stdio::stdout(), detach::READY);
+        if let Err(error) = let_go() {
+            report(&call("/dev/null".as_ref(), "dup2", error));
+        }
+    }
+}
+
+/// Nothing of the terminal, or of whatever else called, stays open. A journal does: what is said
+/// later is for it.
+fn let_go() -> Result<(), Errno> {
+    let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    if is_journal() { Ok(()) } else { rustix::stdio::dup2_stderr(&null) }
+}
+
+/// systemd.exec(5), JOURNAL_STREAM: device and inode of the journal's socket.
+fn is_journal() -> bool {
+    let Ok(stat) = fstat(rustix::stdio::stderr()) else { return false };
+    FileType::from_raw_mode(stat.st_mode) == FileType::Socket
+        && std::env::var("JOURNAL_STREAM")
+            .is_ok_and(|stream| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}

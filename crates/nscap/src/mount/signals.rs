@@ -1,0 +1,71 @@
+//! What signals mean to a server: SIGTERM and SIGINT unmount and end it, SIGUSR1 prints its
+//! counters, SIGHUP is nothing, so that it outlives the terminal that it was started from.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nscap_fuse::Stats;
+use nscap_linux::MountPoint;
+use rustix::mount::{UnmountFlags, unmount};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use crate::failure::{Failure, call};
+use crate::{note, report, stats};
+
+/// How long tasks that still have files open keep their server after the mount is gone from sight.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Signals that arrive from now on; none ends this process any more.
+pub(super) fn catch() -> Result<Signals, Failure> {
+    Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP])
+        .map_err(|error| call("signals".as_ref(), "sigaction", error))
+}
+
+/// What a server's signals are about.
+pub(super) struct Server {
+    pub(super) target: PathBuf,
+    /// The device number of the mount.
+    pub(super) device: (u32, u32),
+    pub(super) stats: Arc<Stats>,
+    /// Whether the counters are printed at the end.
+    pub(super) at_end: bool,
+}
+
+impl Server {
+    /// Does what signals say, for as long as the process lives.
+    pub(super) fn obey(self, mut signals: Signals) {
+        for signal in signals.forever() {
+            match signal {
+                SIGUSR1 => stats::print(&self.target, &self.stats.snapshot()),
+                SIGTERM | SIGINT => self.end(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Unmounts. The main thread ends the process once nobody uses the file system; where somebody
+    /// goes on doing so, this one does, and whoever it is gets ENOTCONN.
+    fn end(&self) {
+        if let Err(failure) = self.unmount() {
+            report(&failure);
+        }
+        std::thread::sleep(GRACE);
+        note(&format!("{}: still in use, ended all the same", crate::out::path(&self.target)));
+        if self.at_end {
+            stats::print(&self.target, &self.stats.snapshot());
+        }
+        std::process::exit(0);
+    }
+
+    /// From every place where this process's mount namespace shows the file system.
+    fn unmount(&self) -> Result<(), Failure> {
+        let ours = |mount: &MountPoint| mount.device == self.device && mount.is_nscap();
+        for mount in MountPoint::all()?.into_iter().rev().filter(ours) {
+            unmount(&mount.point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+                .map_err(|error| call(&mount.point, "umount2", error))?;
+        }
+        Ok(())
+    }
+}

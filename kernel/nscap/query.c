@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * File capabilities that belong to a user namespace: getxattr, listxattr and execve.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/dcache.h>
+#include <linux/mount.h>
+#include <linux/security.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "nscap.h"
+
+/* security.capability; a value that fits, copied for the caller where buffer is not NULL. */
+static ssize_t nscap_get_one(struct user_namespace *ns, const struct nscap_state *state,
+			     void **buffer)
+{
+	u8 value[NSCAP_CAPABILITY_ROOM];
+	ssize_t len = nscap_decide_get(NSCAP_GET_CAPABILITY, ns, &state->file, value,
+				       sizeof(value));
+
+	if (len <= 0 || !buffer)
+		return len;
+	*buffer = kmemdup(value, len, GFP_KERNEL);
+	return *buffer ? len : -ENOMEM;
+}
+
+/* security.nscapability; likewise. */
+static ssize_t nscap_get_all(struct user_namespace *ns, const struct nscap_state *state,
+			     void **buffer)
+{
+	ssize_t len = nscap_decide_get(NSCAP_GET_NSCAPABILITY, ns, &state->file, NULL, 0);
+
+	if (len <= 0 || !buffer)
+		return len;
+	*buffer = kmalloc(len, GFP_KERNEL);
+	if (!*buffer)
+		return -ENOMEM;
+	return nscap_decide_get(NSCAP_GET_NSCAPABILITY, ns, &state->file, *buffer, len);
+}
+
+int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *inode,
+			    const char *name, void **buffer, bool alloc)
+{
+	bool one = !strcmp(name, XATTR_CAPS_SUFFIX);
+	struct nscap_state state;
+	struct dentry *dentry;
+	ssize_t len;
+
+	if (!one && strcmp(name, XATTR_NSCAP_SUFFIX))
+		return -EOPNOTSUPP;
+	dentry = d_find_any_alias(inode);
+	if (!dentry)
+		return -EINVAL;
+	len = nscap_read(&state, mnt_userns, dentry,
+			 one ? NSCAP_WHAT_APPLIES : NSCAP_WHAT_IS_LISTED);
+	dput(dentry);
+	if (!len && !state.file.capability.data)
+		len = -ENODATA;
+	if (!len)
+		len = (one ? nscap_get_one : nscap_get_all)(current_user_ns(), &state,
+							    alloc ? buffer : NULL);
+	nscap_release(&state);
+	return len;
+}
+
+/* Adds a name to the list of len bytes; -ERANGE where it does not fit. */
+static ssize_t nscap_list_add(char *list, size_t size, ssize_t len, const char *name)
+{
+	size_t name_len = strlen(name) + 1;
+
+	if (len < 0 || size - len < name_len)
+		return -ERANGE;
+	memcpy(list + len, name, name_len);
+	return len + name_len;
+}
+
+/* Takes both names out of the list; its new length. */
+static ssize_t nscap_list_strip(char *list, ssize_t listed)
+{
+	char *at = list, *end = list + listed;
+
+	while (at < end) {
+		size_t len = strlen(at) + 1;
+
+		if (nscap_decides(at)) {
+			memmove(at, at + len, end - at - len);
+			end -= len;
+		} else {
+			at += len;
+		}
+	}
+	return end - list;
+}
+
+/*
+ * Where the raw list names either attribute, what the caller is to see of them (L). Asked for the
+ * length alone, an upper bound: what is stored under the shorter name may be listed by the longer.
+ */
+ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list, size_t size,
+			ssize_t listed)
+{
+	struct nscap_state state;
+	ssize_t len;
+	u32 names;
+	int error;
+
+	if (listed < (ssize_t)sizeof(XATTR_NAME_CAPS))
+		return listed;
+	if (!list || !size)
+		return __vfs_getxattr(dentry, d_inode(dentry), XATTR_NAME_CAPS, NULL, 0) > 0 ?
+		       listed + sizeof(XATTR_NAME_NSCAP) : listed;
+	len = nscap_list_strip(list, listed);
+	if (len == listed)
+		return listed;
+	error = nscap_read(&state, mnt_user_ns(mnt), dentry, NSCAP_WHAT_IS_LISTED);
+	names = error || !state.file.capability.data ?
+		0 : nscap_decide_list(current_user_ns(), &state.file);
+	nscap_release(&state);
+	if (error)
+		return error;
+	if (names & NSCAP_LISTS_CAPABILITY)
+		len = nscap_list_add(list, size, len, XATTR_NAME_CAPS);
+	if (names & NSCAP_LISTS_NSCAPABILITY)
+		len = nscap_list_add(list, size, len, XATTR_NAME_NSCAP);
+	return len;
+}
+
+/* -ENODATA where the file gives the task nothing. */
+int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
+		    struct cpu_vfs_cap_data *cpu_caps)
+{
+	struct nscap_state state;
+	struct nscap_grant grant;
+	int found;
+
+	found = nscap_read(&state, mnt_userns, dentry, NSCAP_WHAT_APPLIES);
+	/* As most files are: no capability, or nowhere to write one down. */
+	if (found == -EOPNOTSUPP || (!found && !state.file.capability.data))
+		found = -ENODATA;
+	if (found)
+		goto out;
+	found = nscap_decide_exec(current_user_ns(), &state.file, &grant);
+	if (found == 0)
+		found = -ENODATA;
+	if (found < 0)
+		goto out;
+	cpu_caps->magic_etc = VFS_CAP_REVISION_2 |
+			      (grant.effective ? VFS_CAP_FLAGS_EFFECTIVE : 0);
+	cpu_caps->permitted.cap[0] = grant.permitted;
+	cpu_caps->permitted.cap[1] = (grant.permitted >> 32) & CAP_LAST_U32_VALID_MASK;
+	cpu_caps->inheritable.cap[0] = grant.inheritable;
+	cpu_caps->inheritable.cap[1] = (grant.inheritable >> 32) & CAP_LAST_U32_VALID_MASK;
+	cpu_caps->rootid = KUIDT_INIT(grant.rootid);
+	found = 0;
+out:
+	nscap_release(&state);
+	return found;
+}

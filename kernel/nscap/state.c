@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * File capabilities that belong to a user namespace: what a file holds.
+ *
+ * It is written down in two attributes. security.capability is a value of the kernel's own, or the
+ * companion of a sealed table in security.nscapability; every change of content or owner drops it,
+ * as it always did, and with it the table counts for nothing. All decisions are the Rust object's;
+ * the C files read, ask, and do as they are told.
+ */
+#include <linux/capability.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "nscap.h"
+
+/* The decisions' view of a namespace. */
+
+const void *nscap_ns_parent(const void *ns)
+{
+	return ((const struct user_namespace *)ns)->parent;
+}
+
+u32 nscap_ns_owner(const void *ns)
+{
+	return __kuid_val(((const struct user_namespace *)ns)->owner);
+}
+
+u32 nscap_ns_map(const void *opaque, u32 kind, u32 id)
+{
+	struct user_namespace *ns = (struct user_namespace *)opaque;
+
+	switch (kind) {
+	case 0:
+		return __kuid_val(make_kuid(ns, id));
+	case 1:
+		return from_kuid(ns, KUIDT_INIT(id));
+	case 2:
+		return __kgid_val(make_kgid(ns, id));
+	default:
+		return from_kgid(ns, KGIDT_INIT(id));
+	}
+}
+
+bool nscap_decides(const char *name)
+{
+	return !strcmp(name, XATTR_NAME_CAPS) || !strcmp(name, XATTR_NAME_NSCAP);
+}
+
+static void nscap_describe(struct nscap_state *state, struct user_namespace *mnt_userns,
+			   struct inode *inode)
+{
+	struct user_namespace *fs_ns = inode->i_sb->s_user_ns;
+	struct nscap_file *file = &state->file;
+
+	file->sb_ns = fs_ns;
+	file->idmap = no_idmapping(mnt_userns, fs_ns) ? NULL : mnt_userns;
+	file->owner = __vfsuid_val(i_uid_into_vfsuid(mnt_userns, inode));
+	file->group = __vfsgid_val(i_gid_into_vfsgid(mnt_userns, inode));
+	file->immutable = IS_IMMUTABLE(inode) || IS_APPEND(inode);
+}
+
+/* What a table is sealed with beside its companion. */
+static void nscap_describe_content(struct nscap_file *file, struct inode *inode)
+{
+	struct user_namespace *fs_ns = inode->i_sb->s_user_ns;
+
+	file->disk_uid = from_kuid(fs_ns, inode->i_uid);
+	file->disk_gid = from_kgid(fs_ns, inode->i_gid);
+	file->size = i_size_read(inode);
+}
+
+/* The length of security.capability; what does not fit has a length that no value has. */
+static ssize_t nscap_get_capability(struct dentry *dentry, struct inode *inode, u8 *value)
+{
+	ssize_t len = __vfs_getxattr(dentry, inode, XATTR_NAME_CAPS, value,
+				     NSCAP_CAPABILITY_ROOM);
+
+	if (len != -ERANGE)
+		return len;
+	memset(value, 0, NSCAP_CAPABILITY_ROOM);
+	return NSCAP_CAPABILITY_ROOM;
+}
+
+/* Anything longer than the largest table, twice, is no table. */
+static int nscap_get_table(struct nscap_state *state, struct dentry *dentry, struct inode *inode)
+{
+	static const u8 malformed[1];
+	ssize_t len = __vfs_getxattr(dentry, inode, XATTR_NAME_NSCAP, NULL, 0);
+
+	if (len == -ENODATA || len == -EOPNOTSUPP)
+		return 0;
+	if (len < 0)
+		return len;
+	if (len == 0 || len > NSCAP_TABLES_LEN) {
+		state->file.table.data = malformed;
+		state->file.table.len = sizeof(malformed);
+		return 0;
+	}
+	state->table = kvmalloc(len, GFP_KERNEL);
+	if (!state->table)
+		return -ENOMEM;
+	len = __vfs_getxattr(dentry, inode, XATTR_NAME_NSCAP, state->table, len);
+	/* Another one by now, or none: so is the companion, which is looked at again. */
+	if (len == -ENODATA || len == -ERANGE)
+		return 0;
+	if (len < 0)
+		return len;
+	state->file.table.data = state->table;
+	state->file.table.len = len;
+	return 0;
+}
+
+static u32 nscap_word(const struct nscap_bytes *bytes, size_t at)
+{
+	__le32 word;
+
+	memcpy(&word, bytes->data + at, sizeof(word));
+	return le32_to_cpu(word);
+}
+
+static bool nscap_has_revision(const struct nscap_bytes *capability, size_t len, u32 revision)
+{
+	return capability->len == len &&
+	       (nscap_word(capability, 0) & VFS_CAP_REVISION_MASK) == revision;
+}
+
+/*
+ * Whether the answer can depend on the table. None counts without a companion, or beside a
+ * revision 3 value that is no tripwire; and whatever waits behind a host value does not apply, but
+ * through an id-mapped mount, where a host value is one of the entries.
+ */
+static bool nscap_table_matters(const struct nscap_state *state, enum nscap_question question)
+{
+	const struct nscap_bytes *capability = &state->file.capability;
+
+	if (question == NSCAP_WHAT_IS_THERE)
+		return true;
+	if (!capability->data)
+		return false;
+	if (nscap_has_revision(capability, XATTR_CAPS_SZ_3, VFS_CAP_REVISION_3))
+		return nscap_word(capability, XATTR_CAPS_SZ_2) == NSCAP_TRIPWIRE_ROOTID &&
+		       nscap_is_tripwire(*capability);
+	return question == NSCAP_WHAT_IS_LISTED || state->file.idmap ||
+	       !nscap_has_revision(capability, XATTR_CAPS_SZ_2, VFS_CAP_REVISION_2);
+}
+
+/* 1 where the table was looked at, 0 where it need not be, or an error. */
+static int nscap_read_once(struct nscap_state *state, struct user_namespace *mnt_userns,
+			   struct dentry *dentry, enum nscap_question question)
+{
+	struct inode *inode = d_backing_inode(dentry);
+	ssize_t len;
+
+	memset(&state->file, 0, sizeof(state->file));
+	state->table = NULL;
+	len = nscap_get_capability(dentry, inode, state->capability);
+	if (len < 0 && len != -ENODATA)
+		return len;
+	if (len >= 0) {
+		state->file.capability.data = state->capability;
+		state->file.capability.len = len;
+	} else if (question != NSCAP_WHAT_IS_THERE) {
+		return 0;
+	}
+	nscap_describe(state, mnt_userns, inode);
+	if (!nscap_table_matters(state, question))
+		return 0;
+	nscap_describe_content(&state->file, inode);
+	return nscap_get_table(state, dentry, inode) ?: 1;
+}
+
+/* Whether companion and table were there together, and the facts that they are sealed with. */
+static bool nscap_read_together(const struct nscap_state *state, struct dentry *dentry)
+{
+	struct inode *inode = d_backing_inode(dentry);
+	const struct nscap_file *file = &state->file;
+	u8 capability[NSCAP_CAPABILITY_ROOM];
+	ssize_t len = nscap_get_capability(dentry, inode, capability);
+
+	if (len < 0)
+		return !file->capability.data;
+	return file->capability.data && file->capability.len == len &&
+	       !memcmp(capability, state->capability, len) &&
+	       file->size == i_size_read(inode) &&
+	       file->disk_uid == from_kuid(inode->i_sb->s_user_ns, inode->i_uid) &&
+	       file->disk_gid == from_kgid(inode->i_sb->s_user_ns, inode->i_gid);
+}
+
+/*
+ * What a file holds. Readers hold no lock: where a table was exchanged between two looks, both are
+ * taken again. Of a file without security.capability there is nothing to ask, and state says no
+ * more than that, but for whoever changes it. -EOPNOTSUPP where the file system has no such
+ * attributes.
+ */
+int nscap_read(struct nscap_state *state, struct user_namespace *mnt_userns,
+	       struct dentry *dentry, enum nscap_question question)
+{
+	int looked;
+
+	for (;;) {
+		looked = nscap_read_once(state, mnt_userns, dentry, question);
+		if (looked <= 0)
+			return looked;
+		if (!state->file.capability.data || nscap_read_together(state, dentry))
+			return 0;
+		nscap_release(state);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+}
+
+void nscap_release(struct nscap_state *state)
+{
+	kvfree(state->table);
+	state->table = NULL;
+}
