@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
 if [ -z "${NSCAP_BENCH_INSIDE:-}" ]; then
     [ "$(id -u)" -eq 0 ] || { echo "benches/mount.sh: needs root" >&2; exit 2; }
-    ci/need cargo:cargo cc:gcc /usr/lib/x86_64-linux-gnu/libc.a:libc6-dev bindfs:bindfs \
+    ci/need cargo:cargo cc:gcc bindfs:bindfs \
         fuse-overlayfs:fuse-overlayfs mkfs.ext4:e2fsprogs unshare:util-linux xz:xz-utils \
         /usr/src/linux-source-6.1.tar.xz:linux-source-6.1
     cargo build --quiet --release -p nscap -p nscap-bench
@@ -50,7 +50,6 @@ await() { # DIR PID
     exit 1
 }
 
-echo 'int main(void) { return 0; }' | cc -static -O2 -x c -o "$work/tiny" -
 # A piece of a source tree: some 3,000 files.
 mkdir "$work/piece"
 tar -xf /usr/src/linux-source-6.1.tar.xz -C "$work/piece" linux-source-6.1/fs linux-source-6.1/kernel
@@ -60,7 +59,7 @@ rm -rf "$work/piece"
 
 # The tree is one level down: a file system's own root has a lost+found.
 image native 5G 400000
-"$client" prepare "$work/native" "$work/tiny"
+"$client" prepare "$work/native" /bin/true
 mkdir "$work"/{bindfs,fuse-overlayfs,nscap,null} "$work/native/.upper" "$work/native/.work"
 bindfs -f --multithreaded "$work/native" "$work/bindfs" &
 await "$work/bindfs" $!

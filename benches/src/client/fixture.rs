@@ -27,7 +27,7 @@ pub(crate) fn file(n: usize) -> String {
     format!("f{n}")
 }
 
-pub(crate) fn prepare(dir: &Path, tiny: &Path) -> io::Result<()> {
+pub(crate) fn prepare(dir: &Path, program: &Path) -> io::Result<()> {
     for number in 0..PARTS {
         let part = part(dir, number);
         for name in ["files", "large", "scratch"] {
@@ -43,7 +43,7 @@ pub(crate) fn prepare(dir: &Path, tiny: &Path) -> io::Result<()> {
         for _ in 0..DATA {
             data.write_all(&[b'd'; CHUNK])?;
         }
-        fs::copy(tiny, part.join("tiny"))?;
+        fs::copy(program, part.join("program"))?;
     }
     rustix::fs::sync();
     Ok(())

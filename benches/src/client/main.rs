@@ -3,7 +3,7 @@
 //! meets all of them.
 //!
 //! ```text
-//! bench-client prepare DIR TINY         makes the tree that is measured in DIR, with the program TINY
+//! bench-client prepare DIR PROGRAM      makes the tree that is measured in DIR, with a small program
 //! bench-client fill DIR FILES           makes that many empty files
 //! bench-client walk DIR                 looks at every file
 //! bench-client forget DIR               has the kernel forget the inodes of a mount
@@ -22,7 +22,7 @@ fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
-        ["prepare", dir, tiny] => fixture::prepare(Path::new(dir), Path::new(tiny)),
+        ["prepare", dir, program] => fixture::prepare(Path::new(dir), Path::new(program)),
         ["fill", dir, files] => fixture::fill(Path::new(dir), number(files)?),
         ["walk", dir] => {
             println!("{}", fixture::walk(Path::new(dir))?);
