@@ -7,10 +7,11 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::server;
 use crate::xattr::{self, Present};
 
 /// chmod(2): permissions and set-id bits, the low 12 bits of `mode`. Not for symbolic links.
@@ -26,13 +27,7 @@ use crate::xattr::{self, Present};
 /// # Ok::<(), nscap_linux::Error>(())
 /// ```
 pub fn chmod(file: impl AsFd, mode: u32, path: &Path) -> Result<()> {
-    let mode = Mode::from_raw_mode(mode & 0o7777);
-    xattr::through(
-        file.as_fd(),
-        |dir, link| rustix::fs::chmodat(dir, link, mode, AtFlags::empty()),
-        |link| rustix::fs::chmod(link, mode),
-    )
-    .map_err(|e| Error::call(path, "chmod", e))
+    server::chmod(file, mode & 0o7777).map_err(|e| Error::call(path, "chmod", e))
 }
 
 /// Opens the file for reading, without waiting and, where we may, without touching its access time.
@@ -50,16 +45,9 @@ pub fn chmod(file: impl AsFd, mode: u32, path: &Path) -> Result<()> {
 /// # Ok::<(), nscap_linux::Error>(())
 /// ```
 pub fn reopen(file: impl AsFd, path: &Path) -> Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let open = |flags| {
-        xattr::through(
-            file.as_fd(),
-            |dir, link| rustix::fs::openat(dir, link, flags, Mode::empty()),
-            |link| rustix::fs::open(link, flags, Mode::empty()),
-        )
-    };
-    let opened = match open(flags | OFlags::NOATIME) {
-        Err(Errno::PERM) => open(flags),
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = match server::open_again(&file, flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => server::open_again(&file, flags),
         opened => opened,
     };
     opened.map(File::from).map_err(|e| Error::call(path, "open", e))

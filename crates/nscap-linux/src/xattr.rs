@@ -80,7 +80,7 @@ fn by_path(file: BorrowedFd<'_>) -> Result<CString, Errno> {
 }
 
 /// Calls `at` with a directory and a name in it, or `otherwise` with a path.
-pub(crate) fn through<T>(
+fn through<T>(
     file: BorrowedFd<'_>,
     at: impl FnOnce(BorrowedFd<'_>, &CStr) -> Result<T, Errno>,
     otherwise: impl FnOnce(&CStr) -> Result<T, Errno>,
