@@ -38,8 +38,11 @@ pub(crate) struct Mover {
 impl Mover {
     /// A user after the move; `None` where it has no image and that is an error.
     pub(crate) fn uid(&self, id: u32) -> Option<Moved> {
-        let image = self.from.uids.inside(id).and_then(|id| self.to.uids.outside(id));
-        self.otherwise(image, id)
+        self.otherwise(self.image_of_uid(id), id)
+    }
+
+    fn image_of_uid(&self, id: u32) -> Option<u32> {
+        self.to.uids.outside(self.from.uids.inside(id)?)
     }
 
     /// A group after the move; `None` where it has no image and that is an error.
@@ -66,10 +69,7 @@ impl Mover {
         shown: impl Fn(Uid) -> Option<u32>,
         stored: impl Fn(u32) -> Option<Uid>,
     ) -> Shift<impl Fn(Uid) -> Option<Uid>> {
-        let image = move |id: Uid| {
-            let inside = self.from.uids.inside(shown(id)?)?;
-            stored(self.to.uids.outside(inside)?)
-        };
+        let image = move |id: Uid| stored(self.image_of_uid(shown(id)?)?);
         Shift {
             image,
             from_host: host.is_some_and(|host| self.from.uids.inside(host) == Some(0)),
