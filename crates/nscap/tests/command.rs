@@ -10,24 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use support::{Container, cat, host_gains, is_root};
+use support::{Container, cat, code, host_gains, is_root, stderr, stdout};
 
 const NET_RAW: u64 = 1 << 13;
 
 fn nscap<A: AsRef<OsStr>>(args: &[A]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_nscap")).args(args).output().unwrap()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// One JSON object per line.

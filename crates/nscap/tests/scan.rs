@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use support::{Container, is_root};
+use support::{Container, code, is_root, stderr, stdout};
 
 const NSCAP: &str = env!("CARGO_BIN_EXE_nscap");
 
@@ -75,18 +75,6 @@ fn copy(tree: &Tree) -> PathBuf {
         std::fs::copy(NSCAP, &copy).unwrap();
     }
     copy
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// The bytes of an object's path.

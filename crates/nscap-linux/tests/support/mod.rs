@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use rustix::mount::MountPropagationFlags;
 use rustix::thread::{CapabilitySet, UnshareFlags};
@@ -214,4 +214,17 @@ pub(crate) fn own_program(directory: &Path) -> PathBuf {
     let path = directory.join("program");
     std::fs::copy(std::env::current_exe().unwrap(), &path).unwrap();
     path
+}
+
+/// How a program ended that no signal ended.
+pub(crate) fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
 }
