@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::file::{CAPABILITY, TABLE};
+use crate::server::FuseQueue;
 use crate::sys;
 use crate::xattr::{self, Present};
 
@@ -25,6 +26,8 @@ pub struct Kernel {
     pub fuse: bool,
     /// FUSE passthrough: Linux 6.9, and not turned off where the configuration can be read.
     pub fuse_passthrough: Option<bool>,
+    /// FUSE over io_uring: Linux 6.14, and turned on (the fuse module's parameter `enable_uring`).
+    pub fuse_io_uring: bool,
     /// seccomp(2) user notification: asked for by SECCOMP_GET_ACTION_AVAIL.
     pub seccomp_notify: bool,
     /// Whether the kernel's own revision 3 exists: Linux 4.14.
@@ -55,6 +58,7 @@ impl Kernel {
             } else {
                 config("CONFIG_FUSE_PASSTHROUGH")
             },
+            fuse_io_uring: FuseQueue::count().is_some(),
             seccomp_notify: sys::has_seccomp_notify(),
             revision_3: version >= (4, 14),
             file_caps: file_caps(),

@@ -5,6 +5,7 @@
 mod fuse;
 mod handle;
 mod inode;
+mod queue;
 mod thread;
 
 pub use fuse::{Backing, FuseDevice};
@@ -13,4 +14,5 @@ pub use inode::{
     chmod, fs_ioctl, getdents, getxattr, link, listxattr, open_again, removexattr, return_memory,
     setxattr,
 };
+pub use queue::{FuseQueue, stay_on};
 pub use thread::{FsIds, Raised, set_umask, settle};

@@ -1,0 +1,436 @@
+//! FUSE over io_uring (Linux 6.14): requests come in a queue of the processor that the caller runs on,
+//! and a reply and the next request are one system call instead of two. Offered where the administrator
+//! has set /sys/module/fuse/parameters/enable_uring.
+//!
+//! A connection has a queue for each possible processor, and a queue one or more places; a
+//! [`FuseQueue`] is one place, for one thread. What a request says is the same as what read(2) gives
+//! (linux/fuse.h); only forgotten inodes and interrupts still come that way.
+
+use std::fmt;
+use std::fs::read_to_string;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::ptr::NonNull;
+
+use io_uring::opcode::UringCmd80;
+use io_uring::squeue::Entry128;
+use io_uring::{IoUring, cqueue, types};
+use rustix::io::Errno;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::FuseDevice;
+
+/// FUSE_IO_URING_CMD_REGISTER, FUSE_IO_URING_CMD_COMMIT_AND_FETCH.
+const REGISTER: u32 = 1;
+const COMMIT_AND_FETCH: u32 = 2;
+
+/// Lengths in bytes: of `struct fuse_in_header` and `fuse_out_header`, and of the places for them and
+/// for what comes before the data of each operation.
+const IN_HEADER: usize = 40;
+const OUT_HEADER: usize = 16;
+const PLACE: usize = 128;
+/// Where the data begins: the rest of a request goes before it, so that it is whole.
+const DATA: usize = 2 * PLACE;
+
+/// `struct fuse_uring_req_header`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Headers {
+    in_out: [u8; PLACE],
+    operation: [u8; PLACE],
+    flags: u64,
+    commit: u64,
+    data: u32,
+    padding: u32,
+    reserved: u64,
+}
+
+/// What the kernel is given to read and write.
+#[repr(C)]
+struct Shared {
+    headers: Headers,
+    /// The headers, and the data.
+    segments: [libc::iovec; 2],
+}
+
+/// Memory that the kernel reads and writes while it has a command. References to it are made only
+/// while it has none.
+struct Memory {
+    shared: NonNull<Shared>,
+    room: NonNull<[u8]>,
+}
+
+// SAFETY: nobody else points to what a value of this type points to.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// `largest`: the most data that a request or a reply has, in bytes.
+    fn new(largest: usize) -> Memory {
+        // Pages that are never used take no memory.
+        let room = Box::into_raw(vec![0; DATA + largest].into_boxed_slice());
+        let headers = Headers {
+            in_out: [0; PLACE],
+            operation: [0; PLACE],
+            flags: 0,
+            commit: 0,
+            data: 0,
+            padding: 0,
+            reserved: 0,
+        };
+        let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        let shared = Box::into_raw(Box::new(Shared { headers, segments: [nothing; 2] }));
+        // SAFETY: both have just been made, and are as long as is said here.
+        unsafe {
+            let headers = (&raw mut (*shared).headers).cast();
+            let data = room.cast::<u8>().add(DATA).cast();
+            (*shared).segments = [
+                libc::iovec { iov_base: headers, iov_len: size_of::<Headers>() },
+                libc::iovec { iov_base: data, iov_len: largest },
+            ];
+            Memory { shared: NonNull::new_unchecked(shared), room: NonNull::new_unchecked(room) }
+        }
+    }
+
+    fn segments(&self) -> u64 {
+        // SAFETY: no reference is made; the pointer is good as long as this value lives.
+        (unsafe { &raw const (*self.shared.as_ptr()).segments }) as u64
+    }
+
+    /// The headers and the room. The kernel must have no command.
+    fn parts(&mut self) -> (&mut Headers, &mut [u8]) {
+        // SAFETY: both are ours as long as this value lives and the kernel has no command; they do
+        // not overlap.
+        unsafe { (&mut (*self.shared.as_ptr()).headers, self.room.as_mut()) }
+    }
+
+    /// Gives it back. The kernel must have no command, and get none.
+    fn free(&mut self) {
+        // SAFETY: both come from boxes, and this is called once, by the owner's drop.
+        unsafe {
+            drop(Box::from_raw(self.shared.as_ptr()));
+            drop(Box::from_raw(self.room.as_ptr()));
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// The kernel does not know of it.
+    New,
+    /// The kernel has a command, and the memory with it.
+    Waiting,
+    /// A request, by the number that its reply is committed under.
+    Answering(u64),
+}
+
+/// One place in the queue of one processor, for one request at a time.
+///
+/// ```no_run
+/// use nscap_linux::server::{FuseDevice, FuseQueue};
+/// # let device = FuseDevice::open()?; // and mounted, and FUSE_OVER_IO_URING agreed on
+/// let mut queue = FuseQueue::new(0, 1 << 20)?;
+/// while let Some(request) = queue.next(&device)? {
+///     let unique = request[8..16].to_vec();
+///     let not_known = [&16u32.to_ne_bytes()[..], &(-38i32).to_ne_bytes(), &unique].concat();
+///     queue.answer(&not_known);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct FuseQueue {
+    ring: IoUring<Entry128, cqueue::Entry>,
+    number: u16,
+    memory: Memory,
+    state: State,
+}
+
+impl fmt::Debug for FuseQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (number, state) = (self.number, self.state);
+        f.debug_struct("FuseQueue").field("number", &number).field("state", &state).finish()
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+impl FuseQueue {
+    /// How many queues a connection has: one for each possible processor, whether it is there or not.
+    /// `None` where that cannot be found out, or where the kernel offers none.
+    ///
+    /// ```
+    /// let queues = nscap_linux::server::FuseQueue::count();
+    /// assert_ne!(queues, Some(0));
+    /// ```
+    #[must_use]
+    pub fn count() -> Option<u16> {
+        let enabled = read_to_string("/sys/module/fuse/parameters/enable_uring").ok()?;
+        let possible = read_to_string("/sys/devices/system/cpu/possible").ok()?;
+        enabled.starts_with('Y').then(|| processors(&possible)).flatten()
+    }
+
+    /// A place in the queue of processor `number`; nothing is fetched yet. `largest`: the most data
+    /// of a request or a reply in bytes, not less than FUSE_INIT agreed on (`max_write`,
+    /// `max_pages`). Its own thread is to be the first that calls [`next`](FuseQueue::next).
+    ///
+    /// # Errors
+    /// io_uring_setup(2)'s: EPERM where kernel.io_uring_disabled or a filter forbids it, ENOSYS,
+    /// EMFILE, ENOMEM; EINVAL before Linux 6.1.
+    ///
+    /// ```no_run
+    /// let queue = nscap_linux::server::FuseQueue::new(0, 1 << 20)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn new(number: u16, largest: usize) -> Result<FuseQueue, Errno> {
+        let mut wanted = IoUring::<Entry128, cqueue::Entry>::builder();
+        wanted.setup_single_issuer().setup_defer_taskrun().setup_r_disabled();
+        let ring = wanted.build(2).map_err(|error| errno(&error))?;
+        Ok(FuseQueue { ring, number, memory: Memory::new(largest), state: State::New })
+    }
+
+    /// Of which processor's queue.
+    ///
+    /// ```no_run
+    /// assert_eq!(nscap_linux::server::FuseQueue::new(3, 8192)?.number(), 3);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Sends the answer to the request before, if there was one, and waits for the next, which is
+    /// what read(2) of `device` would give. `None` at the end of the connection. A request that
+    /// [was not answered](FuseQueue::answer) fails.
+    ///
+    /// # Errors
+    /// Of the first call: EOPNOTSUPP, EINVAL, ENOMEM where the kernel takes no queue: the connection
+    /// then goes on without any. Else EPROTO for a request that makes no sense, and
+    /// io_uring_enter(2)'s.
+    ///
+    /// ```no_run
+    /// # fn f(queue: &mut nscap_linux::server::FuseQueue, device: &nscap_linux::server::FuseDevice) {
+    /// let ended = queue.next(device).is_ok_and(|request| request.is_none());
+    /// # }
+    /// ```
+    pub fn next(&mut self, device: &FuseDevice) -> Result<Option<&[u8]>, Errno> {
+        match self.state {
+            State::New => {
+                let submitter = self.ring.submitter();
+                submitter.register_enable_rings().map_err(|error| errno(&error))?;
+                self.command(device, REGISTER, 0)?;
+            }
+            State::Answering(commit) => self.command(device, COMMIT_AND_FETCH, commit)?,
+            State::Waiting => {}
+        }
+        let ends = [Errno::NOTCONN, Errno::CONNABORTED, Errno::CANCELED];
+        match self.wait() {
+            Ok(()) => self.request().map(Some),
+            Err(errno) if ends.contains(&errno) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Gives the kernel a command, and the memory with it.
+    fn command(&mut self, device: &FuseDevice, operation: u32, commit: u64) -> Result<(), Errno> {
+        /// Where `struct io_uring_sqe` has its `len`, in numbers of four bytes.
+        const LENGTH: usize = 6;
+        // `struct fuse_uring_cmd_req`: flags, commit id, queue, padding.
+        let mut command = [0; 80];
+        let (before, number) = command.split_at_mut(16);
+        before.get_mut(8..).ok_or(Errno::PROTO)?.copy_from_slice(&commit.to_ne_bytes());
+        number.get_mut(..2).ok_or(Errno::PROTO)?.copy_from_slice(&self.number.to_ne_bytes());
+        let mut entry = UringCmd80::new(types::Fd(device.as_fd().as_raw_fd()), operation)
+            .cmd(command)
+            .addr(Some(self.memory.segments()))
+            .build();
+        // SAFETY: an entry is `struct io_uring_sqe` as the kernel has it (the crate gives no way
+        // to this field), which is longer than that.
+        unsafe { (&raw mut entry).cast::<u32>().add(LENGTH).write(2) };
+        // SAFETY: what the command points to stays where it is until the kernel is done with it:
+        // `Drop` sees to that. The descriptor is used when it is submitted, in `wait`, and the
+        // kernel holds the file from then on.
+        unsafe { self.ring.submission().push(&entry) }.map_err(|_| Errno::BUSY)?;
+        self.state = State::Waiting;
+        Ok(())
+    }
+
+    /// Waits until the kernel is done with the command.
+    fn wait(&mut self) -> Result<(), Errno> {
+        let done = loop {
+            if let Some(done) = self.ring.completion().next() {
+                break done.result();
+            }
+            match self.ring.submit_and_wait(1).map_err(|error| errno(&error)) {
+                Ok(_) | Err(Errno::INTR | Errno::AGAIN | Errno::BUSY) => {}
+                Err(errno) => return Err(errno),
+            }
+        };
+        // The kernel has no command any more, and will get none for what it did not take.
+        self.state = State::New;
+        if done < 0 { Err(Errno::from_raw_os_error(-done)) } else { Ok(()) }
+    }
+
+    /// The request that has come: header, what comes before the data, data.
+    fn request(&mut self) -> Result<&[u8], Errno> {
+        let (headers, room) = self.memory.parts();
+        self.state = State::Answering(headers.commit);
+        let (length, _) = headers.in_out.split_first_chunk().ok_or(Errno::PROTO)?;
+        let (length, data) = (u32::from_ne_bytes(*length) as usize, headers.data as usize);
+        let before = length.checked_sub(IN_HEADER + data).ok_or(Errno::PROTO)?;
+        let start = DATA.checked_sub(IN_HEADER + before).ok_or(Errno::PROTO)?;
+        let request = room.get_mut(start..DATA + data).ok_or(Errno::PROTO)?;
+        let parts = request.split_at_mut_checked(IN_HEADER).ok_or(Errno::PROTO)?;
+        parts.0.copy_from_slice(headers.in_out.get(..IN_HEADER).ok_or(Errno::PROTO)?);
+        let operation = headers.operation.get(..before).ok_or(Errno::PROTO)?;
+        parts.1.get_mut(..before).ok_or(Errno::PROTO)?.copy_from_slice(operation);
+        Ok(request)
+    }
+
+    /// The answer to the request that came last, as it would be written to the device; it is sent by
+    /// [`next`](FuseQueue::next). One that is no reply or that does not fit becomes EIO.
+    ///
+    /// ```no_run
+    /// # fn f(queue: &mut nscap_linux::server::FuseQueue, reply: &[u8]) {
+    /// queue.answer(reply);
+    /// # }
+    /// ```
+    pub fn answer(&mut self, reply: &[u8]) {
+        if !matches!(self.state, State::Answering(_)) {
+            return;
+        }
+        let (headers, room) = self.memory.parts();
+        let room = room.get_mut(DATA..).unwrap_or_default();
+        match reply.split_first_chunk::<OUT_HEADER>() {
+            Some((header, data)) if data.len() <= room.len() => {
+                put(&mut headers.in_out, header);
+                put(room, data);
+                headers.data = u32::try_from(data.len()).unwrap_or(0);
+            }
+            // `struct fuse_out_header` with the number of the request, which is where it was.
+            _ => {
+                let [a, b, c, d] = (-libc::EIO).to_ne_bytes();
+                put(&mut headers.in_out, &[OUT_HEADER as u8, 0, 0, 0, a, b, c, d]);
+                headers.data = 0;
+            }
+        }
+    }
+}
+
+/// Copies to the beginning of something longer.
+fn put(to: &mut [u8], from: &[u8]) {
+    if let Some(to) = to.get_mut(..from.len()) {
+        to.copy_from_slice(from);
+    }
+}
+
+impl Drop for FuseQueue {
+    fn drop(&mut self) {
+        // What the kernel may still write to is nobody else's until the process ends.
+        if self.state != State::Waiting {
+            self.memory.free();
+        }
+    }
+}
+
+/// Keeps the calling thread on one processor, where that can be: where the queue's requests are made.
+///
+/// ```
+/// std::thread::spawn(|| nscap_linux::server::stay_on(0));
+/// ```
+pub fn stay_on(processor: u16) {
+    if usize::from(processor) < CpuSet::MAX_CPU {
+        let mut only = CpuSet::new();
+        only.set(processor.into());
+        // One that is off, or not ours to use: then anywhere.
+        let _ = sched_setaffinity(None, &only);
+    }
+}
+
+/// How many processors a list like `0-3,8` names.
+fn processors(list: &str) -> Option<u16> {
+    let mut count = 0u16;
+    for range in list.trim_end().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
+        count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
+    }
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_are_counted() {
+        let counts = [("0\n", 1), ("0-1\n", 2), ("0-3,8", 5), ("0,2,4-4", 3)];
+        for (list, count) in counts {
+            assert_eq!(processors(list), Some(count), "{list}");
+        }
+        for list in ["", "\n", "a", "1-0", "0-65535", "0-", "-1", "0,,1"] {
+            assert_eq!(processors(list), None, "{list}");
+        }
+    }
+
+    fn queue() -> Option<FuseQueue> {
+        FuseQueue::new(0, 8192)
+            .inspect_err(|errno| println!("skipped: FuseQueue: io_uring_setup: {errno}"))
+            .ok()
+    }
+
+    /// As the kernel would put it there.
+    fn came(queue: &mut FuseQueue, length: u32, before: &[u8], data: &[u8], says: usize) {
+        let (headers, room) = queue.memory.parts();
+        headers.in_out = [7; PLACE];
+        put(&mut headers.in_out, &length.to_ne_bytes());
+        put(&mut headers.operation, before);
+        put(&mut room[DATA..], data);
+        headers.data = says as u32;
+        headers.commit = 5;
+    }
+
+    #[test]
+    fn a_request_is_whole() {
+        let Some(mut queue) = queue() else { return };
+        came(&mut queue, 40 + 8 + 3, b"eight by", b"ab\0", 3);
+        let request = queue.request().unwrap();
+        assert_eq!(request[..4], 51u32.to_ne_bytes());
+        assert_eq!(request[4..40], [7; 36]);
+        assert_eq!(&request[40..], b"eight byab\0");
+        assert_eq!(queue.state, State::Answering(5));
+        // The most of both.
+        came(&mut queue, 40 + 128 + 8192, &[1; 128], &[2; 8192], 8192);
+        assert_eq!(queue.request().unwrap().len(), 40 + 128 + 8192);
+    }
+
+    #[test]
+    fn no_length_leads_outside() {
+        let Some(mut queue) = queue() else { return };
+        let all = [(0, 0), (39, 0), (40, 1), (u32::MAX, 0), (u32::MAX, 8193), (40 + 129, 0)];
+        for (length, says) in all.into_iter().chain([(41 + 8192, 8193), (0, usize::MAX >> 32)]) {
+            came(&mut queue, length, b"", b"", says);
+            assert_eq!(queue.request(), Err(Errno::PROTO), "{length} {says}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_is_an_error() {
+        let Some(mut queue) = queue() else { return };
+        came(&mut queue, 40, b"", b"", 0);
+        queue.request().unwrap();
+        queue.answer(&[3; 16 + 8192]);
+        let (headers, room) = queue.memory.parts();
+        assert_eq!((headers.data, headers.in_out[15], room[DATA + 8191]), (8192, 3, 3));
+        for bad in [&[3; 15][..], &[3; 16 + 8193]] {
+            queue.answer(bad);
+            let (headers, _) = queue.memory.parts();
+            assert_eq!((headers.data, &headers.in_out[4..8]), (0, &(-5i32).to_ne_bytes()[..]));
+        }
+    }
+
+    #[test]
+    fn without_a_connection_there_are_no_requests() {
+        let (Some(mut queue), Ok(device)) = (queue(), FuseDevice::open()) else { return };
+        assert!(!matches!(queue.next(&device), Ok(Some(_))));
+    }
+}
