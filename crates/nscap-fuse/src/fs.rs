@@ -23,8 +23,6 @@ pub(crate) enum Done {
     NoReply,
     /// Nothing of the kind is known here: ENOSYS, and the kernel does without from now on.
     Unknown,
-    /// The last one.
-    End,
 }
 
 type Answer = Result<Done, Errno>;
@@ -122,7 +120,8 @@ impl Request<'_> {
             abi::IOCTL => self.ioctl(it, reply)?,
             // Nothing is buffered; the kernel decides about access itself.
             abi::FLUSH | abi::RELEASEDIR | abi::ACCESS => {}
-            abi::DESTROY => return Ok(Done::End),
+            // The end of the connection follows.
+            abi::DESTROY => {}
             _ => return Ok(Done::Unknown),
         }
         Ok(Done::Reply)

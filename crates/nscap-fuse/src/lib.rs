@@ -27,6 +27,7 @@ mod numbers;
 mod options;
 mod proto;
 mod recent;
+mod requests;
 mod session;
 mod source;
 mod stats;

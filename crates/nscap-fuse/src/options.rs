@@ -21,6 +21,10 @@ pub struct Options {
     /// Let the kernel read and write the files of the source itself where it can (Linux 6.9, as
     /// root of the initial user namespace). Where it cannot, the server does.
     pub passthrough: bool,
+    /// Take requests by the queues of io_uring where the kernel offers that (Linux 6.14, and
+    /// /sys/module/fuse/parameters/enable_uring is set): with two threads for each processor, beside
+    /// the others; where there can be more than 64 processors, not.
+    pub io_uring: bool,
     /// Worker threads; 0 is taken for 1. Default: as many as there are processors, 2 to 8.
     pub threads: usize,
     /// Flags of the mount, as for mount(8).
@@ -51,6 +55,7 @@ impl Default for Options {
             read_only: false,
             reachable_ok: false,
             passthrough: true,
+            io_uring: true,
             threads: cores.clamp(2, 8),
             flags: Flags::default(),
             name: None,

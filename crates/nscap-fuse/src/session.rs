@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use nscap_linux::server::{FuseDevice, settle};
+use nscap_linux::server::{FuseDevice, FuseQueue, settle};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
@@ -19,6 +19,7 @@ use crate::caps::Caps;
 use crate::error::Error;
 use crate::inodes::Inodes;
 use crate::options::Options;
+use crate::requests;
 use crate::source::{self, Source};
 use crate::stats::Stats;
 use crate::tree::{Tree, WITHOUT};
@@ -32,6 +33,7 @@ const PARAMETER_MAX: usize = 255;
 pub struct Mount {
     tree: Arc<Tree>,
     device: FuseDevice,
+    queues: Vec<FuseQueue>,
     target: PathBuf,
 }
 
@@ -59,9 +61,11 @@ impl Mount {
             source::unreachable(from.as_fd(), source)?;
         }
         try_to_settle()?;
+        let queues = if options.io_uring { requests::places() } else { Vec::new() };
+        let groups = requests::groups(options.threads, &queues);
         let stats = Arc::new(Stats::default());
         let tree = Arc::new(Tree {
-            caps: Caps::new(from.as_fd(), source, options, stats.clone())?,
+            caps: Caps::new(from.as_fd(), source, options, &groups, stats.clone())?,
             inodes: Source::new(from.as_fd(), source).and_then(|tree| {
                 if !options.reachable_ok {
                     tree.claim(source)?;
@@ -84,9 +88,9 @@ impl Mount {
         });
         let call = |(call, errno)| Error::call(target, call, errno);
         let superblock = make(device.as_fd(), &name, options).map_err(call)?;
-        worker::agree(&tree, &device).map_err(call)?;
+        let queues = worker::agree(&tree, &device, queues).map_err(call)?;
         attach(superblock.as_fd(), to.as_fd(), options).map_err(call)?;
-        Ok(Mount { tree, device, target: target.to_owned() })
+        Ok(Mount { tree, device, queues, target: target.to_owned() })
     }
 
     /// Its counters.
@@ -121,7 +125,7 @@ impl Mount {
             let limits = getrlimit(resource);
             let _ = setrlimit(resource, Rlimit { current: limits.maximum, ..limits });
         }
-        worker::run(&self.tree, &self.device)
+        worker::run(&self.tree, &self.device, self.queues)
             .map_err(|(call, errno)| Error::call(&self.target, call, errno))
     }
 }

@@ -103,6 +103,8 @@ counters! {
     shown,
     /// Requests about capabilities from a caller that could not be identified.
     unknown_callers,
+    /// Requests that came by the queues of io_uring.
+    by_io_uring,
 }
 
 /// A number that many threads add to.

@@ -1,60 +1,50 @@
-//! The threads that serve: each reads requests from a descriptor of its own and answers them one
-//! after the other.
+//! The threads that serve: each has a descriptor of /dev/fuse or a place in a queue of its own, and
+//! answers the requests from there one after the other.
 
-use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::Builder;
+use std::thread::{Builder, JoinHandle};
 
-use nscap_linux::server::{FuseDevice, settle};
-use rustix::io::{Errno, read, write};
+use nscap_linux::server::{FuseDevice, FuseQueue, settle, stay_on};
+use rustix::io::{Errno, write};
 
+use crate::caps::serve_in_group;
 use crate::fs::{Done, carry_out};
 use crate::proto::abi::{self, init};
 use crate::proto::{Arguments, Header, Reply};
+use crate::requests::{self, DATA_MAX, FromDevice, FromQueue, Requests};
 use crate::tree::{Tree, WITHOUT};
 
-/// The most data that a request carries, in bytes.
-const DATA_MAX: u32 = 1024 * 1024;
-/// And the rest of it: headers, names.
-const REQUEST_MAX: usize = DATA_MAX as usize + 16 * 1024;
 /// Requests of the kernel's own (readahead) at a time.
 const BACKGROUND: u16 = 64;
 
 /// Which call failed, and why.
-type Failed = (&'static str, Errno);
+pub(crate) type Failed = (&'static str, Errno);
 
-/// Reads one request; `None` at the end of the connection.
-fn next(device: &FuseDevice, room: &mut [u8]) -> Result<Option<usize>, Failed> {
-    loop {
-        match read(device, &mut *room) {
-            Ok(length) => return Ok(Some(length)),
-            // The request was taken back, or a signal came.
-            Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => {}
-            Err(Errno::NODEV) => return Ok(None),
-            Err(errno) => return Err(("read(/dev/fuse)", errno)),
-        }
-    }
-}
-
-/// Answers the kernel's first request: what it and we agree on.
-pub(crate) fn agree(tree: &Tree, device: &FuseDevice) -> Result<(), Failed> {
+/// Answers the kernel's first request: what it and we agree on. Gives back the queues, if the kernel
+/// takes them.
+pub(crate) fn agree(
+    tree: &Tree,
+    device: &FuseDevice,
+    queues: Vec<FuseQueue>,
+) -> Result<Vec<FuseQueue>, Failed> {
     let nothing = ("read(/dev/fuse)", Errno::PROTO);
-    let mut room = vec![0; REQUEST_MAX];
-    let length = next(device, &mut room)?.ok_or(nothing)?;
-    let (header, offer) = room.get(..length).and_then(Header::parse).ok_or(nothing)?;
+    let mut requests = FromDevice::new(device.clone());
+    let request = requests.next()?.ok_or(nothing)?;
+    let (header, offer) = Header::parse(request).ok_or(nothing)?;
     let mut reply = Reply::default();
     reply.clear();
     let answered = if header.opcode == abi::INIT {
-        negotiate(tree, offer, &mut reply)
+        negotiate(tree, offer, !queues.is_empty(), &mut reply)
     } else {
         Err(Errno::PROTO)
     };
     let error = answered.err().map_or(0, Errno::raw_os_error);
     write(device, reply.finish(header.unique, error))
         .map_err(|errno| ("write(/dev/fuse)", errno))?;
-    answered.map_err(|errno| ("FUSE_INIT", errno))
+    let agreed = answered.map_err(|errno| ("FUSE_INIT", errno))?;
+    Ok(if agreed & init::OVER_IO_URING == 0 { Vec::new() } else { queues })
 }
 
 /// Never FUSE_WRITEBACK_CACHE: pages written back later would strip a grant that was made meanwhile
@@ -64,7 +54,12 @@ pub(crate) fn agree(tree: &Tree, device: &FuseDevice) -> Result<(), Failed> {
 /// the kernel then goes on with the mode that it has, so that of a file of mode 4777 that uid 1000
 /// wrote, it still shows and executes 4777, whatever the source says (measured on 6.18). For the
 /// same reason not FUSE_ATOMIC_O_TRUNC.
-fn negotiate(tree: &Tree, mut offer: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
+fn negotiate(
+    tree: &Tree,
+    mut offer: Arguments<'_>,
+    queues: bool,
+    reply: &mut Reply,
+) -> Result<u64, Errno> {
     let (major, minor, readahead) = (offer.u32()?, offer.u32()?, offer.u32()?);
     let mut offered = u64::from(offer.u32()?);
     if major != abi::MAJOR || minor < abi::MINOR_MIN {
@@ -73,7 +68,7 @@ fn negotiate(tree: &Tree, mut offer: Arguments<'_>, reply: &mut Reply) -> Result
     if offered & init::INIT_EXT != 0 {
         offered |= u64::from(offer.u32()?) << 32;
     }
-    let agreed = wanted(tree) & offered;
+    let agreed = wanted(tree, queues) & offered;
     let needed = init::DONT_MASK | init::POSIX_ACL | init::MAX_PAGES;
     if agreed & needed != needed {
         return Err(Errno::PROTO);
@@ -93,12 +88,12 @@ fn negotiate(tree: &Tree, mut offer: Arguments<'_>, reply: &mut Reply) -> Result
     reply.u32(DATA_MAX).u32(1);
     reply.data(&u16::try_from(pages).unwrap_or(u16::MAX).to_ne_bytes()).data(&[0; 2]);
     reply.u32(high).u32(stack_depth).data(&[0; 24]);
-    Ok(())
+    Ok(agreed)
 }
 
 /// Not FUSE_READDIRPLUS_AUTO: of a directory that find(1) goes through, the kernel would then ask
 /// for the first part with attributes and for all the rest name by name.
-fn wanted(tree: &Tree) -> u64 {
+fn wanted(tree: &Tree, queues: bool) -> u64 {
     let mut wanted = init::ASYNC_READ
         | init::BIG_WRITES
         | init::DONT_MASK
@@ -118,11 +113,20 @@ fn wanted(tree: &Tree) -> u64 {
     if tree.options.passthrough {
         wanted |= init::PASSTHROUGH;
     }
+    if queues {
+        wanted |= init::OVER_IO_URING;
+    }
     wanted
 }
 
-/// Serves with as many threads as the options say, until the file system is unmounted.
-pub(crate) fn run(tree: &Arc<Tree>, device: &FuseDevice) -> Result<(), Failed> {
+/// Serves with as many threads as the options say, and one for each place in a queue, until the file
+/// system is unmounted. Those of the device have little to do where there are queues: what is
+/// forgotten, and everything should the kernel not take a queue after all.
+pub(crate) fn run(
+    tree: &Arc<Tree>,
+    device: &FuseDevice,
+    queues: Vec<FuseQueue>,
+) -> Result<(), Failed> {
     let mut devices = vec![device.clone()];
     for _ in 1..tree.options.threads.max(1) {
         devices.push(device.another().map_err(|errno| ("ioctl(FUSE_DEV_IOC_CLONE)", errno))?);
@@ -130,11 +134,17 @@ pub(crate) fn run(tree: &Arc<Tree>, device: &FuseDevice) -> Result<(), Failed> {
     let mut workers = Vec::new();
     for (number, device) in devices.into_iter().enumerate() {
         let tree = tree.clone();
-        let worker = Builder::new()
-            .name(format!("nscap-{number}"))
-            .spawn(move || serve(&tree, &device))
-            .map_err(|error| ("clone", Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
-        workers.push(worker);
+        workers.push(start(format!("nscap-{number}"), move || {
+            serve(&tree, &device.clone(), 0, FromDevice::new(device))
+        })?);
+    }
+    for queue in queues {
+        let (tree, device, number) = (tree.clone(), device.clone(), queue.number());
+        workers.push(start(format!("nscap-queue-{number}"), move || {
+            stay_on(number);
+            let group = requests::group(&queue);
+            serve(&tree, &device.clone(), group, FromQueue::new(device, queue))
+        })?);
     }
     // All are waited for, whatever the first says.
     let mut ended = Ok(());
@@ -145,14 +155,31 @@ pub(crate) fn run(tree: &Arc<Tree>, device: &FuseDevice) -> Result<(), Failed> {
     ended
 }
 
-fn serve(tree: &Tree, device: &FuseDevice) -> Result<(), Failed> {
+fn start(
+    name: String,
+    work: impl FnOnce() -> Result<(), Failed> + Send + 'static,
+) -> Result<JoinHandle<Result<(), Failed>>, Failed> {
+    let started = Builder::new().name(name).spawn(work);
+    started.map_err(|error| ("clone", Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))
+}
+
+/// `group`: of threads that take the same requests.
+fn serve(
+    tree: &Tree,
+    device: &FuseDevice,
+    group: usize,
+    mut requests: impl Requests,
+) -> Result<(), Failed> {
     settle(WITHOUT).map_err(|errno| ("prctl(PR_SET_SECUREBITS)", errno))?;
-    let mut room = vec![0; REQUEST_MAX];
+    serve_in_group(group);
     let mut reply = Reply::default();
-    while let Some(length) = next(device, &mut room)? {
-        let Some((header, arguments)) = room.get(..length).and_then(Header::parse) else {
+    while let Some(request) = requests.next()? {
+        let Some((header, arguments)) = Header::parse(request) else {
             return Err(("read(/dev/fuse)", Errno::PROTO));
         };
+        if group != 0 {
+            tree.stats.by_io_uring.add();
+        }
         reply.clear();
         // What is locked when a thread panics is taken as it is: no invariant spans two locks'
         // worth of steps that can panic. One request fails, and not the mount.
@@ -168,16 +195,7 @@ fn serve(tree: &Tree, device: &FuseDevice) -> Result<(), Failed> {
             Err(_) => (Done::Reply, libc::EIO),
         };
         if done != Done::NoReply {
-            match write(device.as_fd(), reply.finish(header.unique, error)) {
-                // The request was taken back meanwhile.
-                Ok(_) | Err(Errno::NOENT) => {}
-                Err(Errno::NODEV) => return Ok(()),
-                // A reply that the kernel does not take has failed the request there.
-                Err(_) => {}
-            }
-        }
-        if done == Done::End {
-            return Ok(());
+            requests.answer(reply.finish(header.unique, error));
         }
     }
     Ok(())

@@ -93,6 +93,18 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
                 "the kernel is new enough (6.9); its configuration is not on disk"
             },
         ),
+        offer(
+            "FUSE over io_uring",
+            kernel.fuse_io_uring,
+            match kernel.fuse_io_uring {
+                true => "requests cost less (Linux 6.14)",
+                false if kernel.version < (6, 14) => "requests cost less with it (Linux 6.14)",
+                false => {
+                    "requests cost less with it; fuse.enable_uring=1 (kernel parameter) or \
+                    echo Y >/sys/module/fuse/parameters/enable_uring turns it on"
+                }
+            },
+        ),
         offer(SECCOMP, kernel.seccomp_notify, "a supervisor that answers system calls (Linux 5.0)"),
         offer("*xattrat calls", kernel.xattrat, "attributes by descriptor (Linux 6.13)"),
         offer("NS_GET_ID", kernel.ns_id, "ids of namespaces that are never used again"),

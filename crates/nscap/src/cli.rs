@@ -238,7 +238,7 @@ pub(crate) struct Check {
 
 const OPTIONS: &str = "\
 OPTIONS, for -o and fstab(5), separated by commas: single, same-ok, reachable-ok, no-passthrough,
-threads=N, ro, noexec, nodev, nosuid (then nothing is granted), noatime, and what mount(8) has for
+no-io-uring, threads=N, ro, noexec, nodev, nosuid (then nothing is granted), noatime, and what mount(8) has for
 every file system. As /sbin/mount.nscap this command is what mount -t nscap runs.
 
 Signals: SIGTERM and SIGINT unmount and end the server, SIGUSR1 prints its counters.";
@@ -273,6 +273,9 @@ pub(crate) struct Mount {
     /// Never let the kernel read and write the source's files without the server
     #[arg(long)]
     pub(crate) no_passthrough: bool,
+    /// Never take requests by the queues of io_uring, where the kernel offers that
+    #[arg(long)]
+    pub(crate) no_io_uring: bool,
     /// How many threads serve, 1 to 64 [default: one a processor, 2 to 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) threads: Option<u16>,

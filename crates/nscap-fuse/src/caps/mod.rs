@@ -28,7 +28,7 @@ mod writers;
 
 use held::Held;
 use writers::{Access, Writers};
-pub(crate) use writers::{Changing, Opened};
+pub(crate) use writers::{Changing, Opened, serve_in_group};
 
 /// What errors call a file: they go to callers as an errno only.
 const FILE: &str = "file";
@@ -94,7 +94,8 @@ pub(crate) struct Caps {
 }
 
 impl Caps {
-    /// `source`: a descriptor of the root of the source tree, `path` what errors call it.
+    /// `source`: a descriptor of the root of the source tree, `path` what errors call it; `groups`:
+    /// how many threads serve, group by group, each with requests of its own.
     ///
     /// # Errors
     /// Those of [`Callers::new`] and [`Mount::of`]; [`Error::Unexpected`] where the source is on an
@@ -103,6 +104,7 @@ impl Caps {
         source: BorrowedFd<'_>,
         path: &Path,
         options: &Options,
+        groups: &[usize],
         stats: Arc<Stats>,
     ) -> nscap_linux::Result<Caps> {
         let callers = Callers::new()?;
@@ -112,7 +114,7 @@ impl Caps {
                 give the tree by a mount of it that is not id-mapped";
             return Err(Error::Unexpected { path: path.to_owned(), problem: problem.to_owned() });
         }
-        let (policy, writers) = (options.policy, Writers::new(options.threads));
+        let (policy, writers) = (options.policy, Writers::new(groups));
         Ok(Caps { policy, callers, mount, writers, stats })
     }
 

@@ -7,6 +7,7 @@
 //! we have not seen every writer since the kernel last said that there was none is *unclear*, and
 //! its next grant has to ask again. Nothing is known at the start: a mapping outlives a server, too.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,28 +83,39 @@ impl Shard {
     }
 }
 
+thread_local!(static GROUP: Cell<usize> = const { Cell::new(0) });
+
+/// The calling thread serves as one of this group.
+pub(crate) fn serve_in_group(group: usize) {
+    GROUP.set(group);
+}
+
 /// All inodes of a mount.
 #[derive(Debug)]
 pub(super) struct Writers {
     shards: [Shard; SHARDS],
-    /// How many threads may be waiting for what may never come.
-    patient: AtomicUsize,
+    /// How many threads of each group may be waiting for what may never come.
+    patient: Vec<AtomicUsize>,
 }
 
 impl Writers {
-    /// `threads`: how many serve the mount. One of them always goes on, since it may be the one
-    /// that the others wait for, and so that nobody can keep them all waiting.
-    pub(super) fn new(threads: usize) -> Arc<Writers> {
-        let patient = AtomicUsize::new(threads.saturating_sub(1));
+    /// `groups`: how many threads serve the mount, in groups that take the same requests. One of
+    /// each always goes on, since it may be the one that the others wait for, and so that nobody
+    /// can keep them all waiting.
+    pub(super) fn new(groups: &[usize]) -> Arc<Writers> {
+        let all_but_one = |threads: &usize| AtomicUsize::new(threads.saturating_sub(1));
+        let patient = groups.iter().map(all_but_one).collect();
         Arc::new(Writers { shards: std::array::from_fn(|_| Shard::default()), patient })
     }
 
     /// Until when to wait for something that is probably over in a moment.
     pub(super) fn patience(&self) -> Patience<'_> {
         let less = |patient: usize| patient.checked_sub(1);
-        let taken = self.patient.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        let until = Instant::now() + if taken.is_ok() { PATIENCE } else { Duration::ZERO };
-        Patience { until, writers: taken.is_ok().then_some(self) }
+        let taken = self.patient.get(GROUP.get()).filter(|patient| {
+            patient.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+        });
+        let until = Instant::now() + if taken.is_some() { PATIENCE } else { Duration::ZERO };
+        Patience { until, taken }
     }
 
     fn shard(&self, node: u64) -> &Shard {
@@ -147,7 +159,7 @@ impl Writers {
 /// The right to wait for a while.
 pub(super) struct Patience<'w> {
     pub(super) until: Instant,
-    writers: Option<&'w Writers>,
+    taken: Option<&'w AtomicUsize>,
 }
 
 impl Patience<'_> {
@@ -161,8 +173,8 @@ impl Patience<'_> {
 
 impl Drop for Patience<'_> {
     fn drop(&mut self) {
-        if let Some(writers) = self.writers {
-            writers.patient.fetch_add(1, Ordering::Relaxed);
+        if let Some(patient) = self.taken {
+            patient.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

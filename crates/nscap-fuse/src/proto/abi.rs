@@ -82,6 +82,7 @@ pub(crate) mod init {
     pub(crate) const PASSTHROUGH: u64 = 1 << 37;
     pub(crate) const NO_EXPORT_SUPPORT: u64 = 1 << 38;
     pub(crate) const ALLOW_IDMAP: u64 = 1 << 40;
+    pub(crate) const OVER_IO_URING: u64 = 1 << 41;
 }
 
 /// Bits of the reply to OPEN.

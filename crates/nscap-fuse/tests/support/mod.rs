@@ -44,6 +44,7 @@ fn serve_when_asked() {
     for word in words {
         match word {
             "plain" => options.passthrough = false,
+            "device" => options.io_uring = false,
             "ro" => options.read_only = true,
             "reachable" => options.reachable_ok = true,
             _ => {}
@@ -135,11 +136,27 @@ impl Ground {
         self.server.as_ref().unwrap().id()
     }
 
-    /// kill -9, and the dead mount goes.
+    /// kill -9; the dead mount stays.
     pub(crate) fn kill(&mut self) {
         let mut server = self.server.take().unwrap();
         server.kill().unwrap();
         server.wait().unwrap();
+        self.wait_for_the_end();
+    }
+
+    /// Waits until the kernel knows that the server is gone: by then whoever asks gets ENOTCONN, and
+    /// whoever asked before got ECONNABORTED or ECANCELED.
+    fn wait_for_the_end(&self) {
+        for _ in 0..500 {
+            match std::fs::symlink_metadata(self.at("nothing")).unwrap_err().raw_os_error() {
+                Some(libc::ENOTCONN) => return,
+                Some(libc::ECONNABORTED | libc::ECANCELED) => {
+                    std::thread::sleep(Duration::from_millis(10))
+                }
+                errno => panic!("{errno:?}"),
+            }
+        }
+        panic!("the connection goes on without a server");
     }
 
     pub(crate) fn unmount(&mut self) {
@@ -203,9 +220,11 @@ pub(crate) fn on_ground(test: &str, body: impl FnOnce(&mut Ground) + Send) {
     });
 }
 
-/// Runs a test on a mount of each kind: with passthrough and without.
+/// Runs a test on a mount of each kind: with passthrough and without; and, where others take their
+/// requests by the queues of io_uring, one that does not.
 pub(crate) fn on_mounts(test: &str, body: impl Fn(&Ground) + Send + Sync) {
-    for options in ["", "plain"] {
+    let queues = nscap_linux::server::FuseQueue::count().is_some();
+    for options in ["", "plain"].into_iter().chain(queues.then_some("device")) {
         on_ground(test, |ground| {
             ground.serve(options);
             body(ground);

@@ -68,6 +68,7 @@ fn wanted(args: &cli::Mount) -> Result<Wanted, Failure> {
     wanted.same_ok |= args.same_ok;
     wanted.reachable_ok |= args.reachable_ok;
     wanted.no_passthrough |= args.no_passthrough;
+    wanted.no_io_uring |= args.no_io_uring;
     wanted.read_only |= args.read_only;
     wanted.threads = args.threads.map(usize::from).or(wanted.threads);
     Ok(wanted)

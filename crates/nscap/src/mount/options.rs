@@ -20,6 +20,8 @@ pub(crate) struct Wanted {
     pub(crate) reachable_ok: bool,
     /// Never FUSE passthrough.
     pub(crate) no_passthrough: bool,
+    /// Never FUSE over io_uring.
+    pub(crate) no_io_uring: bool,
     /// How many threads serve, where that is said.
     pub(crate) threads: Option<usize>,
     /// `ro`.
@@ -40,11 +42,12 @@ pub(crate) struct Wanted {
 type Switch = fn(&mut Wanted) -> &mut bool;
 
 /// Name of each that is on, name of its opposite, where it is.
-const SWITCHES: [(&str, &str, Switch); 10] = [
+const SWITCHES: [(&str, &str, Switch); 11] = [
     ("single", "array", |w| &mut w.single),
     ("same-ok", "no-same-ok", |w| &mut w.same_ok),
     ("reachable-ok", "no-reachable-ok", |w| &mut w.reachable_ok),
     ("no-passthrough", "passthrough", |w| &mut w.no_passthrough),
+    ("no-io-uring", "io-uring", |w| &mut w.no_io_uring),
     ("ro", "rw", |w| &mut w.read_only),
     ("nosuid", "suid", |w| &mut w.nosuid),
     ("nodev", "dev", |w| &mut w.nodev),
@@ -185,9 +188,11 @@ mod tests {
 
     #[test]
     fn a_list_says_all_that_was_taken() {
-        for list in
-            ["", "single,same-ok,threads=3,ro", "reachable-ok,no-passthrough,nosuid,nodev,noexec"]
-        {
+        for list in [
+            "",
+            "single,same-ok,threads=3,ro",
+            "reachable-ok,no-passthrough,no-io-uring,nosuid,nodev,noexec",
+        ] {
             let once = wanted(list).unwrap();
             assert_eq!(wanted(&once.to_list()), Ok(once));
         }

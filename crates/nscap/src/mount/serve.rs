@@ -53,6 +53,7 @@ fn options(wanted: &Wanted) -> Options {
         read_only: wanted.read_only,
         reachable_ok: wanted.reachable_ok,
         passthrough: !wanted.no_passthrough,
+        io_uring: !wanted.no_io_uring,
         threads: wanted.threads.unwrap_or(default.threads),
         flags: Flags {
             noexec: wanted.noexec,
