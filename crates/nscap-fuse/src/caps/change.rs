@@ -54,24 +54,34 @@ impl Caps {
         F: for<'o> Fn(&Request<'_, '_, LiveNs<'_>>, &Caller, &'o mut Slots) -> Decision<Stored<'o>>,
     {
         let caller = self.caller(tid)?;
-        let excluding = self.writers.exclude(node);
-        self.change(
-            file,
-            &caller,
-            |request, out| decide(request, &caller, out),
-            |held, next, _| {
-                let lease = self.nobody_writes(file, &excluding)?;
-                held.write(next).map_err(|e| self.unwritable(&e))?;
-                match lease {
-                    // A writer waited for so long that the kernel let it in.
-                    Some(lease) if !lease.held() => {
-                        self.drop_all(file)?;
-                        Err(Errno::TXTBSY)
+        let mut patience = None;
+        loop {
+            let excluding = self.writers.exclude(node);
+            let result = self.change(
+                file,
+                &caller,
+                |request, out| decide(request, &caller, out),
+                |held, next, _| {
+                    let lease = self.nobody_writes(file, &excluding)?;
+                    held.write(next).map_err(|e| self.unwritable(&e))?;
+                    match lease {
+                        // A writer waited for so long that the kernel let it in.
+                        Some(lease) if !lease.held() => {
+                            self.drop_all(file)?;
+                            Err(Errno::TXTBSY)
+                        }
+                        _ => Ok(()),
                     }
-                    _ => Ok(()),
-                }
-            },
-        )
+                },
+            );
+            let doubt = excluding.doubt();
+            // Who waits keeps nobody from the file, whose threads would wait as well.
+            drop(excluding);
+            let patience = patience.get_or_insert_with(|| self.writers.patience());
+            if result != Err(Errno::TXTBSY) || !self.writers.wait(node, doubt, patience) {
+                return result;
+            }
+        }
     }
 
     /// removexattr(2). D, and K where it may be the kernel's own removal before a write (V).
@@ -138,25 +148,20 @@ impl Caps {
         Err(Errno::TXTBSY)
     }
 
-    /// K: makes sure that nobody can change the content unseen, as long as what it gives is held.
+    /// K: makes sure that nobody can change the content unseen, as long as what it gives is held;
+    /// ETXTBSY where somebody can, or where it cannot be found out.
     fn nobody_writes(
         &self,
         file: BorrowedFd<'_>,
         excluding: &Excluding<'_>,
     ) -> Result<Option<ReadLease>, Errno> {
-        let patience = self.writers.patience();
-        loop {
-            match excluding.doubt() {
-                Doubt::None => return Ok(None),
-                Doubt::Open if excluding.wait_for_close(patience.until) => {}
-                Doubt::Open => return Err(Errno::TXTBSY),
-                Doubt::Unclear => match super::lease(file) {
-                    Ok(Some(lease)) => return Ok(Some(lease)),
-                    Ok(None) if patience.pause() => {}
-                    // Where it cannot be found out, the answer is no.
-                    Ok(None) | Err(_) => return Err(Errno::TXTBSY),
-                },
-            }
+        match excluding.doubt() {
+            Doubt::None => Ok(None),
+            Doubt::Open => Err(Errno::TXTBSY),
+            Doubt::Unclear => match super::lease(file) {
+                Ok(Some(lease)) => Ok(Some(lease)),
+                Ok(None) | Err(_) => Err(Errno::TXTBSY),
+            },
         }
     }
 

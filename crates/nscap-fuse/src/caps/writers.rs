@@ -118,6 +118,31 @@ impl Writers {
         Patience { until, taken }
     }
 
+    /// Waits for what stood in the way of a grant to go; `false` where it is too late for that.
+    pub(super) fn wait(&self, node: u64, doubt: Doubt, patience: &Patience<'_>) -> bool {
+        match doubt {
+            _ if patience.left().is_zero() => false,
+            Doubt::Open => self.wait_for_close(node, patience),
+            Doubt::None | Doubt::Unclear => patience.pause(),
+        }
+    }
+
+    /// Waits until no handle is open that can be mapped; `false` where one still is at that time.
+    /// A handle that was closed is open to us until the kernel's word of it has come through.
+    fn wait_for_close(&self, node: u64, patience: &Patience<'_>) -> bool {
+        let shard = self.shard(node);
+        let mut inodes = shard.lock();
+        while inodes.get(&node).is_some_and(|inode| inode.mapped != 0) {
+            let left = patience.left();
+            if left.is_zero() {
+                return false;
+            }
+            let waited = shard.freed.wait_timeout(inodes, left);
+            inodes = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
     fn shard(&self, node: u64) -> &Shard {
         // The numbers of inodes are often addresses or counters.
         let mixed = node.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
@@ -158,14 +183,18 @@ impl Writers {
 
 /// The right to wait for a while.
 pub(super) struct Patience<'w> {
-    pub(super) until: Instant,
+    until: Instant,
     taken: Option<&'w AtomicUsize>,
 }
 
 impl Patience<'_> {
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
     /// Waits for a moment; `false` where it is too late for that.
-    pub(super) fn pause(&self) -> bool {
-        let left = self.until.saturating_duration_since(Instant::now());
+    fn pause(&self) -> bool {
+        let left = self.left();
         std::thread::sleep(left.min(Duration::from_millis(1)));
         !left.is_zero()
     }
@@ -216,22 +245,6 @@ pub(super) struct Excluding<'w> {
 impl Excluding<'_> {
     fn inode<T>(&self, look: impl FnOnce(&mut Inode) -> T) -> T {
         look(self.writers.shard(self.node).lock().entry(self.node).or_default())
-    }
-
-    /// Waits until no handle is open that can be mapped; `false` where one still is at that time.
-    /// A handle that was closed is open to us until the kernel's word of it has come through.
-    pub(super) fn wait_for_close(&self, until: Instant) -> bool {
-        let shard = self.writers.shard(self.node);
-        let mut inodes = shard.lock();
-        while inodes.get(&self.node).is_some_and(|inode| inode.mapped != 0) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            let waited = shard.freed.wait_timeout(inodes, left);
-            inodes = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
     }
 
     pub(super) fn doubt(&self) -> Doubt {

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use nscap_core::Operation;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -193,6 +194,52 @@ fn no_race_leaves_a_grant_beside_a_mapping() {
         done.store(true, Ordering::Relaxed);
     });
     assert!(granted.load(Ordering::Relaxed) > 0, "no grant ever got through");
+    assert_eq!(source.caps.writers.len(), 0);
+}
+
+/// Else whoever may write one file could keep every thread waiting for it.
+#[test]
+fn a_grant_that_waits_keeps_nobody_from_the_file() {
+    if !is_root("a_grant_that_waits_keeps_nobody") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let source = Source::new(directory.path());
+    let file = source.file("file");
+    let (descriptor, opened) = file.through(OFlags::RDWR);
+    let done = AtomicBool::new(false);
+    // A thread may be late; not each time.
+    let passed = (0..10).any(|_| {
+        done.store(false, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert_eq!(file.grants(), BUSY);
+                done.store(true, Ordering::SeqCst);
+            });
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            drop(file.opening(OFlags::WRONLY));
+            drop(file.caps.changing(file.fd.as_fd(), file.node, Operation::Write).unwrap());
+            !done.load(Ordering::SeqCst)
+        })
+    });
+    assert!(passed, "an open waited for a grant that waited for a close");
+    drop((descriptor, opened));
+    // The same where it is the kernel that says no.
+    let stranger = file.open(OFlags::RDWR);
+    let passed = (0..10).any(|_| {
+        done.store(false, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert_eq!(file.grants(), BUSY);
+                done.store(true, Ordering::SeqCst);
+            });
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            drop(file.opening(OFlags::WRONLY));
+            !done.load(Ordering::SeqCst)
+        })
+    });
+    assert!(passed, "an open waited for a grant that waited for the kernel");
+    drop(stranger);
     assert_eq!(source.caps.writers.len(), 0);
 }
 
