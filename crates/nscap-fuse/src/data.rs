@@ -22,6 +22,9 @@ use crate::tree::{Known, OpenFile, Tree};
 const OURS: OFlags =
     OFlags::ACCMODE.union(OFlags::SYNC).union(OFlags::DSYNC).union(OFlags::NOATIME);
 
+/// The most that one request copies, in bytes; whole blocks.
+const COPY_MAX: u64 = 16 << 20;
+
 fn ours(flags: OFlags) -> OFlags {
     (flags & OURS) | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
@@ -217,8 +220,8 @@ impl Tree {
     ) -> Result<u64, Errno> {
         let (from, to) = (self.files.get(from)?, self.files.get(to)?);
         let _change = self.caps.changing(to.file.as_fd(), to.node, Operation::CopyInto)?;
-        // The reply has room for 32 bits; whole pages.
-        let length = usize::try_from(length.min(0x7fff_f000)).map_err(|_| Errno::INVAL)?;
+        // Less than was asked for is an answer, too, and no thread is kept for long.
+        let length = usize::try_from(length.min(COPY_MAX)).map_err(|_| Errno::INVAL)?;
         let (source, target) = (Some(&mut from_offset), Some(&mut to_offset));
         Ok(copy_file_range(&from.file, source, &to.file, target, length)? as u64)
     }
