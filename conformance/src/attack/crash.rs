@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
 
 use crate::case::{Case, Setting, Why};
 use crate::ground::{CAP, Grant, Ground, HOST, Kind, NSCAP, OWNER, USER_A, USER_B};
@@ -54,13 +57,25 @@ fn restart(setting: Setting) -> Result<(), Why> {
     let before = seen(&ground)?;
     let dir = crate::ground::open(&ground.dir, OFlags::RDONLY)?;
     ground.kill()?;
-    let gone = rustix::fs::openat(&dir, "e", OFlags::RDONLY, Mode::empty()).map(drop);
-    if gone != Err(rustix::io::Errno::NOTCONN) {
+    let gone = without_a_server(&dir);
+    if gone != Err(Errno::NOTCONN) {
         return Err(Why::Through(format!("without a server: {gone:?}")));
     }
     ground.show()?;
     let after = seen(&ground)?;
     if before == after { Ok(()) } else { Err(Why::Through(format!("{before:?} became {after:?}"))) }
+}
+
+/// What an open says once the kernel has seen that the server is gone; what is asked before that fails
+/// as something under way.
+fn without_a_server(dir: impl AsFd) -> Result<(), Errno> {
+    for _ in 0..500 {
+        match rustix::fs::openat(&dir, "e", OFlags::RDONLY, Mode::empty()) {
+            Err(Errno::CONNABORTED | Errno::CANCELED) => sleep(Duration::from_millis(10)),
+            other => return other.map(drop),
+        }
+    }
+    Err(Errno::CONNABORTED)
 }
 
 /// What root of the host sees of a file.
@@ -208,7 +223,7 @@ fn ended(mut changer: Peer) -> Result<(usize, bool), Why> {
     let made = made.parse().map_err(|_| broken())?;
     match errno.parse() {
         // What the server had read; what nobody will read any more, or has a name for.
-        Ok(libc::ECONNABORTED) => Ok((made, true)),
+        Ok(libc::ECONNABORTED | libc::ECANCELED) => Ok((made, true)),
         Ok(libc::ENOTCONN | libc::ENOENT) => Ok((made, false)),
         _ => Err(broken()),
     }
