@@ -5,7 +5,9 @@
 # ends, however it does, all of it is gone.
 #
 # usage: benches/mount.sh [ROW]     only rows whose name has ROW in it, and no memory
-# ROUNDS (9), PROCESSES (2: rows with 1 and with 2 clients), WALK (1000000: files for memory, 0: none).
+# ROUNDS (9), PROCESSES (2: rows with 1 and with 2 clients), WALK (1000000: files for memory, 0: none),
+# OPTIONS of nscap mount: with --no-io-uring as on a kernel that has no FUSE over io_uring, which is
+# turned on here otherwise.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -20,7 +22,7 @@ if [ -z "${NSCAP_BENCH_INSIDE:-}" ]; then
     inside=
     trap '[ -z "$inside" ] || { kill -KILL "$inside" 2>/dev/null; wait "$inside" 2>/dev/null; }; rm -rf "$work"' EXIT
     trap 'exit 143' TERM INT HUP
-    NSCAP_BENCH_INSIDE=$work unshare --mount --pid --fork --kill-child --mount-proc \
+    NSCAP_BENCH_INSIDE=$work ci/with-io-uring unshare --mount --pid --fork --kill-child --mount-proc \
         --propagation private "$0" "$@" &
     inside=$!
     wait "$inside"
@@ -66,10 +68,12 @@ await "$work/bindfs" $!
 fuse-overlayfs -f -o "lowerdir=$work/native,upperdir=$work/native/.upper,workdir=$work/native/.work" \
     "$work/fuse-overlayfs" &
 await "$work/fuse-overlayfs" $!
-"$bin/nscap" mount --foreground "$work/native" "$work/nscap" &
+options=${OPTIONS:-}
+# shellcheck disable=SC2086 # several options
+"$bin/nscap" mount --foreground $options "$work/native" "$work/nscap" &
 nscap=$!
 await "$work/nscap" $nscap
-"$bin/bench-null" "$work/null" &
+"$bin/bench-null" "$work/null" "$work/native/part0/program" &
 await "$work/null" $!
 
 ONLY=${1:-} "$client" rows "native=$work/native" "bindfs=$work/bindfs" \
@@ -80,7 +84,8 @@ if [ $# -eq 0 ] && [ "$walk" -gt 0 ]; then
     image many 3G $((walk + 20000))
     "$client" fill "$work/many" "$walk"
     mkdir "$work/shown"
-    "$bin/nscap" mount --foreground "$work/many" "$work/shown" &
+    # shellcheck disable=SC2086
+    "$bin/nscap" mount --foreground $options "$work/many" "$work/shown" &
     server=$!
     await "$work/shown" $server
     memory() { awk '/^VmRSS/ { print $2 * 1024 }' "/proc/$server/status"; }
