@@ -11,6 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:/usr/sbin:/sbin"
+[ -n "${NSCAP_BENCH_SWITCHED:-}" ] || NSCAP_BENCH_SWITCHED=1 exec ci/with-io-uring benches/mount.sh "$@"
 if [ -z "${NSCAP_BENCH_INSIDE:-}" ]; then
     [ "$(id -u)" -eq 0 ] || { echo "benches/mount.sh: needs root" >&2; exit 2; }
     ci/need cargo:cargo cc:gcc bindfs:bindfs \
@@ -20,9 +21,9 @@ if [ -z "${NSCAP_BENCH_INSIDE:-}" ]; then
     work=$(mktemp -d)
     # With unshare goes the namespace's init, with that everything in it, and its mounts.
     inside=
-    trap '[ -z "$inside" ] || { kill -KILL "$inside" 2>/dev/null; wait "$inside" 2>/dev/null; }; rm -rf "$work"' EXIT
+    trap '[ -z "$inside" ] || { kill -KILL "$inside" 2>/dev/null; wait "$inside" 2>/dev/null || true; }; rm -rf "$work"' EXIT
     trap 'exit 143' TERM INT HUP
-    NSCAP_BENCH_INSIDE=$work ci/with-io-uring unshare --mount --pid --fork --kill-child --mount-proc \
+    NSCAP_BENCH_INSIDE=$work unshare --mount --pid --fork --kill-child --mount-proc \
         --propagation private "$0" "$@" &
     inside=$!
     wait "$inside"

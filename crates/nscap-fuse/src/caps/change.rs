@@ -77,8 +77,11 @@ impl Caps {
             let doubt = excluding.doubt();
             // Who waits keeps nobody from the file, whose threads would wait as well.
             drop(excluding);
+            if result != Err(Errno::TXTBSY) {
+                return result;
+            }
             let patience = patience.get_or_insert_with(|| self.writers.patience());
-            if result != Err(Errno::TXTBSY) || !self.writers.wait(node, doubt, patience) {
+            if !self.writers.wait(node, doubt, patience) {
                 return result;
             }
         }
