@@ -22,7 +22,7 @@ pub struct Options {
     /// root of the initial user namespace). Where it cannot, the server does.
     pub passthrough: bool,
     /// Take requests by the queues of io_uring where the kernel offers that (Linux 6.14, and
-    /// /sys/module/fuse/parameters/enable_uring is set): with two threads for each processor, beside
+    /// /sys/module/fuse/parameters/enable_uring is set): with four threads for each processor, beside
     /// the others; where there can be more than 64 processors, not.
     pub io_uring: bool,
     /// Worker threads; 0 is taken for 1. Default: as many as there are processors, 2 to 8.

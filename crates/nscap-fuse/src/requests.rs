@@ -11,9 +11,9 @@ pub(crate) const DATA_MAX: u32 = 1024 * 1024;
 /// And the rest of it: headers, names.
 pub(crate) const REQUEST_MAX: usize = DATA_MAX as usize + 16 * 1024;
 
-/// Threads for each queue: while one waits (for a disk, or for what another request brings), requests
-/// from its processor go on.
-const PLACES: usize = 2;
+/// Threads for each queue: while some wait (for a disk, or for what another request brings), requests
+/// from its processor go on. The kernel takes the one that was busy last.
+const PLACES: usize = 4;
 
 /// More queues are not used: each has threads and memory of its own, also those of processors that are
 /// only possible.
