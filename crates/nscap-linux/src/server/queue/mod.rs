@@ -8,8 +8,8 @@
 
 use std::fmt;
 use std::fs::read_to_string;
+use std::ops::Range;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::ptr::NonNull;
 
 use io_uring::opcode::UringCmd80;
 use io_uring::squeue::Entry128;
@@ -17,100 +17,18 @@ use io_uring::{IoUring, cqueue, types};
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+mod memory;
+
 use super::FuseDevice;
+use memory::{DATA, Memory};
 
 /// FUSE_IO_URING_CMD_REGISTER, FUSE_IO_URING_CMD_COMMIT_AND_FETCH.
 const REGISTER: u32 = 1;
 const COMMIT_AND_FETCH: u32 = 2;
 
-/// Lengths in bytes: of `struct fuse_in_header` and `fuse_out_header`, and of the places for them and
-/// for what comes before the data of each operation.
+/// Lengths in bytes of `struct fuse_in_header` and `fuse_out_header`.
 const IN_HEADER: usize = 40;
 const OUT_HEADER: usize = 16;
-const PLACE: usize = 128;
-/// Where the data begins: the rest of a request goes before it, so that it is whole.
-const DATA: usize = 2 * PLACE;
-
-/// `struct fuse_uring_req_header`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Headers {
-    in_out: [u8; PLACE],
-    operation: [u8; PLACE],
-    flags: u64,
-    commit: u64,
-    data: u32,
-    padding: u32,
-    reserved: u64,
-}
-
-/// What the kernel is given to read and write.
-#[repr(C)]
-struct Shared {
-    headers: Headers,
-    /// The headers, and the data.
-    segments: [libc::iovec; 2],
-}
-
-/// Memory that the kernel reads and writes while it has a command. References to it are made only
-/// while it has none.
-struct Memory {
-    shared: NonNull<Shared>,
-    room: NonNull<[u8]>,
-}
-
-// SAFETY: nobody else points to what a value of this type points to.
-unsafe impl Send for Memory {}
-
-impl Memory {
-    /// `largest`: the most data that a request or a reply has, in bytes.
-    fn new(largest: usize) -> Memory {
-        // Pages that are never used take no memory.
-        let room = Box::into_raw(vec![0; DATA + largest].into_boxed_slice());
-        let headers = Headers {
-            in_out: [0; PLACE],
-            operation: [0; PLACE],
-            flags: 0,
-            commit: 0,
-            data: 0,
-            padding: 0,
-            reserved: 0,
-        };
-        let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        let shared = Box::into_raw(Box::new(Shared { headers, segments: [nothing; 2] }));
-        // SAFETY: both have just been made, and are as long as is said here.
-        unsafe {
-            let headers = (&raw mut (*shared).headers).cast();
-            let data = room.cast::<u8>().add(DATA).cast();
-            (*shared).segments = [
-                libc::iovec { iov_base: headers, iov_len: size_of::<Headers>() },
-                libc::iovec { iov_base: data, iov_len: largest },
-            ];
-            Memory { shared: NonNull::new_unchecked(shared), room: NonNull::new_unchecked(room) }
-        }
-    }
-
-    fn segments(&self) -> u64 {
-        // SAFETY: no reference is made; the pointer is good as long as this value lives.
-        (unsafe { &raw const (*self.shared.as_ptr()).segments }) as u64
-    }
-
-    /// The headers and the room. The kernel must have no command.
-    fn parts(&mut self) -> (&mut Headers, &mut [u8]) {
-        // SAFETY: both are ours as long as this value lives and the kernel has no command; they do
-        // not overlap.
-        unsafe { (&mut (*self.shared.as_ptr()).headers, self.room.as_mut()) }
-    }
-
-    /// Gives it back. The kernel must have no command, and get none.
-    fn free(&mut self) {
-        // SAFETY: both come from boxes, and this is called once, by the owner's drop.
-        unsafe {
-            drop(Box::from_raw(self.shared.as_ptr()));
-            drop(Box::from_raw(self.room.as_ptr()));
-        }
-    }
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -204,8 +122,7 @@ impl FuseQueue {
     ///
     /// # Errors
     /// Of the first call: EOPNOTSUPP, EINVAL, ENOMEM where the kernel takes no queue: the connection
-    /// then goes on without any. Else EPROTO for a request that makes no sense, and
-    /// io_uring_enter(2)'s.
+    /// then goes on without any. Else io_uring_enter(2)'s.
     ///
     /// ```no_run
     /// # fn f(queue: &mut nscap_linux::server::FuseQueue, device: &nscap_linux::server::FuseDevice) {
@@ -213,21 +130,28 @@ impl FuseQueue {
     /// # }
     /// ```
     pub fn next(&mut self, device: &FuseDevice) -> Result<Option<&[u8]>, Errno> {
-        match self.state {
-            State::New => {
-                let submitter = self.ring.submitter();
-                submitter.register_enable_rings().map_err(|error| errno(&error))?;
-                self.command(device, REGISTER, 0)?;
+        let request = loop {
+            match self.state {
+                State::New => {
+                    let submitter = self.ring.submitter();
+                    submitter.register_enable_rings().map_err(|error| errno(&error))?;
+                    self.command(device, REGISTER, 0)?;
+                }
+                State::Answering(commit) => self.command(device, COMMIT_AND_FETCH, commit)?,
+                State::Waiting => {}
             }
-            State::Answering(commit) => self.command(device, COMMIT_AND_FETCH, commit)?,
-            State::Waiting => {}
-        }
-        let ends = [Errno::NOTCONN, Errno::CONNABORTED, Errno::CANCELED];
-        match self.wait() {
-            Ok(()) => self.request().map(Some),
-            Err(errno) if ends.contains(&errno) => Ok(None),
-            Err(errno) => Err(errno),
-        }
+            match self.wait() {
+                Ok(()) => {}
+                Err(Errno::NOTCONN | Errno::CONNABORTED | Errno::CANCELED) => return Ok(None),
+                Err(errno) => return Err(errno),
+            }
+            if let Some(request) = self.arrange() {
+                break request;
+            }
+            // Of no length that a request has: it fails.
+            self.answer(&[]);
+        };
+        Ok(self.memory.parts().1.get(request))
     }
 
     /// Gives the kernel a command, and the memory with it.
@@ -236,9 +160,10 @@ impl FuseQueue {
         const LENGTH: usize = 6;
         // `struct fuse_uring_cmd_req`: flags, commit id, queue, padding.
         let mut command = [0; 80];
-        let (before, number) = command.split_at_mut(16);
-        before.get_mut(8..).ok_or(Errno::PROTO)?.copy_from_slice(&commit.to_ne_bytes());
-        number.get_mut(..2).ok_or(Errno::PROTO)?.copy_from_slice(&self.number.to_ne_bytes());
+        let (_flags, rest) = command.split_at_mut(8);
+        put(rest, &commit.to_ne_bytes());
+        let (_commit, rest) = rest.split_at_mut(8);
+        put(rest, &self.number.to_ne_bytes());
         let mut entry = UringCmd80::new(types::Fd(device.as_fd().as_raw_fd()), operation)
             .cmd(command)
             .addr(Some(self.memory.segments()))
@@ -270,20 +195,20 @@ impl FuseQueue {
         if done < 0 { Err(Errno::from_raw_os_error(-done)) } else { Ok(()) }
     }
 
-    /// The request that has come: header, what comes before the data, data.
-    fn request(&mut self) -> Result<&[u8], Errno> {
+    /// Puts together the request that has come: header, what comes before the data, data. Where it is
+    /// in the room; `None` where its lengths make no sense.
+    fn arrange(&mut self) -> Option<Range<usize>> {
         let (headers, room) = self.memory.parts();
         self.state = State::Answering(headers.commit);
-        let (length, _) = headers.in_out.split_first_chunk().ok_or(Errno::PROTO)?;
+        let (length, _) = headers.in_out.split_first_chunk()?;
         let (length, data) = (u32::from_ne_bytes(*length) as usize, headers.data as usize);
-        let before = length.checked_sub(IN_HEADER + data).ok_or(Errno::PROTO)?;
-        let start = DATA.checked_sub(IN_HEADER + before).ok_or(Errno::PROTO)?;
-        let request = room.get_mut(start..DATA + data).ok_or(Errno::PROTO)?;
-        let parts = request.split_at_mut_checked(IN_HEADER).ok_or(Errno::PROTO)?;
-        parts.0.copy_from_slice(headers.in_out.get(..IN_HEADER).ok_or(Errno::PROTO)?);
-        let operation = headers.operation.get(..before).ok_or(Errno::PROTO)?;
-        parts.1.get_mut(..before).ok_or(Errno::PROTO)?.copy_from_slice(operation);
-        Ok(request)
+        let before = length.checked_sub(IN_HEADER)?.checked_sub(data)?;
+        let start = DATA.checked_sub(IN_HEADER)?.checked_sub(before)?;
+        let request = start..DATA + data;
+        let (header, rest) = room.get_mut(request.clone())?.split_at_mut_checked(IN_HEADER)?;
+        header.copy_from_slice(headers.in_out.get(..IN_HEADER)?);
+        rest.get_mut(..before)?.copy_from_slice(headers.operation.get(..before)?);
+        Some(request)
     }
 
     /// The answer to the request that came last, as it would be written to the device; it is sent by
@@ -359,6 +284,7 @@ fn processors(list: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use super::memory::PLACE;
     use super::*;
 
     #[test]
@@ -393,14 +319,15 @@ mod tests {
     fn a_request_is_whole() {
         let Some(mut queue) = queue() else { return };
         came(&mut queue, 40 + 8 + 3, b"eight by", b"ab\0", 3);
-        let request = queue.request().unwrap();
+        let request = queue.arrange().unwrap();
+        let request = &queue.memory.parts().1[request];
         assert_eq!(request[..4], 51u32.to_ne_bytes());
         assert_eq!(request[4..40], [7; 36]);
         assert_eq!(&request[40..], b"eight byab\0");
         assert_eq!(queue.state, State::Answering(5));
         // The most of both.
         came(&mut queue, 40 + 128 + 8192, &[1; 128], &[2; 8192], 8192);
-        assert_eq!(queue.request().unwrap().len(), 40 + 128 + 8192);
+        assert_eq!(queue.arrange().unwrap().len(), 40 + 128 + 8192);
     }
 
     #[test]
@@ -409,7 +336,7 @@ mod tests {
         let all = [(0, 0), (39, 0), (40, 1), (u32::MAX, 0), (u32::MAX, 8193), (40 + 129, 0)];
         for (length, says) in all.into_iter().chain([(41 + 8192, 8193), (0, usize::MAX >> 32)]) {
             came(&mut queue, length, b"", b"", says);
-            assert_eq!(queue.request(), Err(Errno::PROTO), "{length} {says}");
+            assert_eq!(queue.arrange(), None, "{length} {says}");
         }
     }
 
@@ -417,7 +344,7 @@ mod tests {
     fn an_answer_that_does_not_fit_is_an_error() {
         let Some(mut queue) = queue() else { return };
         came(&mut queue, 40, b"", b"", 0);
-        queue.request().unwrap();
+        queue.arrange().unwrap();
         queue.answer(&[3; 16 + 8192]);
         let (headers, room) = queue.memory.parts();
         assert_eq!((headers.data, headers.in_out[15], room[DATA + 8191]), (8192, 3, 3));
