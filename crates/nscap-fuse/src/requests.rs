@@ -9,7 +9,7 @@ use crate::worker::Failed;
 /// The most data that a request or a reply carries, in bytes.
 pub(crate) const DATA_MAX: u32 = 1024 * 1024;
 /// And the rest of it: headers, names.
-pub(crate) const REQUEST_MAX: usize = DATA_MAX as usize + 16 * 1024;
+const REQUEST_MAX: usize = DATA_MAX as usize + 16 * 1024;
 
 /// Threads for each queue: while some wait (for a disk, or for what another request brings), requests
 /// from its processor go on. The kernel takes the one that was busy last.

@@ -1,6 +1,7 @@
 //! What a caller changes: R5, R7, R8, D, and K's part of it: nothing is granted on a file that
 //! somebody could be changing unseen.
 
+use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 
 use nscap_core::{
@@ -56,13 +57,17 @@ impl Caps {
         let caller = self.caller(tid)?;
         let mut patience = None;
         loop {
+            let awaited = Cell::new(None);
             let excluding = self.writers.exclude(node);
             let result = self.change(
                 file,
                 &caller,
                 |request, out| decide(request, &caller, out),
                 |held, next, _| {
-                    let lease = self.nobody_writes(file, &excluding)?;
+                    let lease = self.nobody_writes(file, &excluding).map_err(|doubt| {
+                        awaited.set(doubt);
+                        Errno::TXTBSY
+                    })?;
                     held.write(next).map_err(|e| self.unwritable(&e))?;
                     match lease {
                         // A writer waited for so long that the kernel let it in.
@@ -74,12 +79,11 @@ impl Caps {
                     }
                 },
             );
-            let doubt = excluding.doubt();
             // Who waits keeps nobody from the file, whose threads would wait as well.
             drop(excluding);
-            if result != Err(Errno::TXTBSY) {
+            let Some(doubt) = awaited.get() else {
                 return result;
-            }
+            };
             let patience = patience.get_or_insert_with(|| self.writers.patience());
             if !self.writers.wait(node, doubt, patience) {
                 return result;
@@ -151,19 +155,20 @@ impl Caps {
         Err(Errno::TXTBSY)
     }
 
-    /// K: makes sure that nobody can change the content unseen, as long as what it gives is held;
-    /// ETXTBSY where somebody can, or where it cannot be found out.
+    /// K: makes sure that nobody can change the content unseen, as long as what it gives is held; or
+    /// says what may be over in a moment. `None` where it cannot be found out: then the answer is no.
     fn nobody_writes(
         &self,
         file: BorrowedFd<'_>,
         excluding: &Excluding<'_>,
-    ) -> Result<Option<ReadLease>, Errno> {
+    ) -> Result<Option<ReadLease>, Option<Doubt>> {
         match excluding.doubt() {
             Doubt::None => Ok(None),
-            Doubt::Open => Err(Errno::TXTBSY),
+            Doubt::Open => Err(Some(Doubt::Open)),
             Doubt::Unclear => match super::lease(file) {
                 Ok(Some(lease)) => Ok(Some(lease)),
-                Ok(None) | Err(_) => Err(Errno::TXTBSY),
+                Ok(None) => Err(Some(Doubt::Unclear)),
+                Err(_) => Err(None),
             },
         }
     }
