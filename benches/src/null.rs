@@ -24,30 +24,26 @@ struct Nothing {
     program: Vec<u8>,
 }
 
-fn attr(ino: INodeNo, size: usize) -> FileAttr {
-    let root = ino == INodeNo::ROOT;
-    FileAttr {
-        ino,
-        size: size as u64,
-        blocks: 0,
-        atime: UNIX_EPOCH,
-        mtime: UNIX_EPOCH,
-        ctime: UNIX_EPOCH,
-        crtime: UNIX_EPOCH,
-        kind: if root { FileType::Directory } else { FileType::RegularFile },
-        perm: 0o755,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 4096,
-        flags: 0,
-    }
-}
-
 impl Nothing {
     fn attr(&self, ino: INodeNo) -> FileAttr {
-        attr(ino, if ino == PROGRAM { self.program.len() } else { 0 })
+        let root = ino == INodeNo::ROOT;
+        FileAttr {
+            ino,
+            size: if ino == PROGRAM { self.program.len() as u64 } else { 0 },
+            blocks: 0,
+            atime: UNIX_EPOCH,
+            mtime: UNIX_EPOCH,
+            ctime: UNIX_EPOCH,
+            crtime: UNIX_EPOCH,
+            kind: if root { FileType::Directory } else { FileType::RegularFile },
+            perm: 0o755,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            blksize: 4096,
+            flags: 0,
+        }
     }
 }
 
