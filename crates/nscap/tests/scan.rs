@@ -4,10 +4,11 @@
 mod support;
 
 use std::ffi::OsStr;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use support::{Container, code, is_root, stderr, stdout};
@@ -455,11 +456,27 @@ fn progress_is_for_terminals() {
     let tree = Tree { directory: tempfile::tempdir().unwrap() };
     let output = tree.scan(&["/usr/share"]);
     assert_eq!(stderr(&output), "");
-    // script(1) gives it a terminal; a tree that takes a moment.
-    let scan = format!("{NSCAP} scan /usr /usr /usr /usr");
-    let output = tree.run("script", &["--quiet", "--command", &scan, "/dev/null"]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains(" directories, ") && text.contains(" files"), "{text:?}");
+    // script(1) gives it a terminal; it would take a while, and is ended when it has shown something.
+    let scan = format!("{NSCAP} scan $(yes /usr | head -n 300)");
+    let mut script = Command::new("script")
+        .args(["--quiet", "--command", &scan, "/dev/null"])
+        // Where there is none, or "dumb", nothing is shown.
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = String::new();
+    let mut terminal = script.stdout.take().unwrap();
+    while !(shown.contains(" directories, ") && shown.contains(" files")) {
+        let mut some = [0; 4096];
+        let length = terminal.read(&mut some).unwrap();
+        assert_ne!(length, 0, "it ended with {shown:?}");
+        shown += &String::from_utf8_lossy(&some[..length]);
+    }
+    // Without its terminal the scan gets SIGHUP.
+    script.kill().unwrap();
+    script.wait().unwrap();
 }
 
 #[test]
