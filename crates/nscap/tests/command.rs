@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use support::{Container, cat, code, host_gains, is_root, stderr, stdout};
+use support::{Container, cat, code, copy_program, host_gains, is_root, stderr, stdout};
 
 const NET_RAW: u64 = 1 << 13;
 
@@ -149,7 +149,7 @@ fn each_tool_reads_what_each_wrote_for_a_container() {
 /// A copy of the command where a namespace can execute it.
 fn support_copy(subject: &Subject) -> PathBuf {
     let copy = subject.directory.path().join("nscap");
-    std::fs::copy(env!("CARGO_BIN_EXE_nscap"), &copy).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_nscap").as_ref(), &copy);
     copy
 }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use support::{Container, code, is_root, stderr, stdout};
+use support::{Container, code, copy_program, is_root, stderr, stdout};
 
 const NSCAP: &str = env!("CARGO_BIN_EXE_nscap");
 
@@ -73,7 +73,7 @@ impl Tree {
 fn copy(tree: &Tree) -> PathBuf {
     let copy = tree.path("nscap");
     if !copy.exists() {
-        std::fs::copy(NSCAP, &copy).unwrap();
+        copy_program(NSCAP.as_ref(), &copy);
     }
     copy
 }

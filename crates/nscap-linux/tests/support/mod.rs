@@ -199,7 +199,7 @@ pub(crate) fn cat(directory: &Path, owner: u32) -> PathBuf {
     use std::os::unix::fs::{PermissionsExt, chown};
     std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
     let path = directory.join("cat");
-    std::fs::copy("/bin/cat", &path).unwrap();
+    copy_program(Path::new("/bin/cat"), &path);
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     chown(&path, Some(owner), Some(owner)).unwrap();
     std::io::stdout().flush().unwrap();
@@ -212,8 +212,15 @@ pub(crate) fn own_program(directory: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
     let path = directory.join("program");
-    std::fs::copy(std::env::current_exe().unwrap(), &path).unwrap();
+    copy_program(&std::env::current_exe().unwrap(), &path);
     path
+}
+
+/// By a process of its own: a descriptor of ours for writing would also be that of whatever another
+/// thread's test starts meanwhile, and executing the copy ETXTBSY as long as that has it.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args([from, to]).status().unwrap();
+    assert!(copied.success(), "cp {from:?} {to:?}");
 }
 
 /// How a program ended that no signal ended.
