@@ -30,6 +30,7 @@ mod decision;
 mod exec;
 mod id;
 mod idmap;
+mod next;
 mod ns;
 mod nscaps;
 mod place;

@@ -4,12 +4,13 @@ use crate::bare;
 use crate::cap::Capability;
 use crate::decision::{Decision, Denied, Errno, Why};
 use crate::id::{Kuid, Uid};
+use crate::next::Next;
 use crate::ns::{UserNs, root_kuid};
 use crate::privilege::{may_grant, writes_host_value};
 use crate::read::get_capability;
 use crate::stored::{Host, SeenEntry, Stored};
 use crate::wire::RECORD_LEN;
-use crate::write::{Next, Request};
+use crate::write::Request;
 
 /// removexattr(2) of `security.capability`: the host value for who may write one, else the
 /// caller's own entry (in single-entry mode the one entry). `out` needs as many slots as the

@@ -8,9 +8,9 @@
 //! and what has no image.
 
 use crate::id::Uid;
+use crate::next::Next;
 use crate::stored::{Host, Stored};
 use crate::wire::RECORD_LEN;
-use crate::write::Next;
 
 /// What becomes of an entry whose rootid has no image. It is never given to somebody else.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

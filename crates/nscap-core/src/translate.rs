@@ -13,13 +13,13 @@ use crate::cap::FileCaps;
 use crate::decision::{Decision, Denied, Errno, Why};
 use crate::id::Uid;
 use crate::idmap::IdMap;
+use crate::next::Next;
 use crate::nscaps::NsCaps;
 use crate::shift::{Shift, Unmapped, shift_root};
 use crate::storage::{self, Seal, SealFacts, Table};
 use crate::stored::{Entries, Stored};
 use crate::vfscap::{Revision, VfsCaps};
 use crate::wire::{RECORD_LEN, Record};
-use crate::write::Next;
 
 /// What an archive carries for one file: the two attributes as they were read from wherever it was
 /// packed, in form F or as Storage writes them down.

@@ -8,13 +8,14 @@ use crate::cap::FileCaps;
 use crate::cred::Cred;
 use crate::decision::{Decision, Denied, Errno, Why};
 use crate::id::{Kuid, Uid};
+use crate::next::Next;
 use crate::ns::{UserNs, root_kuid};
 use crate::nscaps::{MAX_ENTRIES, NsCaps};
 use crate::place::Place;
 use crate::privilege::{may_grant, writes_host_value};
-use crate::stored::{Entries, Host, Stored};
+use crate::stored::{Host, Stored};
 use crate::vfscap::{Revision, VfsCaps};
-use crate::wire::{RECORD_LEN, Record, sort_records};
+use crate::wire::{RECORD_LEN, Record};
 
 /// The two choices that a front end leaves to its administrator.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -341,72 +342,6 @@ impl<N: UserNs> Request<'_, '_, N> {
         } else {
             Why::NoSetfcap
         }
-    }
-}
-
-/// What the file holds next, under construction.
-pub(crate) struct Next<'o> {
-    pub(crate) host: Host,
-    slots: &'o mut [[u8; RECORD_LEN]],
-    used: usize,
-}
-
-impl<'o> Next<'o> {
-    /// Starts from what the file holds now.
-    pub(crate) fn of(
-        stored: &Stored<'_>,
-        out: &'o mut [[u8; RECORD_LEN]],
-    ) -> Result<Next<'o>, Denied> {
-        let mut next = Next { host: stored.host, slots: out, used: 0 };
-        for record in stored.entries.as_records() {
-            next.push(*record)?;
-        }
-        Ok(next)
-    }
-
-    /// Starts from nothing.
-    pub(crate) fn empty(out: &'o mut [[u8; RECORD_LEN]]) -> Next<'o> {
-        Next { host: Host::Absent, slots: out, used: 0 }
-    }
-
-    /// Adds an entry; rootid 0 is the host value (SPEC, Objects).
-    pub(crate) fn put(&mut self, rootid: Uid, caps: FileCaps) -> Result<(), Denied> {
-        if rootid == Uid::ROOT {
-            self.host = Host::Value(caps);
-            return Ok(());
-        }
-        self.push(*Record::new(rootid.get(), caps).as_bytes())
-    }
-
-    fn push(&mut self, record: [u8; RECORD_LEN]) -> Result<(), Denied> {
-        if self.used >= MAX_ENTRIES {
-            return Err(Denied::new(Errno::ENOSPC, Why::TooManyEntries));
-        }
-        let slot = self.slots.get_mut(self.used).ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
-        *slot = record;
-        self.used = self.used.saturating_add(1);
-        Ok(())
-    }
-
-    /// Whether there is a grant for this rootid already.
-    pub(crate) fn holds(&self, rootid: Uid) -> bool {
-        if rootid == Uid::ROOT {
-            return self.host != Host::Absent;
-        }
-        let used = self.slots.iter().take(self.used);
-        used.into_iter().any(|bytes| Record::from_bytes(*bytes).rootid() == rootid.get())
-    }
-
-    /// What was built; `None` is not met, since no more slots are used than there are.
-    pub(crate) fn into_stored(self) -> Option<Stored<'o>> {
-        let (used, _) = self.slots.split_at_mut_checked(self.used)?;
-        sort_records(used);
-        Some(Stored { host: self.host, entries: Entries::sorted(used) })
-    }
-
-    pub(crate) fn finish(self, why: Why) -> Result<Decision<Stored<'o>>, Denied> {
-        let stored = self.into_stored().ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))?;
-        Ok(Decision::Write(stored, why))
     }
 }
 
