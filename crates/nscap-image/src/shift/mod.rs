@@ -36,6 +36,7 @@ mod inode;
 mod journal;
 mod map;
 mod plan;
+mod planner;
 mod record;
 mod settle;
 mod tree;
