@@ -47,13 +47,15 @@ impl Mount {
     /// Mounts `source` on `target`; when this returns the mount is in place, of
     /// type `fuse.nscap`. Permissions are decided by the kernel, for any user
     /// (`default_permissions`, `allow_other`). As root of a user namespace it works on a tree of
-    /// that namespace's, without passthrough.
+    /// that namespace's, without passthrough. From here on the process may open as many files, and
+    /// as large ones, as its hard limits allow.
     ///
     /// # Errors
     /// [`Error::NoFuse`] without /dev/fuse; [`Error::Reachable`] where others than root can reach
     /// the source and the options do not allow that; [`Error::Place`] where source or target is
-    /// not a directory, or one lies in the other, or, likewise, where another mount shows the source; [`Error::Call`] for what the kernel refuses,
-    /// EPERM without CAP_SYS_ADMIN; [`Error::System`] where namespaces cannot be looked at.
+    /// not a directory, one lies in the other, or another mount shows the source; [`Error::Call`]
+    /// for what the kernel refuses, EPERM without CAP_SYS_ADMIN; [`Error::System`] where namespaces
+    /// cannot be looked at.
     pub fn new(source: &Path, target: &Path, options: &Options) -> Result<Mount, Error> {
         let (from, to) = (source::open_directory(source)?, source::open_directory(target)?);
         source::apart((from.as_fd(), source), (to.as_fd(), target))?;
@@ -61,6 +63,7 @@ impl Mount {
             source::unreachable(from.as_fd(), source)?;
         }
         try_to_settle()?;
+        raise_limits();
         let queues = if options.io_uring { requests::places() } else { Vec::new() };
         let groups = requests::groups(options.threads, &queues);
         let stats = Arc::new(Stats::default());
@@ -108,8 +111,7 @@ impl Mount {
         self.tree.stats.clone()
     }
 
-    /// Serves until it is unmounted. Must be called in the process that made the mount. The
-    /// process may then open as many files as its hard limit allows.
+    /// Serves until it is unmounted. Must be called in the process that made the mount.
     ///
     /// # Errors
     /// [`Error::Call`] where worker threads cannot be made or /dev/fuse fails.
@@ -120,11 +122,6 @@ impl Mount {
     /// # Ok::<(), nscap_fuse::Error>(())
     /// ```
     pub fn serve(self) -> Result<(), Error> {
-        // Our own limits are not the callers'; where one cannot be raised we go on with less.
-        for resource in [Resource::Nofile, Resource::Fsize] {
-            let limits = getrlimit(resource);
-            let _ = setrlimit(resource, Rlimit { current: limits.maximum, ..limits });
-        }
         worker::run(&self.tree, &self.device, self.queues)
             .map_err(|(call, errno)| Error::call(&self.target, call, errno))
     }
@@ -136,6 +133,14 @@ fn try_to_settle() -> Result<(), Error> {
     tried
         .unwrap_or(Err(Errno::IO))
         .map_err(|errno| Error::call(Path::new("nscap"), "prctl(PR_SET_SECUREBITS)", errno))
+}
+
+/// Our own limits are not the callers'; where one cannot be raised we go on with less.
+fn raise_limits() {
+    for resource in [Resource::Nofile, Resource::Fsize] {
+        let limits = getrlimit(resource);
+        let _ = setrlimit(resource, Rlimit { current: limits.maximum, ..limits });
+    }
 }
 
 /// Makes the superblock.

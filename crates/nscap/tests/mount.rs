@@ -42,6 +42,9 @@ fn a_mount_is_usable_when_the_command_returns_and_the_server_holds_nothing_of_th
         said=$("$nscap" mount p/src t 2>&1)
         [ -z "$said" ] || fail "said $said"
         "$nscap" umount "$dir/t/"
+        # Nor does it depend on how few files its caller may have open.
+        prlimit --nofile=16:1024 "$nscap" mount p/src t
+        "$nscap" umount t
         "#,
     );
 }
