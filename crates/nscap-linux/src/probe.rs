@@ -26,7 +26,8 @@ pub struct Kernel {
     pub fuse: bool,
     /// FUSE passthrough: Linux 6.9, and not turned off where the configuration can be read.
     pub fuse_passthrough: Option<bool>,
-    /// FUSE over io_uring: Linux 6.14, and turned on (the fuse module's parameter `enable_uring`).
+    /// FUSE over io_uring: Linux 6.14, turned on (the fuse module's parameter `enable_uring`), and a ring
+    /// can be had.
     pub fuse_io_uring: bool,
     /// seccomp(2) user notification: asked for by SECCOMP_GET_ACTION_AVAIL.
     pub seccomp_notify: bool,
@@ -58,7 +59,7 @@ impl Kernel {
             } else {
                 config("CONFIG_FUSE_PASSTHROUGH")
             },
-            fuse_io_uring: FuseQueue::count().is_some(),
+            fuse_io_uring: FuseQueue::count().is_some() && FuseQueue::new(0, 4096).is_ok(),
             seccomp_notify: sys::has_seccomp_notify(),
             revision_3: version >= (4, 14),
             file_caps: file_caps(),

@@ -101,7 +101,8 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
                 false if kernel.version < (6, 14) => "requests cost less with it (Linux 6.14)",
                 false => {
                     "requests cost less with it; fuse.enable_uring=1 (kernel parameter) or \
-                    echo Y >/sys/module/fuse/parameters/enable_uring turns it on"
+                    echo Y >/sys/module/fuse/parameters/enable_uring turns it on, \
+                    where kernel.io_uring_disabled is not 2"
                 }
             },
         ),
