@@ -12,7 +12,6 @@ use std::time::Duration;
 use nscap_fuse::{Mount, Options};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::{CapabilitySet, UnshareFlags};
-use tempfile::TempDir;
 
 const SERVE: &str = "NSCAP_TEST_SERVE";
 const SCRIPT: &str = "NSCAP_TEST_SCRIPT";
@@ -72,7 +71,6 @@ fn server(source: &Path, target: &Path, options: &str) -> Command {
 
 /// What a test stands on.
 pub(crate) struct Ground {
-    base: TempDir,
     /// The backing tree, itself open to all, in a directory that is not.
     pub(crate) source: PathBuf,
     /// Where it is mounted.
@@ -83,10 +81,9 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    fn new() -> Ground {
-        let base = tempfile::tempdir().unwrap();
+    fn new(base: &Path) -> Ground {
         let at = |name: &str, mode: u32| {
-            let path = base.path().join(name);
+            let path = base.join(name);
             std::fs::create_dir(&path).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             path
@@ -95,8 +92,8 @@ impl Ground {
         let source = at("private/tree", 0o755);
         let (target, native) = (at("mount", 0o755), at("native", 0o755));
         let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(base.path(), open).unwrap();
-        Ground { base, source, target, native, server: None }
+        std::fs::set_permissions(base, open).unwrap();
+        Ground { source, target, native, server: None }
     }
 
     /// Serves, and waits until it does.
@@ -205,6 +202,8 @@ pub(crate) fn on_ground(test: &str, body: impl FnOnce(&mut Ground) + Send) {
     if !can_mount(test) {
         return;
     }
+    // It goes after the namespace: what is mounted there is in nobody's way by then.
+    let base = tempfile::tempdir().unwrap();
     std::thread::scope(|scope| {
         let ran = scope.spawn(|| {
             // SAFETY: the thread's own mounts and working directory; descriptors stay shared.
@@ -212,7 +211,7 @@ pub(crate) fn on_ground(test: &str, body: impl FnOnce(&mut Ground) + Send) {
                 .unwrap();
             let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
             rustix::mount::mount_change("/", private).unwrap();
-            body(&mut Ground::new());
+            body(&mut Ground::new(base.path()));
         });
         if let Err(panic) = ran.join() {
             std::panic::resume_unwind(panic);

@@ -200,7 +200,6 @@ pub(crate) fn cat(directory: &Path, owner: u32) -> PathBuf {
     std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
     let path = directory.join("cat");
     copy_program(Path::new("/bin/cat"), &path);
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     chown(&path, Some(owner), Some(owner)).unwrap();
     std::io::stdout().flush().unwrap();
     path
@@ -216,11 +215,12 @@ pub(crate) fn own_program(directory: &Path) -> PathBuf {
     path
 }
 
-/// By a process of its own: a descriptor of ours for writing would also be that of whatever another
+/// A copy that everybody may execute. By a process of its own: a descriptor of ours for writing would also be that of whatever another
 /// thread's test starts meanwhile, and executing the copy ETXTBSY as long as that has it.
 pub(crate) fn copy_program(from: &Path, to: &Path) {
     let copied = Command::new("cp").args([from, to]).status().unwrap();
     assert!(copied.success(), "cp {from:?} {to:?}");
+    std::fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 /// How a program ended that no signal ended.

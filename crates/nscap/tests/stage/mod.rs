@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 /// directory that is empty again afterwards; in it `p/src`, which only root can reach, and `t`.
 const PROLOGUE: &str = r#"
     mount -t tmpfs -o mode=755 none "$dir"
-    cp "$program" "$dir/nscap"
+    install -m 755 "$program" "$dir/nscap"
     nscap=$dir/nscap
     mkdir -p "$dir/p/src" "$dir/t"
     chmod 700 "$dir/p"

@@ -131,8 +131,9 @@ const DISKS: [&str; 4] = ["ext4", "xfs", "btrfs", "tmpfs"];
 /// Runs `work` on a new file system of each kind, in threads whose mounts nobody else sees.
 fn on_each_disk(work: impl Fn(&str, &Path) + Sync) {
     for kind in DISKS {
+        // It goes after the namespace: what is mounted there is in nobody's way by then.
+        let directory = tempfile::tempdir().unwrap();
         with_own_mounts(|| {
-            let directory = tempfile::tempdir().unwrap();
             let target = directory.path().join("disk");
             std::fs::create_dir(&target).unwrap();
             match mount(kind, &directory.path().join("image"), &target) {
