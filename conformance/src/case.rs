@@ -6,9 +6,9 @@ use std::io;
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::live::Front;
 use crate::live::peer::{self, Peer};
 use crate::live::sys;
+use crate::live::{Failure, Front, Machine, needs_root};
 
 /// What an attack is played against.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,15 @@ impl From<rustix::io::Errno> for Why {
     }
 }
 
+impl From<Failure> for Why {
+    fn from(failure: Failure) -> Why {
+        match failure {
+            Failure::Skipped(reason) => Why::Skipped(reason),
+            Failure::Broken(problem) => Why::Broken(problem),
+        }
+    }
+}
+
 /// The two ways that a FUSE mount has to read and write.
 impl std::fmt::Display for Setting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -88,6 +97,7 @@ impl Case {
 /// # Errors
 /// [`Why`].
 pub fn play(case: &Case, setting: Setting) -> Result<(), Why> {
+    needs_root(&Machine::this())?;
     let mut stage = Peer::start(|line| {
         let played = sys::unshare(UnshareFlags::NEWNS)
             .map_err(Why::from)

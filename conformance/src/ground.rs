@@ -346,12 +346,8 @@ fn mount(kind: Kind, private: &Path, at: &Path) -> Result<(), Why> {
     };
     let image = private.join("image");
     std::fs::File::create(&image)?.set_len(256 << 20)?;
-    let run = |program: &str, arguments: &[&OsStr]| {
-        image::tool(program, arguments).map_err(|failure| match failure {
-            crate::live::Failure::Skipped(reason) => Why::Skipped(reason),
-            crate::live::Failure::Broken(problem) => Why::Broken(problem),
-        })
-    };
+    let run =
+        |program: &str, arguments: &[&OsStr]| image::tool(program, arguments).map_err(Why::from);
     let mut arguments: Vec<&OsStr> = options.iter().map(AsRef::as_ref).collect();
     arguments.push(image.as_ref());
     run(program, &arguments)?;

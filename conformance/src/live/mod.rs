@@ -80,6 +80,20 @@ pub struct Runner {
     image: Option<Image>,
 }
 
+/// Whether we may make namespaces, mounts and entries.
+///
+/// # Errors
+/// [`Failure::Skipped`] if not.
+pub(crate) fn needs_root(machine: &Machine) -> Result<(), Failure> {
+    let need = [nscap_core::Capability::SysAdmin, nscap_core::Capability::Setfcap];
+    let able = need.iter().all(|cap| machine.available.has(*cap));
+    if rustix::process::geteuid().is_root() && able {
+        Ok(())
+    } else {
+        Err(Failure::Skipped("needs root".to_owned()))
+    }
+}
+
 impl Runner {
     /// Prepares to play these scenarios. The process moves to a mount namespace of its own; it
     /// must not have started a thread.
@@ -99,12 +113,8 @@ impl Runner {
         if (front == Front::Linux) != std::path::Path::new(POLICY[0]).exists() {
             return Err(Failure::Skipped("another kernel runs here".to_owned()));
         }
-        let uid = rustix::process::geteuid();
         let machine = Machine::this();
-        let need = [nscap_core::Capability::SysAdmin, nscap_core::Capability::Setfcap];
-        if !uid.is_root() || !need.iter().all(|cap| machine.available.has(*cap)) {
-            return Err(Failure::Skipped("needs root".to_owned()));
-        }
+        needs_root(&machine)?;
         context("unshare of a mount namespace", sys::unshare(UnshareFlags::NEWNS))?;
         let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
         let changed = rustix::mount::mount_change("/", private);
