@@ -215,8 +215,9 @@ pub(crate) fn own_program(directory: &Path) -> PathBuf {
     path
 }
 
-/// A copy that everybody may execute. By a process of its own: a descriptor of ours for writing would also be that of whatever another
-/// thread's test starts meanwhile, and executing the copy ETXTBSY as long as that has it.
+/// A copy that everybody may execute. By a process of its own: a descriptor of ours for writing would
+/// also be that of whatever another thread's test starts meanwhile, and executing the copy ETXTBSY as
+/// long as that has it.
 pub(crate) fn copy_program(from: &Path, to: &Path) {
     let copied = Command::new("cp").args([from, to]).status().unwrap();
     assert!(copied.success(), "cp {from:?} {to:?}");
