@@ -76,12 +76,18 @@ pub(crate) fn serve(
 /// Mounts, says its pid by /proc and the descriptor of a mount of what it shows, and serves.
 fn run(line: &mut UnixStream, files: impl AsFd, options: &Options) -> io::Result<()> {
     let (source, target) = places(files)?;
-    let mount = Mount::new(&source, &target, options).map_err(io::Error::other)?;
+    let options = Options { io_uring: options.io_uring && by_io_uring(), ..options.clone() };
+    let mount = Mount::new(&source, &target, &options).map_err(io::Error::other)?;
     let shown = disk::detached(CWD, &target)?;
     let pid = std::fs::read_link("/proc/self")?;
     say(line, &format!("{} {}", pid.display(), shown.as_raw_fd()))?;
     leave_at_end(line.try_clone()?);
     mount.serve().map_err(io::Error::other)
+}
+
+/// NSCAP_NO_IO_URING=1 plays everything with requests by /dev/fuse, whatever the kernel offers.
+fn by_io_uring() -> bool {
+    std::env::var_os("NSCAP_NO_IO_URING").is_none_or(|value| value != "1")
 }
 
 /// A directory that holds the files, below one that nobody else may search, and one to show them
