@@ -271,7 +271,7 @@ pub fn show_securebits(bits: u32) -> String {
 }
 
 /// The errnos that a scenario can name: all that a step is known to give.
-const ERRNOS: [(&str, i32); 25] = [
+const ERRNOS: [(&str, i32); 26] = [
     ("EPERM", libc::EPERM),
     ("ENOENT", libc::ENOENT),
     ("ESRCH", libc::ESRCH),
@@ -295,6 +295,7 @@ const ERRNOS: [(&str, i32); 25] = [
     ("EUSERS", libc::EUSERS),
     ("EOPNOTSUPP", libc::EOPNOTSUPP),
     ("ENOSYS", libc::ENOSYS),
+    ("ELOOP", libc::ELOOP),
     ("EDQUOT", libc::EDQUOT),
     ("ENOTCONN", libc::ENOTCONN),
 ];

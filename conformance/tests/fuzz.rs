@@ -38,6 +38,27 @@ fn a_world_as_text_reads_back_and_gives_the_same() {
     }
 }
 
+/// A front end that decides by the design has a random policy, and so has the text.
+#[test]
+fn a_world_as_text_has_its_policy() {
+    let machine = Machine::ideal((6, 18));
+    let mut policies = std::collections::BTreeSet::new();
+    for number in 0..WORLDS {
+        let made = world(43, number, &machine, Front::Linux);
+        let came = play(&made, Rules::Design, &machine).unwrap();
+        let text = toml(&made, &came, Rules::Design);
+        policies.insert((made.policy.array, made.policy.same_ok));
+        let again = match load(Path::new("made.toml"), &text) {
+            Ok(again) => again,
+            Err(error) if error.to_string().contains("there is no") => continue,
+            Err(error) => panic!("{error}\n{text}"),
+        };
+        assert_eq!(again[0].policy, made.policy, "{text}");
+        assert_eq!(play(&again[0], Rules::Design, &machine).unwrap(), came, "{text}");
+    }
+    assert_eq!(policies.len(), 4);
+}
+
 /// That worlds are worth playing: every operation, and both success and failure of each.
 #[test]
 fn worlds_reach_what_they_are_for() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use nscap_core::Extent;
+use nscap_core::{Extent, Policy};
 
 use crate::model::Rules;
 use crate::outcome::{Outcome, show_securebits};
@@ -19,6 +19,7 @@ pub fn toml(scenario: &Scenario, outcomes: &[Outcome], rules: Rules) -> String {
     line(&mut text, "name", &quoted(&scenario.name));
     line(&mut text, "clause", &format!("[{}]", quoted_list(&scenario.clauses)));
     line(&mut text, "about", &quoted(&scenario.about));
+    line(&mut text, "policy", &policy(scenario.policy));
     for ns in &world.namespaces {
         let maps = format!(
             "{{ parent = {}, owner = {}, uids = {}, gids = {} }}",
@@ -89,6 +90,13 @@ fn table(fields: &[(&str, Option<String>)]) -> String {
 
 fn when(yes: bool) -> Option<String> {
     yes.then(|| "true".to_owned())
+}
+
+/// Without it a difference that was found under one policy would be played under another.
+fn policy(policy: Policy) -> String {
+    // A field that is new is an error here, and not left out.
+    let Policy { array, same_ok } = policy;
+    table(&[("array", when(array)), ("same_ok", when(same_ok))])
 }
 
 fn fs(fs: &Fs) -> String {
