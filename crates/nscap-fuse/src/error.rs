@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use nscap_linux::Quotable as _;
 use nscap_linux::describe;
-use os_display::Quotable as _;
 
 /// Why a tree could not be mounted or served.
 #[derive(Debug, thiserror::Error)]

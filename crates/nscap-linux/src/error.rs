@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use os_display::Quotable;
+use crate::quote::Quotable as _;
 
 /// An error of this crate. Each function says which of these it gives.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::quote::Quotable as _;
 use nscap_core::{Kuid, root_kuid};
-use os_display::Quotable;
 
 use crate::error::{Error, Result};
 use crate::ns::{Namespaces, NsIndex};

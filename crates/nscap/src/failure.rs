@@ -79,7 +79,7 @@ impl std::fmt::Display for Failure {
                 hint.map_or(Ok(()), |hint| write!(f, " ({hint})"))
             }
             Failure::Caps { text, error } => {
-                use os_display::Quotable as _;
+                use nscap_linux::Quotable as _;
                 write!(f, "{}: {error}: {}", text.quote(), describe(EINVAL))
             }
             Failure::Input { what, problem, errno } => {

@@ -64,17 +64,20 @@ fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
 /// Tells the user, and gives the exit status.
 fn report(failure: &Failure) -> u8 {
     if !failure.is_broken_pipe() {
-        // Standard error may be closed as well; there is nobody left to tell then.
-        let _ =
-            std::io::Write::write_fmt(&mut anstream::stderr(), format_args!("nscap: {failure}\n"));
+        tell(&failure.to_string());
     }
     failure.exit_code()
 }
 
 /// A remark that is not an error.
 fn note(text: &str) {
-    let _ =
-        std::io::Write::write_fmt(&mut anstream::stderr(), format_args!("nscap: note: {text}\n"));
+    tell(&format!("note: {text}"));
+}
+
+/// One line on standard error, which may be closed as well: there is nobody left to tell then.
+fn tell(text: &str) {
+    let line = format_args!("nscap: {}\n", out::harmless(text));
+    let _ = std::io::Write::write_fmt(&mut anstream::stderr(), line);
 }
 
 /// Does something for each file, telling about failures as they come; gives what succeeded and the

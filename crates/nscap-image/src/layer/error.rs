@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
 use nscap_core::Denied;
-use os_display::Quotable as _;
+use nscap_linux::Quotable as _;
 
 /// Why a layer or an image could not be read or written.
 #[derive(Debug, thiserror::Error)]

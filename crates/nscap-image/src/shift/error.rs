@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use nscap_linux::Quotable as _;
 use nscap_linux::describe;
-use os_display::Quotable as _;
 use rustix::io::Errno;
 
 /// An error of a shift. What only concerns one file is no error but a [`Problem`](super::Problem)

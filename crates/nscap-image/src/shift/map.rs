@@ -9,8 +9,8 @@ use std::fmt;
 use std::path::Path;
 
 use nscap_core::{Extent, IdMap, MAX_EXTENTS, MapError};
+use nscap_linux::Quotable as _;
 use nscap_linux::{Error, Namespaces, Result, Subids, Who};
-use os_display::Quotable as _;
 
 /// An id map that owns its extents; `outside` is what stands on disk, as we are shown it.
 ///

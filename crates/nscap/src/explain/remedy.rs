@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nscap_core::{CapSet, FileCaps, Host, Kuid, Why, path_to_initial, root_kuid};
-use os_display::Quotable as _;
+use nscap_linux::Quotable as _;
 
 use super::verdict::{Loss, Verdict, promise};
 use super::{Question, Subject};

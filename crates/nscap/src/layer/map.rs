@@ -170,7 +170,7 @@ fn line(layer: Option<&str>, decided: &Decided<'_>, json: bool) -> String {
             clause: why.clause(),
         };
         // Numbers, strings and lists of them are always JSON.
-        return serde_json::to_string(&object).unwrap_or_default();
+        return out::json::line(&object).unwrap_or_default();
     }
     let grant = match decided.grant {
         Some(grant) => format!("{} {}", whose(grant.id), grant.caps),

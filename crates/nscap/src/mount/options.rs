@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
-use os_display::Quotable as _;
+use nscap_linux::Quotable as _;
 
 use crate::failure::{EINVAL, Failure};
 

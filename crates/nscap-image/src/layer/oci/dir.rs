@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use os_display::Quotable as _;
+use nscap_linux::Quotable as _;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 
 use crate::layer::error::{Error, Result};

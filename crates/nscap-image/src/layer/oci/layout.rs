@@ -110,7 +110,7 @@ impl Layout {
     }
 
     fn open(path: &Path, reference: Option<&str>) -> Result<Layout> {
-        use os_display::Quotable as _;
+        use nscap_linux::Quotable as _;
         let dir = Dir::open(path)?;
         let shown = path.maybe_quote().to_string();
         let version = text(dir.file("oci-layout")?, "oci-layout")?;

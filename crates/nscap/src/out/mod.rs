@@ -1,14 +1,19 @@
 //! Output: aligned rows for people, one JSON object per line for programs. Whatever comes from
 //! outside (paths, process names) is shown so that it cannot forge a line or an escape sequence.
 
+mod harmless;
+pub(crate) mod json;
+
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+pub(crate) use harmless::harmless;
+
 use anstyle::{AnsiColor, Style};
 use nscap_core::CapSet;
-use os_display::Quotable as _;
+use nscap_linux::Quotable as _;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -33,9 +38,9 @@ impl Out {
 
     pub(crate) fn object(&mut self, object: &impl Serialize) -> io::Result<()> {
         // Not through the stream, which would drop what looks like a terminal's from a path.
-        let mut line = serde_json::to_vec(object)?;
-        line.push(b'\n');
-        self.bytes(&line)
+        let mut line = json::line(object)?;
+        line.push('\n');
+        self.bytes(line.as_bytes())
     }
 
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
