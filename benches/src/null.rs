@@ -3,6 +3,7 @@
 //! any FUSE server takes.
 //!
 //! usage: bench-null TARGET PROGRAM
+#![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

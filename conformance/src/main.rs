@@ -1,4 +1,5 @@
 //! `nscap-conformance`: plays the scenario table on a runner.
+#![forbid(unsafe_code)]
 
 use std::io::Write as _;
 use std::path::PathBuf;

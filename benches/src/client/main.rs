@@ -9,6 +9,7 @@
 //! bench-client forget DIR               has the kernel forget the inodes of a mount
 //! bench-client rows NAME=DIR...          the table; ROUNDS, PROCESSES and ONLY in the environment
 //! ```
+#![forbid(unsafe_code)]
 
 mod fixture;
 mod rows;

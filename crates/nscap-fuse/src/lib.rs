@@ -11,6 +11,7 @@
 //! mount.serve()?; // until it is unmounted
 //! # Ok::<(), nscap_fuse::Error>(())
 //! ```
+#![cfg_attr(not(test), forbid(unsafe_code))]
 
 mod attr;
 mod backing;

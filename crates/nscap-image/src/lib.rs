@@ -1,4 +1,5 @@
 //! Trees and images: what carries capabilities from one id mapping to another.
+#![forbid(unsafe_code)]
 
 pub mod layer;
 pub mod shift;

@@ -1,5 +1,6 @@
 //! The `nscap` command: arguments in, text or JSON out. What it says is decided by `nscap_core`
 //! and found by `nscap_linux`; nothing that another program might want lives here.
+#![forbid(unsafe_code)]
 
 mod change;
 mod check;
