@@ -98,10 +98,10 @@ impl Request<'_> {
             abi::STATFS => reply.statfs(&tree.statistics()?),
             abi::SETXATTR => {
                 let extended = tree.extended_setxattr.load(Ordering::Relaxed);
-                tree.set_xattr(node, &it.setting(extended)?, self.header.tid)?;
+                tree.set_xattr(node, &it.setting(extended)?, self.header.into())?;
             }
             abi::GETXATTR | abi::LISTXATTR => self.read_xattrs(it, reply)?,
-            abi::REMOVEXATTR => tree.remove_xattr(node, it.string()?, self.header.tid)?,
+            abi::REMOVEXATTR => tree.remove_xattr(node, it.string()?, self.header.into())?,
             // No handle is needed, so that the kernel need not ask again; unless others change
             // the source: then what is cached of a directory lasts from open to open.
             abi::OPENDIR if tree.options.reachable_ok => {

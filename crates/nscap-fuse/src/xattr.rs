@@ -9,7 +9,7 @@ use nscap_linux::server::{self, FsIds, Raised};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use crate::caps::CapName;
+use crate::caps::{Asker, CapName};
 use crate::inodes::ROOT;
 use crate::proto::Setting;
 use crate::stats::STATS_NAME;
@@ -74,7 +74,10 @@ impl Tree {
 
     /// For who has CAP_SYS_ADMIN over our own namespace; for others there are none.
     fn counters(&self, tid: u32) -> Result<Vec<u8>, Errno> {
-        let caller = self.caps.caller(tid).map_err(|_| Errno::NODATA)?;
+        let caller = self.caps.caller(tid).map_err(|errno| match errno {
+            Errno::PERM => Errno::NODATA,
+            errno => errno,
+        })?;
         let ours = caller.lineage().namespaces().own_ns();
         let administers = caller.cred().has_cap_over(Capability::SysAdmin, ours);
         administers.then(|| self.stats.snapshot().to_value().into_bytes()).ok_or(Errno::NODATA)
@@ -89,7 +92,7 @@ impl Tree {
         })?;
         // The source shows these to us whoever asks.
         if names.split(|byte| *byte == 0).any(|name| name.starts_with(TRUSTED))
-            && !self.may_see_trusted(tid)
+            && !self.may_see_trusted(tid)?
         {
             names = names
                 .split_inclusive(|byte| *byte == 0)
@@ -105,18 +108,22 @@ impl Tree {
     }
 
     /// As the file systems of the kernel do: CAP_SYS_ADMIN in the initial namespace.
-    fn may_see_trusted(&self, tid: u32) -> bool {
-        self.caps.caller(tid).is_ok_and(|caller| {
-            let cred = caller.cred();
-            cred.effective.has(Capability::SysAdmin) && cred.ns.is_initial()
-        })
+    fn may_see_trusted(&self, tid: u32) -> Result<bool, Errno> {
+        match self.caps.caller(tid) {
+            Ok(caller) => {
+                let cred = caller.cred();
+                Ok(cred.effective.has(Capability::SysAdmin) && cred.ns.is_initial())
+            }
+            Err(Errno::PERM) => Ok(false),
+            Err(errno) => Err(errno),
+        }
     }
 
     pub(crate) fn set_xattr(
         &self,
         node: u64,
         setting: &Setting<'_>,
-        tid: u32,
+        asker: Asker,
     ) -> Result<(), Errno> {
         let Setting { name, value, flags, kill_set_group_id } = *setting;
         self.stats.setxattrs.add();
@@ -128,7 +135,7 @@ impl Tree {
                     create: flags.contains(XattrFlags::CREATE),
                     replace: flags.contains(XattrFlags::REPLACE),
                 };
-                self.caps.set(inode.as_fd(), node, name, value, flags, tid)
+                self.caps.set(inode.as_fd(), node, name, value, flags, asker)
             }
             Some(_) => Err(Errno::OPNOTSUPP),
             None => {
@@ -138,11 +145,11 @@ impl Tree {
         }
     }
 
-    pub(crate) fn remove_xattr(&self, node: u64, name: &OsStr, tid: u32) -> Result<(), Errno> {
+    pub(crate) fn remove_xattr(&self, node: u64, name: &OsStr, asker: Asker) -> Result<(), Errno> {
         self.stats.removexattrs.add();
         let inode = self.inodes.find(node)?;
         match CapName::of(name.as_bytes()) {
-            Some(name) if inode.regular => self.caps.remove(inode.as_fd(), node, name, tid),
+            Some(name) if inode.regular => self.caps.remove(inode.as_fd(), node, name, asker),
             Some(_) => Err(Errno::NODATA),
             None => server::removexattr(&inode, &passed_on(name)?),
         }

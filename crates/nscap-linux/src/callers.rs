@@ -4,7 +4,9 @@
 //! A thread is known by its id in our pid namespace, as FUSE and seccomp(2) tell it. While it waits
 //! for the answer it neither ends nor changes its credentials or its namespace, and its id is not
 //! given to another; everything is read through one descriptor of its /proc directory, which of a
-//! thread that ended gives nothing. What a namespace maps never changes once it is written, so that
+//! thread that ended gives nothing. That is so of a program's threads only. One of the kernel's (a worker
+//! of io_uring, vhost, nfsd, a loop device) keeps for its life what its maker had, and asks with the
+//! credentials of the request, which /proc does not show: it is never identified. What a namespace maps never changes once it is written, so that
 //! is remembered, by the id that the kernel never uses again (NS_GET_ID, Linux 6.18), or by the file
 //! of a namespace that is then kept alive.
 
@@ -16,9 +18,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use nscap_core::{Cred, Kgid};
 use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::ns::{self, Key, Lineage, LiveNs, Namespaces};
+use crate::status::{self, STAT_MAX};
 use crate::task::{Ids, read_status};
 
 /// How many namespaces are remembered, and how many extents of all their maps together.
@@ -81,8 +85,9 @@ impl Callers {
     /// The namespace that a waiting thread is in.
     ///
     /// # Errors
-    /// [`Error::NoProcess`] where there is no such thread (there is none with id 0);
-    /// [`Error::Call`] where we may not look at it (ptrace(2), "Ptrace access mode checking").
+    /// [`Error::NoProcess`] where there is no such thread (there is none with id 0); [`Error::Worker`] where
+    /// it is one of the kernel's; [`Error::Call`] where we may not look at it (ptrace(2), "Ptrace access mode
+    /// checking").
     ///
     /// ```
     /// let callers = nscap_linux::Callers::new()?;
@@ -92,7 +97,48 @@ impl Callers {
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     pub fn lineage(&self, thread: u32) -> Result<Arc<Lineage>> {
-        self.find(thread, &self.proc, &format!("{thread}/ns/user")).map_err(|e| gone(thread, e))
+        let find = || {
+            self.of_a_program(thread)?;
+            self.find(thread, &self.proc, &format!("{thread}/ns/user"))
+        };
+        find().map_err(|e| gone(thread, e))
+    }
+
+    /// That a waiting thread is a program's: somebody who can be identified.
+    ///
+    /// # Errors
+    /// As [`lineage`](Callers::lineage).
+    ///
+    /// ```
+    /// let callers = nscap_linux::Callers::new()?;
+    /// callers.is_of_a_program(std::process::id())?;
+    /// // The kernel's own first thread, where our pid namespace has it.
+    /// assert!(callers.is_of_a_program(2).is_err() || std::fs::read("/proc/2/cmdline").is_ok());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn is_of_a_program(&self, thread: u32) -> Result<()> {
+        self.of_a_program(thread).map_err(|e| gone(thread, e))
+    }
+
+    fn of_a_program(&self, thread: u32) -> Result<()> {
+        // Of one thread: of a process the kernel would add up all of them.
+        let name = format!("{thread}/task/{thread}/stat");
+        let failed = |call| {
+            let path = Path::new("/proc").join(&name);
+            move |errno: Errno| Error::call(&path, call, errno)
+        };
+        let file = openat(&self.proc, &name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(failed("open"))?;
+        let mut line = [0; STAT_MAX];
+        let length = rustix::io::read(&file, &mut line).map_err(failed("read"))?;
+        match status::is_worker(line.get(..length).unwrap_or_default()) {
+            Some(false) => Ok(()),
+            Some(true) => Err(Error::Worker { thread }),
+            None => Err(Error::unexpected(
+                &Path::new("/proc").join(&name),
+                "not as proc_pid_stat(5) has it",
+            )),
+        }
     }
 
     /// A waiting thread with its credentials.
@@ -110,6 +156,7 @@ impl Callers {
     pub fn caller(&self, thread: u32) -> Result<Caller> {
         let path = PathBuf::from(format!("/proc/{thread}"));
         let read = || {
+            self.of_a_program(thread)?;
             let dir = self.directory(thread, &path)?;
             let status = read_status(&path, &dir)?;
             let lineage = self.find(thread, &dir, "ns/user")?;
@@ -209,6 +256,22 @@ impl Caller {
     #[must_use]
     pub fn lineage(&self) -> &Lineage {
         &self.lineage
+    }
+
+    /// Whether the kernel asks with these ids, in our own namespace's terms, as the ones that the thread has
+    /// for files (setfsuid(2)): if not, it asks with credentials that are not the thread's own.
+    ///
+    /// ```
+    /// let callers = nscap_linux::Callers::new()?;
+    /// let own = callers.caller(std::process::id())?;
+    /// let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    /// assert!(own.asks_as(uid, gid) && !own.asks_as(uid.wrapping_add(1), gid));
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    #[must_use]
+    pub fn asks_as(&self, uid: u32, gid: u32) -> bool {
+        let (cred, own) = (self.cred(), self.lineage.namespaces());
+        own.shown_uid(uid) == Some(cred.fsuid) && own.shown_gid(gid) == Some(cred.fsgid)
     }
 
     /// Its credentials, securebits taken for 0.

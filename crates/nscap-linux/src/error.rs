@@ -34,6 +34,13 @@ pub enum Error {
         /// Its id.
         pid: u32,
     },
+    /// A thread of the kernel's, which acts with credentials that /proc does not show: nobody who could be
+    /// identified by it.
+    #[error("thread {thread} is the kernel's and acts for others: {}", describe(nix::libc::EPERM))]
+    Worker {
+        /// Its id.
+        thread: u32,
+    },
     /// What a file of the system says is not what it should be.
     #[error("{}: {problem}: {}", path.maybe_quote(), describe(nix::libc::EINVAL))]
     Unexpected {
@@ -75,9 +82,24 @@ impl Error {
         match self {
             Error::Call { errno, .. } | Error::NotRegular { errno, .. } => *errno,
             Error::NoProcess { .. } => nix::libc::ESRCH,
+            Error::Worker { .. } => nix::libc::EPERM,
             Error::Unexpected { .. } | Error::Who { .. } => nix::libc::EINVAL,
             Error::Changed { .. } => nix::libc::EAGAIN,
         }
+    }
+
+    /// Whether something could not be looked at for want of what it takes (descriptors, memory,
+    /// processes): that says nothing about the thing itself.
+    ///
+    /// ```
+    /// use nscap_linux::{CapFile, Links};
+    /// let error = CapFile::open("/nonexistent".as_ref(), Links::Refuse).unwrap_err();
+    /// assert!(!error.is_shortage());
+    /// ```
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        use nix::libc::{EAGAIN, EMFILE, ENFILE, ENOMEM};
+        matches!(self, Error::Call { errno: EAGAIN | EMFILE | ENFILE | ENOMEM, .. })
     }
 
     pub(crate) fn call(path: &Path, call: &'static str, errno: impl Into<Raw>) -> Error {

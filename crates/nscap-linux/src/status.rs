@@ -1,5 +1,5 @@
-//! /proc/PID/status, proc_pid_status(5): the lines that say who a task is. Read as bytes, since a
-//! process names itself as it likes.
+//! /proc/PID/status, proc_pid_status(5), and /proc/PID/stat, proc_pid_stat(5): what says who a task is.
+//! Read as bytes, since a process names itself as it likes.
 
 /// What the lines said, ids in the reader's namespace's terms.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -36,6 +36,25 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Status> {
     })
 }
 
+/// The longest line of /proc/PID/stat that is read, in bytes: 52 numbers and a name.
+pub(crate) const STAT_MAX: usize = 2048;
+
+/// Of the kernel's flags of a thread (linux/sched.h), those of a thread that runs no program of its own:
+/// PF_IO_WORKER (Linux 5.12), PF_USER_WORKER (Linux 6.4), PF_KTHREAD.
+const WORKER: u64 = 0x10 | 0x4000 | 0x20_0000;
+
+/// Whether the thread is the kernel's: one that it made for itself (a loop device, nfsd), or for a program
+/// (io_uring, vhost). Its own credentials are its maker's, or root's; those of what it does are others, and
+/// /proc does not show them. `None` where the bytes are not as proc_pid_stat(5) has them.
+pub(crate) fn is_worker(stat: &[u8]) -> Option<bool> {
+    // The name is in parentheses and may hold some itself.
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    // state, ppid, pgrp, session, tty_nr, tpgid, flags.
+    let flags: u64 = rest.split_ascii_whitespace().nth(6)?.parse().ok()?;
+    Some(flags & WORKER != 0)
+}
+
 fn numbers(text: &str) -> Option<Vec<u32>> {
     text.split_ascii_whitespace().map(|number| number.parse().ok()).collect()
 }
@@ -59,7 +78,25 @@ mod tests {
     }
 
     #[test]
+    fn the_flags_are_found_whatever_the_name_is() {
+        let worker = |name: &str, flags: u64| {
+            is_worker(format!("7 ({name}) S 1 7 7 0 -1 {flags} 3 0 0 0 1 2\n").as_bytes())
+        };
+        for name in ["sh", "", ") S 1 1 1 1 1 0 (", "a) R 0 0 0 0 0 4194304", "))((", "iou-wrk-7"] {
+            for bit in 0..32 {
+                let flag = 1 << bit;
+                assert_eq!(worker(name, flag), Some([4, 14, 21].contains(&bit)), "{name} {bit}");
+            }
+        }
+        assert_eq!(is_worker(b"7 (\xff\xfe) S 1 7 7 0 -1 16 3"), Some(true));
+        for bad in [&b""[..], b"7 sh S 1", b"7 (sh) S 1 7 7 0 -1", b"7 (sh) S 1 7 7 0 -1 x 3"] {
+            assert_eq!(is_worker(bad), None);
+        }
+    }
+
+    #[test]
     fn our_own_is_read() {
+        assert_eq!(is_worker(&std::fs::read("/proc/thread-self/stat").unwrap()), Some(false));
         assert!(parse(&std::fs::read("/proc/self/status").unwrap()).is_some());
     }
 }

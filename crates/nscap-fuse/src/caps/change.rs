@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 
 use nscap_core::{
-    Checked, Decision, EntryBuffer, MAX_ENTRIES, RECORD_LEN, Request, Revision, SetFlags, Stored,
-    Uid, UserNs as _, VfsCaps, Why, passed_on,
+    Checked, Decision, EntryBuffer, MAX_ENTRIES, Operation, RECORD_LEN, Request, Revision,
+    SetFlags, Stored, Uid, UserNs as _, VfsCaps, Why, passed_on,
 };
 use nscap_linux::{Caller, LiveNs, ReadLease};
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::held::Held;
 use super::read::errno_of;
 use super::writers::{Doubt, Excluding};
-use super::{CapName, Caps, TRIES, errno};
+use super::{Asker, CapName, Caps, TRIES, errno};
 
 type Slots = [[u8; RECORD_LEN]];
 
@@ -27,20 +27,11 @@ impl Caps {
         name: CapName,
         value: &[u8],
         flags: SetFlags,
-        tid: u32,
+        asker: Asker,
     ) -> Result<(), Errno> {
-        let result = self.grant(file, node, tid, |request, caller, out| match name {
-            CapName::Capability => {
-                let value = as_written(value, caller);
-                let decision = nscap_core::set_capability(request, &value, flags, out);
-                passed_on(request, Checked::Capability, decision)
-            }
-            CapName::NsCapability => {
-                let decision = nscap_core::set_nscapability(request, value, flags, out);
-                passed_on(request, Checked::NsCapability, decision)
-            }
-            CapName::Unchecked => nscap_core::set_nscapability(request, value, flags, out),
-        });
+        let caller = self.changer(asker, name);
+        let result =
+            caller.and_then(|caller| self.grant(file, node, &caller, (name, value), flags));
         match result {
             Ok(true) => self.stats.grants.add(),
             Ok(false) => {}
@@ -50,19 +41,22 @@ impl Caps {
         result.map(|_| ())
     }
 
-    fn grant<F>(&self, file: BorrowedFd<'_>, node: u64, tid: u32, decide: F) -> Result<bool, Errno>
-    where
-        F: for<'o> Fn(&Request<'_, '_, LiveNs<'_>>, &Caller, &'o mut Slots) -> Decision<Stored<'o>>,
-    {
-        let caller = self.caller(tid)?;
+    fn grant(
+        &self,
+        file: BorrowedFd<'_>,
+        node: u64,
+        caller: &Caller,
+        written: (CapName, &[u8]),
+        flags: SetFlags,
+    ) -> Result<bool, Errno> {
         let mut patience = None;
         loop {
             let awaited = Cell::new(None);
             let excluding = self.writers.exclude(node);
             let result = self.change(
                 file,
-                &caller,
-                |request, out| decide(request, &caller, out),
+                caller,
+                |request, out| decide(request, caller, written, flags, out),
                 |held, next, _| {
                     let lease = self.nobody_writes(file, &excluding).map_err(|doubt| {
                         awaited.set(doubt);
@@ -91,15 +85,22 @@ impl Caps {
         }
     }
 
-    /// removexattr(2). D, and K where it may be the kernel's own removal before a write (V).
+    /// removexattr(2). D, and K where it may be the kernel's own removal before a write (V). Of
+    /// `security.capability` that is all that an unidentified caller's can be, and the write would fail
+    /// with it: it takes away what there is, which anybody who can reach the file may do by chown(2).
     pub(crate) fn remove(
         &self,
         file: BorrowedFd<'_>,
         node: u64,
         name: CapName,
-        tid: u32,
+        asker: Asker,
     ) -> Result<(), Errno> {
-        let caller = self.caller(tid)?;
+        let caller = match self.changer(asker, name) {
+            Err(Errno::PERM) if name == CapName::Capability => {
+                return self.changing(file, node, Operation::Write).map(drop);
+            }
+            caller => caller?,
+        };
         let _excluding = self.writers.exclude(node);
         self.change(
             file,
@@ -182,6 +183,28 @@ impl Caps {
             Errno::PERM if in_namespace => Errno::NOSPC,
             errno => errno,
         }
+    }
+}
+
+/// What comes of a write of one of the two names.
+fn decide<'o>(
+    request: &Request<'_, '_, LiveNs<'_>>,
+    caller: &Caller,
+    (name, value): (CapName, &[u8]),
+    flags: SetFlags,
+    out: &'o mut Slots,
+) -> Decision<Stored<'o>> {
+    match name {
+        CapName::Capability => {
+            let value = as_written(value, caller);
+            let decision = nscap_core::set_capability(request, &value, flags, out);
+            passed_on(request, Checked::Capability, decision)
+        }
+        CapName::NsCapability => {
+            let decision = nscap_core::set_nscapability(request, value, flags, out);
+            passed_on(request, Checked::NsCapability, decision)
+        }
+        CapName::Unchecked => nscap_core::set_nscapability(request, value, flags, out),
     }
 }
 

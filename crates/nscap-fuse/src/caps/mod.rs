@@ -4,7 +4,8 @@
 //! Every `file` given here is a descriptor of a file on the source's file system; O_PATH is enough.
 //! `node` is the number of its inode, the same for as long as a handle of it is open. `tid` is what
 //! FUSE says in the request's pid field: the calling thread in the mounter's pid namespace, 0 where
-//! it has none there. Errors are what the caller of the system call gets. Nothing about what a file
+//! it has none there. A caller is a program's thread and decided by its own credentials; one of the
+//! kernel's (io_uring, vhost, loop devices) is unidentified. Errors are what the caller of the system call gets. Nothing about what a file
 //! holds is remembered: it is read at each request, so that whatever the kernel strips is gone.
 
 use std::os::fd::BorrowedFd;
@@ -17,6 +18,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::options::Options;
+use crate::proto::Header;
 use crate::stats::Stats;
 
 mod change;
@@ -56,6 +58,21 @@ impl CapName {
             b"system.nscapability" => Some(CapName::Unchecked),
             _ => None,
         }
+    }
+}
+
+/// Who asks, as the request says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    /// The calling thread, 0 where it has no id for us.
+    pub(crate) tid: u32,
+    /// The ids that the kernel asks with, in our own namespace's terms; -1 where it does not say.
+    ids: (u32, u32),
+}
+
+impl From<&Header> for Asker {
+    fn from(header: &Header) -> Asker {
+        Asker { tid: header.tid, ids: (header.uid, header.gid) }
     }
 }
 
@@ -118,12 +135,33 @@ impl Caps {
         Ok(Caps { policy, callers, mount, writers, stats })
     }
 
-    /// A waiting thread with its credentials, for whatever else is decided by them.
+    /// A waiting thread with its credentials, for whatever else is decided by them. EPERM for whom we
+    /// cannot identify; EAGAIN where we could not look.
     pub(crate) fn caller(&self, tid: u32) -> Result<Caller, Errno> {
-        self.callers.caller(tid).map_err(|_| {
+        self.callers.caller(tid).map_err(|error| self.unidentified(&error, Errno::PERM))
+    }
+
+    /// The one who asks for a change of this name. The VFS checks the others with the credentials that it
+    /// asks with, which need not be the thread's own (overlayfs asks with its mounter's); of a name
+    /// that it does not check nothing says that a thread may act for another.
+    fn changer(&self, asker: Asker, name: CapName) -> Result<Caller, Errno> {
+        let caller = self.caller(asker.tid)?;
+        let (uid, gid) = asker.ids;
+        // -1: a kernel that allows id-mapped mounts says the ids only of who makes a file.
+        let told = (uid, gid) != (u32::MAX, u32::MAX);
+        if name == CapName::Unchecked && told && !caller.asks_as(uid, gid) {
             self.stats.unknown_callers.add();
-            Errno::PERM
-        })
+            return Err(Errno::PERM);
+        }
+        Ok(caller)
+    }
+
+    fn unidentified(&self, error: &Error, answer: Errno) -> Errno {
+        if error.is_shortage() {
+            return Errno::AGAIN;
+        }
+        self.stats.unknown_callers.add();
+        answer
     }
 
     /// To be called before an open is replied to, and before the server itself opens the file for

@@ -118,28 +118,29 @@ impl Caps {
             Err(errno) => return Err(errno),
         }
         let held = self.read(file)?;
-        let Ok(reader) = self.identify(tid) else {
-            return Ok(nothing);
+        let reader = match self.identify(tid) {
+            Err(Errno::NODATA) => return Ok(nothing),
+            reader => reader?,
         };
         let place = held.place(reader.namespaces());
         Ok(nscap_core::list(reader.ns(), &place, &held.stored()))
     }
 
     /// The namespace of who asks for what R4 says of this. A host value of the initial namespace's
-    /// is everybody's, so who asks need not be known more closely.
+    /// is every program's, so in which namespace it is need not be known.
     fn reader(&self, tid: u32, stored: &Stored<'_>) -> Result<Arc<Lineage>, Errno> {
-        if tid != 0 && self.is_initial() && matches!(stored.host, Host::Value(_)) {
-            return Ok(Arc::clone(self.callers.own()));
+        if self.is_initial() && matches!(stored.host, Host::Value(_)) {
+            return match self.callers.is_of_a_program(tid) {
+                Ok(()) => Ok(Arc::clone(self.callers.own())),
+                Err(error) => Err(self.unidentified(&error, Errno::NODATA)),
+            };
         }
         self.identify(tid)
     }
 
-    /// ENODATA for whom we cannot identify: nothing is theirs.
+    /// ENODATA for whom we cannot identify: nothing is theirs. EAGAIN where we could not look.
     fn identify(&self, tid: u32) -> Result<Arc<Lineage>, Errno> {
-        self.callers.lineage(tid).map_err(|_| {
-            self.stats.unknown_callers.add();
-            Errno::NODATA
-        })
+        self.callers.lineage(tid).map_err(|error| self.unidentified(&error, Errno::NODATA))
     }
 
     /// What the file holds: once more, where a change under way may have shown us half of it.

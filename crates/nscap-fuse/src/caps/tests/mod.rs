@@ -20,7 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use support::with_own_mounts;
 
-use super::{CapName, Caps};
+use super::{Asker, CapName, Caps};
 use crate::options::Options;
 use crate::stats::Stats;
 
@@ -77,11 +77,11 @@ impl Subject<'_> {
     }
 
     fn set(&self, name: CapName, value: &[u8], tid: u32) -> Result<(), Errno> {
-        self.caps.set(self.fd.as_fd(), self.node, name, value, NO_FLAGS, tid)
+        self.caps.set(self.fd.as_fd(), self.node, name, value, NO_FLAGS, asker(tid))
     }
 
     fn remove(&self, name: CapName, tid: u32) -> Result<(), Errno> {
-        self.caps.remove(self.fd.as_fd(), self.node, name, tid)
+        self.caps.remove(self.fd.as_fd(), self.node, name, asker(tid))
     }
 
     fn list(&self, raw: &str, tid: u32) -> String {
@@ -107,6 +107,11 @@ impl Subject<'_> {
     fn open(&self, flags: OFlags) -> OwnedFd {
         rustix::fs::open(&self.path, flags | OFlags::CLOEXEC, Mode::empty()).unwrap()
     }
+}
+
+/// A thread, of whose ids the kernel says nothing.
+fn asker(tid: u32) -> Asker {
+    Asker { tid, ids: (u32::MAX, u32::MAX) }
 }
 
 /// The id of the thread that calls.

@@ -9,7 +9,9 @@ use rustix::io::Errno;
 
 use super::super::CapName;
 use super::support::{Container, Process, WAIT, is_root};
-use super::{ARRAYS, CAPABILITY, NO_FLAGS, NSCAPABILITY, Source, Subject, entries, raw, us};
+use super::{
+    ARRAYS, Asker, CAPABILITY, NO_FLAGS, NSCAPABILITY, Source, Subject, asker, entries, raw, us,
+};
 
 /// `system.nscapability`.
 const SYSTEM: CapName = CapName::Unchecked;
@@ -125,7 +127,7 @@ fn nobody_grants_above_their_own_namespace() {
 }
 
 #[test]
-fn who_cannot_be_identified_gets_nothing_and_changes_nothing() {
+fn who_cannot_be_identified_gets_nothing_and_only_takes_away() {
     if !is_root("who_cannot_be_identified") {
         return;
     }
@@ -142,7 +144,7 @@ fn who_cannot_be_identified_gets_nothing_and_changes_nothing() {
         assert_eq!(file.get(NSCAPABILITY, tid), Err(Errno::NODATA));
         assert_eq!(file.set(NSCAPABILITY, &entries(&[5]), tid), Err(Errno::PERM));
         assert_eq!(file.set(CAPABILITY, &v2(), tid), Err(Errno::PERM));
-        for name in [CAPABILITY, NSCAPABILITY] {
+        for name in [SYSTEM, NSCAPABILITY] {
             assert_eq!(file.remove(name, tid), Err(Errno::PERM));
         }
         let raw = "user.a\0security.capability\0security.nscapability\0";
@@ -150,6 +152,12 @@ fn who_cannot_be_identified_gets_nothing_and_changes_nothing() {
     }
     assert_eq!(file.get(CAPABILITY, 0), Err(Errno::NODATA));
     assert_eq!(file.get(CAPABILITY, us()), Ok(v2()));
+    // It may be the kernel's own before a write, which fails with it.
+    for tid in [0, gone] {
+        assert_eq!(file.remove(CAPABILITY, tid), Ok(()));
+        assert!(file.holds_nothing());
+        file.grant_host().unwrap();
+    }
 }
 
 #[test]
@@ -233,7 +241,7 @@ fn values_and_policies_are_refused_by_their_clauses() {
         }
     }
     let set = |flags| {
-        file.caps.set(file.fd.as_fd(), file.node, NSCAPABILITY, &entries(&[5]), flags, us())
+        file.caps.set(file.fd.as_fd(), file.node, NSCAPABILITY, &entries(&[5]), flags, asker(us()))
     };
     let replace = SetFlags { replace: true, ..NO_FLAGS };
     assert_eq!(set(replace), Err(Errno::NODATA));
@@ -263,4 +271,68 @@ fn policies(path: &Path) {
     let after = std::fs::metadata(&file.path).unwrap();
     use std::os::unix::fs::MetadataExt as _;
     assert_eq!((before.ctime(), before.ctime_nsec()), (after.ctime(), after.ctime_nsec()));
+}
+
+#[test]
+fn of_a_name_that_nobody_checks_the_kernel_asks_with_the_threads_own_ids() {
+    if !is_root("of_a_name_that_nobody_checks") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let source = Source::new(directory.path());
+    let tasks = Tasks::new("0 430000 1000");
+    let file = owned(&source, 430_000);
+    let value = entries(&[0]);
+    let as_told = |ids| {
+        let asker = Asker { tid: tasks.root.pid(), ids };
+        let file_of = || (file.fd.as_fd(), file.node);
+        let (fd, node) = file_of();
+        let set = file.caps.set(fd, node, SYSTEM, &value, NO_FLAGS, asker);
+        let removed = file.caps.remove(fd, node, SYSTEM, asker);
+        (set, removed)
+    };
+    // An overlayfs would ask with its mounter's, a ring with those of a personality.
+    for ids in [(0, 0), (430_000, 0), (0, 430_000), (430_007, 430_000), (430_000, u32::MAX)] {
+        assert_eq!(as_told(ids), (Err(Errno::PERM), Err(Errno::PERM)), "{ids:?}");
+    }
+    for ids in [(430_000, 430_000), (u32::MAX, u32::MAX)] {
+        assert_eq!(as_told(ids), (Ok(()), Ok(())), "{ids:?}");
+    }
+    // The VFS has checked these, whoever the kernel asks for.
+    let copies_up = Asker { tid: tasks.user.pid(), ids: (0, 0) };
+    let caps = &file.caps;
+    assert_eq!(
+        caps.set(file.fd.as_fd(), file.node, CAPABILITY, &v3(430_000), NO_FLAGS, copies_up),
+        Ok(())
+    );
+    assert!(file.holds_nothing());
+}
+
+#[test]
+fn a_thread_of_the_kernels_is_nobody() {
+    if !is_root("a_thread_of_the_kernels_is_nobody") {
+        return;
+    }
+    let kthreadd = std::fs::read("/proc/2/comm").unwrap_or_default();
+    if kthreadd != b"kthreadd\n" {
+        return println!("skipped: the kernel's threads are not in this pid namespace");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let source = Source::new(directory.path());
+    let file = source.file("file");
+    for name in [CAPABILITY, NSCAPABILITY, SYSTEM] {
+        let value = if name == CAPABILITY { v2() } else { entries(&[5]) };
+        assert_eq!(file.set(name, &value, 2), Err(Errno::PERM), "{name:?}");
+        assert_eq!(file.set(name, &value, us()), Ok(()), "{name:?}");
+        assert!(file.get(name, us()).is_ok());
+        assert_eq!(file.get(name, 2), Err(Errno::NODATA), "{name:?}");
+        assert_eq!(file.list("security.capability\0", 2), "");
+        if name != CAPABILITY {
+            assert_eq!(file.remove(name, 2), Err(Errno::PERM));
+        }
+        // The kernel's own removal before a write.
+        assert_eq!(file.remove(CAPABILITY, 2), Ok(()));
+        assert!(file.holds_nothing());
+        assert_eq!(file.remove(CAPABILITY, 2), Ok(()));
+    }
 }
