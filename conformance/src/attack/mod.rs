@@ -13,6 +13,7 @@ mod races;
 mod setid;
 mod threads;
 mod weapons;
+mod workers;
 
 use crate::case::Case;
 
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Case> {
         crash::ATTACKS,
         overlay::ATTACKS,
         setid::ATTACKS,
+        workers::ATTACKS,
     ]
     .concat()
 }

@@ -10,6 +10,7 @@ pub(crate) mod image;
 mod machine;
 pub(crate) mod ops;
 pub(crate) mod peer;
+pub(crate) mod ring;
 mod stage;
 pub(crate) mod sys;
 pub(crate) mod task;
