@@ -14,6 +14,7 @@ use crate::exec::{
 use crate::id::Uid;
 use crate::ns::{UserNs, rooted_at};
 use crate::place::Place;
+use crate::privilege::may_change_security;
 use crate::vfscap::{Revision, VfsCaps};
 use crate::write::SetFlags;
 
@@ -209,11 +210,7 @@ pub fn remove_other<N: UserNs>(
 
 fn check_other<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> Result<(), Denied> {
     place.check_writable()?;
-    if cred.has_cap_over(Capability::SysAdmin, place.sb_ns) {
-        Ok(())
-    } else {
-        Err(Denied::new(Errno::EPERM, Why::KernelSysAdmin))
-    }
+    may_change_security(cred, place.sb_ns)
 }
 
 fn check_mounted_writable<N>(place: &Place<N>) -> Result<(), Denied> {

@@ -60,7 +60,7 @@ pub use ns::{
 };
 pub use nscaps::{MAX_ENTRIES, NsCaps};
 pub use place::Place;
-pub use privilege::{may_grant, writes_host_value};
+pub use privilege::{may_change_security, may_grant, writes_host_value};
 pub use read::{
     Listed, get_capability, get_nscapability, handed_to_kernel, list, nscapability_len,
 };

@@ -1,5 +1,6 @@
 //! Who may grant what: the conditions (a) to (d) of R5, which R7 and D use too, and R8's.
-//! Covers R5, P, U, and the part of R8 and M that says who writes a host value.
+//! Covers R5, P, U, the part of R8 and M that says who writes a host value, and who changes the other
+//! attributes of the kernel's security modules.
 
 use crate::cap::Capability;
 use crate::cred::Cred;
@@ -67,4 +68,28 @@ pub fn may_grant<N: UserNs>(cred: &Cred<N>, place: &Place<N>, kuid: Kuid) -> Res
 /// ```
 pub fn writes_host_value<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> bool {
     place.idmap.is_none() && cred.has_cap_over(Capability::Setfcap, place.sb_ns)
+}
+
+/// Whether the caller may set and remove names of `security.*` other than `security.capability`: the
+/// kernel's own rule (capabilities(7), CAP_SYS_ADMIN; xattr(7)), for a front end on a kernel that does not
+/// ask it by itself. `sb_ns` is the superblock's owner namespace.
+///
+/// # Errors
+/// EPERM without CAP_SYS_ADMIN over `sb_ns`, by `cap_capable`.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let user = Cred::ordinary(Initial, user, group);
+/// assert_eq!(may_change_security(&admin, Initial), Ok(()));
+/// assert_eq!(may_change_security(&user, Initial).unwrap_err().why, Why::KernelSysAdmin);
+/// ```
+pub fn may_change_security<N: UserNs>(cred: &Cred<N>, sb_ns: N) -> Result<(), Denied> {
+    if cred.has_cap_over(Capability::SysAdmin, sb_ns) {
+        Ok(())
+    } else {
+        Err(Denied::new(Errno::EPERM, Why::KernelSysAdmin))
+    }
 }

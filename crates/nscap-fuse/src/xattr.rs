@@ -18,6 +18,7 @@ use crate::tree::{SET_ID, Tree, with_buffer};
 /// The longest value and the longest list (XATTR_SIZE_MAX, XATTR_LIST_MAX), in bytes.
 const MAX: usize = 65_536;
 const TRUSTED: &[u8] = b"trusted.";
+const SECURITY: &[u8] = b"security.";
 
 /// What was read, as the caller has room for it.
 pub(crate) enum Value {
@@ -139,6 +140,7 @@ impl Tree {
             }
             Some(_) => Err(Errno::OPNOTSUPP),
             None => {
+                self.may_change(name, asker)?;
                 let _decided = killing_set_group_id(kill_set_group_id)?;
                 server::setxattr(&inode, &passed_on(name)?, value, flags)
             }
@@ -151,7 +153,19 @@ impl Tree {
         match CapName::of(name.as_bytes()) {
             Some(name) if inode.regular => self.caps.remove(inode.as_fd(), node, name, asker),
             Some(_) => Err(Errno::NODATA),
-            None => server::removexattr(&inode, &passed_on(name)?),
+            None => {
+                self.may_change(name, asker)?;
+                server::removexattr(&inode, &passed_on(name)?)
+            }
+        }
+    }
+
+    /// Not asked of `trusted.*`: for that every kernel wants CAP_SYS_ADMIN in the initial namespace, whatever
+    /// its security modules say; and overlayfs uses it with its mounter's credentials.
+    fn may_change(&self, name: &OsStr, asker: Asker) -> Result<(), Errno> {
+        match name.as_bytes().starts_with(SECURITY) {
+            true => self.caps.may_change_security(asker),
+            false => Ok(()),
         }
     }
 }

@@ -5,13 +5,13 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use nscap_core::storage::Table;
-use nscap_core::{FileCaps, NsCaps, Policy, Record, VfsCaps};
-use rustix::fs::{Mode, OFlags};
+use nscap_core::{CapSet, Capability, FileCaps, NsCaps, Policy, Record, VfsCaps};
+use rustix::fs::{MemfdFlags, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::file::{CAPABILITY, TABLE};
-use crate::server::FuseQueue;
+use crate::server::{FuseQueue, Raised};
 use crate::sys;
 use crate::xattr::{self, Present};
 
@@ -154,6 +154,24 @@ pub fn kernel_policy() -> Option<Policy> {
     let on = |file| std::fs::read(file).ok().map(|text| text.trim_ascii() != b"0");
     let array = on("/proc/sys/kernel/nscap_array")?;
     Some(Policy { array, same_ok: on("/proc/sys/kernel/nscap_same_ok")? })
+}
+
+/// Whether the kernel asks for CAP_SYS_ADMIN before it changes a name of `security.*` that is none of its own
+/// (xattr(7)): tried by a thread without it, on a file in memory. Some kernels with several security
+/// modules do not, and need an update.
+///
+/// ```
+/// assert!(nscap_linux::probe::asks_for_security_names());
+/// ```
+#[must_use]
+pub fn asks_for_security_names() -> bool {
+    let tried = std::thread::spawn(|| {
+        let file = rustix::fs::memfd_create("nscap-probe", MemfdFlags::CLOEXEC)?;
+        let _without = Raised::lower(CapSet::of(&[Capability::SysAdmin]))?;
+        rustix::fs::fsetxattr(&file, "security.nscap-probe", b"", XattrFlags::empty())
+    });
+    // Where it could not be tried, or nothing was asked, it is not known.
+    matches!(tried.join(), Ok(Err(Errno::PERM)))
 }
 
 /// Whether the kernel honours file capabilities at all.

@@ -29,6 +29,7 @@ impl Caps {
         flags: SetFlags,
         asker: Asker,
     ) -> Result<(), Errno> {
+        let name = self.as_asked(name);
         let caller = self.changer(asker, name);
         let result =
             caller.and_then(|caller| self.grant(file, node, &caller, (name, value), flags));
@@ -95,6 +96,7 @@ impl Caps {
         name: CapName,
         asker: Asker,
     ) -> Result<(), Errno> {
+        let name = self.as_asked(name);
         let caller = match self.changer(asker, name) {
             Err(Errno::PERM) if name == CapName::Capability => {
                 return self.changing(file, node, Operation::Write).map(drop);

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nscap_core::{Decision, Operation, Policy, content_change};
+use nscap_linux::probe::asks_for_security_names;
 use nscap_linux::{Caller, Callers, CapFile, Error, Mount, ReadLease};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -106,6 +107,8 @@ pub(crate) struct Caps {
     policy: Policy,
     callers: Callers,
     mount: Mount,
+    /// Whether the kernel has asked who may change a name of `security.*` before it passes that on.
+    asked: bool,
     writers: Arc<Writers>,
     stats: Arc<Stats>,
 }
@@ -132,7 +135,7 @@ impl Caps {
             return Err(Error::Unexpected { path: path.to_owned(), problem: problem.to_owned() });
         }
         let (policy, writers) = (options.policy, Writers::new(groups));
-        Ok(Caps { policy, callers, mount, writers, stats })
+        Ok(Caps { policy, callers, mount, asked: asks_for_security_names(), writers, stats })
     }
 
     /// A waiting thread with its credentials, for whatever else is decided by them. EPERM for whom we
@@ -154,6 +157,29 @@ impl Caps {
             return Err(Errno::PERM);
         }
         Ok(caller)
+    }
+
+    /// Whether a change of another name of `security.*` may be passed on to the source, which would do it
+    /// for us. EPERM for whom we cannot identify.
+    ///
+    /// A kernel that asks who may has done so, with the credentials that it asks with: those of a task, or of
+    /// an overlayfs that copies a file up for it. On one that does not ask we do, by the same rule.
+    pub(crate) fn may_change_security(&self, asker: Asker) -> Result<(), Errno> {
+        let caller = self.caller(asker.tid)?;
+        let owner = caller.lineage().namespaces().own_ns();
+        match nscap_core::may_change_security(&caller.cred(), owner) {
+            Err(no) if !self.asked => Err(read::errno_of(no.errno)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a name is to be taken for: on a kernel that does not ask who may change `security.*` nobody
+    /// has asked.
+    fn as_asked(&self, name: CapName) -> CapName {
+        match name {
+            CapName::NsCapability if !self.asked => CapName::Unchecked,
+            name => name,
+        }
     }
 
     fn unidentified(&self, error: &Error, answer: Errno) -> Errno {

@@ -336,3 +336,44 @@ fn a_thread_of_the_kernels_is_nobody() {
         assert_eq!(file.remove(CAPABILITY, 2), Ok(()));
     }
 }
+
+#[test]
+fn a_kernel_that_does_not_ask_has_the_server_ask() {
+    if !is_root("a_kernel_that_does_not_ask") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut source = Source::new(directory.path());
+    assert!(source.caps.asked);
+    let tasks = Tasks::new("0 430000 1000");
+    let user = Process::start(&[
+        "setpriv",
+        "--reuid=1000",
+        "--regid=1000",
+        "--clear-groups",
+        "sh",
+        "-c",
+        WAIT,
+    ]);
+    let others = [tasks.root.pid(), tasks.user.pid(), user.pid()];
+    let decided = |source: &Source, tid| source.caps.may_change_security(asker(tid));
+    for asked in [true, false] {
+        source.caps.asked = asked;
+        assert_eq!(decided(&source, us()), Ok(()));
+        for tid in [0, u32::MAX] {
+            assert_eq!(decided(&source, tid), Err(Errno::PERM));
+        }
+        // Where it has asked, it has asked for another than the thread: an overlayfs.
+        for tid in others {
+            assert_eq!(decided(&source, tid).is_ok(), asked);
+        }
+    }
+    // Nor is a table taken, or taken away, without a word.
+    let file = owned(&source, 430_000);
+    file.grant(&[430_000, 430_001]).unwrap();
+    for tid in [user.pid(), tasks.user.pid()] {
+        assert_eq!(file.set(NSCAPABILITY, &entries(&[5]), tid), Err(Errno::PERM));
+        assert_eq!(file.remove(NSCAPABILITY, tid), Err(Errno::PERM));
+    }
+    assert_eq!(rootids(&file.get(NSCAPABILITY, us()).unwrap()), [430_000, 430_001]);
+}
