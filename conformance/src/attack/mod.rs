@@ -10,6 +10,7 @@ mod content;
 mod crash;
 mod overlay;
 mod races;
+mod root;
 mod setid;
 mod threads;
 mod weapons;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Case> {
         overlay::ATTACKS,
         setid::ATTACKS,
         workers::ATTACKS,
+        root::ATTACKS,
     ]
     .concat()
 }

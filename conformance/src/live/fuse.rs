@@ -86,7 +86,7 @@ fn run(line: &mut UnixStream, files: impl AsFd, options: &Options) -> io::Result
 }
 
 /// NSCAP_NO_IO_URING=1 plays everything with requests by /dev/fuse, whatever the kernel offers.
-fn by_io_uring() -> bool {
+pub(crate) fn by_io_uring() -> bool {
     std::env::var_os("NSCAP_NO_IO_URING").is_none_or(|value| value != "1")
 }
 
@@ -105,7 +105,7 @@ fn places(files: impl AsFd) -> io::Result<(PathBuf, PathBuf)> {
 }
 
 /// A namespace's root may open what is mode 666 on most machines, and not on all.
-fn device_for_all() -> io::Result<()> {
+pub(crate) fn device_for_all() -> io::Result<()> {
     const DEVICE: &str = "/dev/fuse";
     sys::unshare(UnshareFlags::NEWNS)?;
     let tmp = std::env::temp_dir();

@@ -22,13 +22,13 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::ns::{self, Key, Lineage, LiveNs, Namespaces};
+use crate::places;
 use crate::status::{self, STAT_MAX};
 use crate::task::{Ids, read_status};
 
 /// How many namespaces are remembered, and how many extents of all their maps together.
 const NAMESPACES_MAX: usize = 1024;
 const EXTENTS_MAX: usize = 65_536;
-const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 /// Whoever asks this process for something; to be shared by all threads that answer.
 #[derive(Debug)]
@@ -60,12 +60,10 @@ impl Callers {
     /// ```
     pub fn new() -> Result<Callers> {
         let path = Path::new("/proc");
-        let proc = rustix::fs::open(path, ns::DIRECTORY, Mode::empty())
-            .map_err(|e| Error::call(path, "open", e))?;
-        let kind = rustix::fs::fstatfs(&proc).map_err(|e| Error::call(path, "fstatfs", e))?;
-        if kind.f_type as u64 != PROC_SUPER_MAGIC {
-            return Err(Error::unexpected(path, "not procfs"));
-        }
+        let proc = match places::open(".", ns::DIRECTORY) {
+            Err(Errno::OPNOTSUPP) => return Err(Error::unexpected(path, "not procfs")),
+            proc => proc.map_err(|e| Error::call(path, "open", e))?,
+        };
         if !ns::proc_is_ours() {
             let problem = "numbers the processes of another pid namespace; mount one of this \
                 process's own over it: mount -t proc proc /proc";

@@ -50,8 +50,8 @@ impl CapFile {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Changed`] where somebody else changed the file's capabilities meanwhile;
-    /// [`Error::Call`] where an attribute cannot be written: EPERM where a table is needed and we
+    /// [`Error::Changed`] where somebody else changed the file's capabilities meanwhile; [`Error::Locked`] where
+    /// another writer does not finish; [`Error::Call`] where an attribute cannot be written: EPERM where a table is needed and we
     /// have no CAP_SYS_ADMIN over the superblock's owner namespace, ENOSPC where the file system
     /// cannot hold it, EOVERFLOW where the file holds what we cannot name. Nothing has changed
     /// then.

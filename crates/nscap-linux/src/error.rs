@@ -56,6 +56,13 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Another process has been changing this file's capabilities for too long.
+    #[error("{}: another process is changing its capabilities and does not finish: {}",
+        path.maybe_quote(), describe(nix::libc::EAGAIN))]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
     /// WHO names nobody.
     #[error("{who}: {problem}: {}", describe(nix::libc::EINVAL))]
     Who {
@@ -84,7 +91,7 @@ impl Error {
             Error::NoProcess { .. } => nix::libc::ESRCH,
             Error::Worker { .. } => nix::libc::EPERM,
             Error::Unexpected { .. } | Error::Who { .. } => nix::libc::EINVAL,
-            Error::Changed { .. } => nix::libc::EAGAIN,
+            Error::Changed { .. } | Error::Locked { .. } => nix::libc::EAGAIN,
         }
     }
 

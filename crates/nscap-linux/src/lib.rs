@@ -18,6 +18,7 @@ mod mount;
 mod mounts;
 mod ns;
 pub mod path_fd;
+mod places;
 pub mod probe;
 mod quote;
 pub mod server;

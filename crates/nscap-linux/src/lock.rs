@@ -4,52 +4,187 @@
 //! A lock on the file itself could be held by anyone who may read it, and so keep root from
 //! removing a grant. These are in a directory that only root may enter; who cannot use that directory
 //! writes without, and changes `security.capability` only, in one step.
+//!
+//! Each inode has a lock of its own: whoever owns a file can have its writer wait for as long as they
+//! like (for the inode's own lock, or its disk), and that keeps no writer of another file. It is a file
+//! that is there while somebody holds it or waits, and that is removed by its holder. Nobody waits for
+//! good: after [`PATIENCE`] it is an error, in a process that serves much sooner.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, statat, unlinkat};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::file::CapFile;
+use crate::places;
 
 const DIRECTORY: &str = "/run/nscap";
 
+/// How long a lock is waited for. A change takes as long as the disk takes for a few attributes.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where others wait for the thread that waits; it is asked for some times more.
+const PATIENCE_OF_A_SERVER: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// A lock on one inode, held until dropped or the process ends.
 pub(crate) struct Lock {
-    _file: Option<OwnedFd>,
+    _held: Option<Held>,
+}
+
+struct Held {
+    file: OwnedFd,
+    directory: Directory,
+    name: String,
+}
+
+/// The directory of the locks: one that is held anyway, or opened for one lock.
+enum Directory {
+    Kept(BorrowedFd<'static>),
+    Opened(OwnedFd),
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Directory::Kept(fd) => *fd,
+            Directory::Opened(fd) => fd.as_fd(),
+        }
+    }
 }
 
 impl Lock {
     /// Waits for the lock on this file's inode.
     ///
     /// # Errors
-    /// [`Error::Call`] where flock(2) fails.
+    /// [`Error::Locked`] where another holds it for too long; [`Error::Call`] where there is no room for it
+    /// (EMFILE, ENFILE, ENOMEM, ENOSPC), or flock(2) fails.
     pub(crate) fn of(file: &CapFile) -> Result<Lock> {
-        let stat = rustix::fs::fstat(file).map_err(|e| file.error("fstat", e))?;
-        let Some(directory) = directory() else {
-            return Ok(Lock { _file: None });
+        let stat = fstat(file).map_err(|e| file.error("fstat", e))?;
+        let (directory, patience) = match places::held().ok().and_then(places::Places::locks) {
+            Some(kept) => (kept.map(Directory::Kept), PATIENCE_OF_A_SERVER),
+            None => (self::directory()?.map(Directory::Opened), PATIENCE),
         };
-        // Few files, so that nothing has to be cleared away: two inodes may share one.
-        let name = format!("{:02x}", (stat.st_dev ^ stat.st_ino) & 0xff);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let Ok(lock) = openat(&directory, &name, flags, Mode::RUSR | Mode::WUSR) else {
-            return Ok(Lock { _file: None });
+        let Some(directory) = directory else {
+            return Ok(Lock { _held: None });
         };
-        flock(&lock, FlockOperation::LockExclusive)
-            .map_err(|e| Error::call(&Path::new(DIRECTORY).join(&name), "flock", e))?;
-        Ok(Lock { _file: Some(lock) })
+        let name = format!("{:x}-{:x}", stat.st_dev, stat.st_ino);
+        let failed = |call, errno| Error::call(&Path::new(DIRECTORY).join(&name), call, errno);
+        match take(directory.as_fd(), &name, patience) {
+            Ok(file) => Ok(Lock { _held: Some(Held { file, directory, name }) }),
+            Err(("flock", Errno::AGAIN)) => Err(Error::Locked { path: file.path().to_owned() }),
+            // Not ours to write in: a read-only /run.
+            Err(("open", Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Ok(Lock { _held: None }),
+            Err((call, errno)) => Err(failed(call, errno)),
+        }
     }
 }
 
-/// The directory, if it is ours alone.
-fn directory() -> Option<OwnedFd> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Whoever waits for it finds that it has no name any more, and makes another.
+        let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
-    let _ = rustix::fs::mkdir(DIRECTORY, Mode::RWXU);
+}
+
+/// Takes the lock of this name: of the file that has it, while it has it.
+fn take(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    patience: Duration,
+) -> std::result::Result<OwnedFd, (&'static str, Errno)> {
+    let until = Instant::now() + patience;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    loop {
+        let file =
+            openat(directory, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| ("open", e))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if has_name(&file, directory, name) => return Ok(file),
+            Ok(()) => {}
+            Err(Errno::AGAIN) if Instant::now() < until => std::thread::sleep(PAUSE),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(("flock", errno)),
+        }
+    }
+}
+
+fn has_name(file: &OwnedFd, directory: BorrowedFd<'_>, name: &str) -> bool {
+    let at = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+    matches!((fstat(file), at), (Ok(one), Ok(other))
+        if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+}
+
+/// The directory, if it is ours alone.
+///
+/// # Errors
+/// [`Error::Call`] where that cannot be found out (EMFILE, ENFILE, ENOMEM), or it cannot be made for want of
+/// room (ENOSPC).
+pub(crate) fn directory() -> Result<Option<OwnedFd>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let path = Path::new(DIRECTORY);
+    let made = rustix::fs::mkdir(path, Mode::RWXU);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(DIRECTORY, flags, Mode::empty()).ok()?;
-    let stat = rustix::fs::fstat(&directory).ok()?;
-    (stat.st_uid == 0 && stat.st_mode & 0o077 == 0).then_some(directory)
+    let directory = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
+            return Err(Error::call(path, "open", errno));
+        }
+        Err(_) if made == Err(Errno::NOSPC) => {
+            return Err(Error::call(path, "mkdir", Errno::NOSPC));
+        }
+        Err(_) => return Ok(None),
+    };
+    let stat = fstat(&directory).map_err(|e| Error::call(path, "fstat", e))?;
+    Ok((stat.st_uid == 0 && stat.st_mode & 0o077 == 0).then_some(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    }
+
+    #[test]
+    fn one_holds_it_at_a_time_and_nothing_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let at = open(directory.path());
+                        let file = take(at.as_fd(), "a", Duration::from_secs(60)).unwrap();
+                        let held =
+                            Held { file, directory: Directory::Opened(at), name: "a".to_owned() };
+                        assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                        inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                        drop(held);
+                    }
+                });
+            }
+        });
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_that_is_held_for_long_keeps_no_other_and_is_not_waited_for_for_good() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = open(directory.path());
+        let short = Duration::from_millis(30);
+        let held = take(at.as_fd(), "stuck", short).unwrap();
+        let again = take(at.as_fd(), "stuck", short);
+        assert_eq!(again.err(), Some(("flock", Errno::AGAIN)));
+        for n in 0..1000 {
+            assert!(take(at.as_fd(), &format!("{n:x}-1"), short).is_ok());
+        }
+        drop(held);
+        assert!(take(at.as_fd(), "stuck", short).is_ok());
+    }
 }

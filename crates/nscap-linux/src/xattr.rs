@@ -4,43 +4,24 @@
 //! xattr(7)'s own calls take a path or a readable descriptor, not an O_PATH one (EBADF). Its link
 //! in /proc/self/fd leads to the very file, whatever happens to names meanwhile: through a held
 //! descriptor of that directory with the *xattrat calls (Linux 6.13), else by the path
-//! "/proc/self/fd/N". Either way /proc is first checked to be procfs.
+//! "/proc/self/fd/N", which in a thread that serves is "N": that directory is its current one. Either way
+//! /proc is first checked to be procfs.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{Mode, OFlags, XattrFlags};
+use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
+use crate::places;
 use crate::sys::{self, LastLink};
 
 /// The largest value that the kernel takes (`XATTR_SIZE_MAX`), in bytes.
 const VALUE_MAX: usize = 65_536;
-const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 /// Whether the *xattrat calls are to be used: until the kernel has said that it has none.
 static AT_CALLS: AtomicBool = AtomicBool::new(true);
-
-/// /proc/self/fd, and whose it is: a descriptor of it means the process that opened it.
-struct Links {
-    dir: OwnedFd,
-    process: u32,
-}
-
-fn links() -> Result<&'static Links, Errno> {
-    static LINKS: OnceLock<Result<Links, Errno>> = OnceLock::new();
-    let opened = LINKS.get_or_init(|| {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open("/proc/self/fd", flags, Mode::empty())?;
-        if rustix::fs::fstatfs(&dir)?.f_type as u64 != PROC_SUPER_MAGIC {
-            return Err(Errno::OPNOTSUPP);
-        }
-        Ok(Links { dir, process: std::process::id() })
-    });
-    opened.as_ref().map_err(|errno| *errno)
-}
 
 /// The name of a descriptor's link, without an allocation.
 struct LinkName([u8; 12]);
@@ -67,16 +48,7 @@ pub(crate) fn by_link<T>(
     file: BorrowedFd<'_>,
     at: impl FnOnce(BorrowedFd<'_>, &CStr) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    let links = links()?;
-    let name = LinkName::of(file);
-    if links.process == std::process::id() {
-        return at(links.dir.as_fd(), name.as_c_str());
-    }
-    at(rustix::fs::CWD, &by_path(file)?)
-}
-
-fn by_path(file: BorrowedFd<'_>) -> Result<CString, Errno> {
-    CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::INVAL)
+    at(places::held()?.links(), LinkName::of(file).as_c_str())
 }
 
 /// Calls `at` with a directory and a name in it, or `otherwise` with a path.
@@ -85,15 +57,20 @@ fn through<T>(
     at: impl FnOnce(BorrowedFd<'_>, &CStr) -> Result<T, Errno>,
     otherwise: impl FnOnce(&CStr) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    let links = links()?;
-    if AT_CALLS.load(Ordering::Relaxed) && links.process == std::process::id() {
-        match at(links.dir.as_fd(), LinkName::of(file).as_c_str()) {
+    let places = places::held()?;
+    let name = LinkName::of(file);
+    if AT_CALLS.load(Ordering::Relaxed) {
+        match at(places.links(), name.as_c_str()) {
             // A kernel or a seccomp filter that does not know the call: the path says the rest.
             Err(Errno::NOSYS) => AT_CALLS.store(false, Ordering::Relaxed),
             answer => return answer,
         }
     }
-    otherwise(&by_path(file)?)
+    if places::in_links() {
+        return otherwise(name.as_c_str());
+    }
+    let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    otherwise(&path.map_err(|_| Errno::INVAL)?)
 }
 
 /// A call that fills a buffer, made with one buffer either way.
@@ -270,11 +247,11 @@ pub(crate) fn list(file: impl AsFd) -> Result<Vec<u8>, Errno> {
 
 /// Whether this kernel has the *xattrat calls (Linux 6.13).
 pub(crate) fn has_at_calls() -> bool {
-    let (Ok(links), Ok(dot)) = (links(), CString::new(".")) else {
+    let Ok(places) = places::held() else {
         return false;
     };
-    let dir = links.dir.as_fd();
-    let probe = sys::getxattrat(dir, &dot, LastLink::Follow, c"security.capability", &mut []);
+    let probe =
+        sys::getxattrat(places.links(), c".", LastLink::Follow, c"security.capability", &mut []);
     // A seccomp filter that does not know them may say EPERM.
     !matches!(probe, Err(Errno::NOSYS | Errno::PERM))
 }
@@ -282,6 +259,7 @@ pub(crate) fn has_at_calls() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{Mode, OFlags};
 
     /// Both ways in turn, in one test since the switch is the process's.
     #[test]

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use nscap_core::{Decision, Operation, Policy, content_change};
 use nscap_linux::probe::asks_for_security_names;
+use nscap_linux::server::hold_places;
 use nscap_linux::{Caller, Callers, CapFile, Error, Mount, ReadLease};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -127,6 +128,7 @@ impl Caps {
         groups: &[usize],
         stats: Arc<Stats>,
     ) -> nscap_linux::Result<Caps> {
+        hold_places()?;
         let callers = Callers::new()?;
         let mount = Mount::of(source, path, &mut nscap_linux::Namespaces::own()?)?;
         if mount.idmap.is_some() {

@@ -23,6 +23,7 @@ use crate::{decided, xattr};
 
 mod state;
 
+pub(crate) use state::kernel_decides;
 pub use state::{FileState, Hidden, Inode};
 
 pub(crate) const CAPABILITY: &CStr = c"security.capability";

@@ -25,6 +25,12 @@ pub struct Inode {
     pub immutable: bool,
 }
 
+/// Whether the kernel that runs decides by the design. Which one runs does not change.
+pub(crate) fn kernel_decides() -> bool {
+    static KERNEL: OnceLock<bool> = OnceLock::new();
+    *KERNEL.get_or_init(|| probe::kernel_policy().is_some())
+}
+
 /// What the kernel did not show us of `security.capability`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hidden {
@@ -90,9 +96,7 @@ impl FileState {
     /// ```
     #[must_use]
     pub fn by_design(&self) -> bool {
-        // Which kernel runs does not change.
-        static KERNEL: OnceLock<bool> = OnceLock::new();
-        self.mount.is_nscap() || *KERNEL.get_or_init(|| probe::kernel_policy().is_some())
+        self.mount.is_nscap() || kernel_decides()
     }
 
     /// What the two attributes mean, and whether a table counts.

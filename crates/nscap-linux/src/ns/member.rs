@@ -14,7 +14,7 @@ use rustix::process::{
 
 use super::{Identity, maps};
 use crate::error::{Error, Result};
-use crate::sys;
+use crate::{places, sys};
 
 /// A uid map and a gid map, the outside as the kernel showed it.
 pub(super) type Shown = (Vec<Extent>, Vec<Extent>);
@@ -35,15 +35,21 @@ pub(crate) fn pids() -> Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// The directory of a process.
+/// The directory of a process; `path` is its name by /proc.
 pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, DIRECTORY, Mode::empty())?)
+    Ok(places::open(in_proc(path), DIRECTORY)?)
+}
+
+/// What a path in /proc is from there.
+fn in_proc(path: &Path) -> &Path {
+    path.strip_prefix("/proc").unwrap_or(path)
 }
 
 /// What tells the namespace of a process from all others that exist at the same time; `None` where
 /// there is no such process, or we may not look at it.
 pub(super) fn link(path: &Path) -> Option<Identity> {
-    rustix::fs::stat(path.join("ns/user")).ok().map(Identity::from)
+    let proc = places::held().ok()?.proc();
+    statat(proc, in_proc(path).join("ns/user"), AtFlags::empty()).ok().map(Identity::from)
 }
 
 /// The maps of the namespace with this inode number, read through a process that was in it.
@@ -78,7 +84,7 @@ pub(super) fn own_maps() -> Result<Shown> {
 /// Whether /proc numbers processes as we do: it shows a process's numbers from its own pid namespace inwards,
 /// and of us there is just one (proc_pid_status(5), NSpid).
 pub(crate) fn proc_is_ours() -> bool {
-    let status = std::fs::read("/proc/self/status").unwrap_or_default();
+    let status = read("self/status").unwrap_or_default();
     let numbers = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
     match numbers {
         Some(numbers) => {
@@ -86,9 +92,16 @@ pub(crate) fn proc_is_ours() -> bool {
             of_us.count() == 1
         }
         // A kernel without pid namespaces.
-        None => std::fs::read_link("/proc/self")
-            .is_ok_and(|link| link.as_os_str() == std::process::id().to_string().as_str()),
+        None => places::held()
+            .and_then(|places| rustix::fs::readlinkat(places.proc(), "self", Vec::new()))
+            .is_ok_and(|link| link.to_bytes() == std::process::id().to_string().as_bytes()),
     }
+}
+
+fn read(name: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::from(places::open(name, OFlags::RDONLY)?).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// How long a child may take to enter a namespace: whoever owns that may stop it.

@@ -15,9 +15,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nscap_core::{Extent, Kuid, MapError};
+use rustix::fs::OFlags;
 
 use crate::error::{Error, Result};
 use crate::mounts::MountPoint;
+use crate::places;
 use crate::sys;
 
 mod gather;
@@ -121,10 +123,11 @@ impl Namespaces {
     /// ```
     pub fn own() -> Result<Namespaces> {
         let path = Path::new("/proc/self/ns/user");
-        let fd = File::open(path).map_err(|e| Error::call(path, "open", e))?;
+        let fd = places::open("self/ns/user", OFlags::RDONLY);
+        let fd = fd.map_err(|e| Error::call(path, "open", e))?;
         let identity = Identity::of(path, &fd)?;
         let mut own = Node {
-            fd: Some(fd.into()),
+            fd: Some(fd),
             identity,
             processes: BTreeSet::from([std::process::id()]),
             origin: Origin::Process,

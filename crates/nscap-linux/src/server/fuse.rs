@@ -47,9 +47,10 @@ impl FuseDevice {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn another(&self) -> Result<FuseDevice, Errno> {
-        let new = FuseDevice::open()?;
+        // Not by its path, which may lead into the file system that it is for.
+        let new = super::open_again(self, OFlags::RDWR)?;
         sys::fuse_clone(new.as_fd(), self.as_fd())?;
-        Ok(new)
+        Ok(FuseDevice(Arc::new(new)))
     }
 
     /// Gives the kernel a file to read and write itself, with the calling thread's credentials.

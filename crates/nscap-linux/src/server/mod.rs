@@ -8,6 +8,7 @@ mod inode;
 mod queue;
 mod thread;
 
+pub use crate::places::hold as hold_places;
 pub use fuse::{Backing, FuseDevice};
 pub use handle::FileHandle;
 pub use inode::{

@@ -14,7 +14,7 @@ use rustix::thread::{
     set_capabilities, set_capabilities_secure_bits,
 };
 
-use crate::sys;
+use crate::{places, sys};
 
 thread_local! {
     /// What this thread last set.
@@ -22,12 +22,12 @@ thread_local! {
 }
 
 /// Prepares the calling thread: its umask and working directory are its own from now on
-/// (unshare(2), CLONE_FS), changing file system ids leaves its capabilities alone
+/// (unshare(2), CLONE_FS), the latter /proc/self/fd, changing file system ids leaves its capabilities alone
 /// (SECBIT_NO_SETUID_FIXUP), and the capabilities `without` leave its effective set; they stay
 /// permitted, for [`Raised`].
 ///
 /// # Errors
-/// EPERM without CAP_SETPCAP.
+/// EPERM without CAP_SETPCAP; open(2)'s for /proc/self/fd.
 ///
 /// ```no_run
 /// use nscap_core::{CapSet, Capability};
@@ -35,6 +35,7 @@ thread_local! {
 /// ```
 pub fn settle(without: CapSet) -> Result<(), Errno> {
     sys::unshare_fs()?;
+    places::enter_links()?;
     UMASK.set(None);
     let secure = capabilities_secure_bits()? | CapabilitiesSecureBits::NO_SETUID_FIXUP;
     set_capabilities_secure_bits(secure)?;

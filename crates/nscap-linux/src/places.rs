@@ -1,0 +1,128 @@
+//! The directories of the system that are looked into again and again, held open: /proc, in it /proc/self/fd,
+//! and that of the locks.
+//!
+//! A process that serves a file system may find that its root directory is that file system
+//! (pivot_root(2)): an absolute path would then be resolved by the process itself, and wait for it.
+//! So such a process opens everything before others see the file system ([`hold`]), and no path
+//! afterwards. What fails is not remembered: it is tried again by whoever needs it next.
+//!
+//! A descriptor of /proc/self/fd, as of /proc/self, means the process that opened it. After a fork(2)
+//! the child opens its own.
+
+use std::cell::Cell;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::ns::DIRECTORY;
+use crate::{file, lock};
+
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
+/// What one process holds, for as long as it lives.
+pub(crate) struct Places {
+    process: u32,
+    proc: OwnedFd,
+    links: OwnedFd,
+    /// Set where the process serves; `None` in it: there is none that we may use.
+    locks: OnceLock<Option<OwnedFd>>,
+}
+
+/// The present process's, once somebody has asked for them.
+static HELD: Mutex<Option<&'static Places>> = Mutex::new(None);
+
+thread_local! {
+    static OURS: Cell<Option<&'static Places>> = const { Cell::new(None) };
+    /// Whether this thread's current directory is /proc/self/fd.
+    static IN_LINKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What this process holds.
+///
+/// # Errors
+/// open(2)'s for /proc; EOPNOTSUPP where it is not procfs.
+pub(crate) fn held() -> std::result::Result<&'static Places, Errno> {
+    let process = std::process::id();
+    let ours = |places: &&'static Places| places.process == process;
+    if let Some(places) = OURS.get().filter(ours) {
+        return Ok(places);
+    }
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let places = match held.filter(ours) {
+        Some(places) => places,
+        // One for each process that is forked from another's: they are never given back.
+        None => Box::leak(Box::new(Places::open(process)?)),
+    };
+    *held = Some(places);
+    OURS.set(Some(places));
+    Ok(places)
+}
+
+impl Places {
+    fn open(process: u32) -> std::result::Result<Places, Errno> {
+        let proc = rustix::fs::open("/proc", DIRECTORY, Mode::empty())?;
+        if rustix::fs::fstatfs(&proc)?.f_type as u64 != PROC_SUPER_MAGIC {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let links = openat(&proc, "self/fd", DIRECTORY, Mode::empty())?;
+        Ok(Places { process, proc, links, locks: OnceLock::new() })
+    }
+
+    /// /proc.
+    pub(crate) fn proc(&self) -> BorrowedFd<'_> {
+        self.proc.as_fd()
+    }
+
+    /// /proc/self/fd.
+    pub(crate) fn links(&self) -> BorrowedFd<'_> {
+        self.links.as_fd()
+    }
+
+    /// The directory of the locks of a process that serves, if there is one; `None` in any other process.
+    pub(crate) fn locks(&self) -> Option<Option<BorrowedFd<'_>>> {
+        self.locks.get().map(|locks| locks.as_ref().map(OwnedFd::as_fd))
+    }
+}
+
+/// Opens a file of /proc by its name there.
+pub(crate) fn open(name: impl AsRef<Path>, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+    openat(held()?.proc(), name.as_ref(), flags | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Opens everything that a process needs that serves a file system; from here on it uses no absolute path. To
+/// be called in that process, before the file system is anywhere to be seen.
+///
+/// # Errors
+/// [`Error::Call`] where /proc cannot be opened, EOPNOTSUPP where it is not procfs; where the directory of the
+/// locks (/run/nscap) cannot be had for want of something (EMFILE, ENOMEM, ENOSPC). A directory that is
+/// not for us to use is none.
+///
+/// ```
+/// nscap_linux::server::hold_places()?;
+/// # Ok::<(), nscap_linux::Error>(())
+/// ```
+pub fn hold() -> Result<()> {
+    let places = held().map_err(|e| Error::call(Path::new("/proc"), "open", e))?;
+    // Which kernel runs is looked up in /proc/sys.
+    let _ = file::kernel_decides();
+    let locks = lock::directory()?;
+    let _ = places.locks.set(locks);
+    Ok(())
+}
+
+/// Makes /proc/self/fd the current directory of the calling thread, which has one of its own
+/// (unshare(2), CLONE_FS).
+pub(crate) fn enter_links() -> std::result::Result<(), Errno> {
+    rustix::process::fchdir(held()?.links())?;
+    IN_LINKS.set(true);
+    Ok(())
+}
+
+/// Whether the name of a descriptor's link, as it is, is a path to it for the calling thread.
+pub(crate) fn in_links() -> bool {
+    IN_LINKS.get() && OURS.get().is_some_and(|places| places.process == std::process::id())
+}
