@@ -3,6 +3,7 @@
 
 use std::io;
 
+use nscap_core::Busy;
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,8 @@ pub struct Setting {
     pub front: Front,
     /// On a FUSE mount: whether the kernel reads and writes the files itself.
     pub passthrough: bool,
-    /// Whether a write of what stands there succeeds (B).
-    pub same_ok: bool,
+    /// What a write does where an entry is in its way (B).
+    pub busy: Busy,
 }
 
 /// A case.
@@ -86,7 +87,7 @@ impl Case {
     pub fn settings(&self, fuse: bool) -> Vec<Setting> {
         let front = if fuse { Front::Fuse } else { Front::Bare };
         let ways: &[bool] = if fuse && self.both_ways { &[true, false] } else { &[true] };
-        let setting = |passthrough| Setting { front, passthrough, same_ok: false };
+        let setting = |passthrough| Setting { front, passthrough, busy: Busy::Error };
         ways.iter().copied().map(setting).collect()
     }
 }

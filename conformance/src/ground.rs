@@ -86,7 +86,7 @@ impl Ground {
         };
         let mut ground = Ground {
             setting,
-            policy: Policy { array: true, same_ok: setting.same_ok },
+            policy: Policy::ARRAYS.with_busy(setting.busy),
             machine: Machine::this(),
             files,
             dir,

@@ -10,7 +10,7 @@ mod raw;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use nscap_core::{Extent, Policy};
+use nscap_core::{Busy, Extent, Policy};
 
 use crate::outcome::{Expectation, securebits};
 use crate::scenario::{
@@ -18,7 +18,7 @@ use crate::scenario::{
     World,
 };
 use crate::text::{self, Problem};
-use raw::{RawFile, RawFs, RawNs, RawScenario, RawStep, RawTask, Table};
+use raw::{RawFile, RawFs, RawNs, RawPolicy, RawScenario, RawStep, RawTask, Table};
 
 /// Why a scenario file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -124,12 +124,19 @@ fn scenario(raw: RawScenario) -> Result<Scenario, Problem> {
         name: raw.name,
         clauses: raw.clause,
         about: raw.about,
-        policy: Policy { array: raw.policy.array, same_ok: raw.policy.same_ok },
+        policy: policy(&raw.policy)?,
         design_only: raw.design_only,
         fuse_skip: raw.fuse_skip,
         world,
         steps,
     })
+}
+
+fn policy(raw: &RawPolicy) -> Result<Policy, Problem> {
+    let busy = raw.busy.as_deref().map_or(Ok(Busy::default()), |name| {
+        Busy::named(name).ok_or_else(|| format!("no value of busy: {name:?}"))
+    })?;
+    Ok(Policy::SEED.with_array(raw.array).with_busy(busy))
 }
 
 fn convert_all<R, T>(

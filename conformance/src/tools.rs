@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use nscap_core::{CapSet, Capability};
+use nscap_core::{Busy, CapSet, Capability};
 
 use crate::case::{Case, Setting, Why};
 use crate::ground::{
@@ -58,7 +58,8 @@ const CASES: &[Case] = &[
         both_ways: true,
         play: |setting| {
             archive(setting, &BSDTAR)?;
-            archive(Setting { same_ok: true, ..setting }, &BSDTAR)
+            archive(Setting { busy: Busy::SameOk, ..setting }, &BSDTAR)?;
+            archive(Setting { busy: Busy::Replace, ..setting }, &BSDTAR)
         },
     },
     Case {
@@ -298,7 +299,7 @@ fn archive(setting: Setting, archiver: &Archiver) -> Result<(), Why> {
     let Archiver { pack, unpack, .. } = archiver;
     let to = |who: Who, dir: &str, archive: &str| {
         let line = format!("rm -rf {dir} && mkdir {dir} && {unpack} {archive} -C {dir}");
-        if archiver.sets_twice && !setting.same_ok {
+        if archiver.sets_twice && setting.busy == Busy::Error {
             must_not(&ground, who, &line, "Cannot restore extended attributes")
         } else {
             must(&ground, who, &line).map(drop)

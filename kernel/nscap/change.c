@@ -20,7 +20,8 @@
 #include "nscap.h"
 
 static u8 nscap_array __read_mostly;
-static u8 nscap_same_ok __read_mostly;
+static u8 nscap_busy __read_mostly;
+static unsigned int nscap_busy_max = NSCAP_BUSY_MAX;
 
 /* -ENODATA: what was to be removed is not there. */
 static int nscap_step(struct user_namespace *mnt_userns, struct dentry *dentry,
@@ -201,7 +202,7 @@ int nscap_change(struct user_namespace *mnt_userns, struct dentry *dentry,
 static u32 nscap_policy(void)
 {
 	return (READ_ONCE(nscap_array) ? NSCAP_POLICY_ARRAY : 0) |
-	       (READ_ONCE(nscap_same_ok) ? NSCAP_POLICY_SAME_OK : 0);
+	       READ_ONCE(nscap_busy) << NSCAP_POLICY_BUSY_SHIFT;
 }
 
 int nscap_setxattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
@@ -241,7 +242,7 @@ void nscap_dropped(struct dentry *dentry, int error)
 		nscap_audit(dentry, "drop", &clause, error);
 }
 
-/* Clauses A and B; as boot parameters sysctl.kernel.nscap_array and sysctl.kernel.nscap_same_ok. */
+/* Clauses A and B; as boot parameters sysctl.kernel.nscap_array and sysctl.kernel.nscap_busy. */
 static struct ctl_table nscap_sysctls[] = {
 	{
 		.procname	= "nscap_array",
@@ -253,13 +254,13 @@ static struct ctl_table nscap_sysctls[] = {
 		.extra2		= SYSCTL_ONE,
 	},
 	{
-		.procname	= "nscap_same_ok",
-		.data		= &nscap_same_ok,
-		.maxlen		= sizeof(nscap_same_ok),
+		.procname	= "nscap_busy",
+		.data		= &nscap_busy,
+		.maxlen		= sizeof(nscap_busy),
 		.mode		= 0644,
 		.proc_handler	= proc_dou8vec_minmax,
 		.extra1		= SYSCTL_ZERO,
-		.extra2		= SYSCTL_ONE,
+		.extra2		= &nscap_busy_max,
 	},
 	{ }
 };

@@ -48,7 +48,9 @@ struct nscap_file {
 };
 
 #define NSCAP_POLICY_ARRAY	1
-#define NSCAP_POLICY_SAME_OK	2
+/* Clause B: error, same-ok, replace (Busy in nscap-core). */
+#define NSCAP_POLICY_BUSY_SHIFT	1
+#define NSCAP_BUSY_MAX	2
 
 struct nscap_caller {
 	const void *ns;

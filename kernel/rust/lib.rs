@@ -105,7 +105,7 @@ pub struct Caller {
     ns: *const c_void,
     effective: u64,
     euid: u32,
-    /// Bit 0: arrays. Bit 1: same-ok.
+    /// Bit 0: arrays. From bit 1: the number of `busy`.
     policy: u32,
 }
 
@@ -174,7 +174,7 @@ impl Caller {
     }
 
     fn policy(&self) -> Policy {
-        Policy { array: self.policy & 1 != 0, same_ok: self.policy & 2 != 0 }
+        Policy::of_numbers((self.policy & 1, self.policy >> 1))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use nscap_core::{CapSet, Extent, Gid, Kgid, Kuid, Policy, Uid, UserNs};
+use nscap_core::{Busy, CapSet, Extent, Gid, Kgid, Kuid, Policy, Uid, UserNs};
 
 use super::pick::Pick;
 use super::steps::steps;
@@ -26,7 +26,10 @@ pub fn world(seed: u64, number: u64, machine: &Machine, front: Front) -> Scenari
     world.tasks = tasks(&mut pick, &world, &tree);
     let policy = match front {
         Front::Bare => Policy::default(),
-        Front::Linux | Front::Fuse => Policy { array: pick.percent(60), same_ok: pick.percent(30) },
+        Front::Linux | Front::Fuse => {
+            let busy = pick.of(&Busy::ALL).unwrap_or_default();
+            Policy::SEED.with_array(pick.percent(60)).with_busy(busy)
+        }
     };
     let steps = steps(&mut pick, &world, policy, front, machine);
     Scenario {

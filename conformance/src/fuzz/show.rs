@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use nscap_core::{Extent, Policy};
+use nscap_core::{Busy, Extent, Policy};
 
 use crate::model::Rules;
 use crate::outcome::{Outcome, show_securebits};
@@ -94,9 +94,11 @@ fn when(yes: bool) -> Option<String> {
 
 /// Without it a difference that was found under one policy would be played under another.
 fn policy(policy: Policy) -> String {
-    // A field that is new is an error here, and not left out.
-    let Policy { array, same_ok } = policy;
-    table(&[("array", when(array)), ("same_ok", when(same_ok))])
+    let busy = policy.busy;
+    table(&[
+        ("array", when(policy.array)),
+        ("busy", (busy != Busy::default()).then(|| quoted(busy.name()))),
+    ])
 }
 
 fn fs(fs: &Fs) -> String {

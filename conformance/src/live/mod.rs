@@ -18,6 +18,7 @@ pub(crate) mod userns;
 
 use std::io;
 
+use nscap_core::SYSCTLS;
 use rustix::mount::MountPropagationFlags;
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
@@ -57,19 +58,15 @@ pub enum Front {
     Fuse,
 }
 
-/// Where the kernel of [`Front::Linux`] has its policy: A, then B.
-const POLICY: [&str; 2] = ["/proc/sys/kernel/nscap_array", "/proc/sys/kernel/nscap_same_ok"];
-
 impl Front {
     /// Sets the policy, where there is one to set.
     fn follow(self, policy: nscap_core::Policy) -> io::Result<()> {
         if self != Front::Linux {
             return Ok(());
         }
-        for (file, on) in POLICY.iter().zip([policy.array, policy.same_ok]) {
-            std::fs::write(file, if on { "1" } else { "0" })?;
-        }
-        Ok(())
+        let ((array, busy), numbers) = (SYSCTLS, policy.numbers());
+        std::fs::write(array, numbers.0.to_string())?;
+        std::fs::write(busy, numbers.1.to_string())
     }
 }
 
@@ -111,7 +108,7 @@ impl Runner {
     /// As [`new`](Runner::new); [`Failure::Skipped`] where the kernel is not the one that is asked
     /// for.
     pub fn with(front: Front, scenarios: &[&Scenario]) -> Result<Runner, Failure> {
-        if (front == Front::Linux) != std::path::Path::new(POLICY[0]).exists() {
+        if (front == Front::Linux) != std::path::Path::new(SYSCTLS.0).exists() {
             return Err(Failure::Skipped("another kernel runs here".to_owned()));
         }
         let machine = Machine::this();

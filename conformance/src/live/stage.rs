@@ -63,7 +63,7 @@ impl<'s> Stage<'s> {
         };
         let kuid = Uid::new(inside.0).and_then(|uid| sb.kuid(uid)).map_or(0, Kuid::get);
         let kgid = Gid::new(inside.1).and_then(|gid| sb.kgid(gid)).map_or(0, Kgid::get);
-        context("the policy", front.follow(Policy { array: true, same_ok: false }))?;
+        context("the policy", front.follow(Policy::ARRAYS))?;
         context("making the files", disk::populate(&files, world, sb, (kuid, kgid), front))?;
         context("the policy", front.follow(scenario.policy))?;
         let (base, server) = match front {

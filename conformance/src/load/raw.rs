@@ -37,8 +37,7 @@ pub(super) struct RawScenario {
 pub(super) struct RawPolicy {
     #[serde(default)]
     pub(super) array: bool,
-    #[serde(default)]
-    pub(super) same_ok: bool,
+    pub(super) busy: Option<String>,
 }
 
 #[derive(Deserialize)]

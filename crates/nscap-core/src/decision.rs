@@ -148,6 +148,7 @@ whys! {
     ManyInSingleMode R2 "single-entry mode takes exactly one entry";
     StoredMalformed X "the stored security.capability is malformed";
     EntryExists B "an entry exists; remove it first";
+    EntryInPlace B "an entry exists and XATTR_CREATE was given";
     SameAlready B "the stored entry is the same already";
     HostWritten R8 "written as a host value";
     HostExists R8 "a host value exists and XATTR_CREATE was given";

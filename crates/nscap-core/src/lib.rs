@@ -34,6 +34,7 @@ mod next;
 mod ns;
 mod nscaps;
 mod place;
+mod policy;
 mod privilege;
 mod read;
 mod remove;
@@ -60,6 +61,7 @@ pub use ns::{
 };
 pub use nscaps::{MAX_ENTRIES, NsCaps};
 pub use place::Place;
+pub use policy::{ALIASES, Busy, Policy, SETTINGS, SYSCTLS, Setting};
 pub use privilege::{may_change_security, may_grant, writes_host_value};
 pub use read::{
     Listed, get_capability, get_nscapability, handed_to_kernel, list, nscapability_len,
@@ -74,5 +76,5 @@ pub use text::{CapText, TextError, TextProblem};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};
 pub use wire::{Malformed, RECORD_LEN, Record};
 pub use write::{
-    Checked, EntryBuffer, Policy, Request, SetFlags, passed_on, set_capability, set_nscapability,
+    Checked, EntryBuffer, Request, SetFlags, passed_on, set_capability, set_nscapability,
 };

@@ -41,6 +41,18 @@ impl<'o> Next<'o> {
         self.push(*Record::new(rootid.get(), caps).as_bytes())
     }
 
+    /// Puts an entry in the place of the one with its rootid.
+    pub(crate) fn replace(&mut self, rootid: Uid, caps: FileCaps) -> Result<(), Denied> {
+        let mut used = self.slots.iter_mut().take(self.used);
+        match used.find(|bytes| Record::from_bytes(**bytes).rootid() == rootid.get()) {
+            Some(slot) => {
+                *slot = *Record::new(rootid.get(), caps).as_bytes();
+                Ok(())
+            }
+            None => self.put(rootid, caps),
+        }
+    }
+
     fn push(&mut self, record: [u8; RECORD_LEN]) -> Result<(), Denied> {
         if self.used >= MAX_ENTRIES {
             return Err(Denied::new(Errno::ENOSPC, Why::TooManyEntries));

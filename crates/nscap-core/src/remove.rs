@@ -307,8 +307,8 @@ mod tests {
     use crate::cap::FileCaps;
     use crate::cred::Cred;
     use crate::place::Place;
+    use crate::policy::Policy;
     use crate::world::{World, kgid, kuid};
-    use crate::write::Policy;
 
     /// The initial namespace, 1 with root kuid 100000, 2 below it with root kuid 100500.
     fn world() -> World {
@@ -359,7 +359,7 @@ mod tests {
         let root = Cred::privileged(world.ns(1), kuid(100_000), kgid(100_000));
         let user = Cred::ordinary(world.ns(1), kuid(100_007), kgid(100_007));
         let remove = |cred, stored| {
-            let policy = Policy { array: true, same_ok: false };
+            let policy = Policy::ARRAYS;
             let request = Request { policy, cred, place: &place, stored };
             let mut out = [[0; RECORD_LEN]; 2];
             match remove_or_strip(&request, &mut out) {

@@ -12,19 +12,11 @@ use crate::next::Next;
 use crate::ns::{UserNs, root_kuid};
 use crate::nscaps::{MAX_ENTRIES, NsCaps};
 use crate::place::Place;
+use crate::policy::{Busy, Policy};
 use crate::privilege::{may_grant, writes_host_value};
 use crate::stored::{Host, Stored};
 use crate::vfscap::{Revision, VfsCaps};
 use crate::wire::{RECORD_LEN, Record};
-
-/// The two choices that a front end leaves to its administrator.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Policy {
-    /// A: one entry per root kuid instead of one entry.
-    pub array: bool,
-    /// B: writing what is there already succeeds instead of EBUSY.
-    pub same_ok: bool,
-}
 
 /// The flags of setxattr(2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -213,10 +205,34 @@ pub fn passed_on<'o, N: UserNs>(
     }
 }
 
-/// Whether writing an entry is needed, or finds the same one there.
-enum Busy {
+/// What is in the way of an entry that is to be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Nothing.
     Free,
+    /// An equal entry: nothing needs to be written.
     Same,
+    /// An entry that gives way.
+    Taken,
+}
+
+impl Way {
+    /// Writes the entry, as the flags of setxattr(2) allow.
+    fn write(
+        self,
+        next: &mut Next<'_>,
+        rootid: Uid,
+        caps: FileCaps,
+        flags: SetFlags,
+    ) -> Result<(), Denied> {
+        match self {
+            Way::Same => Ok(()),
+            Way::Free if flags.replace => Err(Denied::new(Errno::ENODATA, Why::NothingToReplace)),
+            Way::Free => next.put(rootid, caps),
+            Way::Taken if flags.create => Err(Denied::new(Errno::EEXIST, Why::EntryInPlace)),
+            Way::Taken => next.replace(rootid, caps),
+        }
+    }
 }
 
 impl<N: UserNs> Request<'_, '_, N> {
@@ -247,18 +263,15 @@ impl<N: UserNs> Request<'_, '_, N> {
         out: &'o mut [[u8; RECORD_LEN]],
     ) -> Result<Decision<Stored<'o>>, Denied> {
         let root = root_kuid(self.cred.ns);
-        let busy = self.busy(root, caps)?;
+        let way = self.busy(root, caps, flags)?;
         let kuid = root.ok_or(Denied::new(Errno::EPERM, self.why_no_root()))?;
         may_grant(self.cred, self.place, kuid)?;
-        if let Busy::Same = busy {
+        if way == Way::Same {
             return Ok(Decision::Keep(Why::SameAlready));
         }
         let rootid = self.storable(kuid)?;
-        if flags.replace {
-            return Err(Denied::new(Errno::ENODATA, Why::NothingToReplace));
-        }
         let mut next = Next::of(self.stored, out)?;
-        next.put(rootid, caps)?;
+        way.write(&mut next, rootid, caps, flags)?;
         next.finish(Why::EntryWritten)
     }
 
@@ -272,29 +285,25 @@ impl<N: UserNs> Request<'_, '_, N> {
         let mut all_same = true;
         let records = || records.iter().copied().map(Record::from_bytes);
         for record in records() {
-            let (_, busy) = self.check_named(&record)?;
-            all_same &= matches!(busy, Busy::Same);
+            let (_, way) = self.check_named(&record, flags)?;
+            all_same &= way == Way::Same;
         }
         if all_same {
             return Ok(Decision::Keep(Why::SameAlready));
         }
-        if flags.replace {
-            return Err(Denied::new(Errno::ENODATA, Why::NothingToReplace));
-        }
         let mut next = Next::of(self.stored, out)?;
         for record in records() {
-            if let (rootid, Busy::Free) = self.check_named(&record)? {
-                next.put(rootid, record.caps())?;
-            }
+            let (rootid, way) = self.check_named(&record, flags)?;
+            way.write(&mut next, rootid, record.caps(), flags)?;
         }
         next.finish(Why::EntriesWritten)
     }
 
     /// One entry of R7, as if it stood alone: the rootid to store it under.
-    fn check_named(&self, record: &Record) -> Result<(Uid, Busy), Denied> {
+    fn check_named(&self, record: &Record, flags: SetFlags) -> Result<(Uid, Way), Denied> {
         let uid = Uid::new(record.rootid());
         let kuid = uid.and_then(|uid| self.cred.ns.kuid(uid));
-        let busy = self.busy(kuid, record.caps())?;
+        let way = self.busy(kuid, record.caps(), flags)?;
         let Some(kuid) = kuid else {
             return Err(if uid == Some(Uid::ROOT) {
                 Denied::new(Errno::EPERM, self.why_no_root())
@@ -304,13 +313,13 @@ impl<N: UserNs> Request<'_, '_, N> {
         };
         let rootid = self.storable(kuid)?;
         may_grant(self.cred, self.place, kuid)?;
-        Ok((rootid, busy))
+        Ok((rootid, way))
     }
 
     /// B and A: EBUSY where an entry is in the way. In single-entry mode that is any entry; with
     /// arrays, one for the same root kuid. The host value counts as the entry for the root kuid
-    /// that it stands for. Under same-ok an equal entry for that root kuid is in nobody's way.
-    fn busy(&self, kuid: Option<Kuid>, caps: FileCaps) -> Result<Busy, Denied> {
+    /// that it stands for. The policy says when that entry gives way.
+    fn busy(&self, kuid: Option<Kuid>, caps: FileCaps, flags: SetFlags) -> Result<Way, Denied> {
         let seen = self.stored.seen_from(self.cred.ns, self.place);
         let host = match self.stored.host {
             Host::Value(caps) => self.place.kuid_of(Uid::ROOT).map(|root| (root, caps)),
@@ -319,13 +328,12 @@ impl<N: UserNs> Request<'_, '_, N> {
         let named = |there: Option<Kuid>| there.is_some() && there == kuid;
         let entry = seen.entries().find(|entry| named(entry.kuid)).map(|entry| entry.caps);
         let host = host.filter(|(root, _)| named(Some(*root))).map(|(_, caps)| caps);
-        match entry.or(host) {
-            Some(same) if self.policy.same_ok && same == caps => Ok(Busy::Same),
-            Some(_) => Err(Denied::new(Errno::EBUSY, Why::EntryExists)),
-            None if !self.policy.array && seen.has_entries() => {
-                Err(Denied::new(Errno::EBUSY, Why::EntryExists))
-            }
-            None => Ok(Busy::Free),
+        match (entry.or(host), self.policy.busy) {
+            (Some(same), Busy::SameOk) if same == caps => Ok(Way::Same),
+            (Some(same), Busy::Replace) if same == caps && !flags.create => Ok(Way::Same),
+            (Some(_), Busy::Replace) => Ok(Way::Taken),
+            (None, _) if self.policy.array || !seen.has_entries() => Ok(Way::Free),
+            _ => Err(Denied::new(Errno::EBUSY, Why::EntryExists)),
         }
     }
 
@@ -348,6 +356,8 @@ impl<N: UserNs> Request<'_, '_, N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stored::Entries;
+    use crate::wire::sort_records;
     use crate::world::{Ns, World, kgid, kuid};
     use crate::{CapSet, Capability};
 
@@ -444,13 +454,42 @@ mod tests {
     }
 
     #[test]
+    fn b_replace_is_one_step_for_the_privileged() {
+        let world = world();
+        let (ping, kill) = (caps(RAW), caps(Capability::Kill));
+        let mut records =
+            [*Record::new(100_000, kill).as_bytes(), *Record::new(100_500, kill).as_bytes()];
+        sort_records(&mut records);
+        let stored = Stored { host: Host::Absent, entries: Entries::sorted(&records) };
+        let v2 = VfsCaps::v2(ping).encode();
+        let replace = Policy::ARRAYS.with_busy(Busy::Replace);
+        set(world.ns(1), replace, &stored, v2.as_bytes(), |decision| {
+            let Decision::Write(next, Why::EntryWritten) = decision else { panic!("{decision:?}") };
+            let all: std::vec::Vec<_> =
+                next.entries.iter().map(|(uid, it)| (uid.get(), it)).collect();
+            assert_eq!(all, [(100_000, ping), (100_500, kill)]);
+        });
+        // An equal one is left alone.
+        let same = VfsCaps::v2(kill).encode();
+        set(world.ns(1), replace, &stored, same.as_bytes(), |decision| {
+            assert_eq!(decision, Decision::Keep(Why::SameAlready));
+        });
+        // One entry a file: another's stays in the way.
+        let single = Policy::SEED.with_busy(Busy::Replace);
+        let other = Stored { host: Host::Absent, entries: Entries::sorted(&records[1..]) };
+        set(world.ns(1), single, &other, v2.as_bytes(), |decision| {
+            assert_eq!(decision, Decision::Deny(Errno::EBUSY, Why::EntryExists));
+        });
+    }
+
+    #[test]
     fn b_busy_comes_before_eperm_and_same_ok_lets_the_same_through() {
         let world = world();
         let v2 = VfsCaps::v2(caps(RAW)).encode();
         let own = Stored::one(Uid::new(100_000).unwrap(), caps(RAW));
         let busy = Decision::Deny(Errno::EBUSY, Why::EntryExists);
         set(world.ns(1), Policy::default(), &own, v2.as_bytes(), |d| assert_eq!(d, busy));
-        let same_ok = Policy { same_ok: true, array: false };
+        let same_ok = Policy::SEED.with_busy(Busy::SameOk);
         set(world.ns(1), same_ok, &own, v2.as_bytes(), |decision| {
             assert_eq!(decision, Decision::Keep(Why::SameAlready));
         });
@@ -461,7 +500,7 @@ mod tests {
     #[test]
     fn a_arrays_hold_an_entry_for_each_root_kuid_in_order() {
         let world = world();
-        let array = Policy { array: true, same_ok: false };
+        let array = Policy::ARRAYS;
         let stored = Stored::one(Uid::new(100_500).unwrap(), caps(RAW));
         let v2 = VfsCaps::v2(caps(Capability::Chown)).encode();
         set(world.ns(1), array, &stored, v2.as_bytes(), |decision| {
@@ -474,7 +513,7 @@ mod tests {
     #[test]
     fn r7_takes_an_id_of_the_caller_and_all_entries_or_none() {
         let world = world();
-        let array = Policy { array: true, same_ok: false };
+        let array = Policy::ARRAYS;
         let value = |ids: &[u32]| {
             let mut bytes = [0; NsCaps::encoded_len(4)];
             let records = ids.iter().map(|id| Record::new(*id, caps(RAW)));
@@ -512,7 +551,7 @@ mod tests {
         let cred = Cred::privileged(world.ns(0), kuid(0), kgid(0));
         let place = Place::plain(world.ns(0), kuid(0), kgid(0));
         let stored = Stored::one(Uid::new(7).unwrap(), caps(RAW));
-        let policy = Policy { array: true, same_ok: false };
+        let policy = Policy::ARRAYS;
         let request = Request { policy, cred: &cred, place: &place, stored: &stored };
         let v3 = VfsCaps::v3(8, caps(RAW)).encode();
         let mut out = [[0; RECORD_LEN]; 1];

@@ -122,14 +122,14 @@ fn table(companion: &[u8], facts: SealFacts, ids: &[(u32, u64)], junk: &[u8]) ->
 fn values_given_to_the_decisions() {
     let mut world = World::new();
     world.add(0, 0, &[(0, 100_000, 1000)]);
-    type Input = (Vec<u8>, Vec<u8>, Vec<u8>, bool, bool, u8);
-    check!().with_type::<Input>().for_each(|(value, capability, nscap, array, same_ok, flags)| {
+    type Input = (Vec<u8>, Vec<u8>, Vec<u8>, u8, u8, u8);
+    check!().with_type::<Input>().for_each(|(value, capability, nscap, array, busy, flags)| {
         let (root, init) = (world.ns(1), world.ns(0));
         let cred = Cred::privileged(root, kuid(100_000), kgid(100_000));
         let place = Place::plain(init, kuid(100_000), kgid(100_000));
         let facts = SealFacts { size: 0, uid: 100_000, gid: 100_000 };
         let (stored, _) = storage::read(Some(capability), Some(nscap), facts, true);
-        let policy = Policy { array: *array, same_ok: *same_ok };
+        let policy = Policy::of_numbers(((array & 1).into(), (busy % 4).into()));
         let request = Request { policy, cred: &cred, place: &place, stored: &stored };
         let flags = SetFlags { create: flags & 1 != 0, replace: flags & 2 != 0 };
         let mut out = [[0; nscap_core::RECORD_LEN]; nscap_core::MAX_ENTRIES];

@@ -7,12 +7,12 @@ use nscap_core::Policy;
 /// ```
 /// use nscap_fuse::Options;
 /// let options = Options { read_only: true, ..Options::default() };
-/// assert!(options.policy.array && !options.policy.same_ok);
+/// assert_eq!(options.policy, nscap_core::Policy::ARRAYS);
 /// assert!((2..=8).contains(&options.threads));
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// The two choices that the rules leave open (A, B). Default: arrays on, *same-ok* off.
+    /// What the rules leave open (A, B). Default: [`Policy::ARRAYS`].
     pub policy: Policy,
     /// Every change is EROFS.
     pub read_only: bool,
@@ -51,7 +51,7 @@ impl Default for Options {
     fn default() -> Options {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Options {
-            policy: Policy { array: true, same_ok: false },
+            policy: Policy::ARRAYS,
             read_only: false,
             reachable_ok: false,
             passthrough: true,

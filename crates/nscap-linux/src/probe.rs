@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use nscap_core::storage::Table;
-use nscap_core::{CapSet, Capability, FileCaps, NsCaps, Policy, Record, VfsCaps};
+use nscap_core::{CapSet, Capability, FileCaps, NsCaps, Policy, Record, SYSCTLS, VfsCaps};
 use rustix::fs::{MemfdFlags, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
@@ -151,9 +151,8 @@ pub fn version() -> (u16, u16) {
 /// ```
 #[must_use]
 pub fn kernel_policy() -> Option<Policy> {
-    let on = |file| std::fs::read(file).ok().map(|text| text.trim_ascii() != b"0");
-    let array = on("/proc/sys/kernel/nscap_array")?;
-    Some(Policy { array, same_ok: on("/proc/sys/kernel/nscap_same_ok")? })
+    let number = |file| std::fs::read_to_string(file).ok()?.trim().parse().ok();
+    Some(Policy::of_numbers((number(SYSCTLS.0)?, number(SYSCTLS.1)?)))
 }
 
 /// Whether the kernel asks for CAP_SYS_ADMIN before it changes a name of `security.*` that is none of its own

@@ -36,7 +36,7 @@ pub(crate) fn set(args: &Set, out: &mut Out) -> Result<u8, Failure> {
         .map_err(|error| Failure::Caps { text: args.caps.clone(), error })?;
     // A kernel that decides would refuse a second entry all the same.
     let arrays = probe::kernel_policy().is_none_or(|kernel| kernel.array);
-    let policy = Policy { array: arrays && !args.single, same_ok: args.same_ok };
+    let policy = args.policy.over(Policy::SEED.with_array(arrays));
     let mut change = Change::new(args.whom.as_deref(), policy)?;
     let whose = change.whose;
     let each = |path: &Path| {
@@ -52,8 +52,7 @@ pub(crate) fn set(args: &Set, out: &mut Out) -> Result<u8, Failure> {
 }
 
 pub(crate) fn rm(args: &Rm, out: &mut Out) -> Result<u8, Failure> {
-    let policy = Policy { array: true, same_ok: false };
-    let mut change = Change::new(args.whom.as_deref(), policy)?;
+    let mut change = Change::new(args.whom.as_deref(), Policy::ARRAYS)?;
     let whose = change.whose;
     let each = |path: &Path| {
         change.make(path, args.all, |request, out| {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use nscap_core::{Busy, Policy};
 
 pub(crate) use layer::{Layer, LayerMap, UnmappedArg};
 
@@ -125,12 +126,33 @@ pub(crate) struct Set {
     /// Remove what stands there for WHO and set this, as one step
     #[arg(long)]
     pub(crate) replace: bool,
-    /// Succeed where the same capabilities stand there already
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+}
+
+/// The policy (A, B), as the core's table has it.
+#[derive(Args)]
+pub(crate) struct PolicyArgs {
+    /// One entry a file, as the design of 2016 has it, not one for each root
     #[arg(long)]
-    pub(crate) same_ok: bool,
-    /// Allow one entry a file, as unmodified kernels do
-    #[arg(long)]
-    pub(crate) single: bool,
+    single: bool,
+    /// Where an entry exists: EBUSY, success if it is equal, or replace it [default: error]
+    #[arg(long, value_name = "POLICY")]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(Busy::ALL.map(Busy::name)))]
+    busy: Option<String>,
+    /// The same as --busy=same-ok
+    #[arg(long, conflicts_with = "busy")]
+    same_ok: bool,
+}
+
+impl PolicyArgs {
+    /// What was said, and for the rest this policy.
+    pub(crate) fn over(&self, policy: Policy) -> Policy {
+        let same_ok = self.same_ok.then_some(Busy::SameOk);
+        let busy = self.busy.as_deref().and_then(Busy::named).or(same_ok);
+        let policy = if self.single { policy.with_array(false) } else { policy };
+        busy.map_or(policy, |busy| policy.with_busy(busy))
+    }
 }
 
 #[derive(Args)]
@@ -237,7 +259,7 @@ pub(crate) struct Check {
 }
 
 const OPTIONS: &str = "\
-OPTIONS, for -o and fstab(5), separated by commas: single, same-ok, reachable-ok, no-passthrough,
+OPTIONS, for -o and fstab(5), separated by commas: single, busy=POLICY, same-ok, reachable-ok, no-passthrough,
 no-io-uring, threads=N, ro, noexec, nodev, nosuid (then nothing is granted), noatime, and what mount(8) has for
 every file system. As /sbin/mount.nscap this command is what mount -t nscap runs.
 
@@ -261,12 +283,8 @@ pub(crate) struct Mount {
     /// Every change is EROFS
     #[arg(short, long)]
     pub(crate) read_only: bool,
-    /// One entry a file, as in the design of 2016, not one for each root
-    #[arg(long)]
-    pub(crate) single: bool,
-    /// To write what stands there already succeeds; otherwise it is EBUSY
-    #[arg(long)]
-    pub(crate) same_ok: bool,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
     /// Take a source that others than root can reach: what they change there, no rule sees
     #[arg(long)]
     pub(crate) reachable_ok: bool,

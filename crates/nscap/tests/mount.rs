@@ -146,7 +146,7 @@ fn mount_8_finds_the_helper() {
         mount -t nscap "$dir/p/src" "$dir/t" -o ro,noexec,nodev,noatime,single,same-ok,threads=3
         for flag in ro noexec nodev noatime; do flags | grep -qw $flag || fail "$flag of $(flags)"; done
         tr '\0' ' ' </proc/$(server "$dir/t")/cmdline |
-            grep -qF -- "-o defaults,single,same-ok,ro,nodev,noexec,noatime,threads=3" || fail options
+            grep -qF -- "-o defaults,single,busy=same-ok,ro,nodev,noexec,noatime,threads=3" || fail options
         expect 1 EROFS sh -c 'touch t/x || { echo EROFS; exit 1; }'
         umount "$dir/t"
         until_so is_gone "$dir/t"

@@ -64,8 +64,7 @@ pub(crate) fn run(args: &cli::Mount, out: &mut Out) -> Result<u8, Failure> {
 fn wanted(args: &cli::Mount) -> Result<Wanted, Failure> {
     let mut wanted = Wanted::default();
     args.options.iter().try_for_each(|list| wanted.take(list, args.sloppy))?;
-    wanted.single |= args.single;
-    wanted.same_ok |= args.same_ok;
+    wanted.policy = args.policy.over(wanted.policy);
     wanted.reachable_ok |= args.reachable_ok;
     wanted.no_passthrough |= args.no_passthrough;
     wanted.no_io_uring |= args.no_io_uring;

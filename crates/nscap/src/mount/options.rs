@@ -5,17 +5,16 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
+use nscap_core::{Busy, Policy};
 use nscap_linux::Quotable as _;
 
 use crate::failure::{EINVAL, Failure};
 
 /// What the options ask for.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Wanted {
-    /// One entry a file (R2), not an array (A).
-    pub(crate) single: bool,
-    /// B.
-    pub(crate) same_ok: bool,
+    /// A and B.
+    pub(crate) policy: Policy,
     /// Take a source that others can reach.
     pub(crate) reachable_ok: bool,
     /// Never FUSE passthrough.
@@ -38,13 +37,29 @@ pub(crate) struct Wanted {
     pub(crate) nodiratime: bool,
 }
 
+impl Default for Wanted {
+    fn default() -> Wanted {
+        Wanted {
+            policy: Policy::ARRAYS,
+            reachable_ok: false,
+            no_passthrough: false,
+            no_io_uring: false,
+            threads: None,
+            read_only: false,
+            nosuid: false,
+            nodev: false,
+            noexec: false,
+            noatime: false,
+            nodiratime: false,
+        }
+    }
+}
+
 /// An option that is on or off.
 type Switch = fn(&mut Wanted) -> &mut bool;
 
 /// Name of each that is on, name of its opposite, where it is.
-const SWITCHES: [(&str, &str, Switch); 11] = [
-    ("single", "array", |w| &mut w.single),
-    ("same-ok", "no-same-ok", |w| &mut w.same_ok),
+const SWITCHES: [(&str, &str, Switch); 9] = [
     ("reachable-ok", "no-reachable-ok", |w| &mut w.reachable_ok),
     ("no-passthrough", "passthrough", |w| &mut w.no_passthrough),
     ("no-io-uring", "io-uring", |w| &mut w.no_io_uring),
@@ -124,6 +139,14 @@ impl Wanted {
     }
 
     fn one(&mut self, option: &str) -> Result<(), String> {
+        if let Some(policy) = self.policy.set(option) {
+            self.policy = policy;
+            return Ok(());
+        }
+        if option.starts_with("busy=") {
+            let values: Vec<_> = Busy::ALL.iter().map(|busy| busy.name()).collect();
+            return Err(format!("takes one of {}", values.join(", ")));
+        }
         for (on, off, switch) in SWITCHES {
             if option == on || option == off {
                 *switch(self) = option == on;
@@ -149,6 +172,12 @@ impl Wanted {
     /// The same as one list of options.
     pub(crate) fn to_list(&self) -> String {
         let mut list = String::from("defaults");
+        for setting in
+            self.policy.settings().filter(|it| Policy::ARRAYS.set(it.name) != Some(Policy::ARRAYS))
+        {
+            list.push(',');
+            list.push_str(setting.name);
+        }
         let mut copy = self.clone();
         for (on, _, switch) in SWITCHES {
             if *switch(&mut copy) {
@@ -191,6 +220,8 @@ mod tests {
         for list in [
             "",
             "single,same-ok,threads=3,ro",
+            "busy=replace",
+            "array,busy=error",
             "reachable-ok,no-passthrough,no-io-uring,nosuid,nodev,noexec",
         ] {
             let once = wanted(list).unwrap();
@@ -208,6 +239,8 @@ mod tests {
             ("threads=", "from 1 to 64"),
             ("threads=65", "from 1 to 64"),
             ("threads", "is unknown"),
+            ("busy=", "one of error, same-ok, replace"),
+            ("busy=maybe", "one of error, same-ok, replace"),
             ("sync", "is not offered"),
             ("remount,ro", "mount -i"),
             ("same-ok=1", "is unknown"),

@@ -3,7 +3,6 @@
 use std::ffi::CStr;
 use std::path::Path;
 
-use nscap_core::Policy;
 use nscap_fuse::{Flags, Mount, Options};
 use nscap_linux::MountPoint;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
@@ -49,7 +48,7 @@ pub(super) fn run(request: &Request, detached: bool, out: &mut Out) -> Result<u8
 fn options(wanted: &Wanted) -> Options {
     let default = Options::default();
     Options {
-        policy: Policy { array: !wanted.single, same_ok: wanted.same_ok },
+        policy: wanted.policy,
         read_only: wanted.read_only,
         reachable_ok: wanted.reachable_ok,
         passthrough: !wanted.no_passthrough,

@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nscap_core::Policy;
+use nscap_core::{Busy, Policy};
 use nscap_linux::Namespaces;
 use nscap_linux::probe::kernel_policy;
 use rustix::fs::Mode;
@@ -45,7 +45,7 @@ impl Front {
     /// Why something cannot be played that takes several entries a file.
     pub(super) fn why_no_array(self) -> &'static str {
         match self {
-            Front::Kernel => "not with this kernel's nscap_array or nscap_same_ok as they are",
+            Front::Kernel => "not with this kernel's nscap_array or nscap_busy as they are",
             Front::Fuse => "a user namespace stores one entry a file; as root there can be several",
         }
     }
@@ -117,9 +117,11 @@ impl Stage {
                 // Nobody but root may reach the sources by their own path.
                 directory(&base, SOURCES, 0o700)?;
                 let array = is_initial()?;
-                let tree = shown_tree(&base, "tree", Policy { array, same_ok: false })?;
-                let single = Policy { array: false, same_ok: true };
-                (Front::Fuse, vec![tree, shown_tree(&base, "single", single)?])
+                let tree = shown_tree(&base, "tree", Policy::SEED.with_array(array))?;
+                let single = Policy::SEED.with_busy(Busy::SameOk);
+                let replace = Policy::SEED.with_array(array).with_busy(Busy::Replace);
+                let single = shown_tree(&base, "single", single)?;
+                (Front::Fuse, vec![tree, single, shown_tree(&base, "replace", replace)?])
             }
         };
         Ok(Stage { front, trees })
@@ -137,8 +139,8 @@ fn shown_tree(base: &Path, name: &str, policy: Policy) -> Result<Tree, Failure> 
     let source = directory(&base.join(SOURCES), name, 0o755)?;
     let path = directory(base, name, 0o755)?;
     let mut command = Command::new(SELF);
-    command.arg("mount").args((!policy.array).then_some("--single"));
-    command.args(policy.same_ok.then_some("--same-ok")).arg(&source).arg(&path);
+    let names: Vec<_> = policy.settings().map(|setting| setting.name).collect();
+    command.arg("mount").arg("-o").arg(names.join(",")).arg(&source).arg(&path);
     let status = command.stdin(Stdio::null()).status();
     if !status.map_err(|error| call(SELF.as_ref(), "execve", error))?.success() {
         // It has said why.

@@ -1,7 +1,7 @@
 //! What is played: for each clause a few questions on a fresh copy of the program, and what each
 //! must be answered.
 
-use nscap_core::Policy;
+use nscap_core::{Busy, Policy};
 
 use super::ask::Ask::{
     self, Chown, Exec, Get, Getcap, Remove, Set, SetPlain, Setcap, Unsetcap, Write,
@@ -59,7 +59,7 @@ pub(super) enum Under {
     Any,
     Array,
     Single,
-    SameOk,
+    Busy(Busy),
 }
 
 impl Under {
@@ -68,7 +68,7 @@ impl Under {
             Under::Any => true,
             Under::Array => policy.array,
             Under::Single => !policy.array,
-            Under::SameOk => policy.same_ok,
+            Under::Busy(busy) => policy.busy == busy,
         }
     }
 }
@@ -116,7 +116,7 @@ const KILL: &str = "cap_kill=ep";
 /// A's root makes a grant to its namespace.
 const GRANT: Step = step(A_ROOT, Setcap(RAW), Done);
 
-pub(super) const SCENES: [Scene; 11] = [
+pub(super) const SCENES: [Scene; 12] = [
     Scene {
         clause: "R1",
         title: "two ways in, no new system call",
@@ -254,8 +254,14 @@ pub(super) const SCENES: [Scene; 11] = [
     },
     Scene {
         clause: "B",
-        title: "same-ok: writing what is there succeeds",
-        under: Under::SameOk,
+        title: "busy=same-ok: writing an equal grant succeeds",
+        under: Under::Busy(Busy::SameOk),
         steps: &[GRANT, GRANT, step(A_ROOT, Setcap(CHOWN), No("EBUSY"))],
+    },
+    Scene {
+        clause: "B",
+        title: "busy=replace: a second setcap takes the place of the first",
+        under: Under::Busy(Busy::Replace),
+        steps: &[GRANT, step(A_ROOT, Setcap(CHOWN), Done), step(A_USER, Exec, Caps("cap_chown"))],
     },
 ];

@@ -24,7 +24,7 @@ use super::{Asker, CapName, Caps};
 use crate::options::Options;
 use crate::stats::Stats;
 
-const ARRAYS: Policy = Policy { array: true, same_ok: false };
+const ARRAYS: Policy = Policy::ARRAYS;
 const CAPABILITY: CapName = CapName::Capability;
 const NSCAPABILITY: CapName = CapName::NsCapability;
 const NO_FLAGS: SetFlags = SetFlags { create: false, replace: false };

@@ -4,7 +4,7 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use nscap_core::{NsCaps, Policy, SetFlags, VfsCaps};
+use nscap_core::{Busy, NsCaps, Policy, SetFlags, VfsCaps};
 use rustix::io::Errno;
 
 use super::super::CapName;
@@ -257,13 +257,13 @@ fn values_and_policies_are_refused_by_their_clauses() {
 }
 
 fn policies(path: &Path) {
-    let single = Source::with(path, Policy { array: false, same_ok: true });
+    let single = Source::with(path, Policy::SEED.with_busy(Busy::SameOk));
     let file = single.file("single");
     assert_eq!(file.grant(&[5, 6]), Err(Errno::INVAL));
     assert_eq!(file.grant(&[5]), Ok(()));
     assert_eq!(file.grant(&[5]), Ok(()));
     assert_eq!(file.grant(&[6]), Err(Errno::BUSY));
-    let same = Source::with(path, Policy { same_ok: true, ..ARRAYS });
+    let same = Source::with(path, ARRAYS.with_busy(Busy::SameOk));
     let file = same.file("same");
     assert_eq!(file.grant(&[5, 6]), Ok(()));
     let before = std::fs::metadata(&file.path).unwrap();
