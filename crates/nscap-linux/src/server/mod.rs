@@ -6,6 +6,7 @@ mod fuse;
 mod handle;
 mod inode;
 mod queue;
+mod same;
 mod thread;
 
 pub use crate::places::hold as hold_places;
@@ -16,4 +17,5 @@ pub use inode::{
     setxattr,
 };
 pub use queue::{FuseQueue, stay_on};
+pub use same::same_inode;
 pub use thread::{FsIds, Raised, set_umask, settle};
