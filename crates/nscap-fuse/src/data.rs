@@ -104,19 +104,30 @@ impl Tree {
         device: &FuseDevice,
     ) -> Result<(Known, Opens), Errno> {
         self.stats.creates.add();
+        match self.open_new(caller, name, (mode, umask), flags) {
+            // The kernel has not asked whether the caller may open what the name stands for; it does
+            // when it looks again.
+            Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => Err(Errno::STALE),
+            made => self.made(made?, flags, device),
+        }
+    }
+
+    /// Makes a file as the caller: what this opens did not exist before.
+    pub(crate) fn open_new(
+        &self,
+        caller: &Header,
+        name: &OsStr,
+        (mode, umask): (u32, u32),
+        flags: OFlags,
+    ) -> Result<OwnedFd, Errno> {
         let directory = self.inodes.find(caller.node)?;
         let file = {
             let _caller = self.as_caller(caller, umask)?;
             let how = ours(flags) | OFlags::CREATE | OFlags::EXCL;
-            match openat(&directory, name, how, Mode::from_raw_mode(mode & 0o7777)) {
-                // The kernel has asked nobody whether the caller may open what is there; it does
-                // when it looks again.
-                Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => return Err(Errno::STALE),
-                opened => opened?,
-            }
+            openat(&directory, name, how, Mode::from_raw_mode(mode & 0o7777))?
         };
         self.streams.drop_of(caller.node);
-        self.made(file, flags, device, || self.inodes.source().look_up(directory.as_fd(), name))
+        Ok(file)
     }
 
     /// O_TMPFILE. The file has no name, and stays open until it has one or is forgotten.
@@ -135,28 +146,25 @@ impl Tree {
             let how = (ours(flags) | OFlags::TMPFILE | excl) - OFlags::NOFOLLOW;
             openat(&directory, c".", how, Mode::from_raw_mode(mode & 0o7777))?
         };
-        let again = rustix::io::fcntl_dupfd_cloexec(&file, 0)?;
-        self.made(file, flags, device, || server::open_again(again, OFlags::PATH))
+        self.made(file, flags, device)
     }
 
-    /// A file that has just been made, and is open. `path` opens it with O_PATH.
+    /// A file that has just been made. It is what this descriptor leads to, whatever its name stands
+    /// for by now; of nothing else is it believed that it is new.
     fn made(
         &self,
         file: OwnedFd,
         flags: OFlags,
         device: &FuseDevice,
-        path: impl FnOnce() -> Result<OwnedFd, Errno>,
     ) -> Result<(Known, Opens), Errno> {
         let stat = fstat(&file)?;
-        let node = self.inodes.know_open(&file, &stat, path)?;
+        let node = self.inodes.know_open(&file, &stat)?;
         let passthrough = self.backings.may_pass(node);
         let opening = Opening { flags, passthrough, fresh: true };
-        let (inode, opened) = self
-            .inodes
-            .find(node)
-            .and_then(|inode| Ok((inode, self.caps.opening(file.as_fd(), node, opening)?)))
-            .inspect_err(|_| self.forget(node, 1))?;
-        let opens = self.opened(node, &inode, Arc::new(file), flags, opened, device);
+        let opened =
+            self.caps.opening(file.as_fd(), node, opening).inspect_err(|_| self.forget(node, 1))?;
+        let file = Arc::new(file);
+        let opens = self.opened(node, &Found::made(file.clone()), file, flags, opened, device);
         Ok((Known { node, stat }, opens))
     }
 
@@ -261,10 +269,10 @@ impl Tree {
             .zip(input.get(..taken))
             .ok_or(Errno::INVAL)
             .map(|(to, from)| to.copy_from_slice(from))?;
-        match self.files.get(handle) {
-            Ok(file) => server::fs_ioctl(&file.file, request, &mut argument)?,
+        match self.handle(node, Some(handle)) {
+            Some(file) => server::fs_ioctl(&file.file, request, &mut argument)?,
             // A directory, which has no handle.
-            Err(_) => {
+            None => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
                 server::fs_ioctl(self.inodes.open(node, flags)?, request, &mut argument)?;
             }

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Mutex, PoisonError};
 
 use nscap_linux::server::getdents;
-use rustix::fs::{OFlags, SeekFrom, fstat, seek};
+use rustix::fs::{OFlags, SeekFrom, Stat, fstat, seek};
 use rustix::io::Errno;
 
 use crate::inodes::ROOT;
@@ -204,13 +204,15 @@ impl Tree {
             if !listing.has_room(entry.name, true) {
                 return Ok(Given::Full);
             }
-            let mut number = self.entry_number(node, &entry);
+            // A name that was looked up is told as what it stood for then, which need not be what it
+            // stood for when the directory was read.
+            let (mut number, mut kind) = (self.entry_number(node, &entry), entry.kind);
             if entry.is_dots() {
                 listing.entry(None, lifetime);
             } else {
                 match self.look_up_listed(directory, entry.name) {
                     Ok(known) => {
-                        number = known.node;
+                        (number, kind) = (self.inodes.shown(known.node), kind_of(&known.stat));
                         listing.entry(Some((known.node, &known.stat)), lifetime);
                     }
                     Err(Errno::NOENT) => return Ok(Given::Skipped),
@@ -218,7 +220,7 @@ impl Tree {
                     Err(_) => listing.entry(None, lifetime),
                 }
             }
-            listing.add(number, entry.next, entry.kind, entry.name);
+            listing.add(number, entry.next, kind, entry.name);
             Ok(Given::Yes)
         })
     }
@@ -241,6 +243,12 @@ impl Tree {
         let directory = self.inodes.open(node, flags)?;
         if data_only { rustix::fs::fdatasync(directory) } else { rustix::fs::fsync(directory) }
     }
+}
+
+/// DT_* of an inode (`IFTODT`).
+fn kind_of(stat: &Stat) -> u8 {
+    // Four bits.
+    ((stat.st_mode & libc::S_IFMT) >> 12) as u8
 }
 
 #[cfg(test)]

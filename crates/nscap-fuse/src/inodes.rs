@@ -4,21 +4,24 @@
 //!
 //! The number is the one that the source's file system has for it, so that stat(2) shows the same
 //! on both sides and after being forgotten; only where that number is still in use for an inode
-//! that is gone is another one taken. So one number is never two inodes at a time.
+//! that is gone is another one taken. So one number is never two inodes at a time: what is found
+//! under a number is compared with what is there ([`Held::is`]), and what was made or opened is
+//! known by its own descriptor, never by looking its name up again.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use nscap_linux::server::{FileHandle, open_again};
-use rustix::fs::{OFlags, Stat};
+use rustix::fs::{OFlags, Stat, fstat};
 use rustix::io::Errno;
 
+use crate::identity::{self, Held, handle_of};
 use crate::numbers::{Numbers, Own, SPARE};
 use crate::recent::Recent;
 use crate::source::Source;
+use crate::spares::{Giving, Spares};
 use crate::stats::Stats;
 
 /// The number of the root (FUSE_ROOT_ID).
@@ -27,15 +30,10 @@ const SHARDS: usize = 32;
 /// Below this many a map does not shrink.
 const SMALL: usize = 256;
 
-/// How to get at an inode.
-#[derive(Clone, Debug)]
-enum Held {
-    Handle(FileHandle),
-    /// Where there are no handles, and for what has no name any more.
-    Descriptor(Arc<OwnedFd>),
-}
+/// How many inodes of one number are compared by asking the kernel.
+const ASKED_MAX: usize = 64;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inode {
     held: Held,
     regular: bool,
@@ -54,6 +52,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// A regular file by the descriptor that made it, which may only write.
+    pub(crate) fn made(file: Arc<OwnedFd>) -> Found {
+        Found { file, regular: true, readable: false }
+    }
+
     /// The descriptor itself.
     pub(crate) fn into_file(self) -> Arc<OwnedFd> {
         self.file
@@ -68,24 +71,16 @@ impl AsFd for Found {
 
 type Shard = RwLock<HashMap<u64, Inode>>;
 
-/// Numbers that had to be spare ones, by the inode that they stand for, and back.
-#[derive(Debug, Default)]
-struct Spares {
-    by_own: HashMap<Own, u64>,
-    own_of: HashMap<u64, Own>,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Inodes {
     source: Source,
     root: Arc<OwnedFd>,
+    root_held: Held,
     numbers: Numbers,
     shards: [Shard; SHARDS],
     recent: Recent<Found>,
-    spares: Mutex<Spares>,
-    spares_in_use: AtomicUsize,
-    next_spare: AtomicU64,
+    spares: Spares,
     stats: Arc<Stats>,
 }
 
@@ -101,16 +96,16 @@ impl Inodes {
     pub(crate) fn new(source: Source, stats: Arc<Stats>) -> Result<Inodes, Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
         let root = rustix::fs::openat(source.root(), c".", flags, rustix::fs::Mode::empty())?;
-        let stat = rustix::fs::fstat(&root)?;
+        let (stat, root) = (fstat(&root)?, Arc::new(root));
+        let open = identity::Open { file: root.clone(), handle: handle_of(&*root)? };
         Ok(Inodes {
             source,
-            root: Arc::new(root),
+            root,
+            root_held: Held::Open(Arc::new(open)),
             numbers: Numbers::new(Own::of(&stat)),
             shards: std::array::from_fn(|_| Shard::default()),
             recent: Recent::default(),
-            spares: Mutex::default(),
-            spares_in_use: AtomicUsize::new(0),
-            next_spare: AtomicU64::new(SPARE),
+            spares: Spares::default(),
             stats,
         })
     }
@@ -126,138 +121,121 @@ impl Inodes {
 
     /// The inode that an O_PATH descriptor leads to becomes known once more; its number.
     pub(crate) fn know(&self, file: OwnedFd, stat: &Stat) -> Result<u64, Errno> {
-        self.know_and(file, stat, is_directory(stat))
-    }
-
-    /// As [`know`](Inodes::know), of one of many entries of a directory.
-    pub(crate) fn know_listed(&self, file: OwnedFd, stat: &Stat) -> Result<u64, Errno> {
-        self.know_and(file, stat, false)
-    }
-
-    /// As [`know`](Inodes::know), of a file that is open otherwise; `path` opens it with O_PATH.
-    pub(crate) fn know_open(
-        &self,
-        file: &OwnedFd,
-        stat: &Stat,
-        path: impl FnOnce() -> Result<OwnedFd, Errno>,
-    ) -> Result<u64, Errno> {
-        match self.handle(file)? {
-            Some(handle) if stat.st_nlink > 0 => {
-                let inode = Inode { held: Held::Handle(handle), regular: true, lookups: 1 };
-                Ok(self.count(Own::of(stat), inode))
-            }
-            _ => self.know_and(path()?, stat, false),
-        }
-    }
-
-    fn know_and(&self, file: OwnedFd, stat: &Stat, keep: bool) -> Result<u64, Errno> {
-        let own = Own::of(stat);
-        if own == self.numbers.root() {
-            return Ok(ROOT);
-        }
-        let file = Arc::new(file);
-        let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
-        let held = match self.handle(&*file)? {
-            Some(handle) if stat.st_nlink > 0 => Held::Handle(handle),
-            _ => Held::Descriptor(file.clone()),
-        };
-        let node = self.count(own, Inode { held, regular, lookups: 1 });
-        if keep && self.source.handles {
-            self.recent.keep(node, Found { file, regular, readable: false });
+        let (file, keep) = (Arc::new(file), self.source.handles && is_directory(stat));
+        let (node, _) = self.count(Own::of(stat), self.inode(&file, stat)?)?;
+        if keep && node != ROOT {
+            self.recent.keep(node, Found { file, regular: false, readable: false });
         }
         Ok(node)
     }
 
-    /// The handle by which an inode is to be held; none where it must be by a descriptor.
-    fn handle(&self, file: impl AsFd) -> Result<Option<FileHandle>, Errno> {
-        if !self.source.handles {
-            return Ok(None);
-        }
-        match FileHandle::of(file) {
-            Ok(handle) => Ok(Some(handle)),
-            Err(Errno::OPNOTSUPP | Errno::OVERFLOW) => Ok(None),
-            Err(errno) => Err(errno),
-        }
+    /// As [`know`](Inodes::know), of one of many entries of a directory.
+    pub(crate) fn know_listed(&self, file: OwnedFd, stat: &Stat) -> Result<u64, Errno> {
+        self.know_new(file, stat).map(|(node, _)| node)
     }
 
-    fn count(&self, own: Own, inode: Inode) -> u64 {
-        let number = self.numbers.of(own);
-        let inode = match number {
-            None => inode,
-            Some(number) => {
-                let mut shard = self.write(number);
-                // Looked at under the lock: whoever makes it a spare one says so before.
-                if self.spares_in_use.load(Ordering::SeqCst) > 0 {
-                    inode
-                } else {
-                    match self.count_in(&mut shard, number, inode) {
-                        Ok(()) => return number,
-                        Err(inode) => inode,
-                    }
-                }
+    /// As [`know`](Inodes::know); and whether it was not known before.
+    pub(crate) fn know_new(&self, file: OwnedFd, stat: &Stat) -> Result<(u64, bool), Errno> {
+        let file = Arc::new(file);
+        self.count(Own::of(stat), self.inode(&file, stat)?)
+    }
+
+    /// As [`know`](Inodes::know), of a regular file that has just been made and is open otherwise.
+    pub(crate) fn know_open(&self, file: &OwnedFd, stat: &Stat) -> Result<u64, Errno> {
+        let inode = match handle_of(file)? {
+            Some(handle) if self.source.handles && stat.st_nlink > 0 => {
+                Inode { held: Held::Handle(handle), regular: true, lookups: 1 }
             }
+            _ => self.inode(&Arc::new(open_again(file, OFlags::PATH)?), stat)?,
         };
-        self.count_spare(own, number, inode)
+        self.count(Own::of(stat), inode).map(|(node, _)| node)
     }
 
-    /// Counts it under this number, or gives it back where the number is another inode's.
+    /// An inode that is known has got one more name. One that had none needs not be held open now.
+    pub(crate) fn know_again(&self, node: u64) -> Result<(), Errno> {
+        let mut shard = self.write(node);
+        let inode = shard.get_mut(&node).ok_or(Errno::STALE)?;
+        inode.lookups += 1;
+        let Held::Open(open) = &inode.held else {
+            return Ok(());
+        };
+        let named = fstat(&open.file).is_ok_and(|stat| stat.st_nlink > 0);
+        if let Some(handle) = open.handle.clone().filter(|_| named && self.source.handles) {
+            inode.held = Held::Handle(handle);
+        }
+        Ok(())
+    }
+
+    /// What an O_PATH descriptor leads to.
+    fn inode(&self, file: &Arc<OwnedFd>, stat: &Stat) -> Result<Inode, Errno> {
+        let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+        let held = match handle_of(&**file)? {
+            Some(handle) if self.source.handles && stat.st_nlink > 0 => Held::Handle(handle),
+            handle => Held::Open(Arc::new(identity::Open { file: file.clone(), handle })),
+        };
+        Ok(Inode { held, regular, lookups: 1 })
+    }
+
+    /// Counts an inode under the number that is its own; whether it was not known before.
+    fn count(&self, own: Own, inode: Inode) -> Result<(u64, bool), Errno> {
+        if own == self.numbers.root() && self.root_held.is(&inode.held)? {
+            return Ok((ROOT, false));
+        }
+        let number = self.numbers.of(own);
+        if let Some(number) = number {
+            let mut shard = self.write(number);
+            if self.spares.none()
+                && let Some(first) = self.count_in(&mut shard, number, &inode)?
+            {
+                return Ok((number, first));
+            }
+        }
+        self.count_among(&mut self.spares.lock(), own, number, &inode)
+    }
+
+    /// Counts it under this number, and says whether it was not known before; `None` where the number
+    /// is another inode's.
     fn count_in(
         &self,
         shard: &mut HashMap<u64, Inode>,
         node: u64,
-        inode: Inode,
-    ) -> Result<(), Inode> {
+        inode: &Inode,
+    ) -> Result<Option<bool>, Errno> {
         match shard.entry(node) {
             Entry::Vacant(vacant) => {
-                vacant.insert(inode);
+                vacant.insert(inode.clone());
                 self.stats.inodes.add();
-                Ok(())
+                Ok(Some(true))
             }
-            Entry::Occupied(mut there) => {
-                let same = match (&there.get().held, &inode.held) {
-                    (Held::Handle(one), Held::Handle(other)) => one == other,
-                    // Nobody gets the number of an inode that is open.
-                    (Held::Descriptor(_), _) | (_, Held::Descriptor(_)) => true,
-                };
-                if !same {
-                    return Err(inode);
-                }
+            Entry::Occupied(mut there) if there.get().held.is(&inode.held)? => {
                 there.get_mut().lookups += 1;
-                Ok(())
+                Ok(Some(false))
             }
+            Entry::Occupied(_) => Ok(None),
         }
-    }
-
-    fn count_spare(&self, own: Own, number: Option<u64>, inode: Inode) -> u64 {
-        let mut spares = locked(&self.spares);
-        self.spares_in_use.fetch_add(1, Ordering::SeqCst);
-        let node = self.count_among(&mut spares, own, number, inode);
-        self.spares_in_use.store(spares.by_own.len(), Ordering::SeqCst);
-        node
     }
 
     fn count_among(
         &self,
-        spares: &mut Spares,
+        spares: &mut Giving<'_>,
         own: Own,
         number: Option<u64>,
-        mut inode: Inode,
-    ) -> u64 {
-        let spare = spares.by_own.get(&own).copied();
-        for node in [spare, number].into_iter().flatten() {
-            match self.count_in(&mut self.write(node), node, inode) {
-                Ok(()) => return node,
-                Err(other) => inode = other,
+        inode: &Inode,
+    ) -> Result<(u64, bool), Errno> {
+        let known = spares.of(own);
+        if inode.held.handle().is_none() && known.len() >= ASKED_MAX {
+            return Err(Errno::STALE);
+        }
+        // Its own number last: that is free again when the inode that is gone has been forgotten.
+        for node in known.iter().copied().chain(number) {
+            if let Some(first) = self.count_in(&mut self.write(node), node, inode)? {
+                return Ok((node, first));
             }
         }
-        let spare = self.next_spare.fetch_add(1, Ordering::Relaxed);
-        self.write(spare).insert(spare, inode);
+        let spare = spares.give(own);
+        self.write(spare).insert(spare, inode.clone());
         self.stats.inodes.add();
-        if let Some(before) = spares.by_own.insert(own, spare) {
-            spares.own_of.remove(&before);
-        }
-        spares.own_of.insert(spare, own);
-        spare
+        Ok((spare, true))
     }
 
     fn write(&self, node: u64) -> std::sync::RwLockWriteGuard<'_, HashMap<u64, Inode>> {
@@ -274,6 +252,7 @@ impl Inodes {
         if node == ROOT {
             return false;
         }
+        let mut spares = (node & SPARE != 0).then(|| self.spares.lock());
         let mut shard = self.write(node);
         let Entry::Occupied(mut inode) = shard.entry(node) else {
             return false;
@@ -291,25 +270,15 @@ impl Inodes {
             shard.shrink_to(room);
         }
         drop(shard);
+        if let Some(spares) = &mut spares {
+            spares.take_back(node);
+        }
         // An open descriptor would keep what has no name any more.
         drop(self.recent.take(node));
-        if node & SPARE != 0 {
-            self.forget_spare(node);
-        }
         if shrink {
             nscap_linux::server::return_memory();
         }
         true
-    }
-
-    fn forget_spare(&self, spare: u64) {
-        let mut spares = locked(&self.spares);
-        if let Some(own) = spares.own_of.remove(&spare)
-            && spares.by_own.get(&own) == Some(&spare)
-        {
-            spares.by_own.remove(&own);
-        }
-        self.spares_in_use.store(spares.by_own.len(), Ordering::SeqCst);
     }
 
     fn held(&self, node: u64) -> Result<(Held, bool), Errno> {
@@ -326,7 +295,9 @@ impl Inodes {
             return Ok(found);
         }
         match self.held(node)? {
-            (Held::Descriptor(file), regular) => Ok(Found { file, regular, readable: false }),
+            (Held::Open(open), regular) => {
+                Ok(Found { file: open.file.clone(), regular, readable: false })
+            }
             (Held::Handle(handle), regular) => {
                 let found = self.open_to_look(&handle, regular)?;
                 self.recent.keep(node, found.clone());
@@ -356,29 +327,28 @@ impl Inodes {
             return Err(Errno::INVAL);
         }
         match held {
-            Held::Descriptor(file) => open_again(&*file, flags),
+            Held::Open(open) => open_again(&*open.file, flags),
             Held::Handle(handle) => handle.open(self.source.root(), flags),
         }
     }
 
-    /// Holds what has just lost its last name open until the kernel forgets it, so that whoever
-    /// has it still has it.
-    pub(crate) fn pin(&self, file: OwnedFd, stat: &Stat) {
-        let own = Own::of(stat);
-        let spare = if self.spares_in_use.load(Ordering::SeqCst) > 0 {
-            locked(&self.spares).by_own.get(&own).copied()
-        } else {
-            None
-        };
-        let Ok(Some(handle)) = self.handle(&file) else {
+    /// Holds what has just lost its last name open until the kernel forgets it, so that a task that
+    /// has it still has it. What has a name yet was not what was removed, and stays as it is.
+    pub(crate) fn pin(&self, file: OwnedFd) {
+        let (Ok(stat), Ok(handle)) = (fstat(&file), handle_of(&file)) else {
             return;
         };
-        let file = Arc::new(file);
-        for node in [self.numbers.of(own), spare].into_iter().flatten() {
+        if stat.st_nlink != 0 || !self.source.handles {
+            return;
+        }
+        let own = Own::of(&stat);
+        let open = Held::Open(Arc::new(identity::Open { file: Arc::new(file), handle }));
+        let spares = (!self.spares.none()).then(|| self.spares.lock().of(own).to_vec());
+        for node in self.numbers.of(own).into_iter().chain(spares.unwrap_or_default()) {
             if let Some(inode) = self.write(node).get_mut(&node)
-                && matches!(&inode.held, Held::Handle(known) if *known == handle)
+                && inode.held.is(&open) == Ok(true)
             {
-                inode.held = Held::Descriptor(file.clone());
+                inode.held = open.clone();
             }
         }
     }

@@ -5,13 +5,13 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use nscap_linux::server;
 use rustix::fs::{
-    AtFlags, FileType, Mode, RenameFlags, Stat, fstat, mkdirat, mknodat, readlinkat, renameat_with,
-    symlinkat, unlinkat,
+    AtFlags, FileType, OFlags, RenameFlags, fstat, readlinkat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::attr::device_from_fuse;
 use crate::inodes::Found;
+use crate::made::{Asked, Before};
 use crate::proto::Header;
 use crate::tree::{Known, Tree};
 
@@ -39,23 +39,37 @@ impl Tree {
         Ok(readlinkat(link, c"", Vec::with_capacity(256))?.into_bytes())
     }
 
-    /// Makes something as the caller. The kernel holds the directory until the reply, so that the
-    /// name means what was made.
+    /// Makes something as the caller. The call gives no descriptor, so the name is looked up, and what
+    /// it stands for must be what was made: by another way the name can be another's by now. ESTALE
+    /// for that.
     fn make(
         &self,
         caller: &Header,
         name: &OsStr,
         umask: u32,
-        make: impl FnOnce(&Found, &OsStr) -> Result<(), Errno>,
+        asked: Asked<'_>,
     ) -> Result<Known, Errno> {
         self.stats.creates.add();
         let directory = self.inodes.find(caller.node)?;
+        let before = Before::now();
         {
             let _caller = self.as_caller(caller, umask)?;
-            make(&directory, name)?;
+            asked.make(directory.as_fd(), name)?;
         }
         self.streams.drop_of(caller.node);
-        self.enter(directory.as_fd(), name)
+        let file = self
+            .inodes
+            .source()
+            .look_up(directory.as_fd(), name)
+            .map_err(|errno| if errno == Errno::NOENT { Errno::STALE } else { errno })?;
+        let stat = asked.is(&file, &directory, (caller.uid, caller.gid), before)?;
+        match self.inodes.know_new(file, &stat)? {
+            (node, true) => Ok(Known { node, stat }),
+            (known, false) => {
+                self.forget(known, 1);
+                Err(Errno::STALE)
+            }
+        }
     }
 
     pub(crate) fn make_node(
@@ -66,10 +80,19 @@ impl Tree {
         device: u32,
     ) -> Result<Known, Errno> {
         let kind = FileType::from_raw_mode(mode);
-        let permissions = Mode::from_raw_mode(mode & 0o7777);
-        self.make(caller, name, umask, |directory, name| {
-            mknodat(directory, name, kind, permissions, device_from_fuse(device))
-        })
+        if kind == FileType::RegularFile {
+            return self.make_file(caller, name, (mode, umask));
+        }
+        self.make(caller, name, umask, Asked::Node { kind, mode, device: device_from_fuse(device) })
+    }
+
+    /// A regular file can be made so that it is open, and is known by its descriptor.
+    fn make_file(&self, caller: &Header, name: &OsStr, mode: (u32, u32)) -> Result<Known, Errno> {
+        self.stats.creates.add();
+        let file = self.open_new(caller, name, mode, OFlags::RDONLY)?;
+        let stat = fstat(&file)?;
+        let node = self.inodes.know_open(&file, &stat)?;
+        Ok(Known { node, stat })
     }
 
     pub(crate) fn make_directory(
@@ -78,8 +101,7 @@ impl Tree {
         name: &OsStr,
         (mode, umask): (u32, u32),
     ) -> Result<Known, Errno> {
-        let permissions = Mode::from_raw_mode(mode & 0o7777);
-        self.make(caller, name, umask, |directory, name| mkdirat(directory, name, permissions))
+        self.make(caller, name, umask, Asked::Directory { mode })
     }
 
     pub(crate) fn make_symlink(
@@ -88,7 +110,7 @@ impl Tree {
         name: &OsStr,
         target: &OsStr,
     ) -> Result<Known, Errno> {
-        self.make(caller, name, 0, |directory, name| symlinkat(target, directory, name))
+        self.make(caller, name, 0, Asked::Symlink { target })
     }
 
     pub(crate) fn link(&self, node: u64, parent: u64, name: &OsStr) -> Result<Known, Errno> {
@@ -96,28 +118,26 @@ impl Tree {
         let (inode, directory) = (self.inodes.find(node)?, self.inodes.find(parent)?);
         server::link(&inode, &directory, name)?;
         self.streams.drop_of(parent);
-        self.enter(directory.as_fd(), name)
+        // What was linked is known, whatever the name stands for by now.
+        let stat = fstat(&inode)?;
+        self.inodes.know_again(node)?;
+        Ok(Known { node, stat })
     }
 
-    /// What a name stands for, if that loses its last name with it.
-    fn last_name(&self, directory: &Found, name: &OsStr) -> Option<(OwnedFd, Stat)> {
-        if !self.inodes.source().handles {
-            return None;
-        }
-        let file = self.inodes.source().look_up(directory.as_fd(), name).ok()?;
-        let stat = fstat(&file).ok()?;
-        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        (is_directory || stat.st_nlink == 1).then_some((file, stat))
+    /// What a name stands for that is about to be removed: it may lose its last name.
+    fn leaving(&self, directory: &Found, name: &OsStr) -> Option<OwnedFd> {
+        let source = self.inodes.source();
+        if source.handles { source.look_up(directory.as_fd(), name).ok() } else { None }
     }
 
     pub(crate) fn remove(&self, parent: u64, name: &OsStr, flags: AtFlags) -> Result<(), Errno> {
         self.stats.removes.add();
         let directory = self.inodes.find(parent)?;
-        let last = self.last_name(&directory, name);
+        let leaving = self.leaving(&directory, name);
         unlinkat(&directory, name, flags)?;
         self.streams.drop_of(parent);
-        if let Some((file, stat)) = last {
-            self.inodes.pin(file, &stat);
+        if let Some(file) = leaving {
+            self.inodes.pin(file);
         }
         Ok(())
     }
@@ -132,7 +152,7 @@ impl Tree {
         self.stats.renames.add();
         let (from, to) = (self.inodes.find(caller.node)?, self.inodes.find(new_parent)?);
         let stays = flags.intersects(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE);
-        let last = if stays { None } else { self.last_name(&to, new_name) };
+        let leaving = if stays { None } else { self.leaving(&to, new_name) };
         {
             // The whiteout is the caller's.
             let _caller = if flags.contains(RenameFlags::WHITEOUT) {
@@ -144,8 +164,8 @@ impl Tree {
         }
         self.streams.drop_of(caller.node);
         self.streams.drop_of(new_parent);
-        if let Some((file, stat)) = last {
-            self.inodes.pin(file, &stat);
+        if let Some(file) = leaving {
+            self.inodes.pin(file);
         }
         Ok(())
     }

@@ -23,6 +23,11 @@ impl Own {
     pub(crate) fn of(stat: &Stat) -> Own {
         Own { dev: stat.st_dev, ino: stat.st_ino }
     }
+
+    #[cfg(test)]
+    pub(crate) fn new(dev: u64, ino: u64) -> Own {
+        Own { dev, ino }
+    }
 }
 
 /// The devices of a source: one, unless it has subvolumes or is stacked.
@@ -65,7 +70,7 @@ mod tests {
 
     #[test]
     fn no_two_inodes_should_have_one_number() {
-        let own = |dev, ino| Own { dev, ino };
+        let own = Own::new;
         let numbers = Numbers::new(own(5, 2));
         assert_eq!(numbers.of(own(5, 12)), Some(12));
         let elsewhere = numbers.of(own(6, 12)).unwrap();
