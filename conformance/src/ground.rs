@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Ext4,
     /// The one here that shares blocks between files (FICLONE).
     Btrfs,
+    /// A stack of two tmpfs, of which the upper is empty: no file handles.
+    Overlay,
 }
 
 /// What a file is given, SPEC's Storage case by case.
@@ -134,6 +136,11 @@ impl Ground {
     /// The server's process.
     pub(crate) fn server(&self) -> Option<rustix::process::Pid> {
         self.server.as_ref().map(|server| server.pid)
+    }
+
+    /// The files by another way than the mount.
+    pub(crate) fn beneath(&self) -> BorrowedFd<'_> {
+        self.files.as_fd()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -341,6 +348,7 @@ pub(crate) fn open(path: impl AsRef<Path>, flags: OFlags) -> io::Result<OwnedFd>
 fn mount(kind: Kind, private: &Path, at: &Path) -> Result<(), Why> {
     let (program, options): (&str, &[&str]) = match kind {
         Kind::Tmpfs => return Ok(disk::attach(disk::tmpfs(None)?, at)?),
+        Kind::Overlay => return overlay(private, at),
         Kind::Ext4 => ("mkfs.ext4", &["-q", "-F"]),
         Kind::Btrfs => ("mkfs.btrfs", &["-q"]),
     };
@@ -357,4 +365,15 @@ fn mount(kind: Kind, private: &Path, at: &Path) -> Result<(), Why> {
         Why::Broken(said) if said.contains("unknown filesystem type") => Why::Skipped(said),
         why => why,
     })
+}
+
+fn overlay(private: &Path, at: &Path) -> Result<(), Why> {
+    let layers = ["lower", "upper", "work"].map(|name| private.join(name));
+    for layer in &layers {
+        rustix::fs::mkdir(layer, Mode::from_raw_mode(0o755))?;
+    }
+    let [lower, upper, work] = layers.each_ref().map(|layer| layer.display());
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+    let arguments = ["-t", "overlay", "overlay", "-o", &options].map(OsStr::new);
+    Ok(image::tool("mount", &[&arguments[..], &[at.as_ref()]].concat()).map(drop)?)
 }

@@ -8,6 +8,7 @@
 mod callers;
 mod content;
 mod crash;
+mod identity;
 mod overlay;
 mod races;
 mod root;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Case> {
         setid::ATTACKS,
         workers::ATTACKS,
         root::ATTACKS,
+        identity::ATTACKS,
     ]
     .concat()
 }
