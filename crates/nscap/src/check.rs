@@ -3,18 +3,17 @@
 
 use std::path::Path;
 
-use nscap_core::{
-    Extent, Kuid, Policy, UserNs as _, is_same_or_below, root_kuid, root_of_ancestor,
-};
+use nscap_core::{Kuid, Policy, root_kuid, root_of_ancestor};
 use nscap_linux::probe::{self, Directory, Kernel};
-use nscap_linux::{LiveNs, Namespaces, Range, Subids};
+use nscap_linux::{Namespaces, Subids};
 use serde::Serialize;
 
 use crate::cli::Check;
 use crate::failure::Failure;
 use crate::note;
 use crate::out::{self, BAD, GOOD, HEAD, Out, Table};
-use crate::system::System;
+use crate::ranges::{self, Overlap, range_text, text};
+use crate::system::{System, left_out};
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -24,10 +23,13 @@ enum Finding {
     Offer { name: &'static str, ok: bool, detail: String },
     /// A feature of nscap, and what it still needs.
     Feature { name: &'static str, ok: bool, missing: Vec<&'static str> },
-    /// S: ids in two ranges that should be disjoint.
-    Overlap { what: String, with: String, first: u32, last: u32 },
+    /// S: ids in ranges that should be disjoint: two of these, and how many more there are.
+    Overlap { what: String, with: String, more: usize, first: u32, last: u32 },
     /// U: a namespace whose root is an ancestor's root as well.
     Root { what: String, kuid: u32, ancestor: String },
+    /// Namespaces and processes that were not looked at.
+    #[serde(rename = "left-out")]
+    LeftOut { count: usize },
 }
 
 impl Finding {
@@ -44,9 +46,13 @@ pub(crate) fn run(args: &Check, out: &mut Out) -> Result<u8, Failure> {
     findings.extend(probe::kernel_policy().map(reference));
     let features = features(&findings);
     findings.extend(features);
-    configured_overlaps(system.subids()?, &mut findings);
-    live_overlaps(&system.namespaces, &mut findings);
+    let overlaps = ranges::configured(system.subids()?);
+    findings.extend(overlaps.iter().map(|shared| overlap(shared, |user| range_text(user))));
+    let overlaps = ranges::live(&system.namespaces);
+    findings.extend(overlaps.iter().map(|shared| overlap(shared, |ns| text(*ns))));
     roots_above(&system.namespaces, &mut findings);
+    let count = system.namespaces.left_out(None);
+    findings.extend((count > 0).then_some(Finding::LeftOut { count }));
     if out.is_json() {
         findings.iter().try_for_each(|finding| out.object(finding))?;
     } else {
@@ -55,7 +61,14 @@ pub(crate) fn run(args: &Check, out: &mut Out) -> Result<u8, Failure> {
     for line in &system.subids()?.malformed {
         note(&format!("{}, line {line}: no range, ignored", Subids::CONFIGURED));
     }
-    Ok(u8::from(!findings.iter().all(Finding::ok)))
+    Ok(if count > 0 { 2 } else { u8::from(!findings.iter().all(Finding::ok)) })
+}
+
+fn overlap<M>(shared: &Overlap<M>, text: impl Fn(&M) -> String) -> Finding {
+    let mut named = shared.members.iter().map(text);
+    let (what, with) = (named.next().unwrap_or_default(), named.next().unwrap_or_default());
+    let more = shared.members.len().saturating_sub(2);
+    Finding::Overlap { what, with, more, first: shared.first, last: shared.last }
 }
 
 const USER_NAMESPACES: &str = "user namespaces";
@@ -153,69 +166,6 @@ fn features(offers: &[Finding]) -> Vec<Finding> {
     NEEDS.map(feature).into()
 }
 
-/// S: /etc/subuid.
-fn configured_overlaps(subids: &Subids, findings: &mut Vec<Finding>) {
-    for (one, other) in subids.overlaps().filter(|(one, other)| one.user != other.user) {
-        findings.push(Finding::Overlap {
-            what: range_text(one),
-            with: range_text(other),
-            first: one.start.max(other.start),
-            last: one.last().min(other.last()),
-        });
-    }
-}
-
-fn range_text(range: &Range) -> String {
-    format!("range of {} in {}", out::name(&range.user), Subids::CONFIGURED)
-}
-
-/// S: who shares a kuid: configured ranges of several users, and live namespaces of which neither is
-/// below the other.
-pub(crate) fn sharers(kuid: u32, system: &mut System) -> Result<Vec<String>, Failure> {
-    system.scan()?;
-    let ranges = &system.subids()?.ranges;
-    let ranges: Vec<&Range> = ranges.iter().filter(|range| range.contains(kuid)).collect();
-    let others = |one: &&&Range| ranges.iter().any(|other| other.user != one.user);
-    let shared = ranges.iter().filter(others);
-    let mut all: Vec<String> = shared.map(|range| range_text(range)).collect();
-    let maps = |ns: &LiveNs<'_>| Kuid::new(kuid).is_some_and(|kuid| ns.uid(kuid).is_some());
-    let live: Vec<LiveNs<'_>> = system.namespaces.iter().filter(maps).collect();
-    let others = |one: &&LiveNs<'_>| live.iter().any(|other| !is_related(**one, *other));
-    all.extend(live.iter().filter(others).map(|ns| text(*ns)));
-    Ok(all)
-}
-
-fn is_related(one: LiveNs<'_>, other: LiveNs<'_>) -> bool {
-    is_same_or_below(one, other) || is_same_or_below(other, one)
-}
-
-/// S: live namespaces of which neither is below the other and that share kuids.
-fn live_overlaps(namespaces: &Namespaces, findings: &mut Vec<Finding>) {
-    let all: Vec<LiveNs<'_>> = namespaces.iter().collect();
-    for (n, one) in all.iter().enumerate() {
-        for other in all.iter().skip(n + 1) {
-            if !is_related(*one, *other)
-                && let Some((first, last)) = shared(one.uid_map(), other.uid_map())
-            {
-                findings.push(Finding::Overlap {
-                    what: text(*one),
-                    with: text(*other),
-                    first,
-                    last,
-                });
-            }
-        }
-    }
-}
-
-/// The first kuids that two maps share.
-fn shared(one: &[Extent], other: &[Extent]) -> Option<(u32, u32)> {
-    let last = |e: &Extent| e.outside.saturating_add(e.count.saturating_sub(1));
-    let pairs = one.iter().flat_map(|a| other.iter().map(move |b| (a, b)));
-    let common = pairs.map(|(a, b)| (a.outside.max(b.outside), last(a).min(last(b))));
-    common.filter(|(first, last)| first <= last).min()
-}
-
 /// U: a grant by this root would reach above its namespace, so that it is refused inside.
 fn roots_above(namespaces: &Namespaces, findings: &mut Vec<Finding>) {
     for ns in namespaces.iter() {
@@ -224,16 +174,6 @@ fn roots_above(namespaces: &Namespaces, findings: &mut Vec<Finding>) {
             let (kuid, ancestor) = (Kuid::get(kuid), text(ancestor));
             findings.push(Finding::Root { what: text(ns), kuid, ancestor });
         }
-    }
-}
-
-fn text(ns: LiveNs<'_>) -> String {
-    match ns.first_process() {
-        _ if ns.is_initial() => "the initial namespace".to_owned(),
-        Some(process) => {
-            format!("namespace of pid {} ({})", process.pid, out::name(&process.comm))
-        }
-        None => format!("user:[{}]", ns.inode()),
     }
 }
 
@@ -255,12 +195,17 @@ fn print(findings: &[Finding], out: &mut Out) -> Result<(), Failure> {
                 let missing = if *ok { String::new() } else { format!("needs {}", missing.join(", ")) };
                 features.row([word(*ok), (*name).to_owned(), missing]);
             }
-            Finding::Overlap { what, with, first, last } => {
-                overlaps.push(format!("  {what} and {with} share kuids {first} to {last}: shared grants [S]"));
+            Finding::Overlap { what, with, more, first, last } => {
+                let all = match more {
+                    0 => format!("{what} and {with}"),
+                    more => format!("{what}, {with} and {more} more"),
+                };
+                overlaps.push(format!("  {all} share kuids {first} to {last}: shared grants [S]"));
             }
             Finding::Root { what, kuid, ancestor } => overlaps.push(format!(
                 "  {what}: its root, kuid {kuid}, is also root of {ancestor}: grants come from there [U]"
             )),
+            Finding::LeftOut { count } => overlaps.push(format!("  {}", left_out(*count))),
         }
     }
     out.table(&offers)?;

@@ -129,6 +129,12 @@ impl Contents {
         self.void.is_some() || self.entries.iter().any(|entry| entry.holders.is_empty())
     }
 
+    /// Whether an entry may have a holder that was not looked at.
+    pub(crate) fn is_unsure(&self) -> bool {
+        let left_out = |holder: &Holder| matches!(holder, Holder::LeftOut { .. });
+        self.entries.iter().any(|entry| entry.holders.iter().any(left_out))
+    }
+
     /// Whether there is something of which it cannot be said whose it is.
     pub(crate) fn has_secrets(&self) -> bool {
         self.secret

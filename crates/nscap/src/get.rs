@@ -29,8 +29,7 @@ pub(crate) fn run(args: &Get, out: &mut Out) -> Result<u8, Failure> {
             print(&files, Contents::has_capabilities, Contents::rows, worst, out)
         }
         Some(who) => {
-            system.scan()?;
-            let ns = system.resolve(who)?.namespace(&mut system.namespaces)?;
+            let ns = system.resolve_live(who)?.namespace(&mut system.namespaces)?;
             let (files, worst) = for_each(&args.files, |path| look_as(path, ns, &mut system))?;
             print(&files, SeenBy::has_capabilities, SeenBy::rows, worst, out)
         }

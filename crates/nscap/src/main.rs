@@ -14,6 +14,7 @@ mod layer;
 mod mount;
 mod ns;
 mod out;
+mod ranges;
 mod scan;
 mod shift;
 mod stats;

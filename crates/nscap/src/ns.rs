@@ -1,13 +1,15 @@
 //! `nscap ns`: live user namespaces as a tree.
 
+use std::collections::HashMap;
+
 use nscap_core::{Extent, Kuid, UserNs as _, root_kuid};
-use nscap_linux::{LiveNs, Origin};
+use nscap_linux::{LiveNs, Namespaces, NsIndex, Origin};
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::note;
 use crate::out::{self, Out, Table};
-use crate::system::System;
+use crate::system::{System, left_out};
 
 /// One namespace, as JSON has it.
 #[derive(Serialize)]
@@ -23,6 +25,12 @@ struct Namespace {
     command: Option<String>,
     uid_map: Option<Vec<JsonExtent>>,
     gid_map: Option<Vec<JsonExtent>>,
+}
+
+/// The last object, where the answer is not whole.
+#[derive(Serialize)]
+struct LeftOut {
+    left_out: usize,
 }
 
 #[derive(Serialize)]
@@ -46,7 +54,7 @@ pub(crate) fn run(out: &mut Out) -> Result<u8, Failure> {
         "UIDS",
         "GIDS",
     ]);
-    for (ns, depth) in tree(system.namespaces.initial()) {
+    for (ns, depth) in tree(&system.namespaces) {
         if ns.is_namespace() && out.is_json() {
             out.object(&Namespace::of(ns, depth))?;
         } else {
@@ -62,18 +70,31 @@ pub(crate) fn run(out: &mut Out) -> Result<u8, Failure> {
             "not allowed to look at {unreadable} process(es), whose namespaces may be missing"
         ));
     }
-    Ok(0)
+    let count = system.namespaces.left_out(None);
+    if count == 0 {
+        return Ok(0);
+    }
+    if out.is_json() {
+        out.object(&LeftOut { left_out: count })?;
+    }
+    note(&left_out(count));
+    Ok(2)
 }
 
 /// A namespace and all below it, each before its children, these by inode number.
-fn tree(root: LiveNs<'_>) -> Vec<(LiveNs<'_>, usize)> {
+fn tree(namespaces: &Namespaces) -> Vec<(LiveNs<'_>, usize)> {
+    let mut below: HashMap<NsIndex, Vec<LiveNs<'_>>> = HashMap::new();
+    for ns in namespaces.iter() {
+        let parent = ns.parent().map(LiveNs::index);
+        parent.into_iter().for_each(|parent| below.entry(parent).or_default().push(ns));
+    }
     let mut all = Vec::new();
-    let mut next = vec![(root, 0)];
+    let mut next = vec![(namespaces.initial(), 0)];
     while let Some((ns, depth)) = next.pop() {
         all.push((ns, depth));
-        let mut children: Vec<_> = ns.children().map(|child| (child, depth + 1)).collect();
-        children.sort_by_key(|(child, _)| std::cmp::Reverse(child.inode()));
-        next.extend(children);
+        let mut children = below.remove(&ns.index()).unwrap_or_default();
+        children.sort_by_key(|child| std::cmp::Reverse(child.inode()));
+        next.extend(children.into_iter().map(|child| (child, depth + 1)));
     }
     all
 }

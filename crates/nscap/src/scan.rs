@@ -14,12 +14,12 @@ use nscap_linux::walk::{Event, Progress, Walk};
 use nscap_linux::{CapFile, Error};
 use serde::Serialize;
 
-use crate::check::sharers;
 use crate::cli::Scan;
 use crate::contents::Contents;
 use crate::failure::Failure;
 use crate::note;
 use crate::out::{Out, Table};
+use crate::ranges::sharers;
 use crate::report;
 use crate::system::System;
 
@@ -97,7 +97,6 @@ impl<'a> Scanner<'a> {
         let mut system = System::new()?;
         let mut whom = None;
         if let Some(who) = &args.whom {
-            system.scan()?;
             whom = Some(system.resolve(who)?.kuid);
         }
         Ok(Scanner {
@@ -160,7 +159,8 @@ impl<'a> Scanner<'a> {
         let asked = self.whom.is_none_or(|kuid| contents.is_for(kuid))
             && (!self.args.stale || contents.is_stale());
         let filtered = self.whom.is_some() || self.args.stale;
-        if filtered && !asked && contents.has_secrets() {
+        let untold = contents.has_secrets() || (self.args.stale && contents.is_unsure());
+        if filtered && !asked && untold {
             self.status.untold += 1;
         }
         asked
@@ -247,7 +247,7 @@ impl<'a> Scanner<'a> {
         let Status { untold, stale, .. } = self.status;
         if untold > 0 {
             note(&format!(
-                "{untold} more file(s) have something that cannot be shown from this namespace"
+                "{untold} more file(s) have something of which it cannot be told whose it is"
             ));
         }
         let unknown = self.system.namespaces.unknown();

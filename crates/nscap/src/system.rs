@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 
 use nscap_core::Kuid;
 use nscap_linux::{CapFile, FileState, LiveNs, Mount, Namespaces, Subids, Target, Who};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -35,14 +36,35 @@ impl System {
     /// Finds every live namespace.
     pub(crate) fn scan(&mut self) -> Result<(), Failure> {
         if !self.scanned {
+            raise_descriptor_limit();
             self.namespaces.complete()?;
             self.scanned = true;
         }
         Ok(())
     }
 
+    /// Finds every live namespace that may have this root.
+    pub(crate) fn scan_for(&mut self, root: Kuid) -> Result<(), Failure> {
+        if !self.scanned {
+            raise_descriptor_limit();
+            self.namespaces.complete_for(root)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn resolve(&mut self, who: &OsStr) -> Result<Target, Failure> {
         Ok(Who::parse(who)?.resolve(&mut self.namespaces)?)
+    }
+
+    /// As [`resolve`](System::resolve); of a root kuid a live namespace, where there is one.
+    pub(crate) fn resolve_live(&mut self, who: &OsStr) -> Result<Target, Failure> {
+        let target = self.resolve(who)?;
+        if target.ns.is_some() {
+            return Ok(target);
+        }
+        self.scan_for(target.kuid)?;
+        let ns = self.namespaces.rooted(target.kuid).next().map(LiveNs::index);
+        Ok(Target { ns, ..target })
     }
 
     pub(crate) fn read(&mut self, file: &CapFile) -> Result<FileState, Failure> {
@@ -77,14 +99,17 @@ impl System {
     }
 
     fn find_holders(&mut self, kuid: Kuid) -> Result<Vec<Holder>, Failure> {
-        self.scan()?;
-        let mut live: Vec<Holder> = self.namespaces.rooted(kuid).map(Holder::of).collect();
-        live.sort_by_key(|holder| match holder {
-            Holder::Live { pid, .. } => pid.unwrap_or(u32::MAX),
-            _ => u32::MAX,
-        });
-        let unseen = self.namespaces.unseen_with_root(kuid).map(|pid| Holder::Unseen { pid });
-        live.extend(unseen.collect::<Vec<_>>());
+        self.scan_for(kuid)?;
+        let mut rooted: Vec<LiveNs<'_>> = self.namespaces.rooted(kuid).collect();
+        rooted.sort_by_key(|ns| ns.first_pid().unwrap_or(u32::MAX));
+        let mut live: Vec<Holder> = rooted.iter().take(NAMED).map(|ns| Holder::of(*ns)).collect();
+        let mut more = rooted.len() - live.len();
+        let mut unseen = self.namespaces.unseen_with_root(kuid).map(|pid| Holder::Unseen { pid });
+        live.extend(unseen.by_ref().take(NAMED));
+        more += unseen.count();
+        live.extend((more > 0).then_some(Holder::More { count: more }));
+        let count = self.namespaces.left_out(Some(kuid));
+        live.extend((count > 0).then_some(Holder::LeftOut { count }));
         let text = |user: &[u8]| String::from_utf8_lossy(user).into_owned();
         let subids = self.subids()?;
         let first: Vec<&[u8]> = subids.first_ranges_at(kuid.get()).collect();
@@ -100,6 +125,20 @@ impl System {
     }
 }
 
+/// How many holders of one kind are named.
+const NAMED: usize = 16;
+
+/// What takes no part in an answer, in words.
+pub(crate) fn left_out(count: usize) -> String {
+    format!("{count} namespace(s) or process(es) were not looked at")
+}
+
+/// Before Linux 6.18 a snapshot takes a descriptor for each namespace.
+fn raise_descriptor_limit() {
+    let limits = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
+}
+
 /// One for whom a root kuid stands.
 #[derive(Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
@@ -108,6 +147,11 @@ pub(crate) enum Holder {
     Live { namespace: u64, pid: Option<u32>, command: Option<String> },
     /// A process in a namespace that we may not look at.
     Unseen { pid: u32 },
+    /// Further ones of these two kinds.
+    More { count: usize },
+    /// Namespaces and processes that were not looked at, any of which it may be.
+    #[serde(rename = "left-out")]
+    LeftOut { count: usize },
     /// The first subordinate range of a user.
     Configured { user: String },
     /// A later id of a subordinate range of a user.
@@ -143,7 +187,11 @@ pub(crate) fn describe(holders: &[Holder]) -> String {
             _ => format!("root of the namespace user:[{namespace}]"),
         });
     }
-    match live.count() {
+    let further = holders.iter().map(|holder| match holder {
+        Holder::More { count } => *count,
+        _ => 0,
+    });
+    match live.count() + further.sum::<usize>() {
         0 => {}
         more => parts.push(format!("also {more} more")),
     }
@@ -156,7 +204,11 @@ pub(crate) fn describe(holders: &[Holder]) -> String {
     }
     for holder in holders {
         let (what, user) = match holder {
-            Holder::Live { .. } | Holder::Unseen { .. } => continue,
+            Holder::Live { .. } | Holder::Unseen { .. } | Holder::More { .. } => continue,
+            Holder::LeftOut { count } => {
+                parts.push(left_out(*count));
+                continue;
+            }
             Holder::Configured { user } => ("first subordinate range of", user),
             Holder::Range { user } => ("within a subordinate range of", user),
             Holder::User { user } => ("the uid of", user),

@@ -146,3 +146,154 @@ mod names {
         }
     }
 }
+
+mod namespaces {
+    use super::*;
+
+    /// The uid of the user who makes them, whom nothing else here knows.
+    const USER: u32 = 3_500_007;
+
+    /// Runs a script in a pid namespace of its own, so that whatever it starts goes with it.
+    /// `make N DEPTH`: N lines of namespaces of USER, of which only the last has a process in it.
+    /// `counted COMMAND`: how many processes the command took, itself included.
+    fn run(script: &str, files: &[&str]) -> String {
+        const TOOLS: &str = r#"
+            make() {
+                line=; for _ in $(seq $2); do line="$line unshare -U -r"; done
+                for _ in $(seq $1); do
+                    setpriv --reuid $user --regid $user --clear-groups $line sleep infinity &
+                done
+                until [ "$(pgrep -cx sleep)" = $1 ]; do sleep 0.05; done
+            }
+
+            counted() { local a; a=$(sh -c 'echo $$'); "$@" >&2; echo $(($(sh -c 'echo $$') - a - 2)); }
+        "#;
+        let output = Command::new("unshare")
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-euc"])
+            .args([&format!("{TOOLS}\n{script}"), "bash"])
+            .args(files)
+            .env("nscap", NSCAP)
+            .env("user", USER.to_string())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        stdout(&output)
+    }
+
+    struct Files {
+        directory: tempfile::TempDir,
+        granted: String,
+        host: String,
+    }
+
+    /// One file with an entry for USER, and one with a host value.
+    fn files() -> Files {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, whom: &str| {
+            let path = directory.path().join(name).to_str().unwrap().to_owned();
+            std::fs::copy("/bin/true", &path).unwrap();
+            assert_eq!(code(&nscap(&["set", "cap_kill=ep", &path, "--for", whom])), 0);
+            path
+        };
+        let (granted, host) = (file("granted", &USER.to_string()), file("host", "host"));
+        Files { directory, granted, host }
+    }
+
+    fn has_ids() -> bool {
+        let all = stdout(&nscap(&["--json", "ns"]));
+        let first: Value = serde_json::from_str(all.lines().next().unwrap()).unwrap();
+        !first["id"].is_null()
+    }
+
+    #[test]
+    fn many_take_no_descriptors_and_few_lines() {
+        if !is_root("many_take_no_descriptors_and_few_lines") {
+            return;
+        }
+        let files = files();
+        let script = r#"
+            make 150 1
+            few() { prlimit --nofile=64:64 "$nscap" --json "$@"; }
+            few get "$1"
+            few explain "$1" --pid $$ >/dev/null || [ $? = 1 ]
+            few scan "$2"
+            few ns | wc -l
+            few check "$2" >/tmp/check.$$ || [ $? = 1 ]
+            wc -l </tmp/check.$$; grep overlap /tmp/check.$$; rm /tmp/check.$$
+            few get "$1" --as $user >/dev/null
+        "#;
+        if !has_ids() {
+            return println!("skipped: many_take_no_descriptors: needs NS_GET_ID (Linux 6.18)");
+        }
+        let directory = files.directory.path().to_str().unwrap();
+        let said = run(script, &[&files.granted, directory]);
+        let objects: Vec<Value> =
+            said.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+        let holders = objects[0]["entries"][0]["holders"].as_array().unwrap();
+        assert_eq!(holders.len(), 17, "{holders:?}");
+        assert_eq!(holders[16], serde_json::json!({"kind": "more", "count": 134}));
+        let scanned = objects.iter().find(|object| object["shared"] != Value::Null).unwrap();
+        assert!(scanned["shared"].as_array().unwrap().len() <= 1, "{scanned}");
+        let overlaps: Vec<&Value> = objects.iter().filter(|o| o["kind"] == "overlap").collect();
+        let ours: Vec<_> = overlaps.iter().filter(|o| o["first"] == USER).collect();
+        assert_eq!(ours.len(), 1, "{said}");
+        assert_eq!((&ours[0]["last"], &ours[0]["more"]), (&USER.into(), &148.into()));
+        let numbers: Vec<usize> = said.lines().filter_map(|line| line.parse().ok()).collect();
+        assert!(numbers[0] >= 151 && numbers[1] < 60, "{numbers:?}");
+    }
+
+    #[test]
+    fn a_line_of_nested_ones_takes_one_child_and_a_host_value_none() {
+        if !is_root("a_line_of_nested_ones_takes_one_child_and_a_host_value_none") {
+            return;
+        }
+        let files = files();
+        let script = r#"
+            make 12 8
+            counted "$nscap" get "$1" 2>/tmp/said.$$
+            grep -c 'also 95 more' /tmp/said.$$; rm /tmp/said.$$
+            counted "$nscap" get "$2" 2>/dev/null
+            counted "$nscap" explain "$1" --as host 2>/dev/null || true
+            counted "$nscap" ns 2>/dev/null
+        "#;
+        let said = run(script, &[&files.granted, &files.host]);
+        let numbers: Vec<u32> = said.lines().map(|line| line.parse().unwrap()).collect();
+        let [get, found, host, explain, ns] = numbers[..] else { panic!("{said}") };
+        assert_eq!(found, 1, "{said}");
+        assert!((12..=16).contains(&get), "{said}");
+        assert!(host <= 2 && explain <= 2, "{said}");
+        assert!(ns <= 16, "{said}");
+    }
+
+    #[test]
+    fn what_cannot_be_entered_is_said_to_be_left_out() {
+        if !is_root("what_cannot_be_entered_is_said_to_be_left_out") {
+            return;
+        }
+        let files = files();
+        let script = r#"
+            make 1 3
+            drop() { setpriv --bounding-set=-sys_admin,-setpcap "$nscap" "$@"; }
+            drop --json get "$1"
+            drop get "$1"
+            drop --json ns | tail -n 1 || true
+            drop --json check "$2" | grep left-out || true
+            drop --json scan --stale "$2" || echo "status $?"
+            for command in 'ns' "check $2"; do
+                status=0; drop $command >/dev/null 2>&1 || status=$?; echo "status $status"
+            done
+        "#;
+        let directory = files.directory.path().to_str().unwrap();
+        let said = run(script, &[&files.granted, directory]);
+        let lines: Vec<&str> = said.lines().collect();
+        let got: Value = serde_json::from_str(lines[0]).unwrap();
+        let holders = got["entries"][0]["holders"].as_array().unwrap();
+        let left_out = serde_json::json!({"kind": "left-out", "count": 2});
+        assert!(holders.contains(&left_out), "{said}");
+        assert!(lines[1].contains("2 namespace(s) or process(es) were not looked at"), "{said}");
+        assert_eq!(lines[2], r#"{"left_out":2}"#, "{said}");
+        assert_eq!(lines[3], r#"{"kind":"left-out","count":2}"#, "{said}");
+        // An entry of which that is not known is not called stale.
+        assert_eq!(lines[4..], ["status 2", "status 2", "status 2"], "{said}");
+    }
+}

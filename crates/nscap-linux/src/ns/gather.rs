@@ -1,10 +1,14 @@
 //! How namespaces come into a snapshot: each once, with whatever is above it.
+//!
+//! A process tells its namespace's maps by a file. A namespace that no process is in has to be
+//! entered for them; that is put off until all processes were looked at, and done only for what the
+//! question needs.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use nscap_core::{Extent, MapError};
+use nscap_core::{Extent, Kuid, MapError, UserNs as _};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
@@ -13,17 +17,38 @@ use super::{Identity, Namespaces, Node, NsIndex, Origin, member};
 use crate::error::{Error, Result};
 use crate::sys;
 
+/// Where a namespace can be had again that the snapshot holds no descriptor of.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) enum Via {
+    /// There was no need to.
+    #[default]
+    Nothing,
+    /// It is this process's, or above that.
+    Process(u32),
+    /// It was tried.
+    Tried,
+    /// The process has ended.
+    Gone,
+}
+
+/// A namespace on the way up from one.
+struct Step {
+    fd: OwnedFd,
+    identity: Identity,
+    known: Option<usize>,
+}
+
 impl Namespaces {
     pub(super) fn find(&self, identity: &Identity) -> Option<usize> {
-        self.nodes.iter().position(|node| match (node.identity.id, identity.id) {
-            (Some(one), Some(other)) => one == other,
-            _ => node.fd.is_some() && node.identity.is_file(identity),
-        })
+        let own = self.node(self.own);
+        let is_own = || identity.id.is_none() && own.fd.is_some() && own.identity.is_file(identity);
+        let known = self.known.get(&identity.key()).copied();
+        known.or_else(|| is_own().then_some(self.own))
     }
 
     pub(super) fn scan_process(&mut self, pid: u32) -> Result<()> {
         let path = PathBuf::from(format!("/proc/{pid}"));
-        // Most processes are in a namespace that is known: no other has its number while we hold it.
+        // Most processes are in our own: no other has its number while we hold it.
         if let Some(known) = member::link(&path).and_then(|link| self.find(&link))
             && self.node(known).maps_known
         {
@@ -33,37 +58,49 @@ impl Namespaces {
         let Ok(dir) = member::open(&path) else {
             return Ok(());
         };
-        match self.add_member(pid, &path, &dir) {
+        match self.put_member(pid, &path, &dir) {
             Ok(_) => Ok(()),
-            Err(error) if matches!(error.errno(), libc::ENOENT | libc::ESRCH) => Ok(()),
-            Err(error) if matches!(error.errno(), libc::EACCES | libc::EPERM) => {
-                self.add_unseen(pid, &path, &dir);
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Err(error) => match error.errno() {
+                libc::ENOENT | libc::ESRCH => Ok(()),
+                libc::EACCES | libc::EPERM => {
+                    self.add_unseen(pid, &path, &dir);
+                    Ok(())
+                }
+                // Before Linux 6.18 each namespace in the snapshot takes a descriptor.
+                libc::EMFILE | libc::ENFILE => {
+                    self.left_out += 1;
+                    Ok(())
+                }
+                _ => Err(error),
+            },
         }
     }
 
     pub(crate) fn add_member(&mut self, pid: u32, path: &Path, dir: &OwnedFd) -> Result<NsIndex> {
+        let (n, fd) = self.put_member(pid, path, dir)?;
+        self.learn_upwards(fd, path)?;
+        Ok(NsIndex(n))
+    }
+
+    /// Puts a process's namespace into the snapshot, with no more of what is above than that it is
+    /// there.
+    fn put_member(&mut self, pid: u32, path: &Path, dir: &OwnedFd) -> Result<(usize, OwnedFd)> {
         let fd = openat(dir, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| Error::call(&path.join("ns/user"), "open", e))?;
         let identity = Identity::of(path, &fd)?;
-        let known = match self.find(&identity) {
-            Some(known) if self.node(known).maps_known => known,
-            known => {
-                let maps = member::maps(path, dir, identity.inode)?
-                    .and_then(|shown| self.lift(shown).ok());
-                match (known, maps) {
-                    (Some(known), maps) => {
-                        self.learn(known, maps);
-                        known
-                    }
-                    (None, maps) => self.insert(fd, path, maps, Origin::Process)?,
-                }
-            }
+        let n = match self.find(&identity) {
+            Some(known) => known,
+            None => self.insert(&fd, path, Origin::Process, &Via::Process(pid))?,
         };
-        self.add_process(known, pid);
-        Ok(NsIndex(known))
+        if !self.node(n).maps_known {
+            let maps =
+                member::maps(path, dir, identity.inode)?.and_then(|shown| self.lift(shown).ok());
+            if let Some(maps) = maps {
+                self.learn(n, maps);
+            }
+        }
+        self.add_process(n, pid);
+        Ok((n, fd))
     }
 
     fn add_process(&mut self, n: usize, pid: u32) {
@@ -72,11 +109,12 @@ impl Namespaces {
         }
     }
 
-    fn learn(&mut self, n: usize, maps: Option<Maps>) {
-        if let (Some(node), Some(maps)) = (self.nodes.get_mut(n), maps) {
+    fn learn(&mut self, n: usize, maps: Maps) {
+        if let Some(node) = self.nodes.get_mut(n) {
             node.maps = maps;
             node.maps_known = true;
         }
+        self.note_root(n);
     }
 
     pub(super) fn lift(
@@ -98,39 +136,154 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Adds a namespace that is not in the snapshot, and first whatever is above it.
+    /// Adds a namespace that is not in the snapshot, and first whatever is above it; no maps.
     pub(super) fn insert(
         &mut self,
+        fd: &OwnedFd,
+        path: &Path,
+        origin: Origin,
+        via: &Via,
+    ) -> Result<usize> {
+        let own = fd.try_clone().map_err(|e| Error::call(path, "dup", e))?;
+        let (steps, mut above) = self.climb(own, path, |_| true)?;
+        for (n, step) in steps.into_iter().enumerate().rev() {
+            let owner = sys::ns_owner_uid(&step.fd)
+                .map_err(|e| Error::call(path, "ioctl(NS_GET_OWNER_UID)", e))?;
+            above = self.push(Node {
+                // What has an id of its own is told from others without being kept.
+                fd: step.identity.id.is_none().then_some(step.fd),
+                identity: step.identity,
+                parent: Some(above),
+                owner: self.shown_owner(owner),
+                maps: Maps::default(),
+                maps_known: false,
+                processes: BTreeSet::new(),
+                origin: if n == 0 { origin.clone() } else { Origin::Ancestor },
+                via: via.clone(),
+            });
+        }
+        Ok(above)
+    }
+
+    /// From a namespace upwards, the lowest first, until one that is known well enough; and that.
+    fn climb(
+        &self,
         fd: OwnedFd,
         path: &Path,
-        maps: Option<Maps>,
-        origin: Origin,
-    ) -> Result<usize> {
-        let identity = Identity::of(path, &fd)?;
-        let parent = match sys::ns_parent(&fd) {
-            Ok(parent) => match self.find(&Identity::of(path, &parent)?) {
-                Some(known) => known,
-                None => {
-                    let maps = member::visit(&parent).and_then(|shown| self.lift(shown).ok());
-                    self.insert(parent, path, maps, Origin::Ancestor)?
+        enough: impl Fn(usize) -> bool,
+    ) -> Result<(Vec<Step>, usize)> {
+        let mut steps = Vec::new();
+        let mut next = fd;
+        loop {
+            let identity = Identity::of(path, &next)?;
+            let known = self.find(&identity);
+            if let Some(known) = known.filter(|known| enough(*known)) {
+                return Ok((steps, known));
+            }
+            let parent = sys::ns_parent(&next);
+            steps.push(Step { fd: next, identity, known });
+            next = match parent {
+                Ok(parent) => parent,
+                // Not below ours: all we can say is that the initial one is above it.
+                Err(Errno::PERM) => return Ok((steps, self.initial)),
+                Err(errno) => return Err(Error::call(path, "ioctl(NS_GET_PARENT)", errno)),
+            };
+        }
+    }
+
+    /// Enters what has no maps yet, of a namespace that is in the snapshot and of those above it.
+    pub(super) fn learn_upwards(&mut self, fd: OwnedFd, path: &Path) -> Result<()> {
+        let (steps, _) = self.climb(fd, path, |n| self.all_known_from(n))?;
+        let unknown =
+            |step: Step| Some((step.fd, step.known.filter(|n| !self.node(*n).maps_known)?));
+        let (line, nodes): (Vec<_>, Vec<_>) = steps.into_iter().rev().filter_map(unknown).unzip();
+        let shown = self.visits.line(&line);
+        for (n, shown) in nodes.iter().zip(shown) {
+            if let Ok(maps) = self.lift(shown) {
+                self.learn(*n, maps);
+            }
+        }
+        for n in nodes {
+            if let Some(node) = self.nodes.get_mut(n) {
+                node.via = Via::Tried;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the maps of a namespace and of all above it are known.
+    fn all_known_from(&self, n: usize) -> bool {
+        let mut next = Some(n);
+        while let Some(node) = next.map(|n| self.node(n)).filter(|node| node.maps_known) {
+            next = node.parent;
+        }
+        next.is_none()
+    }
+
+    /// Enters what has no maps yet and matters.
+    pub(super) fn learn_all(&mut self, root: Option<Kuid>) {
+        if self.learn_by_processes(root) {
+            self.find_other_processes();
+            self.learn_by_processes(root);
+        }
+    }
+
+    /// The lowest first, since those above it are entered on the way. Gives whether any process has
+    /// ended meanwhile.
+    fn learn_by_processes(&mut self, root: Option<Kuid>) -> bool {
+        let mut gone = false;
+        for n in (0..self.nodes.len()).rev() {
+            let Via::Process(pid) = self.node(n).via else {
+                continue;
+            };
+            if self.node(n).maps_known || !self.may_be_root(n, root) {
+                continue;
+            }
+            let path = PathBuf::from(format!("/proc/{pid}/ns/user"));
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let learned = rustix::fs::open(&path, flags, Mode::empty())
+                .map_err(|e| Error::call(&path, "open", e))
+                .and_then(|fd| self.learn_upwards(fd, &path));
+            // Without the process, or in another place by now.
+            if (learned.is_err() || self.node(n).via == Via::Process(pid))
+                && let Some(node) = self.nodes.get_mut(n)
+            {
+                node.via = Via::Gone;
+                gone = true;
+            }
+        }
+        gone
+    }
+
+    /// Another process may be below what one that has ended told of.
+    fn find_other_processes(&mut self) {
+        for n in 0..self.nodes.len() {
+            let Some(pid) = self.node(n).processes.last().copied() else {
+                continue;
+            };
+            let mut next = Some(n);
+            while let Some(node) = next.and_then(|n| self.nodes.get_mut(n)) {
+                if node.via == Via::Gone {
+                    node.via = Via::Process(pid);
                 }
-            },
-            // Not below ours: all we can say is that the initial one is above it.
-            Err(Errno::PERM) => self.initial,
-            Err(errno) => return Err(Error::call(path, "ioctl(NS_GET_PARENT)", errno)),
+                next = node.parent;
+            }
+        }
+    }
+
+    /// Whether a namespace without maps may have that root: whatever it maps, the nearest above that
+    /// is known maps as well.
+    pub(super) fn may_be_root(&self, n: usize, root: Option<Kuid>) -> bool {
+        let Some(root) = root else {
+            return true;
         };
-        let owner =
-            sys::ns_owner_uid(&fd).map_err(|e| Error::call(path, "ioctl(NS_GET_OWNER_UID)", e))?;
-        self.nodes.push(Node {
-            fd: Some(fd),
-            identity,
-            parent: Some(parent),
-            owner: self.shown_owner(owner),
-            maps_known: maps.is_some(),
-            maps: maps.unwrap_or_default(),
-            processes: BTreeSet::new(),
-            origin,
-        });
-        Ok(self.nodes.len() - 1)
+        let mut above = n;
+        while !self.node(above).maps_known {
+            match self.node(above).parent {
+                Some(parent) => above = parent,
+                None => return true,
+            }
+        }
+        self.get(NsIndex(above)).uid(root).is_some()
     }
 }

@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::{Identity, Key, LiveNs, Namespaces, Node, NsIndex, Origin, Unseen};
+use super::{Identity, Key, LiveNs, Namespaces, Node, NsIndex, Origin};
 use crate::error::Result;
 use crate::sys;
 
@@ -105,13 +105,7 @@ impl Namespaces {
     pub(super) fn up_to(&self, n: usize) -> Namespaces {
         let last = n.max(self.own).max(self.initial);
         let nodes = self.nodes.iter().take(last + 1).map(Node::known).collect();
-        Namespaces {
-            nodes,
-            own: self.own,
-            initial: self.initial,
-            unreadable: 0,
-            unseen: Unseen::default(),
-        }
+        Namespaces::of(nodes, self.own, self.initial)
     }
 }
 

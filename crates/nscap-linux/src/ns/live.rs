@@ -51,7 +51,7 @@ impl<'a> LiveNs<'a> {
     }
 
     /// The inode number that `ls -l /proc/PID/ns` and lsns(8) show. Numbers are used again after a
-    /// namespace has gone; this one not while the snapshot lives.
+    /// namespace has gone; where there is no [`id`](LiveNs::id) this one not while the snapshot lives.
     #[must_use]
     pub fn inode(self) -> u64 {
         self.node().identity.inode
@@ -99,10 +99,16 @@ impl<'a> LiveNs<'a> {
         self.node().processes.len()
     }
 
+    /// The lowest id of a process in it.
+    #[must_use]
+    pub fn first_pid(self) -> Option<u32> {
+        self.node().processes.first().copied()
+    }
+
     /// The process in it with the lowest id, which is mostly what people know it by.
     #[must_use]
     pub fn first_process(self) -> Option<Process> {
-        let pid = self.node().processes.first().copied()?;
+        let pid = self.first_pid()?;
         let mut comm = std::fs::read(Path::new("/proc").join(pid.to_string()).join("comm"))
             .unwrap_or_default();
         if comm.last() == Some(&b'\n') {

@@ -3,18 +3,15 @@
 //! process may change its namespace while it is read, its link is looked at again afterwards.
 
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use nscap_core::Extent;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpid,
-};
 
 use super::{Identity, maps};
 use crate::error::{Error, Result};
-use crate::{places, sys};
+use crate::places;
 
 /// A uid map and a gid map, the outside as the kernel showed it.
 pub(super) type Shown = (Vec<Extent>, Vec<Extent>);
@@ -102,65 +99,4 @@ fn read(name: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::from(places::open(name, OFlags::RDONLY)?).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// How long a child may take to enter a namespace: whoever owns that may stop it.
-const PATIENCE_MS: libc::c_int = 1000;
-
-/// The maps of a namespace that no process is in: a child of ours enters it for a moment. `None`
-/// where that is not permitted (setns(2): CAP_SYS_ADMIN in it), or the child did not get there.
-pub(super) fn visit(namespace: impl AsFd) -> Option<Shown> {
-    if !proc_is_ours() {
-        return None;
-    }
-    let namespace = namespace.as_fd();
-    let (mut entered, says) = io::pipe().ok()?;
-    let (waits, release) = io::pipe().ok()?;
-    let mut keep = [namespace.as_raw_fd(), says.as_raw_fd(), waits.as_raw_fd()];
-    keep.sort_unstable();
-    // SAFETY: the child calls nothing but prctl, setns, close_range, write, read and _exit, all of
-    // them async-signal-safe, and never returns.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: plain system calls on descriptors that the fork copied. Not dumpable, so that
-        // nobody in the namespace looks into the copy of our memory; no descriptor of ours is kept
-        // open beyond our own end, and the child does not outlive the thread that waits for it.
-        unsafe {
-            libc::prctl(libc::PR_SET_DUMPABLE, 0);
-            let mut first = 0;
-            for fd in keep {
-                if first < fd {
-                    libc::syscall(libc::SYS_close_range, first, fd - 1, 0);
-                }
-                first = fd + 1;
-            }
-            libc::syscall(libc::SYS_close_range, first, libc::c_int::MAX, 0);
-            let done = libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) == 0;
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            let mut byte = u8::from(done);
-            libc::write(says.as_raw_fd(), (&raw const byte).cast(), 1);
-            libc::read(waits.as_raw_fd(), (&raw mut byte).cast(), 1);
-            libc::_exit(0);
-        }
-    }
-    if pid < 0 {
-        return None;
-    }
-    let pid = Pid::from_raw(pid)?;
-    drop((says, waits));
-    // By this it is ended, and nobody who got its number.
-    let child = pidfd_open(pid, PidfdFlags::empty());
-    let mut byte = [0];
-    let there = sys::readable_within(&entered, PATIENCE_MS)
-        && matches!(entered.read(&mut byte), Ok(1))
-        && byte == [1];
-    let path = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
-    let shown = there.then(|| open(&path).ok().and_then(|dir| both(&path, &dir).ok())).flatten();
-    let _ = match child {
-        Ok(child) => pidfd_send_signal(child, Signal::KILL),
-        Err(_) => kill_process(pid, Signal::KILL),
-    };
-    drop(release);
-    let _ = waitpid(Some(pid), WaitOptions::empty());
-    shown
 }

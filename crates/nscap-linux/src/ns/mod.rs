@@ -1,15 +1,16 @@
 //! Live user namespaces: who they are, what they map, and who is in them. Covers what R3, P, S
 //! and U need of the running system.
 //!
-//! A [`Namespaces`] is a snapshot. It holds a descriptor of every namespace in it, so that no inode
-//! number in it can be used again while it lives, and its handles ([`LiveNs`]) can be compared.
+//! A [`Namespaces`] is a snapshot, and its handles ([`LiveNs`]) can be compared. Since Linux 6.18
+//! namespaces have ids that are never used again; before, the snapshot holds a descriptor of every
+//! namespace in it, so that no inode number in it can be used again while it lives.
 //!
 //! **Whose numbers.** Every id given out is a kuid or kgid. Inside a user namespace the kernel
 //! tells us ids in our own terms only, and how our own map into our parent; we take that parent
 //! for the initial namespace. So ids are the initial namespace's when we are in it or in a child
 //! of it, and our parent's otherwise; ancestors between it and the initial one cannot be seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,9 @@ mod live;
 pub(crate) mod maps;
 mod member;
 mod unseen;
+mod visit;
 
+use gather::Via;
 pub(crate) use identity::{Identity, Key};
 pub use lineage::Lineage;
 pub(crate) use lineage::above;
@@ -37,6 +40,7 @@ pub use live::{LiveNs, Process};
 use maps::Maps;
 pub(crate) use member::{DIRECTORY, pids, proc_is_ours};
 use unseen::Unseen;
+use visit::Visits;
 
 /// Inode number of the initial user namespace, fixed in the kernel (`PROC_USER_INIT_INO`).
 const INITIAL_INODE: u64 = 0xefff_fffd;
@@ -71,6 +75,7 @@ struct Node {
     maps_known: bool,
     processes: BTreeSet<u32>,
     origin: Origin,
+    via: Via,
 }
 
 impl Node {
@@ -85,6 +90,7 @@ impl Node {
             maps_known: true,
             processes: BTreeSet::new(),
             origin: Origin::Outside,
+            via: Via::Nothing,
         }
     }
 }
@@ -105,11 +111,59 @@ pub struct Namespaces {
     nodes: Vec<Node>,
     own: usize,
     initial: usize,
+    /// Where each is in `nodes`.
+    known: HashMap<Key, usize>,
+    /// The namespaces whose root a kuid is.
+    roots: HashMap<Kuid, Vec<usize>>,
+    visits: Visits,
+    gathered: bool,
     unreadable: usize,
+    /// Processes that no descriptor was left for.
+    left_out: usize,
     unseen: Unseen,
 }
 
 impl Namespaces {
+    /// Of nodes that are known, each after its parent.
+    fn of(nodes: Vec<Node>, own: usize, initial: usize) -> Namespaces {
+        let mut all = Namespaces {
+            nodes: Vec::new(),
+            own,
+            initial,
+            known: HashMap::new(),
+            roots: HashMap::new(),
+            visits: Visits::default(),
+            gathered: false,
+            unreadable: 0,
+            left_out: 0,
+            unseen: Unseen::default(),
+        };
+        nodes.into_iter().for_each(|node| {
+            all.push(node);
+        });
+        all
+    }
+
+    fn push(&mut self, node: Node) -> usize {
+        let n = self.nodes.len();
+        let is_namespace = !matches!(node.origin, Origin::IdMap | Origin::Outside);
+        if is_namespace {
+            self.known.insert(node.identity.key(), n);
+        }
+        self.nodes.push(node);
+        if is_namespace {
+            self.note_root(n);
+        }
+        n
+    }
+
+    /// Remembers whose root a namespace has, once its maps are known.
+    fn note_root(&mut self, n: usize) {
+        if let Some(root) = nscap_core::root_kuid(LiveNs::new(self, n)) {
+            self.roots.entry(root).or_default().push(n);
+        }
+    }
+
     /// Only our own namespace and what is above it.
     ///
     /// # Errors
@@ -134,21 +188,13 @@ impl Namespaces {
             ..Node::outside()
         };
         if identity.inode == INITIAL_INODE {
-            return Ok(Namespaces {
-                nodes: vec![own],
-                own: 0,
-                initial: 0,
-                unreadable: 0,
-                unseen: Unseen::default(),
-            });
+            return Ok(Namespaces::of(vec![own], 0, 0));
         }
         let (uids, gids) = member::own_maps()?;
         let maps = Maps::identity().lift(&uids, &gids);
         own.maps = maps.map_err(|e| Error::unexpected(path, e.to_string()))?;
         own.parent = Some(0);
-        let nodes = vec![Node::outside(), own];
-        let mut all =
-            Namespaces { nodes, own: 1, initial: 0, unreadable: 0, unseen: Unseen::default() };
+        let mut all = Namespaces::of(vec![Node::outside(), own], 1, 0);
         all.own_owner()?;
         Ok(all)
     }
@@ -177,7 +223,36 @@ impl Namespaces {
     /// # Errors
     /// As [`scan`](Namespaces::scan).
     pub fn complete(&mut self) -> Result<()> {
-        self.unreadable = 0;
+        self.gather()?;
+        self.learn_all(None);
+        Ok(())
+    }
+
+    /// As [`complete`](Namespaces::complete), for the question whose root one kuid is: namespaces that no
+    /// process is in are entered only where they may have that root. All processes are looked at
+    /// once.
+    ///
+    /// # Errors
+    /// As [`scan`](Namespaces::scan).
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// namespaces.complete_for(nscap_core::Kuid::ROOT)?;
+    /// assert!(namespaces.rooted(nscap_core::Kuid::ROOT).count() > 0);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn complete_for(&mut self, root: Kuid) -> Result<()> {
+        if !self.gathered {
+            self.gather()?;
+        }
+        self.learn_all(Some(root));
+        Ok(())
+    }
+
+    fn gather(&mut self) -> Result<()> {
+        self.gathered = true;
+        (self.unreadable, self.left_out) = (0, 0);
         self.unseen = Unseen::default();
         for pid in member::pids()? {
             self.scan_process(pid)?;
@@ -235,11 +310,12 @@ impl Namespaces {
     pub fn add_fd(&mut self, fd: OwnedFd, path: &Path) -> Result<NsIndex> {
         let not_user = |_| Error::unexpected(path, "not a user namespace");
         sys::ns_owner_uid(&fd).map_err(not_user)?;
-        if let Some(known) = self.find(&Identity::of(path, &fd)?) {
-            return Ok(NsIndex(known));
-        }
-        let maps = member::visit(&fd).and_then(|shown| self.lift(shown).ok());
-        self.insert(fd, path, maps, Origin::Path(path.to_owned())).map(NsIndex)
+        let n = match self.find(&Identity::of(path, &fd)?) {
+            Some(known) => known,
+            None => self.insert(&fd, path, Origin::Path(path.to_owned()), &Via::Nothing)?,
+        };
+        self.learn_upwards(fd, path)?;
+        Ok(NsIndex(n))
     }
 
     /// Only maps, for [`Place::idmap`](nscap_core::Place): of ids on disk (inside) to kuids and
@@ -264,8 +340,8 @@ impl Namespaces {
     ) -> std::result::Result<NsIndex, MapError> {
         let maps = Maps { uids: maps::Map::new(uids)?, gids: maps::Map::new(gids)? };
         let parent = Some(self.initial);
-        self.nodes.push(Node { maps, parent, origin: Origin::IdMap, ..Node::outside() });
-        Ok(NsIndex(self.nodes.len() - 1))
+        let node = Node { maps, parent, origin: Origin::IdMap, ..Node::outside() };
+        Ok(NsIndex(self.push(node)))
     }
 
     /// The handle for an index of this snapshot.
@@ -302,7 +378,27 @@ impl Namespaces {
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     pub fn rooted(&self, kuid: Kuid) -> impl Iterator<Item = LiveNs<'_>> {
-        self.iter().filter(move |ns| nscap_core::root_kuid(*ns) == Some(kuid))
+        let found = self.roots.get(&kuid).map(Vec::as_slice).unwrap_or_default();
+        found.iter().map(|n| LiveNs::new(self, *n))
+    }
+
+    /// How many namespaces and processes were left out that may have this root, or at all: a snapshot
+    /// takes an end of time and, before Linux 6.18, of descriptors. The maps of these namespaces are
+    /// not known.
+    ///
+    /// ```
+    /// use nscap_linux::Namespaces;
+    /// let all = Namespaces::scan()?;
+    /// assert!(all.left_out(Some(nscap_core::Kuid::ROOT)) <= all.left_out(None));
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    #[must_use]
+    pub fn left_out(&self, root: Option<Kuid>) -> usize {
+        let unknown = |n: &usize| {
+            let node = self.node(*n);
+            !node.maps_known && node.via != Via::Gone && self.may_be_root(*n, root)
+        };
+        (0..self.nodes.len()).filter(unknown).count() + self.left_out
     }
 
     /// How many processes there were whose namespace we were not allowed to see.

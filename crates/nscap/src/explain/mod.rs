@@ -23,7 +23,6 @@ use crate::system::System;
 
 pub(crate) fn run(args: &Explain, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
-    system.scan()?;
     let subject = Subject::find(args, &mut system)?;
     let named = subject.open(&args.file)?;
     let mut program = program::resolve(named, |path| subject.open(path))?;
@@ -85,7 +84,7 @@ impl Subject {
             return Ok(Subject::Live(Box::new(LiveTask::read(pid, &mut system.namespaces)?)));
         }
         let who = args.seen_by.as_deref().unwrap_or(OsStr::new("host"));
-        let ns = system.resolve(who)?.namespace(&mut system.namespaces)?;
+        let ns = system.resolve_live(who)?.namespace(&mut system.namespaces)?;
         let uid = args.uid.unwrap_or(0);
         Ok(Subject::Supposed { ns, uid, gid: args.gid.unwrap_or(uid) })
     }

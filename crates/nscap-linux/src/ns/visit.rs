@@ -1,0 +1,140 @@
+//! The maps of namespaces that no process is in: a child of ours enters them, each from its parent,
+//! and we read the child's. One child serves for a whole line of namespaces, and there is an end to
+//! how many children and how much time a snapshot takes: whoever owns a namespace may stop a child
+//! that is in it, and an unprivileged user may own thousands.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpid,
+};
+
+use super::member::{self, Shown, proc_is_ours};
+use crate::sys;
+
+/// How many children one snapshot takes.
+const CHILDREN: usize = 1000;
+/// How long they may take together.
+const TIME: Duration = Duration::from_secs(5);
+/// How long one step may take.
+const STEP: Duration = Duration::from_secs(1);
+
+/// What is left for one snapshot.
+#[derive(Debug)]
+pub(super) struct Visits {
+    children: usize,
+    time: Duration,
+}
+
+impl Default for Visits {
+    fn default() -> Visits {
+        Visits { children: CHILDREN, time: TIME }
+    }
+}
+
+impl Visits {
+    /// The maps of a line of namespaces, each the parent of the next; as far as the child came.
+    /// setns(2) wants CAP_SYS_ADMIN in the first.
+    pub(super) fn line(&mut self, namespaces: &[OwnedFd]) -> Vec<Shown> {
+        if namespaces.is_empty() || self.children == 0 || self.time.is_zero() || !proc_is_ours() {
+            return Vec::new();
+        }
+        self.children -= 1;
+        let begin = Instant::now();
+        let shown = Child::send(namespaces).map(|child| child.read(namespaces.len(), self.time));
+        self.time = self.time.saturating_sub(begin.elapsed());
+        shown.unwrap_or_default()
+    }
+}
+
+/// A child on its way. It waits in each namespace until it is told to go on.
+struct Child {
+    pid: Pid,
+    /// By this it is ended, and no process that got its number.
+    pidfd: Option<OwnedFd>,
+    entered: io::PipeReader,
+    go_on: io::PipeWriter,
+}
+
+impl Child {
+    fn send(namespaces: &[OwnedFd]) -> Option<Child> {
+        let (entered, says) = io::pipe().ok()?;
+        let (waits, go_on) = io::pipe().ok()?;
+        let line: Vec<RawFd> = namespaces.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut keep = line.clone();
+        keep.extend([says.as_raw_fd(), waits.as_raw_fd()]);
+        keep.sort_unstable();
+        // SAFETY: the child calls nothing but prctl, setns, close_range, write, read and _exit, all
+        // of them async-signal-safe, and never returns.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: plain system calls on descriptors that the fork copied. Not dumpable, so that
+            // no task in a namespace looks into the copy of our memory; no descriptor of ours is
+            // kept open beyond our own end, and the child does not outlive the thread that waits.
+            unsafe {
+                libc::prctl(libc::PR_SET_DUMPABLE, 0);
+                let mut first = 0;
+                for &fd in &keep {
+                    if first < fd {
+                        libc::syscall(libc::SYS_close_range, first, fd - 1, 0);
+                    }
+                    first = fd + 1;
+                }
+                libc::syscall(libc::SYS_close_range, first, libc::c_int::MAX, 0);
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                for &fd in &line {
+                    let mut byte = u8::from(libc::setns(fd, libc::CLONE_NEWUSER) == 0);
+                    // Entering a namespace takes it back.
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                    libc::write(says.as_raw_fd(), (&raw const byte).cast(), 1);
+                    if byte == 0 || libc::read(waits.as_raw_fd(), (&raw mut byte).cast(), 1) != 1 {
+                        break;
+                    }
+                }
+                libc::_exit(0);
+            }
+        }
+        let pid = Pid::from_raw(pid)?;
+        Some(Child { pid, pidfd: pidfd_open(pid, PidfdFlags::empty()).ok(), entered, go_on })
+    }
+
+    fn read(mut self, most: usize, time: Duration) -> Vec<Shown> {
+        let end = Instant::now() + time;
+        let path = PathBuf::from(format!("/proc/{}", self.pid.as_raw_nonzero()));
+        let Ok(dir) = member::open(&path) else {
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        while all.len() < most && self.is_in_next(end) {
+            let Ok(shown) = member::both(&path, &dir) else {
+                break;
+            };
+            all.push(shown);
+            if self.go_on.write_all(&[1]).is_err() {
+                break;
+            }
+        }
+        all
+    }
+
+    fn is_in_next(&mut self, end: Instant) -> bool {
+        let left = end.saturating_duration_since(Instant::now()).min(STEP);
+        let mut byte = [0];
+        sys::readable_within(&self.entered, left.as_millis() as libc::c_int)
+            && matches!(self.entered.read(&mut byte), Ok(1))
+            && byte == [1]
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = match &self.pidfd {
+            Some(child) => pidfd_send_signal(child, Signal::KILL),
+            None => kill_process(self.pid, Signal::KILL),
+        };
+        let _ = waitpid(Some(self.pid), WaitOptions::empty());
+    }
+}
