@@ -53,6 +53,8 @@ pub(crate) struct Ground {
     policy: Policy,
     machine: Machine,
     files: OwnedFd,
+    /// The files themselves.
+    pub(crate) source: PathBuf,
     /// What everybody sees.
     pub(crate) dir: PathBuf,
     /// A directory beside it, which everybody may change, on a tmpfs.
@@ -70,6 +72,19 @@ impl Ground {
 
     /// With a server in this pid namespace.
     pub(crate) fn with(setting: Setting, kind: Kind, pid_ns: PidNs) -> Result<Ground, Why> {
+        Ground::on(setting, pid_ns, |private, source| {
+            mount(kind, private, source)?;
+            Ok(rustix::fs::chmod(source, Mode::from_raw_mode(0o777))?)
+        })
+    }
+
+    /// On files that are mounted so: given are a directory that only root may search, and the one in
+    /// it that the files are to be mounted on.
+    pub(crate) fn on(
+        setting: Setting,
+        pid_ns: PidNs,
+        mount: impl FnOnce(&Path, &Path) -> Result<(), Why>,
+    ) -> Result<Ground, Why> {
         sys::clear_umask();
         let tmp = std::env::temp_dir();
         disk::attach(disk::tmpfs(None)?, &tmp)?;
@@ -79,8 +94,7 @@ impl Ground {
         for path in [&source, &dir, &beside] {
             rustix::fs::mkdir(path, Mode::from_raw_mode(0o777))?;
         }
-        mount(kind, &private, &source)?;
-        rustix::fs::chmod(&source, Mode::from_raw_mode(0o777))?;
+        mount(&private, &source)?;
         let files = open(&source, OFlags::PATH | OFlags::DIRECTORY)?;
         let range = |outside| {
             let map = vec![Extent { inside: 0, outside, count: 65_536 }];
@@ -91,6 +105,7 @@ impl Ground {
             policy: Policy::ARRAYS.with_busy(setting.busy),
             machine: Machine::this(),
             files,
+            source,
             dir,
             beside,
             server: None,

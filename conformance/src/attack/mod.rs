@@ -13,6 +13,7 @@ mod overlay;
 mod races;
 mod root;
 mod setid;
+mod source;
 mod threads;
 mod weapons;
 mod workers;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Case> {
         workers::ATTACKS,
         root::ATTACKS,
         identity::ATTACKS,
+        source::ATTACKS,
     ]
     .concat()
 }

@@ -23,6 +23,7 @@ mod fs;
 mod handles;
 mod identity;
 mod inodes;
+mod kept;
 mod made;
 mod meta;
 mod names;
@@ -40,6 +41,7 @@ mod worker;
 mod xattr;
 
 pub use error::Error;
-pub use options::{Flags, Options};
+pub use kept::{Because, Kept};
+pub use options::{Atime, Flags, Options};
 pub use session::Mount;
 pub use stats::{STATS_NAME, Snapshot, Stats};

@@ -18,6 +18,10 @@ pub struct Options {
     pub read_only: bool,
     /// Take a source that others than root can reach by its path.
     pub reachable_ok: bool,
+    /// Take the superblock of the source for our own user namespace's where that cannot be shown: the
+    /// administrator vouches for whoever mounted it. Without it such a source is shown nosuid and
+    /// nodev, and no table of entries in it counts.
+    pub source_owner_ok: bool,
     /// Let the kernel read and write the files of the source itself where it can (Linux 6.9, as
     /// root of the initial user namespace). Where it cannot, the server does.
     pub passthrough: bool,
@@ -43,8 +47,26 @@ pub struct Flags {
     /// Set-id bits are ignored, and with them every file capability: nothing that is granted has an
     /// effect.
     pub nosuid: bool,
-    /// Access times are not updated.
-    pub noatime: bool,
+    /// Symbolic links are not followed.
+    pub nosymfollow: bool,
+    /// When reading updates access times, those of the source's files.
+    pub atime: Atime,
+    /// Access times of directories are not updated.
+    pub nodiratime: bool,
+}
+
+/// When reading a file updates its access time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Atime {
+    /// As on the mount that the source is given by.
+    #[default]
+    AsSource,
+    /// When it is not later than the last change, or is a day old.
+    Relative,
+    /// Always.
+    Strict,
+    /// Never.
+    Never,
 }
 
 impl Default for Options {
@@ -54,6 +76,7 @@ impl Default for Options {
             policy: Policy::ARRAYS,
             read_only: false,
             reachable_ok: false,
+            source_owner_ok: false,
             passthrough: true,
             io_uring: true,
             threads: cores.clamp(2, 8),

@@ -18,7 +18,8 @@ use crate::backing::Backings;
 use crate::caps::Caps;
 use crate::error::Error;
 use crate::inodes::Inodes;
-use crate::options::Options;
+use crate::kept::{Kept, keep};
+use crate::options::{Atime, Options};
 use crate::requests;
 use crate::source::{self, Source};
 use crate::stats::Stats;
@@ -35,6 +36,7 @@ pub struct Mount {
     device: FuseDevice,
     queues: Vec<FuseQueue>,
     target: PathBuf,
+    kept: Vec<Kept>,
 }
 
 impl fmt::Debug for Mount {
@@ -67,12 +69,19 @@ impl Mount {
         let queues = if options.io_uring { requests::places() } else { Vec::new() };
         let groups = requests::groups(options.threads, &queues);
         let stats = Arc::new(Stats::default());
+        let caps = Caps::new(from.as_fd(), source, options, &groups, stats.clone())?;
+        let mut options = options.clone();
+        let anothers = caps.may_be_anothers() && !options.source_owner_ok;
+        let place = (caps.is_initial(), anothers);
+        let kept = keep(from.as_fd(), place, &mut options.flags, &mut options.read_only)
+            .map_err(|errno| Error::call(source, "fstatvfs", errno))?;
         let tree = Arc::new(Tree {
-            caps: Caps::new(from.as_fd(), source, options, &groups, stats.clone())?,
+            caps,
             inodes: Source::new(from.as_fd(), source).and_then(|tree| {
                 if !options.reachable_ok {
                     tree.claim(source)?;
                 }
+                tree.keep_times(&options.flags, source)?;
                 Inodes::new(tree, stats.clone())
                     .map_err(|errno| Error::call(source, "openat", errno))
             })?,
@@ -90,10 +99,16 @@ impl Mount {
             whole.to_string_lossy().into_owned()
         });
         let call = |(call, errno)| Error::call(target, call, errno);
-        let superblock = make(device.as_fd(), &name, options).map_err(call)?;
+        let superblock = make(device.as_fd(), &name, &options).map_err(call)?;
         let queues = worker::agree(&tree, &device, queues).map_err(call)?;
-        attach(superblock.as_fd(), to.as_fd(), options).map_err(call)?;
-        Ok(Mount { tree, device, queues, target: target.to_owned() })
+        attach(superblock.as_fd(), to.as_fd(), &options).map_err(call)?;
+        Ok(Mount { tree, device, queues, target: target.to_owned(), kept })
+    }
+
+    /// The flags that it has because of its source, and its options did not ask for.
+    #[must_use]
+    pub fn kept(&self) -> &[Kept] {
+        &self.kept
     }
 
     /// Its counters.
@@ -183,7 +198,10 @@ fn attach(
         (options.flags.noexec, MountAttrFlags::MOUNT_ATTR_NOEXEC),
         (options.flags.nodev, MountAttrFlags::MOUNT_ATTR_NODEV),
         (options.flags.nosuid, MountAttrFlags::MOUNT_ATTR_NOSUID),
-        (options.flags.noatime, MountAttrFlags::MOUNT_ATTR_NOATIME),
+        (options.flags.nosymfollow, MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
+        (options.flags.atime == Atime::Never, MountAttrFlags::MOUNT_ATTR_NOATIME),
+        (options.flags.atime == Atime::Strict, MountAttrFlags::MOUNT_ATTR_STRICTATIME),
+        (options.flags.nodiratime, MountAttrFlags::MOUNT_ATTR_NODIRATIME),
     ];
     for (_, flag) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
         attributes |= flag;

@@ -4,14 +4,15 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use nscap_linux::server::FileHandle;
+use nscap_linux::server::{FileHandle, set_mount};
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, ResolveFlags, StatxFlags, flock, openat, openat2, statx,
 };
 use rustix::io::Errno;
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
 use crate::error::Error;
+use crate::options::{Atime, Flags};
 
 const DIRECTORY: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
@@ -22,7 +23,7 @@ pub(crate) struct Source {
     /// Open for reading: handles are not resolved through an O_PATH descriptor.
     root: OwnedFd,
     /// The mount itself, which goes when this is closed.
-    _mount: OwnedFd,
+    mount: OwnedFd,
     /// Whether `root` is on a mount of our own, on which nothing can be mounted.
     private: bool,
     /// Whether inodes can be opened by handle.
@@ -144,7 +145,7 @@ impl Source {
             .map_err(|errno| Error::call(path, "openat", errno))?;
         let handles =
             FileHandle::of(&root).and_then(|handle| handle.open(&root, OFlags::PATH)).is_ok();
-        Ok(Source { root, _mount: mount, private, handles })
+        Ok(Source { root, mount, private, handles })
     }
 
     /// Refuses a tree that another server shows: through that one, tasks reach it, and neither server
@@ -158,6 +159,34 @@ impl Source {
             }
             Err(errno) => Err(Error::call(path, "flock", errno)),
         }
+    }
+
+    /// Whether reading updates access times is decided by the mount that the source is read through.
+    ///
+    /// # Errors
+    /// [`Error::Place`] where that is not a mount of our own; [`Error::Call`] with EPERM in a user
+    /// namespace whose mount came with such a flag from above.
+    pub(crate) fn keep_times(&self, flags: &Flags, path: &Path) -> Result<(), Error> {
+        let (mut set, mut clear) = (MountAttrFlags::empty(), MountAttrFlags::empty());
+        if flags.atime != Atime::AsSource {
+            clear |= MountAttrFlags::MOUNT_ATTR__ATIME;
+        }
+        match flags.atime {
+            Atime::AsSource | Atime::Relative => {}
+            Atime::Strict => set |= MountAttrFlags::MOUNT_ATTR_STRICTATIME,
+            Atime::Never => set |= MountAttrFlags::MOUNT_ATTR_NOATIME,
+        }
+        if flags.nodiratime {
+            set |= MountAttrFlags::MOUNT_ATTR_NODIRATIME;
+        }
+        if (set | clear).is_empty() {
+            return Ok(());
+        }
+        if !self.private {
+            let problem = "cannot be cloned, so that no option about access times can be kept";
+            return Err(Error::Place { path: path.to_owned(), problem, errno: libc::EINVAL });
+        }
+        set_mount(&self.mount, set, clear).map_err(|e| Error::call(path, "mount_setattr", e))
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {

@@ -230,7 +230,9 @@ impl CapFile {
     }
 
     /// A value of `security.capability` as we must write it, so that the kernel stores these bytes:
-    /// the rootid in our own namespace's terms.
+    /// the rootid in our own namespace's terms. A host value is ours: on a superblock that may be
+    /// another namespace's, a plain one would be that one's, so that its root is named (EINVAL by the
+    /// kernel where the owner has no id for it).
     fn as_written(
         &self,
         stored: &[u8],
@@ -240,7 +242,10 @@ impl CapFile {
         let unnameable = || self.error("setxattr", Errno::OVERFLOW);
         let value = VfsCaps::settable(stored).map_err(|_| self.error("setxattr", Errno::INVAL))?;
         let Revision::V3 { rootid } = value.revision() else {
-            return Ok(stored.to_vec());
+            if !before.mount.may_be_anothers {
+                return Ok(stored.to_vec());
+            }
+            return Ok(VfsCaps::v3(Uid::ROOT.get(), value.caps()).encode().as_bytes().to_vec());
         };
         let rootid = Uid::new(rootid).ok_or_else(unnameable)?;
         let kuid = before.place(namespaces).kuid_of(rootid).ok_or_else(unnameable)?;

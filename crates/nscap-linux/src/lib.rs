@@ -17,6 +17,7 @@ mod lock;
 mod mount;
 mod mounts;
 mod ns;
+mod owner;
 pub mod path_fd;
 mod places;
 pub mod probe;

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags, fstatvfs, statx};
 
 use crate::error::{Error, Result};
 use crate::ns::{Namespaces, NsIndex};
+use crate::owner;
 use crate::statmount::Statmount;
 use crate::sys;
 
@@ -34,16 +35,22 @@ pub struct Mount {
     /// On an id-mapped mount, its maps.
     pub idmap: Option<NsIndex>,
     /// The superblock's owner namespace (`s_user_ns`), as far as it can be known. No system call
-    /// tells it. It is the initial one for types that only that one can own, and for what is
-    /// mounted in a mount namespace of the initial one's; for the rest see
+    /// tells it. It is the initial one for types that only that one can own, and where the kernel
+    /// takes an option of tmpfs that is for that one only; for the rest see
     /// [`sb_owner_certain`](Mount::sb_owner_certain).
     pub sb_owner: NsIndex,
     /// Whether the owner is certain. If not it is taken to be the initial one in our own mount
     /// namespace, and the owner of the mount namespace in another's.
     pub sb_owner_certain: bool,
-    /// SPEC, Storage: whether the owner is our own namespace or above it, so that nobody below can
-    /// have written a table.
+    /// SPEC, Storage: whether the owner is our own namespace or above it, so that no task below can
+    /// have written a table. Where that is not known: whether the mount is in our own mount
+    /// namespace. A caller whose word others take asks for [proof](Mount::with_proof).
     pub trusted: bool,
+    /// Whether the owner is, or for all that could be [shown](Mount::with_proof) may be, a user
+    /// namespace beside ours. What execve(2) and open(2) withhold on such a superblock (set-id bits,
+    /// capabilities, devices) must then not be given to others. A host value is written with its root
+    /// named, since a plain one would be the owner's.
+    pub may_be_anothers: bool,
     /// Whether the mount is in the mount namespace that was asked about: if not, execve(2) ignores
     /// set-id bits and file capabilities.
     pub foreign: bool,
@@ -75,10 +82,58 @@ impl Mount {
         let file = file.as_fd();
         let facts = Facts::ours(file, path)?;
         let initial = namespaces.initial().index();
-        let ours = namespaces.own_ns().index() == initial;
-        let certain = facts.as_ref().is_some_and(|f| ours || !namespace_may_own(&f.fs_type));
-        let owner = Owner { ns: initial, certain, trusted: facts.is_some() };
+        let known = facts.as_ref().map(|facts| owned_by_initial(file, &facts.fs_type, namespaces));
+        let owner = Owner {
+            ns: initial,
+            certain: known == Some(Known::Yes),
+            trusted: known.is_some_and(|known| known != Known::No),
+            anothers: known == Some(Known::No),
+        };
         Mount::new(file, path, facts, owner, namespaces)
+    }
+
+    /// The same for a caller whose word others take: what cannot be shown of the superblock's owner
+    /// is not taken for granted. `directory` is one on that mount; a device node may be made in it
+    /// and removed. See [`may_be_anothers`](Mount::may_be_anothers).
+    ///
+    /// # Errors
+    /// [`Error::Call`] where the own user namespace cannot be looked at.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let directory = std::fs::File::open("/proc").unwrap();
+    /// let mount = Mount::of(&directory, "/proc".as_ref(), &mut namespaces)?;
+    /// assert!(mount.with_proof(&directory)?.may_be_anothers);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn with_proof(self, directory: impl AsFd) -> Result<Mount> {
+        if !self.foreign && !namespace_may_own(&self.fs_type) {
+            return Ok(self);
+        }
+        let own = owner::is_own(directory, &self.fs_type)?;
+        Ok(Mount {
+            sb_owner_certain: self.sb_owner_certain && own,
+            trusted: self.trusted && own,
+            may_be_anothers: !own,
+            ..self
+        })
+    }
+
+    /// The same with a table trusted or not: the administrator vouches for whoever owns the
+    /// superblock.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let file = std::fs::File::open("/proc/self/status").unwrap();
+    /// let mount = Mount::of(&file, "/proc/self/status".as_ref(), &mut namespaces)?;
+    /// assert!(mount.with_trust(true).trusted);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_trust(self, trusted: bool) -> Mount {
+        Mount { trusted, ..self }
     }
 
     /// The id of the mount that a descriptor was opened through, which no later mount has; `None`
@@ -121,9 +176,9 @@ impl Mount {
             let ns = sys::ns_userns(&mounts)
                 .map_err(|e| Error::call(&link, "ioctl(NS_GET_USERNS)", e))?;
             let ns = namespaces.add_fd(ns, &link)?;
-            Owner { ns, certain: false, trusted: ns == initial }
+            Owner { ns, certain: false, trusted: ns == initial, anothers: ns != initial }
         } else {
-            Owner { ns: initial, certain: true, trusted: true }
+            Owner { ns: initial, certain: true, trusted: true, anothers: false }
         };
         Mount::new(file, path, Some(facts), owner, namespaces)
     }
@@ -147,6 +202,7 @@ impl Mount {
             sb_owner: owner.ns,
             sb_owner_certain: owner.certain,
             trusted: owner.trusted,
+            may_be_anothers: owner.anothers,
             foreign: facts.is_none(),
             point: facts.map(|facts| facts.point),
         })
@@ -164,6 +220,29 @@ struct Owner {
     ns: NsIndex,
     certain: bool,
     trusted: bool,
+    anothers: bool,
+}
+
+/// An answer that there may be none to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Yes,
+    No,
+    /// Not to be found out without changing anything, or not by us.
+    Unasked,
+}
+
+/// Whether the initial namespace owns the superblock of a file, found without changing anything.
+fn owned_by_initial(file: BorrowedFd<'_>, fs_type: &str, namespaces: &Namespaces) -> Known {
+    if !namespace_may_own(fs_type) {
+        return Known::Yes;
+    }
+    let asked = namespaces.own_ns().index() == namespaces.initial().index();
+    match asked.then(|| owner::is_initials(file, fs_type)).flatten() {
+        Some(true) => Known::Yes,
+        Some(false) => Known::No,
+        None => Known::Unasked,
+    }
 }
 
 /// Whether a user namespace can own a superblock of this type; `fuse.x` is of type fuse.

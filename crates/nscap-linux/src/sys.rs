@@ -202,6 +202,34 @@ pub(crate) fn statmount(mnt_id: u64, mask: u64, answer: &mut [u8]) -> Result<(),
     .map(|_| ())
 }
 
+/// mount_setattr(2), Linux 5.12, on the mount that the descriptor is the root of: MOUNT_ATTR_* to set and to
+/// clear; with MOUNT_ATTR_IDMAP, the user namespace whose maps it takes.
+pub(crate) fn set_mount_attributes(
+    mount: impl AsFd,
+    set: u64,
+    clear: u64,
+    map: Option<BorrowedFd<'_>>,
+) -> Result<(), Errno> {
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: clear,
+        propagation: 0,
+        userns_fd: map.map_or(0, |map| map.as_raw_fd().unsigned_abs().into()),
+    };
+    // SAFETY: the path ends in NUL; the kernel reads as many bytes of the struct as it has.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(|_| ())
+}
+
 /// unshare(2) with CLONE_FS: this thread has its own current directory, umask and root from now on.
 pub(crate) fn unshare_fs() -> Result<(), Errno> {
     // SAFETY: takes a number only; no memory or descriptor is unshared.

@@ -259,9 +259,10 @@ pub(crate) struct Check {
 }
 
 const OPTIONS: &str = "\
-OPTIONS, for -o and fstab(5), separated by commas: single, busy=POLICY, same-ok, reachable-ok, no-passthrough,
-no-io-uring, threads=N, ro, noexec, nodev, nosuid (then nothing is granted), noatime, and what mount(8) has for
-every file system. As /sbin/mount.nscap this command is what mount -t nscap runs.
+OPTIONS, for -o and fstab(5), separated by commas: single, busy=POLICY, same-ok, reachable-ok, source-owner-ok,
+no-passthrough, no-io-uring, threads=N, ro, noexec, nodev, nosuid (then nothing is granted), nosymfollow, noatime,
+strictatime, relatime, nodiratime, and what mount(8) has for every file system. As /sbin/mount.nscap this command is
+what mount -t nscap runs.
 
 Signals: SIGTERM and SIGINT unmount and end the server, SIGUSR1 prints its counters.";
 
@@ -288,6 +289,9 @@ pub(crate) struct Mount {
     /// Take a source that others than root can reach: what they change there, no rule sees
     #[arg(long)]
     pub(crate) reachable_ok: bool,
+    /// Take a source of a user namespace's for our own: it is shown nosuid and nodev otherwise
+    #[arg(long)]
+    pub(crate) source_owner_ok: bool,
     /// Never let the kernel read and write the source's files without the server
     #[arg(long)]
     pub(crate) no_passthrough: bool,

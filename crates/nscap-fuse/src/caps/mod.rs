@@ -131,13 +131,22 @@ impl Caps {
         hold_places()?;
         let callers = Callers::new()?;
         let mount = Mount::of(source, path, &mut nscap_linux::Namespaces::own()?)?;
+        let mount = mount.with_proof(source)?;
         if mount.idmap.is_some() {
             let problem = "on an id-mapped mount, through which no host value can be written; \
                 give the tree by a mount of it that is not id-mapped";
             return Err(Error::Unexpected { path: path.to_owned(), problem: problem.to_owned() });
         }
+        let vouched = mount.trusted || mount.may_be_anothers && options.source_owner_ok;
+        let mount = mount.with_trust(vouched);
         let (policy, writers) = (options.policy, Writers::new(groups));
         Ok(Caps { policy, callers, mount, asked: asks_for_security_names(), writers, stats })
+    }
+
+    /// Whether a user namespace beside ours may own the source's superblock, where neither its
+    /// set-id bits nor its capabilities hold for us.
+    pub(crate) fn may_be_anothers(&self) -> bool {
+        self.mount.may_be_anothers
     }
 
     /// A waiting thread with its credentials, for whatever else is decided by them. EPERM for whom we

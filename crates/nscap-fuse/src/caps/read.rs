@@ -82,7 +82,7 @@ impl Caps {
 
     /// Whether our own namespace, which owns the mount, is the initial one: everyone is in it or
     /// below.
-    pub(super) fn is_initial(&self) -> bool {
+    pub(crate) fn is_initial(&self) -> bool {
         self.callers.own().ns().is_initial()
     }
 

@@ -43,7 +43,7 @@ use unseen::Unseen;
 use visit::Visits;
 
 /// Inode number of the initial user namespace, fixed in the kernel (`PROC_USER_INIT_INO`).
-const INITIAL_INODE: u64 = 0xefff_fffd;
+pub(crate) const INITIAL_INODE: u64 = 0xefff_fffd;
 
 /// Which namespace of a [`Namespaces`]; of no use with another one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -5,6 +5,7 @@
 mod fuse;
 mod handle;
 mod inode;
+mod private;
 mod queue;
 mod same;
 mod thread;
@@ -16,6 +17,7 @@ pub use inode::{
     chmod, fs_ioctl, getdents, getxattr, link, listxattr, open_again, removexattr, return_memory,
     setxattr,
 };
+pub use private::set_mount;
 pub use queue::{FuseQueue, stay_on};
 pub use same::same_inode;
 pub use thread::{FsIds, Raised, set_umask, settle};

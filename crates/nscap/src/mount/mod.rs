@@ -22,6 +22,10 @@ use crate::out::Out;
 
 use options::Wanted;
 
+/// What nosuid means here, for the administrator.
+const NOSUID: &str =
+    "nosuid: execve looks at no capability there, so nothing that is granted has an effect";
+
 /// What is to be mounted where, and how.
 struct Request {
     /// A whole path, as the first column of mountinfo shows it.
@@ -46,9 +50,7 @@ pub(crate) fn run(args: &cli::Mount, out: &mut Out) -> Result<u8, Failure> {
     };
     possible(&request.target)?;
     if request.wanted.nosuid && !args.detached {
-        note(
-            "nosuid: execve looks at no capability there, so nothing that is granted has an effect",
-        );
+        note(NOSUID);
     }
     if args.fake {
         return Ok(0);
@@ -66,6 +68,7 @@ fn wanted(args: &cli::Mount) -> Result<Wanted, Failure> {
     args.options.iter().try_for_each(|list| wanted.take(list, args.sloppy))?;
     wanted.policy = args.policy.over(wanted.policy);
     wanted.reachable_ok |= args.reachable_ok;
+    wanted.source_owner_ok |= args.source_owner_ok;
     wanted.no_passthrough |= args.no_passthrough;
     wanted.no_io_uring |= args.no_io_uring;
     wanted.read_only |= args.read_only;

@@ -17,6 +17,8 @@ pub(crate) struct Wanted {
     pub(crate) policy: Policy,
     /// Take a source that others can reach.
     pub(crate) reachable_ok: bool,
+    /// Take a source whose superblock a user namespace may own for our own.
+    pub(crate) source_owner_ok: bool,
     /// Never FUSE passthrough.
     pub(crate) no_passthrough: bool,
     /// Never FUSE over io_uring.
@@ -31,8 +33,14 @@ pub(crate) struct Wanted {
     pub(crate) nodev: bool,
     /// `noexec`.
     pub(crate) noexec: bool,
+    /// `nosymfollow`.
+    pub(crate) nosymfollow: bool,
     /// `noatime`.
     pub(crate) noatime: bool,
+    /// `relatime`.
+    pub(crate) relatime: bool,
+    /// `strictatime`, which counts for more than either.
+    pub(crate) strictatime: bool,
     /// `nodiratime`.
     pub(crate) nodiratime: bool,
 }
@@ -42,6 +50,7 @@ impl Default for Wanted {
         Wanted {
             policy: Policy::ARRAYS,
             reachable_ok: false,
+            source_owner_ok: false,
             no_passthrough: false,
             no_io_uring: false,
             threads: None,
@@ -49,7 +58,10 @@ impl Default for Wanted {
             nosuid: false,
             nodev: false,
             noexec: false,
+            nosymfollow: false,
             noatime: false,
+            relatime: false,
+            strictatime: false,
             nodiratime: false,
         }
     }
@@ -59,20 +71,24 @@ impl Default for Wanted {
 type Switch = fn(&mut Wanted) -> &mut bool;
 
 /// Name of each that is on, name of its opposite, where it is.
-const SWITCHES: [(&str, &str, Switch); 9] = [
+const SWITCHES: [(&str, &str, Switch); 13] = [
     ("reachable-ok", "no-reachable-ok", |w| &mut w.reachable_ok),
+    ("source-owner-ok", "no-source-owner-ok", |w| &mut w.source_owner_ok),
     ("no-passthrough", "passthrough", |w| &mut w.no_passthrough),
     ("no-io-uring", "io-uring", |w| &mut w.no_io_uring),
     ("ro", "rw", |w| &mut w.read_only),
     ("nosuid", "suid", |w| &mut w.nosuid),
     ("nodev", "dev", |w| &mut w.nodev),
     ("noexec", "exec", |w| &mut w.noexec),
+    ("nosymfollow", "symfollow", |w| &mut w.nosymfollow),
     ("noatime", "atime", |w| &mut w.noatime),
+    ("relatime", "norelatime", |w| &mut w.relatime),
+    ("strictatime", "nostrictatime", |w| &mut w.strictatime),
     ("nodiratime", "diratime", |w| &mut w.nodiratime),
 ];
 
 /// What is so in any case, or is for mount(8), systemd and the like and not for us.
-const IGNORED: [&str; 21] = [
+const IGNORED: [&str; 16] = [
     "defaults",
     "auto",
     "noauto",
@@ -85,12 +101,7 @@ const IGNORED: [&str; 21] = [
     "nomand",
     "loud",
     "silent",
-    "relatime",
-    "norelatime",
-    "strictatime",
-    "nostrictatime",
     "nolazytime",
-    "symfollow",
     "noiversion",
     "allow_other",
     "default_permissions",
@@ -100,14 +111,13 @@ const IGNORED: [&str; 21] = [
 const FOR_USERS: [&str; 4] = ["user", "users", "owner", "group"];
 
 /// What mount(8) knows and we do not offer, and what to do instead.
-const REFUSED: [(&str, &str); 8] = [
+const REFUSED: [(&str, &str); 7] = [
     ("remount", "mount -i -o remount,... changes a mount without its server"),
     ("bind", "mount --bind needs no type"),
     ("sync", "fsync(2) and O_SYNC reach the source"),
     ("dirsync", "fsync(2) of a directory reaches the source"),
     ("mand", "Linux has no mandatory locks since 5.15"),
     ("iversion", "it is the source's to have"),
-    ("nosymfollow", "mount -i -o remount,bind,nosymfollow sets it afterwards"),
     ("lazytime", "times are the source's: mount that so"),
 ];
 
@@ -222,7 +232,8 @@ mod tests {
             "single,same-ok,threads=3,ro",
             "busy=replace",
             "array,busy=error",
-            "reachable-ok,no-passthrough,no-io-uring,nosuid,nodev,noexec",
+            "reachable-ok,source-owner-ok,no-passthrough,no-io-uring,nosuid,nodev,noexec,nosymfollow",
+            "noatime,nodiratime,relatime,strictatime",
         ] {
             let once = wanted(list).unwrap();
             assert_eq!(wanted(&once.to_list()), Ok(once));
@@ -231,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_is_for_others_is_passed_over_and_the_unknown_is_named() {
-        let others = "_netdev,noauto,nofail,x-systemd.automount,X-mount.mkdir,comment=hi,relatime";
+        let others = "_netdev,noauto,nofail,x-systemd.automount,X-mount.mkdir,comment=hi,silent";
         assert_eq!(wanted(others), Ok(Wanted::default()));
         for (list, part) in [
             ("ro,sames-ok", "'sames-ok': is unknown: EINVAL"),

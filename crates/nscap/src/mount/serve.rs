@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::path::Path;
 
-use nscap_fuse::{Flags, Mount, Options};
+use nscap_fuse::{Atime, Because, Flags, Kept, Mount, Options};
 use nscap_linux::MountPoint;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ use super::signals::{self, Server};
 use super::{Request, detach};
 use crate::failure::{EIO, Failure, call};
 use crate::out::Out;
-use crate::{report, stats};
+use crate::{note, report, stats};
 
 const NAME: &CStr = c"nscap";
 
@@ -25,6 +25,7 @@ pub(super) fn run(request: &Request, detached: bool, out: &mut Out) -> Result<u8
     }
     let signals = signals::catch()?;
     let mount = Mount::new(&request.source, &request.target, &options(&request.wanted))?;
+    tell(request, mount.kept());
     rustix::process::chdir("/").map_err(|error| call("/".as_ref(), "chdir", error))?;
     let server = Server {
         target: request.target.clone(),
@@ -51,6 +52,7 @@ fn options(wanted: &Wanted) -> Options {
         policy: wanted.policy,
         read_only: wanted.read_only,
         reachable_ok: wanted.reachable_ok,
+        source_owner_ok: wanted.source_owner_ok,
         passthrough: !wanted.no_passthrough,
         io_uring: !wanted.no_io_uring,
         threads: wanted.threads.unwrap_or(default.threads),
@@ -58,9 +60,43 @@ fn options(wanted: &Wanted) -> Options {
             noexec: wanted.noexec,
             nodev: wanted.nodev,
             nosuid: wanted.nosuid,
-            noatime: wanted.noatime,
+            nosymfollow: wanted.nosymfollow,
+            atime: atime(wanted),
+            nodiratime: wanted.nodiratime,
         },
         ..default
+    }
+}
+
+/// As mount(8): strictatime counts for more than noatime, and that for more than relatime.
+fn atime(wanted: &Wanted) -> Atime {
+    match wanted {
+        Wanted { strictatime: true, .. } => Atime::Strict,
+        Wanted { noatime: true, .. } => Atime::Never,
+        Wanted { relatime: true, .. } => Atime::Relative,
+        _ => Atime::AsSource,
+    }
+}
+
+/// Says which flags the mount has that its options did not ask for.
+fn tell(request: &Request, kept: &[Kept]) {
+    let (source, target) = (crate::out::path(&request.source), crate::out::path(&request.target));
+    let flags = |because: Because| {
+        let of = kept.iter().filter(|kept| kept.because == because).map(|kept| kept.flag);
+        of.collect::<Vec<_>>().join(",")
+    };
+    let (of_mount, of_owner) = (flags(Because::SourceMount), flags(Because::SourceOwner));
+    if !of_mount.is_empty() {
+        note(&format!("{source} is on a mount that is {of_mount}: {target} is {of_mount} as well"));
+    }
+    if !of_owner.is_empty() {
+        note(&format!(
+            "{source}: a user namespace may own its file system, so that {target} is {of_owner} and no \
+             table there counts (source-owner-ok vouches for the owner)"
+        ));
+    }
+    if kept.iter().any(|kept| kept.flag == "nosuid") {
+        note(super::NOSUID);
     }
 }
 

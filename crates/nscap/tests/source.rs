@@ -1,0 +1,183 @@
+//! `nscap mount` and what its SOURCE is: of whose file system, on which mount, and who else changes
+//! it.
+
+#[path = "../../nscap-linux/tests/support/mod.rs"]
+mod support;
+
+mod stage;
+
+use stage::{script, script_with};
+use support::is_root;
+
+/// Shell functions: `flags` of what is mounted on $dir/t, and a tmpfs in $dir/p/src that root of a
+/// user namespace makes, with that map.
+const OWNED: &str = r#"
+    flags() { awk -v at="$dir/t" '$5 == at { print $6 }' /proc/self/mountinfo; }
+    owned() {
+        unshare --user --mount --propagation unchanged sleep infinity &
+        local holder=$!
+        until_so sh -c "[ \$(readlink /proc/$holder/ns/user) != $(readlink /proc/self/ns/user) ]"
+        echo "$1" >/proc/$holder/uid_map
+        echo "$1" >/proc/$holder/gid_map
+        # Made in the namespace, it is attached here: a mount of another mount namespace can be
+        # cloned by whoever has a descriptor of it, if that is a detached one.
+        python3 - $holder "$dir/p/src" <<'EOF'
+import ctypes, os, socket, sys, array
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *args):
+    result = libc.syscall(number, *args)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"syscall {number}")
+    return result
+ours, theirs = socket.socketpair()
+child = os.fork()
+if child == 0:
+    for kind in "user", "mnt":
+        fd = os.open(f"/proc/{sys.argv[1]}/ns/{kind}", os.O_RDONLY)
+        if libc.setns(fd, 0) != 0:
+            os._exit(1)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    config = call(430, b"tmpfs", 1)
+    call(431, config, 1, b"mode", b"0755", 0)
+    call(431, config, 6, None, None, 0)
+    mount = call(432, config, 1, 0)
+    socket.send_fds(theirs, [b"x"], [mount])
+    os._exit(0)
+_, fds, _, _ = socket.recv_fds(ours, 1, 1)
+call(429, fds[0], b"", -100, sys.argv[2].encode(), 4)
+EOF
+        kill $holder
+    }
+"#;
+
+#[test]
+fn a_source_of_a_namespaces_is_shown_nosuid_unless_the_administrator_vouches() {
+    let test = "a_source_of_a_namespaces_is_shown_nosuid_unless_the_administrator_vouches";
+    if !is_root(test) || !stage::has("python3", test) {
+        return;
+    }
+    script(&format!(
+        r#"{OWNED}
+        owned "0 0 65536"
+        install -m 4755 /bin/cat p/src/cat
+        expect 0 "a user namespace may own its file system" "$nscap" mount p/src t
+        flags | grep -q nosuid.*nodev || fail "$(flags)"
+        "$nscap" umount t
+        until_so is_gone "$dir/t"
+        expect 0 "" "$nscap" mount --source-owner-ok p/src t
+        [ ! -s err ] || fail "$(cat err)"
+        flags | grep -q nosuid && fail "$(flags)"
+        "$nscap" umount t
+        until_so is_gone "$dir/t"
+        expect 0 "" "$nscap" mount -o source-owner-ok,nodev p/src t
+        flags | grep -q nosuid && fail "$(flags)"
+        flags | grep -q nodev || fail "$(flags)"
+        "$nscap" umount t
+        [ "$(ls -A p/src)" = cat ] || fail "something is left: $(ls -A p/src)"
+        "#
+    ));
+}
+
+#[test]
+fn a_source_of_roots_own_is_taken_as_it_is() {
+    if !is_root("a_source_of_roots_own_is_taken_as_it_is") {
+        return;
+    }
+    script(&format!(
+        r#"{OWNED}
+        plain() {{
+            expect 0 "" "$nscap" mount p/src t
+            [ ! -s err ] || fail "$1: $(cat err)"
+            flags | grep -Eq "nosuid|nodev|noexec|ro[,$]" && fail "$1: $(flags)"
+            "$nscap" umount t
+            until_so is_gone "$dir/t"
+            [ -z "$(ls -A p/src)" ] || fail "$1: something is left: $(ls -A p/src)"
+        }}
+        # A part of a tmpfs, the whole of one, and an overlay, where a device is tried.
+        plain "part of a tmpfs"
+        mount -t tmpfs none p/src
+        plain tmpfs
+        umount p/src
+        mkdir low up work
+        mount -t overlay -o lowerdir=low,upperdir=up,workdir=work none p/src
+        plain overlay
+        umount p/src
+        "#
+    ));
+}
+
+#[test]
+fn what_the_mount_of_the_source_withholds_is_withheld_and_said() {
+    if !is_root("what_the_mount_of_the_source_withholds_is_withheld_and_said") {
+        return;
+    }
+    script(&format!(
+        r#"{OWNED}
+        mount -t tmpfs none p/src
+        for flag in nosuid nodev noexec nosymfollow ro; do
+            mount -o remount,bind,$flag p/src
+            expect 0 "is on a mount that is $flag: $dir/t is $flag as well" "$nscap" mount p/src t
+            flags | grep -qw $flag || fail "$flag: $(flags)"
+            "$nscap" umount t
+            until_so is_gone "$dir/t"
+            # What was asked for needs no word.
+            expect 0 "" "$nscap" mount -o $flag p/src t
+            grep -q "is on a mount" err && fail "$flag: $(cat err)"
+            "$nscap" umount t
+            until_so is_gone "$dir/t"
+            mount -o remount,bind,suid,dev,exec,symfollow,rw p/src
+        done
+        # A file system that is read-only as a whole, and a directory of a mount.
+        mount -o remount,ro p/src
+        expect 0 "is ro as well" "$nscap" mount p/src t
+        expect 1 "Read-only" touch t/x
+        "$nscap" umount t
+        "#
+    ));
+}
+
+/// How each option about access times shows on files of the source that are a day old and older.
+#[test]
+fn options_about_access_times_are_kept() {
+    if !is_root("options_about_access_times_are_kept") {
+        return;
+    }
+    script_with(
+        r#"
+        # A file and a directory whose access times lie after their last change: relatime leaves them.
+        old() {
+            rm -rf p/src/*; echo x >p/src/file; mkdir p/src/dir; touch p/src/dir/x
+            touch -a -d '5 minutes' p/src/file p/src/dir
+        }
+        # What reading both through the mount changes beneath.
+        changed() {
+            local file dir
+            old
+            "$nscap" mount -o "$1" p/src t
+            file=$(stat -c %X p/src/file) dir=$(stat -c %X p/src/dir)
+            cat t/file >/dev/null; ls t/dir >/dev/null
+            "$nscap" umount t
+            until_so is_gone "$dir_/t"
+            [ "$file" = "$(stat -c %X p/src/file)" ] || echo file
+            [ "$dir" = "$(stat -c %X p/src/dir)" ] || echo dir
+        }
+        dir_=$dir
+        for more in defaults no-passthrough; do
+            mount -t tmpfs -o noatime none p/src
+            [ -z "$(changed $more)" ] || fail "$more: as the source, which is noatime"
+            [ -z "$(changed relatime,$more)" ] || fail "$more: relatime"
+            [ "$(changed strictatime,$more | xargs)" = "file dir" ] || fail "$more: strictatime"
+            [ "$(changed strictatime,nodiratime,$more)" = file ] || fail "$more: nodiratime"
+            umount p/src
+            mount -t tmpfs -o strictatime none p/src
+            [ "$(changed $more | xargs)" = "file dir" ] || fail "$more: as the source, which is strictatime"
+            [ -z "$(changed noatime,$more)" ] || fail "$more: noatime"
+            [ "$(changed nodiratime,$more)" = file ] || fail "$more: nodiratime alone"
+            umount p/src
+        done
+        expect 2 "is not offered" "$nscap" mount -o lazytime p/src t
+        "#,
+        &[],
+    );
+}
