@@ -9,48 +9,62 @@
 //! credentials of the request, which /proc does not show: it is never identified. What a namespace maps never changes once it is written, so that
 //! is remembered, by the id that the kernel never uses again (NS_GET_ID, Linux 6.18), or by the file
 //! of a namespace that is then kept alive.
+//!
+//! **Bounds.** 1,024 namespaces are remembered, and as many of them as have 65,536 extents in their maps and in
+//! those above them; what is too much is forgotten by whoever has most remembered ([`known`]). A namespace
+//! that is met for the first time costs one fork(2) at most, and 50 milliseconds, however many are above it
+//! that no process shows; where that fails, whoever made the highest of them is not looked at again for a
+//! second. No lock is held meanwhile. Eight descriptors are kept back for when there are no others
+//! ([`reserve`]).
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use nscap_core::{Cred, Kgid};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
+mod known;
+mod reserve;
+
 use crate::error::{Error, Result};
 use crate::ns::{self, Key, Lineage, LiveNs, Namespaces};
-use crate::places;
 use crate::status::{self, STAT_MAX};
 use crate::task::{Ids, read_status};
+use crate::{places, sys};
+use known::{Failures, Remembered, Share};
+use reserve::Reserve;
 
-/// How many namespaces are remembered, and how many extents of all their maps together.
-const NAMESPACES_MAX: usize = 1024;
-const EXTENTS_MAX: usize = 65_536;
+/// How long the namespaces above a new one may take to be visited.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Whoever asks this process for something; to be shared by all threads that answer.
 #[derive(Debug)]
 pub struct Callers {
     proc: OwnedFd,
     own: Arc<Lineage>,
-    known: RwLock<HashMap<Key, Known>>,
-    clock: AtomicU64,
-    most: usize,
+    known: Remembered,
+    failures: Failures,
+    reserve: Reserve,
 }
 
-#[derive(Debug)]
-struct Known {
-    lineage: Arc<Lineage>,
-    used: AtomicU64,
+/// What is above a namespace that is met for the first time.
+struct Above {
+    /// What is known of it.
+    nearest: Namespaces,
+    /// Who it counts for.
+    share: Share,
+    /// Its parent, where that is not known.
+    unknown: Option<OwnedFd>,
 }
 
 impl Callers {
     /// Nobody is known yet.
     ///
     /// # Errors
-    /// [`Error::Call`] where /proc cannot be opened; [`Error::Unexpected`] where it is not procfs, or
+    /// [`Error::Call`] where /proc cannot be opened, or descriptors cannot be kept back (EMFILE); [`Error::Unexpected`] where it is not procfs, or
     /// another pid namespace's, so that numbers in it mean other tasks.
     ///
     /// ```
@@ -70,8 +84,9 @@ impl Callers {
             return Err(Error::unexpected(path, problem));
         }
         let own = Arc::new(Lineage::own()?);
-        let known = RwLock::new(HashMap::new());
-        Ok(Callers { proc, own, known, clock: AtomicU64::new(0), most: NAMESPACES_MAX })
+        let reserve = Reserve::new(proc.as_fd()).map_err(|e| Error::call(path, "dup", e))?;
+        let (known, failures) = (Remembered::default(), Failures::default());
+        Ok(Callers { proc, own, known, failures, reserve })
     }
 
     /// Our own namespace.
@@ -85,7 +100,8 @@ impl Callers {
     /// # Errors
     /// [`Error::NoProcess`] where there is no such thread (there is none with id 0); [`Error::Worker`] where
     /// it is one of the kernel's; [`Error::Call`] where we may not look at it (ptrace(2), "Ptrace access mode
-    /// checking").
+    /// checking"), where a namespace above its own cannot be visited ("setns"), or for want of something
+    /// ([`is_shortage`](Error::is_shortage)): that says nothing about the thread.
     ///
     /// ```
     /// let callers = nscap_linux::Callers::new()?;
@@ -99,7 +115,7 @@ impl Callers {
             self.of_a_program(thread)?;
             self.find(thread, &self.proc, &format!("{thread}/ns/user"))
         };
-        find().map_err(|e| gone(thread, e))
+        self.reserve.lend(find).map_err(|e| gone(thread, e))
     }
 
     /// That a waiting thread is a program's: somebody who can be identified.
@@ -115,7 +131,7 @@ impl Callers {
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     pub fn is_of_a_program(&self, thread: u32) -> Result<()> {
-        self.of_a_program(thread).map_err(|e| gone(thread, e))
+        self.reserve.lend(|| self.of_a_program(thread)).map_err(|e| gone(thread, e))
     }
 
     fn of_a_program(&self, thread: u32) -> Result<()> {
@@ -163,7 +179,7 @@ impl Callers {
             })?;
             Ok(Caller { lineage, ids, dir })
         };
-        read().map_err(|e| gone(thread, e))
+        self.reserve.lend(read).map_err(|e| gone(thread, e))
     }
 
     fn directory(&self, thread: u32, path: &Path) -> Result<OwnedFd> {
@@ -180,58 +196,60 @@ impl Callers {
         if key == self.own.key() {
             return Ok(Arc::clone(&self.own));
         }
-        if let Some(known) = self.read().get(&key) {
-            known.used.store(self.clock.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-            return Ok(Arc::clone(&known.lineage));
+        match self.known.get(key) {
+            Some((lineage, _)) => Ok(lineage),
+            None => self.first_sight(thread, &file),
         }
-        self.first_sight(thread, &file)
     }
 
     #[cold]
     fn first_sight(&self, thread: u32, namespace: &OwnedFd) -> Result<Arc<Lineage>> {
         let path = PathBuf::from(format!("/proc/{thread}"));
         let dir = self.directory(thread, &path)?;
-        let nearest = self.nearest(namespace, &path)?;
-        let lineage = Arc::new(Lineage::of_member(thread, &path, &dir, nearest)?);
-        if lineage.is_final() {
-            self.remember(&lineage);
+        let Above { nearest, share, unknown } = self.above(namespace, &path)?;
+        if unknown.is_some() {
+            self.failures.check(share, &path)?;
+        }
+        let lineage = match Lineage::of_member(thread, &path, &dir, nearest, PATIENCE) {
+            Ok(lineage) => Arc::new(lineage),
+            Err(error) => {
+                self.failures.note(share, &error);
+                return Err(error);
+            }
+        };
+        // A namespace that never has a map, or never the same, is not looked at like this again.
+        let parent = unknown.and_then(|parent| lineage.of_parent(parent));
+        for found in parent.map(Arc::new).iter().chain([&lineage]) {
+            if found.is_final() {
+                self.known.remember(found, share);
+            }
         }
         Ok(lineage)
     }
 
-    /// What is known of what is above a namespace, so that none has to be visited twice.
-    fn nearest(&self, namespace: &OwnedFd, path: &Path) -> Result<Namespaces> {
-        let above = ns::above(namespace, path)?;
-        let known = self.read();
-        let all = || std::iter::once(&self.own).chain(known.values().map(|known| &known.lineage));
-        let found = above.iter().find_map(|up| all().find_map(|lineage| lineage.from(up)));
-        match found {
-            Some(namespaces) => Ok(namespaces),
-            None => Namespaces::own(),
-        }
-    }
-
-    fn remember(&self, lineage: &Arc<Lineage>) {
-        let used = AtomicU64::new(self.clock.fetch_add(1, Ordering::Relaxed));
-        let known = Known { lineage: Arc::clone(lineage), used };
-        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(lineage.key(), known);
-        while all.len() > self.most || weight(&all) > EXTENTS_MAX {
-            let oldest = all.iter().min_by_key(|(_, known)| known.used.load(Ordering::Relaxed));
-            let Some(oldest) = oldest.map(|(key, _)| *key) else {
-                return;
+    fn above(&self, namespace: &OwnedFd, path: &Path) -> Result<Above> {
+        let (mut unknown, mut here): (Option<OwnedFd>, Option<OwnedFd>) = (None, None);
+        loop {
+            let highest = here.as_ref().or(unknown.as_ref()).unwrap_or(namespace);
+            let (nearest, share) = match sys::ns_parent(highest) {
+                Ok(up) => {
+                    let key = Key::of(path, &up)?;
+                    if key == self.own.key() {
+                        (self.own.known(up), Share::of(highest, path)?)
+                    } else if let Some((lineage, share)) = self.known.get(key) {
+                        (lineage.known(up), share)
+                    } else {
+                        *if unknown.is_none() { &mut unknown } else { &mut here } = Some(up);
+                        continue;
+                    }
+                }
+                // Not below ours.
+                Err(Errno::PERM) => (Namespaces::own()?, Share::of(highest, path)?),
+                Err(errno) => return Err(Error::call(path, "ioctl(NS_GET_PARENT)", errno)),
             };
-            all.remove(&oldest);
+            return Ok(Above { nearest, share, unknown });
         }
     }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<Key, Known>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn weight(all: &HashMap<Key, Known>) -> usize {
-    all.values().map(|known| known.lineage.weight()).sum()
 }
 
 fn gone(thread: u32, error: Error) -> Error {
@@ -347,7 +365,7 @@ mod tests {
         else {
             return println!("skipped: needs user namespaces with a map");
         };
-        let callers = Callers { most: 2, ..Callers::new().unwrap() };
+        let callers = Callers { known: Remembered::at_most(2), ..Callers::new().unwrap() };
         let ask = |member: &Member| callers.lineage(member.0.id()).unwrap();
         let (first, second) = (ask(&one), ask(&other));
         assert!(Arc::ptr_eq(&first, &ask(&one)));
@@ -355,6 +373,108 @@ mod tests {
         let _ = ask(&third);
         assert!(Arc::ptr_eq(&first, &ask(&one)));
         assert!(!Arc::ptr_eq(&second, &ask(&other)));
-        assert_eq!(callers.read().len(), 2);
+        assert_eq!(callers.known.count(), 2);
+    }
+
+    /// A process in so many namespaces below one another, of which only the lowest has one.
+    fn nested(depth: usize, by: &[&str]) -> Option<Member> {
+        let mut command = std::process::Command::new(by.first().copied().unwrap_or("unshare"));
+        command.args(by.get(1..).unwrap_or_default());
+        let first = usize::from(by.is_empty());
+        let levels = (0..depth).flat_map(|_| ["unshare", "-Ur"]).skip(first);
+        command.args(levels).args(["sh", "-c", "echo up; exec sleep infinity"]);
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().ok()?;
+        let mut up = [0; 3];
+        std::io::Read::read_exact(child.stdout.as_mut()?, &mut up).ok()?;
+        Some(Member(child))
+    }
+
+    #[test]
+    fn thirty_namespaces_without_a_process_cost_one_fork_and_once() {
+        let Some(member) = nested(30, &[]) else {
+            return println!("skipped: needs 30 nested user namespaces");
+        };
+        for without_ids in [false, true] {
+            if without_ids {
+                sys::without_ns_ids();
+            }
+            let callers = Callers::new().unwrap();
+            let before = ns::FORKS.get();
+            let first = callers.lineage(member.0.id()).unwrap();
+            assert_eq!(nscap_core::path_to_initial(first.ns()).count(), 31);
+            assert!(nscap_core::path_to_initial(first.ns()).all(|ns| ns.maps_known()));
+            assert_eq!(ns::FORKS.get(), before + 1);
+            let again = callers.lineage(member.0.id()).unwrap();
+            assert!(Arc::ptr_eq(&first, &again));
+            // One beside it, and one that has no map yet: what is above them is known.
+            let target = member.0.id().to_string();
+            let enter = ["nsenter", "--preserve-credentials", "-U", "-t", &target];
+            let below = nested(1, &enter).unwrap();
+            let bare = [&enter[..], &["unshare", "-U"]].concat();
+            let unmapped = nested(0, &bare).unwrap();
+            for _ in 0..3 {
+                for (member, maps_0) in [(&below, true), (&unmapped, false)] {
+                    let found = callers.lineage(member.0.id()).unwrap();
+                    assert_eq!(nscap_core::path_to_initial(found.ns()).count(), 32);
+                    assert_eq!(root_kuid(found.ns()).is_some(), maps_0);
+                }
+            }
+            assert_eq!(ns::FORKS.get(), before + 1);
+        }
+    }
+
+    #[test]
+    fn whoever_makes_many_namespaces_has_their_own_forgotten() {
+        let by = |uid: &str| {
+            let ids = [format!("--reuid={uid}"), format!("--regid={uid}")];
+            nested(1, &["setpriv", &ids[0], &ids[1], "--clear-groups"])
+        };
+        let Some(innocent) = by("1001") else {
+            return println!("skipped: needs setpriv and user namespaces of other users");
+        };
+        let callers = Callers { known: Remembered::at_most(4), ..Callers::new().unwrap() };
+        let ask = |member: &Member| callers.lineage(member.0.id()).unwrap();
+        let first = ask(&innocent);
+        for _ in 0..12 {
+            ask(&by("1000").unwrap());
+        }
+        assert!(Arc::ptr_eq(&first, &ask(&innocent)));
+        assert_eq!(callers.known.count(), 4);
+    }
+
+    #[test]
+    fn without_descriptors_a_caller_is_identified_all_the_same() {
+        // In a process of its own: the limit is a process's.
+        if std::env::var_os("NSCAP_TEST_FEW_FILES").is_none() {
+            let ours = std::env::current_exe().unwrap();
+            let mut command = std::process::Command::new(ours);
+            let name = "callers::tests::without_descriptors_a_caller_is_identified_all_the_same";
+            command.env("NSCAP_TEST_FEW_FILES", "1").args(["--exact", name]);
+            assert!(command.output().unwrap().status.success());
+            return;
+        }
+        let Some(member) = Member::new("0 841000 10") else {
+            return println!("skipped: needs a user namespace with a map");
+        };
+        let callers = Callers::new().unwrap();
+        let mut all = Vec::new();
+        while let Ok(another) = rustix::io::fcntl_dupfd_cloexec(&callers.proc, 0) {
+            all.push(another);
+        }
+        for _ in 0..3 {
+            let caller = callers.caller(member.0.id()).unwrap();
+            assert_eq!(root_kuid(caller.lineage().ns()), Kuid::new(841_000));
+            assert!(callers.is_of_a_program(member.0.id()).is_ok());
+        }
+        // What the reserve cannot do says that, and not that there is no such caller.
+        callers.reserve.lend(|| Ok(())).unwrap();
+        let own = std::process::id();
+        let starved = callers.reserve.lend(|| {
+            while let Ok(another) = rustix::io::fcntl_dupfd_cloexec(&callers.proc, 0) {
+                std::mem::forget(another);
+            }
+            callers.directory(own, Path::new("/proc/self"))
+        });
+        assert!(starved.unwrap_err().is_shortage());
     }
 }

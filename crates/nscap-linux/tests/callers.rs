@@ -157,3 +157,43 @@ fn a_caller_in_a_namespace_has_its_ids_and_capabilities_there() {
     assert_eq!(Some(user.cred().fsuid), kuid(835_007));
     assert!(user.cred().effective.is_empty());
 }
+
+#[test]
+fn who_stops_the_visitor_stops_only_themselves_and_for_a_moment() {
+    if !is_root("who_stops_the_visitor") {
+        return;
+    }
+    let callers = Callers::new().unwrap();
+    let outer = Container::new("0 842000 1000");
+    let middle = Container::below(Some(&outer), "0 100 100");
+    let inner = Container::below(Some(&middle), "0 10 10");
+    let innocent = Container::new("0 843000 10");
+    // Whoever has CAP_KILL in a namespace may stop what is in it, us as well.
+    let target = outer.pid().to_string();
+    let stops = "echo up; while :; do kill -STOP -1; done";
+    let hostile =
+        Process::start(&["nsenter", "-U", "-S", "0", "-G", "0", "-t", &target, "sh", "-c", stops]);
+    drop(middle);
+    let mut failed = 0;
+    for _ in 0..20 {
+        let begun = std::time::Instant::now();
+        match callers.lineage(inner.pid()) {
+            Ok(lineage) => {
+                assert_eq!(roots(&lineage), [842_110, 842_100, 842_000, 0].map(kuid));
+                break;
+            }
+            Err(error) => {
+                assert!(error.is_shortage(), "{error}");
+                failed += 1;
+            }
+        }
+        // Nobody else waits, and the second time nobody at all.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+        assert!(callers.lineage(innocent.pid()).is_ok());
+    }
+    println!("the visitor was stopped {failed} times");
+    drop(hostile);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let lineage = callers.lineage(inner.pid()).unwrap();
+    assert_eq!(roots(&lineage), [842_110, 842_100, 842_000, 0].map(kuid));
+}

@@ -3,10 +3,11 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
-use super::{Identity, Key, LiveNs, Namespaces, Node, NsIndex, Origin};
-use crate::error::Result;
-use crate::sys;
+use super::visit::Visits;
+use super::{Key, LiveNs, Namespaces, Node, NsIndex, Origin};
+use crate::error::{Error, Result};
 
 /// One user namespace and its ancestors, as they were when it was looked at; of use when neither
 /// has a process in it any more. The handles of two lineages cannot be compared.
@@ -24,18 +25,44 @@ impl Lineage {
     }
 
     /// Of the namespace of a process whose directory is open; what is above it is taken from
-    /// `nearest` as far as that knows it.
+    /// `nearest` as far as that knows it, and visited for no longer than `patience`.
+    ///
+    /// # Errors
+    /// [`Error::Call`] with "setns" where a namespace above it could not be visited: EPERM where we may not,
+    /// EAGAIN where that took too long, others for want of something. Nothing is known of it then: an entry of
+    /// such a namespace's may be the nearest, and its root the one that U is about. [`Error::Unexpected`] where
+    /// its own maps are none.
     pub(crate) fn of_member(
         pid: u32,
         path: &Path,
         dir: &OwnedFd,
         nearest: Namespaces,
+        patience: Duration,
     ) -> Result<Lineage> {
-        let mut namespaces = nearest;
+        let mut namespaces = Namespaces { visits: Visits::one(patience), ..nearest };
         let ns = namespaces.add_member(pid, path, dir)?;
+        if let Some(errno) = namespaces.visits.failed() {
+            return Err(Error::call(path, "setns", errno));
+        }
         let mut lineage = Lineage { namespaces, ns };
+        if !lineage.ns().maps_known() {
+            return Err(Error::unexpected(path, "a map that is none"));
+        }
         lineage.release();
         Ok(lineage)
+    }
+
+    /// That of the namespace above, if that is below our own. `namespace` is a descriptor of it.
+    pub(crate) fn of_parent(&self, namespace: OwnedFd) -> Option<Lineage> {
+        let parent = self.namespaces.node(self.ns.0).parent?;
+        if parent == self.namespaces.own || parent == self.namespaces.initial {
+            return None;
+        }
+        let mut lineage =
+            Lineage { namespaces: self.namespaces.up_to(parent), ns: NsIndex(parent) };
+        lineage.namespaces.nodes.get_mut(parent)?.fd = Some(namespace);
+        lineage.release();
+        Some(lineage)
     }
 
     /// The namespace.
@@ -78,12 +105,13 @@ impl Lineage {
         self.namespaces.iter().map(extents).sum()
     }
 
-    /// What it knows from this namespace upwards, if that is in it.
-    pub(crate) fn from(&self, identity: &Identity) -> Option<Namespaces> {
-        identity.id?;
-        let at = self.namespaces.find(identity)?;
-        // Whoever is above was put in before.
-        Some(self.namespaces.up_to(at))
+    /// What it knows, for a namespace right below it. `namespace` is a descriptor of its own.
+    pub(crate) fn known(&self, namespace: OwnedFd) -> Namespaces {
+        let mut known = self.namespaces.up_to(self.ns.0);
+        if let Some(node) = known.nodes.get_mut(self.ns.0) {
+            node.fd = Some(namespace);
+        }
+        known
     }
 
     /// Lets go of the namespaces, where their ids tell them from all others for ever; if the kernel
@@ -121,15 +149,4 @@ impl Node {
             ..Node::outside()
         }
     }
-}
-
-/// The namespaces above one, the nearest first, as far as we may see them.
-pub(crate) fn above(namespace: &OwnedFd, path: &Path) -> Result<Vec<Identity>> {
-    let mut all = Vec::new();
-    let mut next = sys::ns_parent(namespace);
-    while let Ok(parent) = next {
-        all.push(Identity::of(path, &parent)?);
-        next = sys::ns_parent(&parent);
-    }
-    Ok(all)
 }

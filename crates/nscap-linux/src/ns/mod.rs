@@ -35,11 +35,12 @@ mod visit;
 use gather::Via;
 pub(crate) use identity::{Identity, Key};
 pub use lineage::Lineage;
-pub(crate) use lineage::above;
 pub use live::{LiveNs, Process};
 use maps::Maps;
 pub(crate) use member::{DIRECTORY, pids, proc_is_ours};
 use unseen::Unseen;
+#[cfg(test)]
+pub(crate) use visit::FORKS;
 use visit::Visits;
 
 /// Inode number of the initial user namespace, fixed in the kernel (`PROC_USER_INIT_INO`).

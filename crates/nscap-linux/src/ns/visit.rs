@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, pidfd_send_signal, waitpid,
 };
@@ -27,26 +28,55 @@ const STEP: Duration = Duration::from_secs(1);
 pub(super) struct Visits {
     children: usize,
     time: Duration,
+    /// Why a namespace was not seen that was asked for: EPERM where we may not enter it (setns(2):
+    /// CAP_SYS_ADMIN in it), EAGAIN where that took too long, pipe(2)'s and fork(2)'s.
+    failed: Option<Errno>,
 }
 
 impl Default for Visits {
     fn default() -> Visits {
-        Visits { children: CHILDREN, time: TIME }
+        Visits { children: CHILDREN, time: TIME, failed: None }
     }
 }
 
+#[cfg(test)]
+thread_local!(pub(crate) static FORKS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
+
 impl Visits {
+    /// For one line of namespaces, in this time.
+    pub(super) fn one(time: Duration) -> Visits {
+        Visits { children: 1, time, failed: None }
+    }
+
+    /// Why not all were seen that were asked for.
+    pub(super) fn failed(&self) -> Option<Errno> {
+        self.failed
+    }
+
     /// The maps of a line of namespaces, each the parent of the next; as far as the child came.
     /// setns(2) wants CAP_SYS_ADMIN in the first.
     pub(super) fn line(&mut self, namespaces: &[OwnedFd]) -> Vec<Shown> {
-        if namespaces.is_empty() || self.children == 0 || self.time.is_zero() || !proc_is_ours() {
+        if namespaces.is_empty() {
+            return Vec::new();
+        }
+        if !proc_is_ours() {
+            self.failed = Some(Errno::PERM);
+            return Vec::new();
+        }
+        if self.children == 0 || self.time.is_zero() {
+            self.failed = Some(Errno::AGAIN);
             return Vec::new();
         }
         self.children -= 1;
         let begin = Instant::now();
-        let shown = Child::send(namespaces).map(|child| child.read(namespaces.len(), self.time));
+        let mut shown = Vec::new();
+        let done = Child::send(namespaces)
+            .and_then(|child| child.read(namespaces.len(), self.time, &mut shown));
+        if let Err(error) = done {
+            self.failed = Some(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN));
+        }
         self.time = self.time.saturating_sub(begin.elapsed());
-        shown.unwrap_or_default()
+        shown
     }
 }
 
@@ -60,13 +90,15 @@ struct Child {
 }
 
 impl Child {
-    fn send(namespaces: &[OwnedFd]) -> Option<Child> {
-        let (entered, says) = io::pipe().ok()?;
-        let (waits, go_on) = io::pipe().ok()?;
+    fn send(namespaces: &[OwnedFd]) -> io::Result<Child> {
+        let (entered, says) = io::pipe()?;
+        let (waits, go_on) = io::pipe()?;
         let line: Vec<RawFd> = namespaces.iter().map(AsRawFd::as_raw_fd).collect();
         let mut keep = line.clone();
         keep.extend([says.as_raw_fd(), waits.as_raw_fd()]);
         keep.sort_unstable();
+        #[cfg(test)]
+        FORKS.set(FORKS.get() + 1);
         // SAFETY: the child calls nothing but prctl, setns, close_range, write, read and _exit, all
         // of them async-signal-safe, and never returns.
         let pid = unsafe { libc::fork() };
@@ -97,35 +129,37 @@ impl Child {
                 libc::_exit(0);
             }
         }
-        let pid = Pid::from_raw(pid)?;
-        Some(Child { pid, pidfd: pidfd_open(pid, PidfdFlags::empty()).ok(), entered, go_on })
+        let pid = Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(io::Error::last_os_error)?;
+        Ok(Child { pid, pidfd: pidfd_open(pid, PidfdFlags::empty()).ok(), entered, go_on })
     }
 
-    fn read(mut self, most: usize, time: Duration) -> Vec<Shown> {
+    fn read(mut self, most: usize, time: Duration, all: &mut Vec<Shown>) -> io::Result<()> {
         let end = Instant::now() + time;
         let path = PathBuf::from(format!("/proc/{}", self.pid.as_raw_nonzero()));
-        let Ok(dir) = member::open(&path) else {
-            return Vec::new();
-        };
-        let mut all = Vec::new();
-        while all.len() < most && self.is_in_next(end) {
-            let Ok(shown) = member::both(&path, &dir) else {
-                break;
-            };
-            all.push(shown);
-            if self.go_on.write_all(&[1]).is_err() {
-                break;
+        let dir = member::open(&path)?;
+        while all.len() < most {
+            self.is_in_next(end)?;
+            let shown = member::both(&path, &dir);
+            all.push(shown.map_err(|error| io::Error::from_raw_os_error(error.errno()))?);
+            if all.len() < most {
+                self.go_on.write_all(&[1])?;
             }
         }
-        all
+        Ok(())
     }
 
-    fn is_in_next(&mut self, end: Instant) -> bool {
+    fn is_in_next(&mut self, end: Instant) -> io::Result<()> {
         let left = end.saturating_duration_since(Instant::now()).min(STEP);
         let mut byte = [0];
-        sys::readable_within(&self.entered, left.as_millis() as libc::c_int)
-            && matches!(self.entered.read(&mut byte), Ok(1))
-            && byte == [1]
+        if !sys::readable_within(&self.entered, left.as_millis() as libc::c_int) {
+            return Err(Errno::AGAIN.into());
+        }
+        match (self.entered.read(&mut byte)?, byte) {
+            (1, [1]) => Ok(()),
+            (1, _) => Err(Errno::PERM.into()),
+            // It has been ended.
+            (_, _) => Err(Errno::AGAIN.into()),
+        }
     }
 }
 
