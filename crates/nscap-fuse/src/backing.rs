@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nscap_linux::server::{Backing, FuseDevice, open_again};
 use rustix::fs::OFlags;
@@ -26,6 +26,18 @@ enum Way {
 struct Open {
     way: Way,
     handles: usize,
+}
+
+const PLAIN: Open = Open { way: Way::Plain, handles: 0 };
+
+impl Open {
+    fn one_more(&mut self) -> Option<Arc<Backing>> {
+        self.handles += 1;
+        match &self.way {
+            Way::Through(id) => Some(id.clone()),
+            Way::Plain => None,
+        }
+    }
 }
 
 /// The inodes that are open.
@@ -60,7 +72,7 @@ impl Backings {
     /// Whether an open may become one that goes through.
     pub(crate) fn may_pass(&self, node: u64) -> bool {
         self.possible.load(Ordering::Relaxed) || {
-            let all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let all = self.lock();
             all.get(&node).is_some_and(|open| matches!(open.way, Way::Through(_)))
         }
     }
@@ -72,19 +84,25 @@ impl Backings {
         inode: &Found,
         device: &FuseDevice,
     ) -> Option<Arc<Backing>> {
-        let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = all.get_mut(&node) {
-            open.handles += 1;
-            return match &open.way {
-                Way::Through(id) => Some(id.clone()),
-                Way::Plain => None,
-            };
+        if let Some(open) = self.lock().get_mut(&node) {
+            return open.one_more();
         }
+        // To open the source may last: no lock is held meanwhile. Where another handle was faster,
+        // what it has is taken.
         let kept = self.idle.take(node);
         let id = kept.or_else(|| self.register(inode, device).map(Arc::new));
-        let way = id.clone().map_or(Way::Plain, Way::Through);
-        all.insert(node, Open { way, handles: 1 });
+        let way = id.map_or(Way::Plain, Way::Through);
+        let mut new = Some(Open { way, handles: 0 });
+        let mut all = self.lock();
+        let open = all.entry(node).or_insert_with(|| new.take().unwrap_or(PLAIN));
+        let id = open.one_more();
+        drop(all);
+        drop(new);
         id
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn register(&self, inode: &Found, device: &FuseDevice) -> Option<Backing> {
@@ -115,7 +133,7 @@ impl Backings {
 
     /// One handle less.
     pub(crate) fn release(&self, node: u64) {
-        let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.lock();
         let Some(open) = all.get_mut(&node) else {
             return;
         };

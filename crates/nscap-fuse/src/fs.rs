@@ -120,8 +120,8 @@ impl Request<'_> {
             abi::IOCTL => self.ioctl(it, reply)?,
             // Nothing is buffered; the kernel decides about access itself.
             abi::FLUSH | abi::RELEASEDIR | abi::ACCESS => {}
-            // The end of the connection follows.
-            abi::DESTROY => {}
+            // The end of the connection follows; what the server itself asked for.
+            abi::DESTROY | abi::NOTIFY_REPLY => {}
             _ => return Ok(Done::Unknown),
         }
         Ok(Done::Reply)

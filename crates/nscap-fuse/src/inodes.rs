@@ -238,6 +238,14 @@ impl Inodes {
         Ok((spare, true))
     }
 
+    /// Some regular files that the kernel knows, one of each part of the table.
+    pub(crate) fn some_regular(&self) -> impl Iterator<Item = u64> {
+        self.shards.iter().filter_map(|shard| {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.iter().find(|(_, inode)| inode.regular).map(|(node, _)| *node)
+        })
+    }
+
     fn write(&self, node: u64) -> std::sync::RwLockWriteGuard<'_, HashMap<u64, Inode>> {
         self.shard(node).write().unwrap_or_else(PoisonError::into_inner)
     }

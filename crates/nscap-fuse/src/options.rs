@@ -26,10 +26,11 @@ pub struct Options {
     /// root of the initial user namespace). Where it cannot, the server does.
     pub passthrough: bool,
     /// Take requests by the queues of io_uring where the kernel offers that (Linux 6.14, and
-    /// /sys/module/fuse/parameters/enable_uring is set): with four threads for each processor, beside
-    /// the others; where there can be more than 64 processors, not.
+    /// /sys/module/fuse/parameters/enable_uring is set): with four threads for each processor, or
+    /// more as they are needed, beside the others; where there can be more than 64 processors, not.
     pub io_uring: bool,
-    /// Worker threads; 0 is taken for 1. Default: as many as there are processors, 2 to 8.
+    /// Worker threads while no request lasts; more are added while some do. 0 is taken for 1. Default:
+    /// as many as there are processors, 2 to 8.
     pub threads: usize,
     /// Flags of the mount, as for mount(8).
     pub flags: Flags,

@@ -11,8 +11,8 @@ pub(crate) const DATA_MAX: u32 = 1024 * 1024;
 /// And the rest of it: headers, names.
 const REQUEST_MAX: usize = DATA_MAX as usize + 16 * 1024;
 
-/// Threads for each queue: while some wait (for a disk, or for what another request brings), requests
-/// from its processor go on. The kernel takes the one that was busy last.
+/// Places of each queue at the start, each with a thread; more come as they are needed. The kernel takes
+/// the one that was busy last.
 const PLACES: usize = 4;
 
 /// More queues are not used: each has threads and memory of its own, also those of processors that are
@@ -98,15 +98,4 @@ pub(crate) fn places() -> Vec<FuseQueue> {
     let places: Result<_, Errno> =
         all.map(|number| FuseQueue::new(number, DATA_MAX as usize)).collect();
     places.unwrap_or_default()
-}
-
-/// How many threads serve, group by group: those of the device, then those of each queue.
-pub(crate) fn groups(threads: usize, places: &[FuseQueue]) -> Vec<usize> {
-    let queues = places.len() / PLACES;
-    std::iter::once(threads.max(1)).chain(std::iter::repeat_n(PLACES, queues)).collect()
-}
-
-/// Which of these groups a place belongs to.
-pub(crate) fn group(place: &FuseQueue) -> usize {
-    usize::from(place.number()) + 1
 }

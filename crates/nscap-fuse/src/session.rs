@@ -24,7 +24,7 @@ use crate::requests;
 use crate::source::{self, Source};
 use crate::stats::Stats;
 use crate::tree::{Tree, WITHOUT};
-use crate::worker;
+use crate::{threads, worker};
 
 /// What one parameter of a mount can be long, in bytes.
 const PARAMETER_MAX: usize = 255;
@@ -67,9 +67,8 @@ impl Mount {
         try_to_settle()?;
         raise_limits();
         let queues = if options.io_uring { requests::places() } else { Vec::new() };
-        let groups = requests::groups(options.threads, &queues);
         let stats = Arc::new(Stats::default());
-        let caps = Caps::new(from.as_fd(), source, options, &groups, stats.clone())?;
+        let caps = Caps::new(from.as_fd(), source, options, stats.clone())?;
         let mut options = options.clone();
         let anothers = caps.may_be_anothers() && !options.source_owner_ok;
         let place = (caps.is_initial(), anothers);
@@ -137,7 +136,7 @@ impl Mount {
     /// # Ok::<(), nscap_fuse::Error>(())
     /// ```
     pub fn serve(self) -> Result<(), Error> {
-        worker::run(&self.tree, &self.device, self.queues)
+        threads::run(&self.tree, &self.device, self.queues)
             .map_err(|(call, errno)| Error::call(&self.target, call, errno))
     }
 }

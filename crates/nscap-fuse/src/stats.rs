@@ -105,6 +105,14 @@ counters! {
     unknown_callers,
     /// Requests that came by the queues of io_uring.
     by_io_uring,
+    /// Threads that serve, now.
+    threads,
+    /// Requests that may last and are being carried out, now.
+    lasting,
+    /// Requests that wait since their callers have their share, now.
+    waiting,
+    /// Requests turned away (EAGAIN) since too many of their callers' waited.
+    turned_away,
 }
 
 /// A number that many threads add to.

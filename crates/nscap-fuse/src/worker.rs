@@ -1,20 +1,14 @@
-//! The threads that serve: each has a descriptor of /dev/fuse or a place in a queue of its own, and
-//! answers the requests from there one after the other.
+//! The kernel's first request: what it and the server agree on.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::{Builder, JoinHandle};
 
-use nscap_linux::server::{FuseDevice, FuseQueue, settle, stay_on};
+use nscap_linux::server::{FuseDevice, FuseQueue};
 use rustix::io::{Errno, write};
 
-use crate::caps::serve_in_group;
-use crate::fs::{Done, carry_out};
 use crate::proto::abi::{self, init};
 use crate::proto::{Arguments, Header, Reply};
-use crate::requests::{self, DATA_MAX, FromDevice, FromQueue, Requests};
-use crate::tree::{Tree, WITHOUT};
+use crate::requests::{DATA_MAX, FromDevice, Requests};
+use crate::tree::Tree;
 
 /// Requests of the kernel's own (readahead) at a time.
 const BACKGROUND: u16 = 64;
@@ -117,86 +111,4 @@ fn wanted(tree: &Tree, queues: bool) -> u64 {
         wanted |= init::OVER_IO_URING;
     }
     wanted
-}
-
-/// Serves with as many threads as the options say, and one for each place in a queue, until the file
-/// system is unmounted. Those of the device have little to do where there are queues: what is
-/// forgotten, and everything should the kernel not take a queue after all.
-pub(crate) fn run(
-    tree: &Arc<Tree>,
-    device: &FuseDevice,
-    queues: Vec<FuseQueue>,
-) -> Result<(), Failed> {
-    let mut devices = vec![device.clone()];
-    for _ in 1..tree.options.threads.max(1) {
-        devices.push(device.another().map_err(|errno| ("ioctl(FUSE_DEV_IOC_CLONE)", errno))?);
-    }
-    let mut workers = Vec::new();
-    for (number, device) in devices.into_iter().enumerate() {
-        let tree = tree.clone();
-        workers.push(start(format!("nscap-{number}"), move || {
-            serve(&tree, &device.clone(), 0, FromDevice::new(device))
-        })?);
-    }
-    for queue in queues {
-        let (tree, device, number) = (tree.clone(), device.clone(), queue.number());
-        workers.push(start(format!("nscap-queue-{number}"), move || {
-            stay_on(number);
-            let group = requests::group(&queue);
-            serve(&tree, &device.clone(), group, FromQueue::new(device, queue))
-        })?);
-    }
-    // All are waited for, whatever the first says.
-    let mut ended = Ok(());
-    for worker in workers {
-        let end = worker.join().unwrap_or(Err(("worker", Errno::IO)));
-        ended = ended.and(end);
-    }
-    ended
-}
-
-fn start(
-    name: String,
-    work: impl FnOnce() -> Result<(), Failed> + Send + 'static,
-) -> Result<JoinHandle<Result<(), Failed>>, Failed> {
-    let started = Builder::new().name(name).spawn(work);
-    started.map_err(|error| ("clone", Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))
-}
-
-/// `group`: of threads that take the same requests.
-fn serve(
-    tree: &Tree,
-    device: &FuseDevice,
-    group: usize,
-    mut requests: impl Requests,
-) -> Result<(), Failed> {
-    settle(WITHOUT).map_err(|errno| ("prctl(PR_SET_SECUREBITS)", errno))?;
-    serve_in_group(group);
-    let mut reply = Reply::default();
-    while let Some(request) = requests.next()? {
-        let Some((header, arguments)) = Header::parse(request) else {
-            return Err(("read(/dev/fuse)", Errno::PROTO));
-        };
-        if group != 0 {
-            tree.stats.by_io_uring.add();
-        }
-        reply.clear();
-        // What is locked when a thread panics is taken as it is: no invariant spans two locks'
-        // worth of steps that can panic. One request fails, and not the mount.
-        let done = catch_unwind(AssertUnwindSafe(|| {
-            carry_out(tree, device, &header, arguments, &mut reply)
-        }));
-        let (done, error) = match done {
-            Ok(Ok(Done::Unknown)) => (Done::Unknown, libc::ENOSYS),
-            Ok(Ok(done)) => (done, 0),
-            // From the source it would turn the operation off for the whole mount.
-            Ok(Err(Errno::NOSYS)) => (Done::Reply, libc::EIO),
-            Ok(Err(errno)) => (Done::Reply, errno.raw_os_error()),
-            Err(_) => (Done::Reply, libc::EIO),
-        };
-        if done != Done::NoReply {
-            requests.answer(reply.finish(header.unique, error));
-        }
-    }
-    Ok(())
 }

@@ -29,6 +29,9 @@ pub struct Kernel {
     /// FUSE over io_uring: Linux 6.14, turned on (the fuse module's parameter `enable_uring`), and a ring
     /// can be had.
     pub fuse_io_uring: bool,
+    /// After how many seconds the kernel ends a mount whose server has not answered a request
+    /// (fs.fuse.default_request_timeout and fs.fuse.max_request_timeout, Linux 6.15); 0: never.
+    pub fuse_timeout: u64,
     /// seccomp(2) user notification: asked for by SECCOMP_GET_ACTION_AVAIL.
     pub seccomp_notify: bool,
     /// Whether the kernel's own revision 3 exists: Linux 4.14.
@@ -60,6 +63,7 @@ impl Kernel {
                 config("CONFIG_FUSE_PASSTHROUGH")
             },
             fuse_io_uring: FuseQueue::count().is_some() && FuseQueue::new(0, 4096).is_ok(),
+            fuse_timeout: timeout(Path::new("/proc/sys/fs/fuse")),
             seccomp_notify: sys::has_seccomp_notify(),
             revision_3: version >= (4, 14),
             file_caps: file_caps(),
@@ -68,6 +72,16 @@ impl Kernel {
             pidfd_thread: version >= (6, 9),
         }
     }
+}
+
+/// The smaller of two limits; 0 stands for none.
+fn timeout(settings: &Path) -> u64 {
+    let limit = |name| {
+        let text = std::fs::read_to_string(settings.join(name)).ok()?;
+        text.trim().parse().ok().filter(|seconds| *seconds > 0)
+    };
+    let limits = ["default_request_timeout", "max_request_timeout"].map(limit);
+    limits.into_iter().flatten().min().unwrap_or(0)
 }
 
 /// What a directory's file system offers.
@@ -199,6 +213,20 @@ mod tests {
         assert_eq!(largest(|n| *n <= 37), 37);
         assert_eq!(largest(|_| false), 0);
         assert_eq!(largest(|_| true), 1024);
+    }
+
+    #[test]
+    fn the_smaller_limit_counts() {
+        let settings = tempfile::tempdir().unwrap();
+        assert_eq!(timeout(settings.path()), 0);
+        for (default, most, seconds) in [(0, 0, 0), (60, 0, 60), (0, 90, 90), (60, 30, 30)] {
+            let write = |name, value: u64| {
+                std::fs::write(settings.path().join(name), format!("{value}\n")).unwrap();
+            };
+            write("default_request_timeout", default);
+            write("max_request_timeout", most);
+            assert_eq!(timeout(settings.path()), seconds);
+        }
     }
 
     #[test]

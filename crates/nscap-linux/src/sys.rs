@@ -259,6 +259,29 @@ pub(crate) fn close_on_exec_from(first: libc::c_uint) -> Result<(), Errno> {
         .map(|_| ())
 }
 
+/// dup3(2): `new` in the place of the descriptor of this number, where that is of a character device with
+/// this number.
+pub(crate) fn replace_device(
+    new: BorrowedFd<'_>,
+    number: i32,
+    device: libc::dev_t,
+) -> Result<(), Errno> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the kernel writes a whole structure, or says that it has not.
+    let stat = unsafe {
+        match libc::fstat(number, stat.as_mut_ptr()) {
+            0 => stat.assume_init(),
+            // Closed meanwhile.
+            _ => return Ok(()),
+        }
+    };
+    if stat.st_mode & libc::S_IFMT != libc::S_IFCHR || stat.st_rdev != device {
+        return Ok(());
+    }
+    // SAFETY: the number stays in use, so that whoever owns it still owns a descriptor.
+    check(unsafe { libc::dup3(new.as_raw_fd(), number, libc::O_CLOEXEC) }.into()).map(|_| ())
+}
+
 /// Whether this process may make a user namespace: a child of it tries.
 pub(crate) fn may_unshare_user() -> bool {
     // SAFETY: the child only makes system calls and exits.

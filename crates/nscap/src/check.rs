@@ -76,6 +76,7 @@ const FILE_CAPS: &str = "file capabilities";
 const REVISION_3: &str = "revision 3";
 const FUSE: &str = "FUSE";
 const PASSTHROUGH: &str = "FUSE passthrough";
+const UNLIMITED: &str = "FUSE without a time limit";
 const SECCOMP: &str = "seccomp notification";
 const CAPABILITY: &str = "security.capability";
 const TABLE: &str = "security.nscapability";
@@ -119,6 +120,17 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
                 }
             },
         ),
+        offer(
+            UNLIMITED,
+            kernel.fuse_timeout == 0,
+            &match kernel.fuse_timeout {
+                0 => "a request may last as long as a disk or a lock does".to_owned(),
+                seconds => format!(
+                    "a request that lasts {seconds} s ends the mount, which one user can bring about \
+                    (sysctl fs.fuse.default_request_timeout=0 fs.fuse.max_request_timeout=0)"
+                ),
+            },
+        ),
         offer(SECCOMP, kernel.seccomp_notify, "a supervisor that answers system calls (Linux 5.0)"),
         offer("*xattrat calls", kernel.xattrat, "attributes by descriptor (Linux 6.13)"),
         offer("NS_GET_ID", kernel.ns_id, "ids of namespaces that are never used again"),
@@ -148,7 +160,7 @@ fn features(offers: &[Finding]) -> Vec<Finding> {
         ("several entries a file", &[USER_NAMESPACES, FILE_CAPS, REVISION_3, CAPABILITY, TABLE]),
         (
             "one tree for many namespaces (file system)",
-            &[USER_NAMESPACES, FILE_CAPS, FUSE, CAPABILITY, TABLE],
+            &[USER_NAMESPACES, FILE_CAPS, FUSE, UNLIMITED, CAPABILITY, TABLE],
         ),
         (
             "grants from inside a container (supervisor)",

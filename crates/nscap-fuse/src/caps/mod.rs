@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use nscap_core::{Decision, Operation, Policy, content_change};
+use nscap_core::{Decision, Kuid, Operation, Policy, UserNs as _, content_change};
 use nscap_linux::probe::asks_for_security_names;
 use nscap_linux::server::hold_places;
 use nscap_linux::{Caller, Callers, CapFile, Error, Mount, ReadLease};
@@ -21,6 +21,7 @@ use rustix::io::Errno;
 
 use crate::options::Options;
 use crate::proto::Header;
+use crate::shares::{Client, Party};
 use crate::stats::Stats;
 
 mod change;
@@ -32,7 +33,7 @@ mod writers;
 
 use held::Held;
 use writers::{Access, Writers};
-pub(crate) use writers::{Changing, Opened, serve_in_group};
+pub(crate) use writers::{Changing, Opened};
 
 /// What errors call a file: they go to callers as an errno only.
 const FILE: &str = "file";
@@ -115,8 +116,7 @@ pub(crate) struct Caps {
 }
 
 impl Caps {
-    /// `source`: a descriptor of the root of the source tree, `path` what errors call it; `groups`:
-    /// how many threads serve, group by group, each with requests of its own.
+    /// `source`: a descriptor of the root of the source tree, `path` what errors call it.
     ///
     /// # Errors
     /// Those of [`Callers::new`] and [`Mount::of`]; [`Error::Unexpected`] where the source is on an
@@ -125,7 +125,6 @@ impl Caps {
         source: BorrowedFd<'_>,
         path: &Path,
         options: &Options,
-        groups: &[usize],
         stats: Arc<Stats>,
     ) -> nscap_linux::Result<Caps> {
         hold_places()?;
@@ -139,7 +138,7 @@ impl Caps {
         }
         let vouched = mount.trusted || mount.may_be_anothers && options.source_owner_ok;
         let mount = mount.with_trust(vouched);
-        let (policy, writers) = (options.policy, Writers::new(groups));
+        let (policy, writers) = (options.policy, Writers::new());
         Ok(Caps { policy, callers, mount, asked: asks_for_security_names(), writers, stats })
     }
 
@@ -199,6 +198,22 @@ impl Caps {
         }
         self.stats.unknown_callers.add();
         answer
+    }
+
+    /// Whom a waiting thread's request is counted for: its kuid; and as a whole, where it is in a
+    /// container, the user that made the outermost namespace, or what root made as a namespace.
+    pub(crate) fn client(&self, tid: u32) -> Client {
+        let Ok(caller) = self.callers.caller(tid) else {
+            return Client::one(Party::Unknown);
+        };
+        let own = Party::Uid(caller.cred().fsuid.get());
+        let above = nscap_core::path_to_initial(caller.lineage().ns());
+        let outermost = above.take_while(|ns| !ns.is_initial()).last();
+        let whole = outermost.map_or(own, |ns| match ns.owner() {
+            Kuid::ROOT => Party::Namespace(ns.inode()),
+            owner => Party::Uid(owner.get()),
+        });
+        Client { own, whole }
     }
 
     /// To be called before an open is replied to, and before the server itself opens the file for

@@ -7,10 +7,8 @@
 //! we have not seen every writer since the kernel last said that there was none is *unclear*, and
 //! its next grant has to ask again. Nothing is known at the start: a mapping outlives a server, too.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -83,43 +81,25 @@ impl Shard {
     }
 }
 
-thread_local!(static GROUP: Cell<usize> = const { Cell::new(0) });
-
-/// The calling thread serves as one of this group.
-pub(crate) fn serve_in_group(group: usize) {
-    GROUP.set(group);
-}
-
 /// All inodes of a mount.
 #[derive(Debug)]
 pub(super) struct Writers {
     shards: [Shard; SHARDS],
-    /// How many threads of each group may be waiting for what may never come.
-    patient: Vec<AtomicUsize>,
 }
 
 impl Writers {
-    /// `groups`: how many threads serve the mount, in groups that take the same requests. One of
-    /// each always goes on, since it may be the one that the others wait for, and so that nobody
-    /// can keep them all waiting.
-    pub(super) fn new(groups: &[usize]) -> Arc<Writers> {
-        let all_but_one = |threads: &usize| AtomicUsize::new(threads.saturating_sub(1));
-        let patient = groups.iter().map(all_but_one).collect();
-        Arc::new(Writers { shards: std::array::from_fn(|_| Shard::default()), patient })
+    pub(super) fn new() -> Arc<Writers> {
+        Arc::new(Writers { shards: std::array::from_fn(|_| Shard::default()) })
     }
 
-    /// Until when to wait for something that is probably over in a moment.
-    pub(super) fn patience(&self) -> Patience<'_> {
-        let less = |patient: usize| patient.checked_sub(1);
-        let taken = self.patient.get(GROUP.get()).filter(|patient| {
-            patient.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
-        });
-        let until = Instant::now() + if taken.is_some() { PATIENCE } else { Duration::ZERO };
-        Patience { until, taken }
+    /// Until when to wait for something that is probably over in a moment. A thread that waits takes
+    /// no other's: a grant may last, and is in its caller's share.
+    pub(super) fn patience(&self) -> Patience {
+        Patience { until: Instant::now() + PATIENCE }
     }
 
     /// Waits for what stood in the way of a grant to go; `false` where it is too late for that.
-    pub(super) fn wait(&self, node: u64, doubt: Doubt, patience: &Patience<'_>) -> bool {
+    pub(super) fn wait(&self, node: u64, doubt: Doubt, patience: &Patience) -> bool {
         match doubt {
             _ if patience.left().is_zero() => false,
             Doubt::Open => self.wait_for_close(node, patience),
@@ -129,7 +109,7 @@ impl Writers {
 
     /// Waits until no handle is open that can be mapped; `false` where one still is at that time.
     /// A handle that was closed is open to us until the kernel's word of it has come through.
-    fn wait_for_close(&self, node: u64, patience: &Patience<'_>) -> bool {
+    fn wait_for_close(&self, node: u64, patience: &Patience) -> bool {
         let shard = self.shard(node);
         let mut inodes = shard.lock();
         while inodes.get(&node).is_some_and(|inode| inode.mapped != 0) {
@@ -182,12 +162,11 @@ impl Writers {
 }
 
 /// The right to wait for a while.
-pub(super) struct Patience<'w> {
+pub(super) struct Patience {
     until: Instant,
-    taken: Option<&'w AtomicUsize>,
 }
 
-impl Patience<'_> {
+impl Patience {
     fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
@@ -197,14 +176,6 @@ impl Patience<'_> {
         let left = self.left();
         std::thread::sleep(left.min(Duration::from_millis(1)));
         !left.is_zero()
-    }
-}
-
-impl Drop for Patience<'_> {
-    fn drop(&mut self) {
-        if let Some(patient) = self.taken {
-            patient.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }
 

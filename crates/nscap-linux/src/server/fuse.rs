@@ -1,13 +1,20 @@
-//! The ioctls of /dev/fuse: another descriptor of a connection, and files that the kernel reads and
-//! writes itself.
+//! What a descriptor of /dev/fuse does beside requests: another descriptor of the connection, files
+//! that the kernel reads and writes itself, and a request that the server asks for.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::sys;
+use crate::{places, sys};
+
+/// FUSE_NOTIFY_RETRIEVE.
+const RETRIEVE: i32 = 5;
+/// Numbers of the requests of [`FuseDevice::nudge`]; the kernel gives its own from below, and even
+/// ones.
+static NUDGES: AtomicU64 = AtomicU64::new(1 << 63);
 
 /// A connection to the kernel's FUSE: one of its descriptors of /dev/fuse.
 ///
@@ -53,6 +60,33 @@ impl FuseDevice {
         Ok(FuseDevice(Arc::new(new)))
     }
 
+    /// Makes one request, FUSE_NOTIFY_REPLY without data, in the queue of the processor that the
+    /// calling thread runs on. The kernel gives a place that is [new](super::FuseQueue::register)
+    /// no request that waits already; one whose request is answered, it does. `node`: of a regular
+    /// file that the kernel knows.
+    ///
+    /// # Errors
+    /// ENOENT where the kernel does not know it; EINVAL where it is no regular file, and the kernel
+    /// looks at that (Linux 6.18); EPERM before the file system is mounted, ENODEV after that.
+    ///
+    /// ```no_run
+    /// let device = nscap_linux::server::FuseDevice::open()?;
+    /// assert!(device.nudge(2).is_err()); // nothing is mounted with it
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn nudge(&self, node: u64) -> Result<(), Errno> {
+        // `struct fuse_out_header` and `struct fuse_notify_retrieve_out`, of no pages.
+        const LENGTH: u32 = 16 + 32;
+        let unique = NUDGES.fetch_add(2, Ordering::Relaxed);
+        let mut notice = Vec::with_capacity(LENGTH as usize);
+        notice.extend(LENGTH.to_ne_bytes());
+        notice.extend(RETRIEVE.to_ne_bytes());
+        for number in [0, unique, node, 0, 0] {
+            notice.extend(number.to_ne_bytes());
+        }
+        rustix::io::write(self, &notice).map(drop)
+    }
+
     /// Gives the kernel a file to read and write itself, with the calling thread's credentials.
     /// A descriptor that is open for reading is enough for writing, too.
     ///
@@ -70,6 +104,32 @@ impl FuseDevice {
         let id = sys::fuse_backing_open(self.as_fd(), file.as_fd())?;
         Ok(Backing { device: self.clone(), id })
     }
+}
+
+/// Takes every descriptor of /dev/fuse from this process, which is about to end: their numbers stand for
+/// /proc afterwards. A thread that waits in the kernel without end keeps all that its process has open, and
+/// so callers would wait for their answers as long as it waits.
+///
+/// # Errors
+/// open(2)'s for /proc/self/fd, dup3(2)'s.
+///
+/// ```no_run
+/// nscap_linux::server::let_go_of_devices()?;
+/// std::process::exit(0);
+/// # Ok::<(), rustix::io::Errno>(())
+/// ```
+pub fn let_go_of_devices() -> Result<(), Errno> {
+    // Documentation/admin-guide/devices.txt.
+    const FUSE: (u32, u32) = (10, 229);
+    let nothing = places::open(".", OFlags::PATH | OFlags::CLOEXEC)?;
+    let own = places::open("self/fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)?;
+    let names = rustix::fs::Dir::new(own)?
+        .filter_map(|entry| entry.ok()?.file_name().to_str().ok()?.parse::<i32>().ok());
+    let device = rustix::fs::makedev(FUSE.0, FUSE.1);
+    for number in names.collect::<Vec<_>>() {
+        sys::replace_device(nothing.as_fd(), number, device)?;
+    }
+    Ok(())
 }
 
 impl AsFd for FuseDevice {

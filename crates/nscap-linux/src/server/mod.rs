@@ -11,7 +11,7 @@ mod same;
 mod thread;
 
 pub use crate::places::hold as hold_places;
-pub use fuse::{Backing, FuseDevice};
+pub use fuse::{Backing, FuseDevice, let_go_of_devices};
 pub use handle::FileHandle;
 pub use inode::{
     chmod, fs_ioctl, getdents, getxattr, link, listxattr, open_again, removexattr, return_memory,

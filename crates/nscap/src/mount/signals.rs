@@ -56,6 +56,10 @@ impl Server {
         if self.at_end {
             stats::print(&self.target, &self.stats.snapshot());
         }
+        // A thread that waits for a lock of the source's would keep what is open.
+        if let Err(error) = nscap_linux::server::let_go_of_devices() {
+            report(&call("/dev/fuse".as_ref(), "dup3", error));
+        }
         std::process::exit(0);
     }
 

@@ -44,7 +44,7 @@ impl Source {
         let directory = File::open(path).unwrap();
         let stats = Arc::new(Stats::default());
         let options = Options { policy, threads: 8, ..Options::default() };
-        let caps = Caps::new(directory.as_fd(), path, &options, &[options.threads], stats).unwrap();
+        let caps = Caps::new(directory.as_fd(), path, &options, stats).unwrap();
         Source { path: path.to_owned(), caps }
     }
 

@@ -116,6 +116,34 @@ impl FuseQueue {
         self.number
     }
 
+    /// Tells the kernel of a new place, which may get a request from then on;
+    /// [`next`](FuseQueue::next) does so where this was not called. Its own thread is to call it.
+    ///
+    /// # Errors
+    /// io_uring_register(2)'s and io_uring_enter(2)'s; what the kernel says of the place itself is
+    /// an error of `next`.
+    ///
+    /// ```no_run
+    /// # fn f(device: &nscap_linux::server::FuseDevice) -> Result<(), rustix::io::Errno> {
+    /// let mut queue = nscap_linux::server::FuseQueue::new(0, 1 << 20)?;
+    /// queue.register(device)?;
+    /// let request = queue.next(device)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn register(&mut self, device: &FuseDevice) -> Result<(), Errno> {
+        if self.state == State::New {
+            self.enable_and_register(device)?;
+            self.ring.submit().map_err(|error| errno(&error))?;
+        }
+        Ok(())
+    }
+
+    fn enable_and_register(&mut self, device: &FuseDevice) -> Result<(), Errno> {
+        self.ring.submitter().register_enable_rings().map_err(|error| errno(&error))?;
+        self.command(device, REGISTER, 0)
+    }
+
     /// Sends the answer to the request before, if there was one, and waits for the next, which is
     /// what read(2) of `device` would give. `None` at the end of the connection. A request that
     /// [was not answered](FuseQueue::answer) fails.
@@ -132,11 +160,7 @@ impl FuseQueue {
     pub fn next(&mut self, device: &FuseDevice) -> Result<Option<&[u8]>, Errno> {
         let request = loop {
             match self.state {
-                State::New => {
-                    let submitter = self.ring.submitter();
-                    submitter.register_enable_rings().map_err(|error| errno(&error))?;
-                    self.command(device, REGISTER, 0)?;
-                }
+                State::New => self.enable_and_register(device)?,
                 State::Answering(commit) => self.command(device, COMMIT_AND_FETCH, commit)?,
                 State::Waiting => {}
             }

@@ -1,0 +1,435 @@
+//! The threads that serve: each has a descriptor of /dev/fuse or a place in a queue of its own, and
+//! answers the requests from there one after the other. A request that may last takes its thread
+//! with it; so the calling thread of [`run`] adds another to a group that has none left, and those
+//! that were added to /dev/fuse's end when all is calm again. A place in a queue cannot be taken
+//! back from the kernel: its thread sleeps there to the end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle, park, park_timeout};
+use std::time::{Duration, Instant};
+
+use nscap_linux::server::{FuseDevice, FuseQueue, settle, stay_on};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, write};
+
+use crate::fs::{Done, carry_out};
+use crate::groups::{Group, One, Seen, Watch};
+use crate::proto::abi;
+use crate::proto::{Arguments, Header, Reply};
+use crate::requests::{DATA_MAX, FromDevice, FromQueue, Requests};
+use crate::shares::{Aside, Class, Client, Party, Permit, Shares, Verdict, class};
+use crate::tree::{Tree, WITHOUT};
+use crate::worker::Failed;
+
+/// How often the groups are looked at while one has no thread left, or something waits.
+const LOOK: Duration = Duration::from_millis(2);
+/// How many looks find all well before there are none any more.
+const LOOKS: u32 = 50;
+/// How many threads are added at most.
+const ADDED: u64 = 2048;
+/// Their stacks, in bytes.
+const STACK: usize = 512 * 1024;
+
+/// What all threads of a mount share.
+struct Server {
+    tree: Arc<Tree>,
+    device: FuseDevice,
+    groups: Vec<Group>,
+    shares: Shares,
+    watch: Watch,
+}
+
+/// Where a thread gets its requests.
+enum From {
+    Device(FuseDevice),
+    Queue(Box<FuseQueue>),
+}
+
+/// Serves with as many threads as the options say, and one for each place in a queue, and as many
+/// more as it takes, until the file system is unmounted. Those of the device have little to do where
+/// there are queues: what is forgotten, and everything should the kernel not take a queue after all.
+pub(crate) fn run(
+    tree: &Arc<Tree>,
+    device: &FuseDevice,
+    queues: Vec<FuseQueue>,
+) -> Result<(), Failed> {
+    let threads = tree.options.threads.max(1);
+    let mut groups = vec![Group::new(None, threads)];
+    for place in &queues {
+        if groups.last().and_then(|group| group.queue) != Some(place.number()) {
+            let number = place.number();
+            let places = queues.iter().filter(|place| place.number() == number).count();
+            groups.push(Group::new(Some(number), places));
+        }
+    }
+    let server = Arc::new(Server {
+        tree: tree.clone(),
+        device: device.clone(),
+        groups,
+        shares: Shares::new(tree.stats.clone()),
+        watch: Watch::default(),
+    });
+    server.watch.begin();
+    let base = (threads + queues.len()) as u64;
+    let mut threads_of = Threads { server, base, all: Vec::new(), ended: Ok(()) };
+    let mut devices = vec![device.clone()];
+    for _ in 1..threads {
+        devices.push(another(device)?);
+    }
+    for device in devices {
+        threads_of.start(0, From::Device(device), false)?;
+    }
+    for place in queues {
+        let at = threads_of.server.groups.iter().position(|g| g.queue == Some(place.number()));
+        threads_of.start(at.unwrap_or(0), From::Queue(Box::new(place)), false)?;
+    }
+    threads_of.look_after()
+}
+
+fn another(device: &FuseDevice) -> Result<FuseDevice, Failed> {
+    device.another().map_err(|errno| ("ioctl(FUSE_DEV_IOC_CLONE)", errno))
+}
+
+/// The threads, for the one that looks after them.
+struct Threads {
+    server: Arc<Server>,
+    /// How many there are when nothing lasts.
+    base: u64,
+    all: Vec<JoinHandle<Result<(), Failed>>>,
+    /// The first failure.
+    ended: Result<(), Failed>,
+}
+
+impl Threads {
+    fn start(&mut self, group: usize, from: From, added: bool) -> Result<(), Failed> {
+        let server = self.server.clone();
+        let kind = server.groups.get(group).and_then(|group| group.queue);
+        let name =
+            kind.map_or_else(|| "nscap".to_owned(), |number| format!("nscap-queue-{number}"));
+        let member = Member::new(server, group);
+        let work = move || member.serve(from, added);
+        let started = Builder::new().name(name).stack_size(STACK).spawn(work);
+        let thread = started
+            .map_err(|error| ("clone", Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+        self.all.push(thread);
+        Ok(())
+    }
+
+    /// One more of a group, which has none left.
+    fn add(&mut self, group: usize) -> Result<(), Failed> {
+        if self.server.tree.stats.threads.get() >= self.base + ADDED {
+            return Err(("clone", Errno::AGAIN));
+        }
+        let from = match self.server.groups.get(group).and_then(|group| group.queue) {
+            None => From::Device(another(&self.server.device)?),
+            Some(number) => {
+                let place = FuseQueue::new(number, DATA_MAX as usize);
+                From::Queue(Box::new(place.map_err(|errno| ("io_uring_setup", errno))?))
+            }
+        };
+        self.start(group, from, true)
+    }
+
+    /// Until the connection is over and all threads have ended.
+    fn look_after(mut self) -> Result<(), Failed> {
+        let server = self.server.clone();
+        let mut seen: Vec<Seen> = server.groups.iter().map(|_| Seen::default()).collect();
+        let (mut calm, mut last) = (0, Instant::now());
+        while !server.watch.is_over() && !self.all.is_empty() {
+            if server.watch.has_to_hurry() {
+                self.add_all(|group| group.wants_one());
+            } else if !server.watch.is_armed() {
+                park();
+            } else if let Some(left) = LOOK.checked_sub(last.elapsed()) {
+                park_timeout(left);
+            } else {
+                last = Instant::now();
+                calm = if self.look(&mut seen) { 0 } else { calm + 1 };
+                if calm > LOOKS {
+                    calm = 0;
+                    server.rest();
+                }
+            }
+            self.collect(|thread| thread.is_finished());
+        }
+        server.shares.close();
+        self.collect(|_| true);
+        self.ended
+    }
+
+    /// Whether anything is not as it is when nothing lasts.
+    fn look(&mut self, seen: &mut [Seen]) -> bool {
+        let server = self.server.clone();
+        let mut seen = seen.iter_mut();
+        let ready = self.add_all(|group| {
+            let backlog = || group.queue.is_some() || server.has_backlog();
+            seen.next().is_some_and(|seen| group.needs_one(seen, backlog))
+        });
+        if !ready && server.shares.any_ready() {
+            // Where one cannot be had, one that is there will do it.
+            let _ = self.add(0);
+        }
+        if server.shares.any_waits() {
+            server.shares.go_on();
+        }
+        server.is_tense()
+    }
+
+    /// One more for each group that needs one; whether any did.
+    fn add_all(&mut self, mut needs_one: impl FnMut(&Group) -> bool) -> bool {
+        let server = self.server.clone();
+        let needed: Vec<usize> = (0..server.groups.len())
+            .filter(|number| server.groups.get(*number).is_some_and(&mut needs_one))
+            .collect();
+        // Where one cannot be had, requests that may last are turned away.
+        let added = needed.iter().filter(|group| self.add(**group).is_ok()).count();
+        server.watch.set_full(added < needed.len());
+        !needed.is_empty()
+    }
+
+    /// Waits for threads that have ended.
+    fn collect(&mut self, which: impl Fn(&JoinHandle<Result<(), Failed>>) -> bool) {
+        let (ended, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.all).into_iter().partition(|thread| which(thread));
+        self.all = left;
+        for thread in ended {
+            let end = thread.join().unwrap_or(Err(("worker", Errno::IO)));
+            // All are waited for, whatever the first says.
+            self.ended = std::mem::replace(&mut self.ended, Ok(())).and(end);
+        }
+    }
+}
+
+impl Server {
+    /// Whether a group has no thread left, or something waits.
+    fn is_tense(&self) -> bool {
+        self.groups.iter().any(Group::none_left)
+            || self.shares.any_ready()
+            || self.shares.any_waits()
+    }
+
+    /// No more looks until a thread asks for them.
+    fn rest(&self) {
+        self.watch.disarm();
+        if self.is_tense() {
+            self.watch.arm();
+        }
+    }
+
+    /// What waits in the kernel for a place in the queue of the calling thread's processor comes when
+    /// a request has been answered there: makes one.
+    fn nudge(&self) {
+        let mut files = self.tree.inodes.some_regular();
+        // One that has just been forgotten is not known any more.
+        files.any(|file| self.device.nudge(file) != Err(Errno::NOENT));
+    }
+
+    /// Whether requests wait at /dev/fuse.
+    fn has_backlog(&self) -> bool {
+        let mut polled = [PollFd::new(&self.device, PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// A thread of a group, counted as one until it ends.
+struct Member {
+    server: Arc<Server>,
+    group: usize,
+    is_counted: bool,
+}
+
+impl Member {
+    fn new(server: Arc<Server>, group: usize) -> Member {
+        server.tree.stats.threads.add();
+        if let Some(group) = server.groups.get(group) {
+            group.join();
+        }
+        Member { server, group, is_counted: true }
+    }
+
+    fn serve(mut self, from: From, added: bool) -> Result<(), Failed> {
+        settle(WITHOUT).map_err(|errno| ("prctl(PR_SET_SECUREBITS)", errno))?;
+        let server = self.server.clone();
+        let Some(group) = server.groups.get(self.group) else { return Ok(()) };
+        match from {
+            From::Device(device) => {
+                let later = Some(device.clone());
+                let over = server.serve(group, FromDevice::new(device), later)?;
+                self.is_counted = over;
+                if over {
+                    server.watch.end();
+                }
+            }
+            From::Queue(mut place) => {
+                stay_on(place.number());
+                if added {
+                    // An error comes again when the first request is waited for.
+                    let _ = place.register(&server.device).map(|()| server.nudge());
+                }
+                let requests = FromQueue::new(server.device.clone(), *place);
+                // One that was added may be one too many for the kernel; the others go on.
+                if server.serve(group, requests, None)? && !added {
+                    group.end();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.server.tree.stats.threads.subtract();
+        if let Some(group) = self.server.groups.get(self.group).filter(|_| self.is_counted) {
+            group.leave();
+        }
+        self.server.watch.wake();
+    }
+}
+
+/// What a request is answered with, after what is in the reply.
+struct Answer<'s> {
+    unique: u64,
+    /// An errno, or 0.
+    error: i32,
+    /// Until it has been sent.
+    _running: Option<(Permit<'s>, One<'s>)>,
+}
+
+impl Server {
+    /// Whether the connection is over; else the thread is one too many. `later`: where to answer what
+    /// is carried out by another thread.
+    fn serve(
+        &self,
+        group: &Group,
+        mut requests: impl Requests,
+        later: Option<FuseDevice>,
+    ) -> Result<bool, Failed> {
+        let mut reply = Reply::default();
+        loop {
+            if later.is_some() {
+                self.carry_out_ready(group, &mut reply);
+            }
+            let Some(request) = requests.next()? else {
+                return Ok(true);
+            };
+            let busy = group.take(&self.watch);
+            if group.queue.is_some() {
+                self.tree.stats.by_io_uring.add();
+            }
+            let Some((header, arguments)) = Header::parse(request) else {
+                return Err(("read(/dev/fuse)", Errno::PROTO));
+            };
+            let aside = || {
+                let device = later.clone()?;
+                Some(Aside { request: request.to_vec(), device })
+            };
+            let length = request.len();
+            let answer = self.take(group, &header, arguments, (length, aside), &mut reply);
+            if let Some(answer) = answer {
+                requests.answer(reply.finish(answer.unique, answer.error));
+            }
+            drop(busy);
+            if group.is_one_too_many() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// What was set aside and has its turn.
+    fn carry_out_ready(&self, group: &Group, reply: &mut Reply) {
+        while self.shares.any_ready() {
+            let _busy = group.take(&self.watch);
+            let Some((aside, permit)) = self.shares.take_ready() else {
+                return;
+            };
+            let Some((header, arguments)) = Header::parse(&aside.request) else {
+                continue;
+            };
+            let running = Some((permit, group.lasting()));
+            if let Some(answer) = self.carry_out(&header, arguments, running, reply) {
+                // One that the kernel does not take was given up there.
+                let _ = write(&aside.device, reply.finish(answer.unique, answer.error));
+            }
+        }
+    }
+
+    /// A request that has just come.
+    fn take<'s>(
+        &'s self,
+        group: &'s Group,
+        header: &Header,
+        mut arguments: Arguments<'_>,
+        (length, aside): (usize, impl FnOnce() -> Option<Aside>),
+        reply: &mut Reply,
+    ) -> Option<Answer<'s>> {
+        if header.opcode == abi::INTERRUPT {
+            self.shares.interrupt(arguments.u64().ok()?);
+            return None;
+        }
+        let class = match class(header.opcode) {
+            Class::Quick if group.is_blocked() => Class::Lasting,
+            class => class,
+        };
+        if class == Class::Quick {
+            return self.carry_out(header, arguments, None, reply);
+        }
+        let refusal = |error| {
+            let answered = !matches!(header.opcode, abi::FORGET | abi::BATCH_FORGET);
+            answered.then_some(Answer { unique: header.unique, error, _running: None })
+        };
+        // The last thread is for what is quick.
+        if class == Class::Lasting && self.watch.is_full() && group.none_left() {
+            self.tree.stats.turned_away.add();
+            return refusal(libc::EAGAIN);
+        }
+        let who = || self.client(header.tid);
+        let mut verdict = self.shares.enter(class, (header.unique, length), who, aside);
+        if let Verdict::Sit(seat) = verdict {
+            verdict = group.away(&self.watch, || self.shares.sit(&seat));
+        }
+        match verdict {
+            Verdict::Run(permit) => {
+                let running = Some((permit, group.lasting()));
+                self.carry_out(header, arguments, running, reply)
+            }
+            Verdict::Aside => {
+                self.watch.arm();
+                None
+            }
+            Verdict::Refused | Verdict::Sit(_) => refusal(libc::EAGAIN),
+            Verdict::Interrupted => refusal(libc::EINTR),
+            Verdict::Closed => refusal(libc::ENOTCONN),
+        }
+    }
+
+    fn client(&self, tid: u32) -> Client {
+        let looked = catch_unwind(AssertUnwindSafe(|| self.tree.caps.client(tid)));
+        looked.unwrap_or(Client::one(Party::Unknown))
+    }
+
+    fn carry_out<'s>(
+        &self,
+        header: &Header,
+        arguments: Arguments<'_>,
+        running: Option<(Permit<'s>, One<'s>)>,
+        reply: &mut Reply,
+    ) -> Option<Answer<'s>> {
+        reply.clear();
+        // What is locked when a thread panics is taken as it is: no invariant spans two locks'
+        // worth of steps that can panic. One request fails, and not the mount.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            carry_out(&self.tree, &self.device, header, arguments, reply)
+        }));
+        let error = match done {
+            Ok(Ok(Done::NoReply)) => return None,
+            Ok(Ok(Done::Unknown)) => libc::ENOSYS,
+            Ok(Ok(Done::Reply)) => 0,
+            // From the source it would turn the operation off for the whole mount.
+            Ok(Err(Errno::NOSYS)) | Err(_) => libc::EIO,
+            Ok(Err(errno)) => errno.raw_os_error(),
+        };
+        Some(Answer { unique: header.unique, error, _running: running })
+    }
+}
