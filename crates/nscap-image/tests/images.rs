@@ -327,7 +327,7 @@ fn a_blob_that_is_another_is_refused() {
     let outside = image.directory.path().join("outside");
     fs::write(&outside, &layer).unwrap();
     std::os::unix::fs::symlink(&outside, &path).unwrap();
-    assert!(refused(&image).contains("open"));
+    assert!(refused(&image).contains("not a regular file"));
     // A diff id that is not its layer's.
     let wrong = image.manifest(&[(&other, &layer)], "");
     fs::remove_file(&path).unwrap();

@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::file::{CapFile, Links, check_regular};
 use crate::server;
 use crate::xattr::{self, Present};
 
@@ -30,10 +31,31 @@ pub fn chmod(file: impl AsFd, mode: u32, path: &Path) -> Result<()> {
     server::chmod(file, mode & 0o7777).map_err(|e| Error::call(path, "chmod", e))
 }
 
-/// Opens the file for reading, without waiting and, where we may, without touching its access time.
+/// Opens a regular file by its path for reading, as [`reopen`] does. The path is resolved as
+/// `links` says; nothing that it may lead to is opened but a regular file.
 ///
 /// # Errors
-/// [`Error::Call`] with open(2)'s errno.
+/// As [`reopen`].
+///
+/// ```
+/// use nscap_linux::{Links, path_fd};
+/// assert!(path_fd::open_regular("/bin/true".as_ref(), Links::Follow).is_ok());
+/// let error = path_fd::open_regular("/dev/null".as_ref(), Links::Follow).unwrap_err();
+/// assert!(error.to_string().contains("is a device"));
+/// ```
+pub fn open_regular(path: &Path, links: Links) -> Result<File> {
+    reopen(CapFile::open(path, links)?, path)
+}
+
+/// Opens a regular file, of which there is an O_PATH descriptor, for reading: without waiting and,
+/// where we may, without touching its access time. A stranger may have put something in the place
+/// of a file that lasts as long as they like (a named pipe without a writer), does something when
+/// it is opened (a device), or may hold a lease on the file, for which open(2) waits up to
+/// /proc/sys/fs/lease-break-time seconds.
+///
+/// # Errors
+/// [`Error::NotRegular`] for anything but a regular file, which is not opened; [`Error::Call`] with
+/// open(2)'s errno: EAGAIN where another process holds a lease, which has been told to give it up.
 ///
 /// ```
 /// use std::io::Read as _;
@@ -45,6 +67,7 @@ pub fn chmod(file: impl AsFd, mode: u32, path: &Path) -> Result<()> {
 /// # Ok::<(), nscap_linux::Error>(())
 /// ```
 pub fn reopen(file: impl AsFd, path: &Path) -> Result<File> {
+    check_regular(&file, path)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = match server::open_again(&file, flags | OFlags::NOATIME) {
         Err(Errno::PERM) => server::open_again(&file, flags),

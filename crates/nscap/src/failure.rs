@@ -9,6 +9,7 @@ use crate::out;
 
 /// errno(3), where the input itself is the error.
 pub(crate) const EIO: i32 = 5;
+pub(crate) const EAGAIN: i32 = 11;
 pub(crate) const EINVAL: i32 = 22;
 pub(crate) const ELOOP: i32 = 40;
 

@@ -95,7 +95,10 @@ impl System {
             return Ok(known.clone());
         }
         let found = self.find_holders(kuid)?;
-        Ok(self.holders.entry(kuid).or_insert(found).clone())
+        if self.holders.len() < REMEMBERED {
+            self.holders.insert(kuid, found.clone());
+        }
+        Ok(found)
     }
 
     fn find_holders(&mut self, kuid: Kuid) -> Result<Vec<Holder>, Failure> {
@@ -124,6 +127,9 @@ impl System {
         Ok(live)
     }
 }
+
+/// How many kuids are remembered: a layer could name every one.
+const REMEMBERED: usize = 4096;
 
 /// How many holders of one kind are named.
 const NAMED: usize = 16;

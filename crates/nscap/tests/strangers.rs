@@ -297,3 +297,119 @@ mod namespaces {
         assert_eq!(lines[4..], ["status 2", "status 2", "status 2"], "{said}");
     }
 }
+
+mod layers {
+    use super::*;
+
+    /// A gzipped layer of some kilobytes with many members that have capabilities and very long names.
+    fn layer(directory: &std::path::Path) -> String {
+        let path = directory.join("layer.tar").to_str().unwrap().to_owned();
+        let mut tar = tar::Builder::new(std::fs::File::create(&path).unwrap());
+        let value: &[u8] = &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        for n in 0..400 {
+            // Some fill the table, one makes it wide.
+            let name = format!("{n}/{}", "x".repeat(if n % 4 == 0 { 100_000 } else { 10 }));
+            tar.append_pax_extensions([
+                ("path", name.as_bytes()),
+                ("SCHILY.xattr.security.capability", value),
+            ])
+            .unwrap();
+            let mut header = tar::Header::new_ustar();
+            header.set_path("short").unwrap();
+            header.set_size(0);
+            header.set_cksum();
+            tar.append(&header, std::io::empty()).unwrap();
+        }
+        tar.finish().unwrap();
+        assert!(Command::new("gzip").arg(&path).status().unwrap().success());
+        path + ".gz"
+    }
+
+    #[test]
+    fn long_names_take_no_more_memory_than_short_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let layer = layer(directory.path());
+        assert!(std::fs::metadata(&layer).unwrap().len() < 2 << 20);
+        for command in ["ls", "check"] {
+            for json in [&[][..], &["--json"]] {
+                let output = Command::new("prlimit")
+                    .args(["--data=41943040", NSCAP])
+                    .args(json)
+                    .args(["layer", command, &layer])
+                    .output()
+                    .unwrap();
+                assert!(
+                    output.status.code().is_some_and(|c| c < 2),
+                    "{command} {json:?} {output:.300?}"
+                );
+                let lines = output.stdout.split(|byte| *byte == b'\n').count();
+                assert!(lines > 400 || command == "check", "{lines}");
+                // What is aligned with the longest name would be 40 MB.
+                let most = if json.is_empty() { 4 << 20 } else { 16 << 20 };
+                assert!(output.stdout.len() < most, "{}", output.stdout.len());
+            }
+        }
+    }
+}
+
+mod leases {
+    use std::os::fd::{AsRawFd as _, OwnedFd};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// A write lease on a file until dropped, which its holder never gives up.
+    struct Lease(#[allow(dead_code, reason = "held open")] OwnedFd);
+
+    impl Lease {
+        fn on(path: &str) -> Lease {
+            let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+            const F_SETSIG: libc::c_int = 10;
+            // SAFETY: both commands take numbers only. SIGURG is ignored by default.
+            let done = unsafe {
+                libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG);
+                libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
+            };
+            assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+            Lease(file.into())
+        }
+    }
+
+    #[test]
+    fn no_command_waits_for_the_holder_of_a_lease_or_for_a_writer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let (script, runs, fifo) = (path("script"), path("runs"), path("fifo"));
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        std::fs::write(&runs, format!("#!{script}\n")).unwrap();
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        for file in [&script, &runs] {
+            assert!(Command::new("chmod").args(["+x", file]).status().unwrap().success());
+        }
+        let image = path("image");
+        std::fs::create_dir_all(format!("{image}/blobs/sha256")).unwrap();
+        std::fs::write(format!("{image}/oci-layout"), "{}").unwrap();
+        let leased = format!("{image}/oci-layout");
+        let _leases = [Lease::on(&script), Lease::on(&leased)];
+        let of_fifo = format!("ns:{fifo}");
+        let of_leased = format!("ns:{script}");
+        let commands: [(&[&str], &str); 6] = [
+            (&["explain", &script, "--as", "host"], "another process holds a lease on it: EAGAIN"),
+            (&["explain", &runs, "--as", "host"], "another process holds a lease on it: EAGAIN"),
+            (&["layer", "ls", &script], "EAGAIN"),
+            (&["layer", "ls", &image], "Resource temporarily unavailable"),
+            (&["get", &runs, "--as", &of_fifo], "is a named pipe"),
+            (&["get", &runs, "--as", &of_leased], "EAGAIN"),
+        ];
+        let begin = Instant::now();
+        for (command, expected) in commands {
+            let output =
+                Command::new("timeout").args(["20", NSCAP]).args(command).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command:?}: {output:?}");
+            assert!(said.contains(expected), "{command:?}: {said}");
+        }
+        // One lease alone lasts 45 seconds.
+        assert!(begin.elapsed() < Duration::from_secs(20));
+    }
+}

@@ -132,6 +132,9 @@ pub fn check(input: impl Read, for_whom: IdMap<'_>, hear: &mut HearFinding<'_>) 
     Ok(())
 }
 
+/// How many grants of one member are told to be foreign.
+const FOREIGN: usize = 16;
+
 struct Checker<'m, 'h, 'f> {
     for_whom: IdMap<'m>,
     hear: &'h mut HearFinding<'f>,
@@ -179,13 +182,14 @@ impl Checker<'_, '_, '_> {
         match carried.and_then(|carried| carried.grants()) {
             Err(denied) => self.tell(head.offset, name, Trouble::Malformed, None, Some(denied)),
             Ok(grants) => {
-                for grant in grants.iter() {
-                    if let Err(denied) = expected(self.for_whom, grant.id) {
-                        let (grant, denied) = (Some(grant), Some(denied));
-                        self.tell(head.offset, name, Trouble::Foreign, grant, denied)?;
-                    }
-                }
-                Ok(())
+                let foreign = |grant: Grant| {
+                    expected(self.for_whom, grant.id).err().map(|denied| (grant, denied))
+                };
+                let foreign: Vec<_> = grants.iter().filter_map(foreign).take(FOREIGN).collect();
+                foreign.into_iter().try_for_each(|(grant, denied)| {
+                    let (grant, denied) = (Some(grant), Some(denied));
+                    self.tell(head.offset, name, Trouble::Foreign, grant, denied)
+                })
             }
         }
     }

@@ -1,6 +1,8 @@
 //! How a layer is compressed: found by its first bytes, never by its name or media type.
 
+use std::cell::Cell;
 use std::io::{self, Chain, Cursor, Read, Write};
+use std::rc::Rc;
 
 use super::error::{Error, Result};
 
@@ -18,6 +20,13 @@ pub enum Compression {
 /// The largest window of a Zstandard frame that is read: 8 MiB, what the format asks every decoder
 /// to support, and what level 19 uses.
 pub const ZSTD_WINDOW_LOG: u32 = 23;
+
+/// How many times its own size a compressed layer may have uncompressed: what gzip can do at most.
+pub const MAX_EXPANSION: u64 = 1032;
+
+/// What a compressed layer may have uncompressed whatever its own size, in bytes: 4 GiB. A Zstandard
+/// frame can expand 30,000 times, which for a layer of some megabytes takes minutes to read.
+pub const ALWAYS_EXPANDS: u64 = 4 << 30;
 
 /// What is written: as fast as is reasonable, and the same on every machine.
 const ZSTD_LEVEL: i32 = 3;
@@ -64,7 +73,8 @@ impl Compression {
     ///
     /// # Errors
     /// [`Error::Read`] where the decoder cannot be made. Reading gives an error for what is not
-    /// so compressed, and for a Zstandard window of more than 2^[`ZSTD_WINDOW_LOG`] bytes.
+    /// so compressed, for a Zstandard window of more than 2^[`ZSTD_WINDOW_LOG`] bytes, and once
+    /// there is more than [`ALWAYS_EXPANDS`] and more than [`MAX_EXPANSION`] times what was read.
     ///
     /// ```
     /// use std::io::{Read as _, Write as _};
@@ -82,11 +92,15 @@ impl Compression {
     pub fn reader<'r>(self, input: impl Read + 'r) -> Result<Box<dyn Read + 'r>> {
         Ok(match self {
             Compression::None => Box::new(input),
-            Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(input)),
+            Compression::Gzip => {
+                let (input, read) = Counted::new(input);
+                Box::new(Bounded::new(flate2::read::MultiGzDecoder::new(input), read))
+            }
             Compression::Zstd => {
+                let (input, read) = Counted::new(input);
                 let mut decoder = zstd::Decoder::new(input).map_err(Error::Read)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(Error::Read)?;
-                Box::new(decoder)
+                Box::new(Bounded::new(decoder, read))
             }
         })
     }
@@ -110,6 +124,55 @@ impl Compression {
                 Encoder::Zstd(encoder)
             }
         }))
+    }
+}
+
+/// Counts what is read of it.
+struct Counted<R> {
+    inner: R,
+    read: Rc<Cell<u64>>,
+}
+
+impl<R> Counted<R> {
+    fn new(inner: R) -> (Counted<R>, Rc<Cell<u64>>) {
+        let read = Rc::new(Cell::new(0));
+        (Counted { inner, read: Rc::clone(&read) }, read)
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.read.set(self.read.get() + got as u64);
+        Ok(got)
+    }
+}
+
+/// A decoder that is left once it has given too much for what it took.
+struct Bounded<D> {
+    decoder: D,
+    taken: Rc<Cell<u64>>,
+    given: u64,
+    always: u64,
+}
+
+impl<D> Bounded<D> {
+    fn new(decoder: D, taken: Rc<Cell<u64>>) -> Bounded<D> {
+        Bounded { decoder, taken, given: 0, always: ALWAYS_EXPANDS }
+    }
+}
+
+impl<D: Read> Read for Bounded<D> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.decoder.read(buffer)?;
+        self.given += got as u64;
+        if self.given > self.always && self.given > self.taken.get().saturating_mul(MAX_EXPANSION) {
+            let problem = format!(
+                "the layer expands to more than 4 GiB and more than {MAX_EXPANSION} times its size"
+            );
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+        }
+        Ok(got)
     }
 }
 
@@ -212,6 +275,30 @@ mod tests {
             let whole = by(data.len());
             assert!([1, 512, 4096, 65_536, 65_537].into_iter().all(|size| by(size) == whole));
         }
+    }
+
+    #[test]
+    fn what_expands_too_much_is_left() {
+        const SIZE: u64 = 8 << 20;
+        let mut writer = zstd::Encoder::new(Vec::new(), 3).unwrap();
+        io::copy(&mut io::repeat(0).take(SIZE), &mut writer).unwrap();
+        let bomb = writer.finish().unwrap();
+        let read = |bytes: &[u8], always| {
+            let (input, taken) = Counted::new(bytes);
+            let decoder = zstd::Decoder::new(input).unwrap();
+            io::copy(&mut Bounded { decoder, taken, given: 0, always }, &mut io::sink())
+        };
+        assert!(bomb.len() < (SIZE / MAX_EXPANSION) as usize, "{}", bomb.len());
+        assert_eq!(read(&bomb, SIZE).unwrap(), SIZE);
+        let error = read(&bomb, 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("more than 1032 times its size"), "{error}");
+        let mut writer = Compression::Gzip.writer(Vec::new()).unwrap();
+        io::copy(&mut io::repeat(0).take(SIZE), &mut writer).unwrap();
+        let dense = writer.finish().unwrap();
+        let (input, taken) = Counted::new(&dense[..]);
+        let decoder = flate2::read::MultiGzDecoder::new(input);
+        let mut bounded = Bounded { decoder, taken, given: 0, always: 1 << 20 };
+        assert_eq!(io::copy(&mut bounded, &mut io::sink()).unwrap(), SIZE);
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod values;
 mod window;
 
 pub use check::{Finding, HearFinding, Trouble, check};
-pub use codec::{Compression, Whole, Writer, ZSTD_WINDOW_LOG};
+pub use codec::{ALWAYS_EXPANDS, Compression, MAX_EXPANSION, Whole, Writer, ZSTD_WINDOW_LOG};
 pub use error::{Error, Problem, Result};
 pub use list::{Listed, list};
 pub use map::{Change, Changed, Decided, Hear, map};

@@ -2,7 +2,7 @@
 //! capabilities a fingerprint of these.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 /// How many names are remembered: 8 MiB of fingerprints, not quite full.
 const NAMES: usize = 1 << 20;
@@ -32,8 +32,12 @@ impl Names {
     /// The fingerprint of a path, however it is written.
     pub(crate) fn of(&self, path: &[u8]) -> Fingerprint {
         let parts = path.split(|byte| *byte == b'/');
-        let parts: Vec<&[u8]> = parts.filter(|part| !part.is_empty() && *part != b".").collect();
-        Fingerprint(self.seed.hash_one(&parts).max(1))
+        let mut hasher = self.seed.build_hasher();
+        for part in parts.filter(|part| !part.is_empty() && *part != b".") {
+            hasher.write(part);
+            hasher.write_u8(b'/');
+        }
+        Fingerprint(hasher.finish().max(1))
     }
 
     /// The fingerprint of a whiteout of that path.

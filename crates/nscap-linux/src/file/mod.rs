@@ -143,17 +143,8 @@ impl CapFile {
     }
 
     fn regular(fd: OwnedFd, path: &Path) -> Result<CapFile> {
-        let stat = rustix::fs::fstat(&fd).map_err(|e| Error::call(path, "fstat", e))?;
-        let (kind, errno) = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => return Ok(CapFile { fd, path: path.to_owned() }),
-            FileType::Directory => ("is a directory", libc::EISDIR),
-            FileType::Symlink => ("is a symbolic link", libc::ELOOP),
-            FileType::Fifo => ("is a named pipe", libc::EINVAL),
-            FileType::Socket => ("is a socket", libc::EINVAL),
-            FileType::CharacterDevice | FileType::BlockDevice => ("is a device", libc::EINVAL),
-            FileType::Unknown => ("is of an unknown kind", libc::EINVAL),
-        };
-        Err(Error::NotRegular { path: path.to_owned(), kind, errno })
+        check_regular(&fd, path)?;
+        Ok(CapFile { fd, path: path.to_owned() })
     }
 
     /// The path that it was opened by: for messages, not for opening again.
@@ -254,6 +245,21 @@ impl CapFile {
             immutable: stat.stx_attributes.intersects(fixed),
         })
     }
+}
+
+/// That a descriptor, which may be one of O_PATH, leads to a regular file.
+pub(crate) fn check_regular(file: impl AsFd, path: &Path) -> Result<()> {
+    let stat = rustix::fs::fstat(file).map_err(|e| Error::call(path, "fstat", e))?;
+    let (kind, errno) = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => return Ok(()),
+        FileType::Directory => ("is a directory", libc::EISDIR),
+        FileType::Symlink => ("is a symbolic link", libc::ELOOP),
+        FileType::Fifo => ("is a named pipe", libc::EINVAL),
+        FileType::Socket => ("is a socket", libc::EINVAL),
+        FileType::CharacterDevice | FileType::BlockDevice => ("is a device", libc::EINVAL),
+        FileType::Unknown => ("is of an unknown kind", libc::EINVAL),
+    };
+    Err(Error::NotRegular { path: path.to_owned(), kind, errno })
 }
 
 impl AsFd for CapFile {

@@ -11,7 +11,6 @@
 //! of it, and our parent's otherwise; ancestors between it and the initial one cannot be seen.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -19,9 +18,10 @@ use nscap_core::{Extent, Kuid, MapError};
 use rustix::fs::OFlags;
 
 use crate::error::{Error, Result};
+use crate::file::Links;
 use crate::mounts::MountPoint;
-use crate::places;
 use crate::sys;
+use crate::{path_fd, places};
 
 mod gather;
 mod identity;
@@ -288,8 +288,8 @@ impl Namespaces {
     /// A namespace by a file that stands for it: a link in /proc/PID/ns or a bind mount of one.
     ///
     /// # Errors
-    /// [`Error::Call`] where it cannot be opened; [`Error::Unexpected`] where it is no user
-    /// namespace.
+    /// [`Error::Call`] where it cannot be opened (EAGAIN: another process holds a lease on it);
+    /// [`Error::NotRegular`], [`Error::Unexpected`] where it is no user namespace.
     ///
     /// ```
     /// # use nscap_linux::*;
@@ -300,8 +300,8 @@ impl Namespaces {
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     pub fn add_path(&mut self, path: &Path) -> Result<NsIndex> {
-        let fd = File::open(path).map_err(|e| Error::call(path, "open", e))?;
-        self.add_fd(fd.into(), path)
+        let file = path_fd::open_regular(path, Links::Follow)?;
+        self.add_fd(file.into(), path)
     }
 
     /// A namespace by a descriptor of its file; `path` is what errors call it.

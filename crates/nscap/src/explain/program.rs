@@ -2,15 +2,13 @@
 //! scripts".
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::Read as _;
-use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use nscap_linux::CapFile;
+use nscap_linux::{CapFile, path_fd};
 
-use crate::failure::{ELOOP, Failure};
+use crate::failure::{EAGAIN, ELOOP, Failure};
 use crate::out;
 
 /// How much of a script the kernel looks at (BINPRM_BUF_SIZE).
@@ -33,7 +31,7 @@ pub(crate) fn resolve(
     open: impl Fn(&Path) -> Result<CapFile, Failure>,
 ) -> Result<Resolved, Failure> {
     let mut resolved = Resolved { file: named, scripts: Vec::new(), script_has_caps: false };
-    while let Some(interpreter) = interpreter(&head(&resolved.file)) {
+    while let Some(interpreter) = interpreter(&head(&resolved.file)?) {
         let script = std::mem::replace(&mut resolved.file, open(&interpreter)?);
         resolved.scripts.push(script);
         if resolved.scripts.len() > DEPTH {
@@ -48,12 +46,25 @@ pub(crate) fn resolve(
 }
 
 /// The first bytes; none where we may not read the file, which is then taken for a binary.
-fn head(file: &CapFile) -> Vec<u8> {
+///
+/// # Errors
+/// Where the file cannot be read just now, so that nothing is known of it.
+fn head(file: &CapFile) -> Result<Vec<u8>, Failure> {
     let mut head = Vec::new();
-    if let Ok(readable) = File::open(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())) {
-        let _ = readable.take(HEAD).read_to_end(&mut head);
+    match path_fd::reopen(file, file.path()) {
+        Ok(readable) => {
+            let _ = readable.take(HEAD).read_to_end(&mut head);
+        }
+        Err(error) if error.errno() == EAGAIN => {
+            return Err(Failure::Input {
+                what: out::path(file.path()),
+                problem: "cannot be read: another process holds a lease on it".to_owned(),
+                errno: EAGAIN,
+            });
+        }
+        Err(_) => {}
     }
-    head
+    Ok(head)
 }
 
 /// The interpreter that a `#!` line names.

@@ -32,7 +32,7 @@ pub(super) fn run(
 ) -> Result<u8, Failure> {
     let side = for_whom.map(|whom| side(whom, &mut System::new()?)).transpose()?;
     let map = side.as_ref().map_or(IdMap::from_sorted(&OWN, &OWN), |side| side.uids.map());
-    let (mut rows, mut status) = (Rows::new(), 0);
+    let (mut rows, mut status) = (Rows::default(), 0);
     let checked = Input::open(layer)?.each(|layer, reader| {
         layer::check(reader, map, &mut |finding| {
             status = 1;

@@ -1,6 +1,5 @@
 //! `nscap layer ls`.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 
 use nscap_core::{Kuid, Uid};
@@ -29,41 +28,24 @@ struct Shown {
     holders: Vec<Holder>,
 }
 
-/// Whom an id stands for here, looked up once.
-struct Holders {
-    system: System,
-    known: HashMap<u32, Vec<Holder>>,
-}
-
-/// Ids that are remembered; a layer could name every one.
-const MANY: usize = 1000;
-
-impl Holders {
-    fn of(&mut self, id: Option<Uid>) -> Result<Vec<Holder>, Failure> {
-        let Some(kuid) = id.filter(|id| *id != Uid::ROOT).and_then(|id| Kuid::new(id.get())) else {
-            return Ok(Vec::new());
-        };
-        if let Some(known) = self.known.get(&kuid.get()) {
-            return Ok(known.clone());
-        }
-        let found = self.system.holders(kuid)?;
-        if self.known.len() < MANY {
-            self.known.insert(kuid.get(), found.clone());
-        }
-        Ok(found)
+/// Whom an id stands for here.
+fn holders(id: Option<Uid>, system: &mut System) -> Result<Vec<Holder>, Failure> {
+    match id.filter(|id| *id != Uid::ROOT).and_then(|id| Kuid::new(id.get())) {
+        Some(kuid) => system.holders(kuid),
+        None => Ok(Vec::new()),
     }
 }
 
 pub(super) fn run(layer: Option<&OsStr>, out: &mut Out) -> Result<u8, Failure> {
-    let mut holders = Holders { system: System::new()?, known: HashMap::new() };
-    let (mut rows, mut status, mut failed) = (Rows::new(), 1, None);
+    let mut system = System::new()?;
+    let (mut rows, mut status, mut failed) = (Rows::default(), 1, None);
     let listed = Input::open(layer)?.each(|layer, reader| {
         layer::list(reader, &mut |listed| {
             status = match (&listed.grants, status) {
                 (Err(_), _) | (_, 2) => 2,
                 (Ok(_), _) => 0,
             };
-            print(layer, listed, &mut holders, &mut rows, out).map_err(|failure| {
+            print(layer, listed, &mut system, &mut rows, out).map_err(|failure| {
                 let kind = if failure.is_broken_pipe() {
                     std::io::ErrorKind::BrokenPipe
                 } else {
@@ -85,7 +67,7 @@ pub(super) fn run(layer: Option<&OsStr>, out: &mut Out) -> Result<u8, Failure> {
 fn print(
     layer: Option<&ImageLayer>,
     listed: &Listed<'_>,
-    holders: &mut Holders,
+    system: &mut System,
     rows: &mut Rows,
     out: &mut Out,
 ) -> Result<(), Failure> {
@@ -94,7 +76,7 @@ fn print(
     let denied = listed.grants.as_ref().err().copied();
     let mut grants = Vec::new();
     for grant in listed.grants.iter().flatten() {
-        grants.push((*grant, holders.of(grant.id)?));
+        grants.push((*grant, holders(grant.id, system)?));
     }
     if out.is_json() {
         let shown = |(grant, holders)| Shown { grant: JsonGrant::from(grant), holders };

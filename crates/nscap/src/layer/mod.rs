@@ -15,6 +15,7 @@ use nscap_core::translate::Grant;
 use nscap_core::{Denied, Uid};
 use nscap_image::layer::{self, Compression, ImageLayer, Layout};
 use nscap_image::shift::{Ids, Side};
+use nscap_linux::{Links, path_fd};
 use serde::Serialize;
 
 use crate::cli::Layer;
@@ -50,11 +51,7 @@ impl Input {
         if let Some(layout) = Layout::find(name)? {
             return Ok(Input::Image(layout));
         }
-        let opened = File::open(name).map_err(|error| {
-            let errno = error.raw_os_error().unwrap_or(EIO);
-            input(&out::path(Path::new(name)), "cannot be opened".into(), errno)
-        });
-        opened.map(Input::Stream)
+        open(Path::new(name)).map(Input::Stream)
     }
 
     /// Reads each layer, uncompressed.
@@ -74,6 +71,19 @@ impl Input {
             }
         }
         Ok(())
+    }
+}
+
+/// A layer by its path: a regular file without waiting for the holder of a lease; what is no file, such as
+/// the pipe of a process substitution, as it comes.
+fn open(path: &Path) -> Result<File, Failure> {
+    match path_fd::open_regular(path, Links::Follow) {
+        Err(nscap_linux::Error::NotRegular { .. }) => File::open(path).map_err(|error| {
+            let errno = error.raw_os_error().unwrap_or(EIO);
+            input(&out::path(path), "cannot be opened".into(), errno)
+        }),
+        opened => opened
+            .map_err(|error| input(&out::path(path), "cannot be opened".into(), error.errno())),
     }
 }
 
@@ -143,31 +153,44 @@ fn whose(id: Option<Uid>) -> String {
 /// A member for people, with the beginning of its layer's digest in an image.
 fn shown(layer: Option<&str>, member: &[u8]) -> String {
     let digest = layer.and_then(|digest| digest.get(7..19));
-    let name = out::name(member);
+    // Nothing unpacks a longer name, and each grant of the member has a row with it.
+    let name = match member.get(..SHOWN) {
+        Some(begin) => format!("{}... ({} bytes)", out::name(begin), member.len()),
+        None => out::name(member),
+    };
     digest.map_or_else(|| name.clone(), |digest| format!("{digest}  {name}"))
 }
+
+/// How much of a name is shown: the longest path that the kernel takes.
+const SHOWN: usize = 4096;
 
 fn reason(denied: Denied) -> String {
     format!("{} [{}]", denied.why, denied.why.clause())
 }
 
-/// Rows that are printed before there are too many to hold.
-struct Rows(Table, usize);
+/// Rows that are printed before there is too much to hold: how many there are, and how long they
+/// are, a layer says.
+#[derive(Default)]
+struct Rows {
+    table: Table,
+    rows: usize,
+    bytes: usize,
+}
+
+const ROWS: usize = 1000;
+const BYTES: usize = 256 << 10;
 
 impl Rows {
-    fn new() -> Rows {
-        Rows(Table::default(), 0)
-    }
-
     fn add(&mut self, row: [String; 4], out: &mut Out) -> io::Result<()> {
-        self.0.row(row);
-        self.1 += 1;
-        if self.1 >= 1000 { self.flush(out) } else { Ok(()) }
+        self.bytes += row.iter().map(String::len).sum::<usize>();
+        self.rows += 1;
+        self.table.row(row);
+        if self.rows >= ROWS || self.bytes >= BYTES { self.flush(out) } else { Ok(()) }
     }
 
     fn flush(&mut self, out: &mut Out) -> io::Result<()> {
-        out.table(&self.0)?;
-        *self = Rows::new();
+        out.table(&self.table)?;
+        *self = Rows::default();
         Ok(())
     }
 }

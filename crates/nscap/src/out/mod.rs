@@ -52,7 +52,7 @@ impl Out {
     }
 
     pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
-        self.stream.write_all(table.to_string().as_bytes())
+        write!(self.stream, "{table}")
     }
 
     /// These very bytes.
@@ -65,6 +65,9 @@ impl Out {
         self.stream.flush()
     }
 }
+
+/// Cells that are wider than this stick out of their column.
+const ALIGNED: usize = 256;
 
 /// Rows whose columns are two blanks apart; the last one is as long as it is.
 #[derive(Default)]
@@ -95,7 +98,9 @@ impl Table {
     }
 
     fn width(&self, column: usize) -> usize {
-        self.all().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
+        let cells = self.all().filter_map(|row| row.get(column));
+        // One long name must not make every row as long.
+        cells.map(|cell| cell.width()).filter(|width| *width <= ALIGNED).max().unwrap_or(0)
     }
 }
 

@@ -2,12 +2,13 @@
 //! it or are put there meanwhile.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nscap_linux::Quotable as _;
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags};
 
 use crate::layer::error::{Error, Result};
 
@@ -59,15 +60,14 @@ impl Dir {
 
     /// A regular file in it, for reading.
     pub(crate) fn file(&self, name: &str) -> Result<File> {
-        // NONBLOCK: a FIFO would be waited for.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let fd = fs::openat(&self.fd, name, flags, Mode::empty());
         let fd = fd.map_err(self.failed(name, "open"))?;
-        let stat = fs::fstat(&fd).map_err(self.failed(name, "stat"))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(Error::image(self.shown(name), "not a regular file"));
-        }
-        Ok(fd.into())
+        let shown = self.shown(name);
+        nscap_linux::path_fd::reopen(&fd, Path::new(name)).map_err(|error| match error {
+            nscap_linux::Error::NotRegular { .. } => Error::image(shown, "not a regular file"),
+            error => Error::call(shown, "open", io::Error::from_raw_os_error(error.errno())),
+        })
     }
 
     /// A new file in it under a name of its own.

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::blobs::MAX_DOCUMENT;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -89,6 +90,9 @@ fn folded(name: &str) -> String {
     name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
+/// The longest platform, in bytes.
+const PLATFORM_MAX: usize = 255;
+
 /// What a blob is named by, and where that stands.
 pub(crate) struct Descriptor<'a> {
     object: Object<'a>,
@@ -134,7 +138,12 @@ impl<'a> Descriptor<'a> {
             return Ok(None);
         };
         let part = |name| platform.text(name).map(Option::unwrap_or_default);
-        Ok(Some(format!("{}/{}", part("os")?, part("architecture")?)))
+        let text = format!("{}/{}", part("os")?, part("architecture")?);
+        // It is said again for every layer.
+        match text.len() {
+            0..=PLATFORM_MAX => Ok(Some(text)),
+            _ => Err(format!("a platform of more than {PLATFORM_MAX} bytes")),
+        }
     }
 }
 
@@ -142,11 +151,13 @@ impl<'a> Descriptor<'a> {
 pub(crate) struct Edits<'a> {
     text: &'a str,
     edits: Vec<(Range<usize>, String)>,
+    /// How much was put into descriptors.
+    embedded: u64,
 }
 
 impl<'a> Edits<'a> {
     pub(crate) fn of(text: &'a str) -> Edits<'a> {
-        Edits { text, edits: Vec::new() }
+        Edits { text, edits: Vec::new(), embedded: 0 }
     }
 
     /// Puts a string in place of a value of the document.
@@ -177,6 +188,11 @@ impl<'a> Edits<'a> {
         match (descriptor.object.get("data")?, content) {
             (None, _) => Ok(()),
             (Some(data), Some(content)) => {
+                // A descriptor may embed little and name much, as often as it likes.
+                self.embedded += content.len() as u64;
+                if self.embedded > MAX_DOCUMENT {
+                    return Err("embedded documents (`data`) of more than 4 MiB".to_owned());
+                }
                 let text = base64::prelude::BASE64_STANDARD.encode(content);
                 self.put_string(data, &text);
                 Ok(())

@@ -37,7 +37,7 @@ pub struct ImageLayer {
 }
 
 /// What a blob is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Kind {
     Index,
     Manifest,
@@ -176,6 +176,10 @@ impl Layout {
         if kind == Kind::Other {
             return Ok(());
         }
+        // Documents name each other as often as they like; each says the same every time.
+        if !found.documents.insert((digest.clone(), kind)) {
+            return Ok(());
+        }
         let text = document(&self.blobs, descriptor)?;
         let object = within(digest, Object::parse(&text))?;
         let name = if kind == Kind::Index { "manifests" } else { "layers" };
@@ -215,6 +219,8 @@ impl Layout {
 
 #[derive(Default)]
 struct Found {
+    /// Which documents were read, and as what.
+    documents: HashSet<(String, Kind)>,
     seen: HashSet<String>,
     layers: Vec<ImageLayer>,
 }

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek as _, Write};
+use std::rc::Rc;
 
 use super::blobs::{Hashed, digest, document, file_name};
 use super::dir::Dir;
@@ -36,7 +37,7 @@ struct Blob {
 }
 
 /// A document by its new name, and its content.
-type Document = (Blob, Vec<u8>);
+type Document = (Blob, Rc<[u8]>);
 
 #[derive(Clone)]
 struct Layer {
@@ -167,7 +168,7 @@ impl<'l, 'm, 'h, 'f> Mapper<'l, 'm, 'h, 'f> {
         let (mut file, working) = self.out.create()?;
         let written = file.write_all(&content).map_err(Error::Write);
         self.store(written.map(|()| file), &working, &blob.digest)?;
-        Ok(Some((blob, content)))
+        Ok(Some((blob, content.into())))
     }
 
     fn manifest<'t>(
