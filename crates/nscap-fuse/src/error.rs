@@ -29,15 +29,14 @@ pub enum Error {
         /// The mode of that directory.
         mode: u32,
     },
-    /// The source or the target is not a directory, or one lies in the other; or the source is shown
-    /// by another mount.
+    /// The source or the target is not a directory, or one lies in the other.
     #[error("{}: {problem}: {}", path.maybe_quote(), describe(*errno))]
     Place {
         /// Which.
         path: PathBuf,
         /// What is wrong with it.
         problem: &'static str,
-        /// ENOTDIR, EINVAL or EBUSY.
+        /// ENOTDIR or EINVAL.
         errno: i32,
     },
     /// A system call failed.

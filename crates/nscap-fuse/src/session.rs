@@ -5,8 +5,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use nscap_linux::server::{FuseDevice, FuseQueue, settle};
+use nscap_linux::{Claim, Purpose};
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
@@ -26,12 +29,16 @@ use crate::stats::Stats;
 use crate::tree::{Tree, WITHOUT};
 use crate::{threads, worker};
 
+/// How long a server of the same source may take to end, once it is unmounted.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What one parameter of a mount can be long, in bytes.
 const PARAMETER_MAX: usize = 255;
 
 /// A tree that is mounted. It must be [served](Mount::serve): until then whoever touches it waits;
 /// when this value is dropped unserved, they get ENOTCONN.
 pub struct Mount {
+    _claim: Claim,
     tree: Arc<Tree>,
     device: FuseDevice,
     queues: Vec<FuseQueue>,
@@ -55,9 +62,11 @@ impl Mount {
     /// # Errors
     /// [`Error::NoFuse`] without /dev/fuse; [`Error::Reachable`] where others than root can reach
     /// the source and the options do not allow that; [`Error::Place`] where source or target is
-    /// not a directory, one lies in the other, or another mount shows the source; [`Error::Call`]
-    /// for what the kernel refuses, EPERM without CAP_SYS_ADMIN; [`Error::System`] where namespaces
-    /// cannot be looked at.
+    /// not a directory, or one lies in the other; [`Error::Call`] for what the kernel refuses, EPERM
+    /// without CAP_SYS_ADMIN; [`Error::System`] where namespaces cannot be looked at, and with
+    /// [`Claimed`](nscap_linux::Error::Claimed) (EBUSY) where another mount shows the source, a part
+    /// of it or what is around it, or a tool changes that. A mount that ends is waited for, for two
+    /// seconds.
     pub fn new(source: &Path, target: &Path, options: &Options) -> Result<Mount, Error> {
         let (from, to) = (source::open_directory(source)?, source::open_directory(target)?);
         source::apart((from.as_fd(), source), (to.as_fd(), target))?;
@@ -67,6 +76,9 @@ impl Mount {
         try_to_settle()?;
         raise_limits();
         let queues = if options.io_uring { requests::places() } else { Vec::new() };
+        // K: what another server shows, tasks reach through that one, and neither knows the other's
+        // writers.
+        let mut claim = Claim::take(from.as_fd(), source, Purpose::Mount, PATIENCE)?;
         let stats = Arc::new(Stats::default());
         let caps = Caps::new(from.as_fd(), source, options, stats.clone())?;
         let mut options = options.clone();
@@ -77,9 +89,6 @@ impl Mount {
         let tree = Arc::new(Tree {
             caps,
             inodes: Source::new(from.as_fd(), source).and_then(|tree| {
-                if !options.reachable_ok {
-                    tree.claim(source)?;
-                }
                 tree.keep_times(&options.flags, source)?;
                 Inodes::new(tree, stats.clone())
                     .map_err(|errno| Error::call(source, "openat", errno))
@@ -100,8 +109,10 @@ impl Mount {
         let call = |(call, errno)| Error::call(target, call, errno);
         let superblock = make(device.as_fd(), &name, &options).map_err(call)?;
         let queues = worker::agree(&tree, &device, queues).map_err(call)?;
-        attach(superblock.as_fd(), to.as_fd(), &options).map_err(call)?;
-        Ok(Mount { tree, device, queues, target: target.to_owned(), kept })
+        let mount = attributed(superblock.as_fd(), &options).map_err(call)?;
+        claim.is_shown_by(device_of(mount.as_fd()).map_err(call)?)?;
+        attach(mount.as_fd(), to.as_fd()).map_err(call)?;
+        Ok(Mount { _claim: claim, tree, device, queues, target: target.to_owned(), kept })
     }
 
     /// The flags that it has because of its source, and its options did not ask for.
@@ -185,12 +196,11 @@ fn make(
     Ok(context)
 }
 
-/// Puts it in place.
-fn attach(
+/// Makes a mount of it, with its flags, that is nowhere yet.
+fn attributed(
     superblock: BorrowedFd<'_>,
-    target: BorrowedFd<'_>,
     options: &Options,
-) -> Result<(), (&'static str, Errno)> {
+) -> Result<OwnedFd, (&'static str, Errno)> {
     let mut attributes = MountAttrFlags::empty();
     let wanted = [
         (options.read_only, MountAttrFlags::MOUNT_ATTR_RDONLY),
@@ -205,8 +215,18 @@ fn attach(
     for (_, flag) in wanted.into_iter().filter(|(wanted, _)| *wanted) {
         attributes |= flag;
     }
-    let mount = fsmount(superblock, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-        .map_err(|e| ("fsmount", e))?;
+    fsmount(superblock, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|e| ("fsmount", e))
+}
+
+/// The device number that stat(2) shows there, without a question to ourselves.
+fn device_of(mount: BorrowedFd<'_>) -> Result<(u32, u32), (&'static str, Errno)> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(mount, c"", flags, StatxFlags::empty()).map_err(|e| ("statx", e))?;
+    Ok((stat.stx_dev_major, stat.stx_dev_minor))
+}
+
+/// Puts it in place.
+fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), (&'static str, Errno)> {
     let by_descriptor =
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, c"", target, c"", by_descriptor).map_err(|e| ("move_mount", e))

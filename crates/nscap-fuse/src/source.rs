@@ -5,9 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nscap_linux::server::{FileHandle, set_mount};
-use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, ResolveFlags, StatxFlags, flock, openat, openat2, statx,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, statx};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
@@ -146,19 +144,6 @@ impl Source {
         let handles =
             FileHandle::of(&root).and_then(|handle| handle.open(&root, OFlags::PATH)).is_ok();
         Ok(Source { root, mount, private, handles })
-    }
-
-    /// Refuses a tree that another server shows: through that one, tasks reach it, and neither server
-    /// knows the other's writers (K). For as long as this value lives, or the process.
-    pub(crate) fn claim(&self, path: &Path) -> Result<(), Error> {
-        match flock(&self.root, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(()),
-            Err(Errno::AGAIN) => {
-                let problem = "is the source of another mount already";
-                Err(Error::Place { path: path.to_owned(), problem, errno: libc::EBUSY })
-            }
-            Err(errno) => Err(Error::call(path, "flock", errno)),
-        }
     }
 
     /// Whether reading updates access times is decided by the mount that the source is read through.

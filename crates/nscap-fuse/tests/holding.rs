@@ -124,7 +124,8 @@ fn a_tree_is_shown_by_one_server() {
         assert_eq!(error.errno(), libc::EBUSY);
         assert!(error.to_string().contains("is the source of another mount already"), "{error}");
         let allowed = Options { reachable_ok: true, ..Options::default() };
-        assert!(Mount::new(&ground.source, &ground.native, &allowed).is_ok());
+        let error = Mount::new(&ground.source, &ground.native, &allowed).unwrap_err();
+        assert_eq!(error.errno(), libc::EBUSY, "{error}");
         // Whoever is dead shows nothing.
         ground.kill();
         ground.serve("");

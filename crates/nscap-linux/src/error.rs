@@ -63,6 +63,16 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Another process serves the tree, or changes all of it, or one in it or around it.
+    #[error("{}: {problem}{by}: {}", path.maybe_quote(), describe(nix::libc::EBUSY))]
+    Claimed {
+        /// The tree.
+        path: PathBuf,
+        /// How the two lie to each other.
+        problem: &'static str,
+        /// What is known of the other.
+        by: crate::Claimant,
+    },
     /// WHO names nobody.
     #[error("{who}: {problem}: {}", describe(nix::libc::EINVAL))]
     Who {
@@ -88,6 +98,7 @@ impl Error {
     pub fn errno(&self) -> i32 {
         match self {
             Error::Call { errno, .. } | Error::NotRegular { errno, .. } => *errno,
+            Error::Claimed { .. } => nix::libc::EBUSY,
             Error::NoProcess { .. } => nix::libc::ESRCH,
             Error::Worker { .. } => nix::libc::EPERM,
             Error::Unexpected { .. } | Error::Who { .. } => nix::libc::EINVAL,

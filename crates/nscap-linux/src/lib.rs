@@ -6,6 +6,7 @@
 
 mod callers;
 mod change;
+mod claim;
 mod decided;
 mod error;
 mod file;
@@ -34,6 +35,7 @@ mod xattr;
 
 pub use callers::{Caller, Callers};
 pub use change::Step;
+pub use claim::{Claim, Claimant, Purpose};
 pub use error::{Error, Result, describe};
 pub use file::{CapFile, FileState, Hidden, Inode, Links, Shown};
 pub use lease::ReadLease;

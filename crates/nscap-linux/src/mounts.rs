@@ -20,6 +20,8 @@ pub struct MountPoint {
     pub id: u64,
     /// Major and minor number of the file system's device, as stat(2) shows them.
     pub device: (u32, u32),
+    /// What of the file system is mounted, as a path in it.
+    pub root: PathBuf,
     /// Where it is mounted.
     pub point: PathBuf,
     /// The file system's type with its subtype, e.g. `"fuse.nscap"`.
@@ -80,12 +82,13 @@ impl MountPoint {
         let device = text(fields.nth(1)?);
         let (major, minor) = device.split_once(':')?;
         let device = (major.parse().ok()?, minor.parse().ok()?);
-        let point = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
+        let path = |field: &[u8]| PathBuf::from(OsString::from_vec(unescape(field)));
+        let (root, point) = (path(fields.next()?), path(fields.next()?));
         let nosuid = fields.next()?.split(|byte| *byte == b',').any(|flag| flag == b"nosuid");
         fields.find(|field| *field == b"-")?;
         let fs_type = text(fields.next()?);
         let source = OsString::from_vec(unescape(fields.next()?));
-        Some(MountPoint { id, device, point, fs_type, source, nosuid })
+        Some(MountPoint { id, device, root, point, fs_type, source, nosuid })
     }
 
     /// Whether the rules of nscap decide on this file system, and not the kernel's own alone.

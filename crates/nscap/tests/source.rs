@@ -181,3 +181,115 @@ fn options_about_access_times_are_kept() {
         &[],
     );
 }
+
+/// Shell functions: `mounted` and `refused`, about a SOURCE on $dir/t and $dir/t2.
+const CLAIMS: &str = r#"
+    mkdir -p t2 p/src/in/deep p/beside
+    other() { "$nscap" mount --reachable-ok "$1" t2; }
+    busy() { expect 2 "$1" "$nscap" mount --reachable-ok "$2" t2; grep -q EBUSY err || fail "$(cat err)"; }
+    free() {
+        expect 0 "" "$nscap" mount --reachable-ok "$1" t2
+        "$nscap" umount t2
+        until_so is_gone "$dir/t2"
+    }
+"#;
+
+#[test]
+fn a_tree_is_served_once_whatever_it_is_named_by() {
+    if !is_root("a_tree_is_served_once_whatever_it_is_named_by") {
+        return;
+    }
+    script(&format!(
+        r#"{CLAIMS}
+        in_turn() {{
+            "$nscap" mount p/src/in t
+            busy "is the source of another mount already ($dir/p/src/in, process" p/src/in
+            busy "lies in the source of another mount" p/src/in/deep
+            busy "contains the source of another mount" p/src
+            busy "contains the source of another mount" p
+            free p/beside
+            # By bind mounts that show nothing of what is above or below.
+            mkdir -p b
+            mount --bind p/src/in/deep b; busy "lies in the source" b; umount b
+            mount --bind p/src b; busy "contains the source" b; umount b
+            mount --bind p/src/in b; busy "is the source" b; busy "lies in the source" b/deep; umount b
+            mount --bind p/beside b; free b; umount b
+            # In another mount namespace, with another /run and another /dev.
+            expect 2 "lies in the source" unshare --mount --propagation private sh -euc '
+                mount -t tmpfs none /run
+                mount --bind p/src/in/deep b
+                "$1" mount --reachable-ok b t2
+            ' sh "$nscap"
+            # Renamed, with what is above it: it is the same tree.
+            mv p/src/in p/src/moved
+            busy "lies in the source" p/src/moved/deep
+            busy "contains the source" p/src
+            mv p/src/moved p/beside/in
+            busy "contains the source" p/beside
+            mv p/beside/in p/src/in
+            # Killed, it holds nothing.
+            kill -KILL $(server "$dir/t")
+            "$nscap" umount t
+            free p/src
+        }}
+        in_turn
+        # The same of a file system of its own, and of one that has no handles.
+        mount -t tmpfs none p/src; mkdir -p p/src/in/deep
+        mkdir -p p/src/beside; rmdir p/beside; ln -s src/beside p/beside
+        in_src() {{
+            "$nscap" mount p/src t
+            busy "lies in the source" p/src/in
+            mkdir -p b; mount --bind p/src/in b; busy "lies in the source" b; umount b
+            "$nscap" umount t
+            "$nscap" mount p/src/in t
+            busy "contains the source" p/src
+            busy "lies in the source" p/src/in/deep
+            mount --bind p/src/in/deep b; busy "lies in the source" b; umount b
+            free p/src/beside
+            "$nscap" umount t
+            until_so is_gone "$dir/t"
+        }}
+        in_src
+        umount p/src
+        mkdir low up work
+        mount -t overlay -o lowerdir=low,upperdir=up,workdir=work none p/src
+        mkdir -p p/src/in/deep p/src/beside
+        in_src
+        umount p/src
+        "#
+    ));
+}
+
+#[test]
+fn a_tree_is_not_served_and_shifted_at_once() {
+    if !is_root("a_tree_is_not_served_and_shifted_at_once") {
+        return;
+    }
+    script(&format!(
+        r#"{CLAIMS}
+        shift_() {{ "$nscap" shift --from 0:0:65536 --to 0:100000:65536 "$1"; }}
+        touch p/src/in/file
+        "$nscap" mount p/src/in t
+        for tree in p/src/in p/src/in/deep p/src; do
+            expect 2 "EBUSY" shift_ $tree
+            grep -Eq "source of another mount" err || fail "$(cat err)"
+        done
+        [ -z "$(find p/src ! -uid 0)" ] || fail "something was shifted"
+        [ "$(ls -A p p/src | grep -v -e src -e in -e beside -e : | xargs)" = "" ] || fail "a journal: $(ls -A p p/src)"
+        expect 0 "" "$nscap" shift --dry-run --from 0:0:65536 --to 0:100000:65536 p/src
+        "$nscap" umount t
+        # As root of a user namespace holds it, which has no registry.
+        mkfifo hold
+        python3 -c 'import fcntl, os, sys
+root = os.open(sys.argv[1], os.O_RDONLY); fcntl.flock(root, fcntl.LOCK_EX)
+print("held", flush=True); sys.stdin.read()' p/src/in <hold >held &
+        exec 7>hold
+        until_so grep -q held held
+        busy "another process has claimed (process" p/src/in
+        exec 7>&-
+        wait $!
+        shift_ p/src/in
+        [ -z "$(find p/src/in ! -uid 100000)" ] || fail "not shifted"
+        "#
+    ));
+}

@@ -46,7 +46,8 @@ impl Journal {
     /// # Errors
     /// [`Error::Refused`] where the journal is of another tree that had the same name (ESTALE), a
     /// shift that is being undone is to go forward (EINVAL), or a change does not stay (EIO);
-    /// [`Error::System`] where a change fails. What is done by then stays, and so does the journal.
+    /// [`Error::System`] where a change fails, or with EBUSY where a server shows the tree, a part of it or
+    /// what is around it. What is done by then stays, and so does the journal.
     ///
     /// ```no_run
     /// use nscap_image::shift::{Direction, Journal, Tree};
@@ -66,6 +67,7 @@ impl Journal {
         watch: &mut dyn Watch,
     ) -> Result<Outcome> {
         self.check_tree(tree)?;
+        tree.claim()?;
         let settled = self.stage() == Stage::Complete;
         match (direction, self.stage()) {
             (Direction::Forward, Stage::Complete) => {

@@ -119,7 +119,8 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::Open`] where there is a shift that is not finished; [`Error::System`] where
-    /// something cannot be read, or the plan not be written; [`Error::Refused`] where capabilities
+    /// something cannot be read, or the plan not be written, or with EBUSY where the tree is served
+    /// ([`Claimed`](nscap_linux::Error::Claimed)); [`Error::Refused`] where capabilities
     /// are missing (EPERM) or another process is at work (EBUSY). Nothing is changed.
     ///
     /// ```
@@ -142,6 +143,7 @@ impl Tree {
         watch: &mut dyn Watch,
     ) -> Result<Plan> {
         needs_capabilities(self)?;
+        self.claim()?;
         let maps = [&options.from.uids, &options.from.gids, &options.to.uids, &options.to.gids];
         let top = Identity::of(&self.seen, self);
         let draft = Draft::new(self, Head { top, maps: maps.map(ToString::to_string) })?;

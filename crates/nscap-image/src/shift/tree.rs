@@ -6,8 +6,10 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use nscap_linux::{Mount, Namespaces};
+use nscap_linux::{Claim, Mount, Namespaces, Purpose};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat, openat2,
     statx,
@@ -107,6 +109,8 @@ pub struct Tree {
     pub(crate) top: OwnedFd,
     pub(crate) seen: Seen,
     pub(crate) mount: Mount,
+    /// Ours, from the first plan or change on.
+    claim: OnceLock<Claim>,
 }
 
 impl Tree {
@@ -154,7 +158,18 @@ impl Tree {
             top,
             mount,
             path,
+            claim: OnceLock::new(),
         })
+    }
+
+    /// K: nobody serves the tree, a part of it or what is around it, or shifts that, as long as this
+    /// value lives. A server goes on deciding by the owners that it has seen.
+    pub(crate) fn claim(&self) -> Result<()> {
+        if self.claim.get().is_none() {
+            let claim = Claim::take(&self.top, &self.path, Purpose::Shift, Duration::ZERO)?;
+            let _ = self.claim.set(claim);
+        }
+        Ok(())
     }
 
     pub(crate) fn is_overlay(&self) -> bool {

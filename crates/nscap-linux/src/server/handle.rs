@@ -80,6 +80,21 @@ impl FileHandle {
         Ok(FileHandle::kept(raw.kind, bytes))
     }
 
+    /// The type and the bytes, as the kernel gave them.
+    pub(crate) fn parts(&self) -> (i32, &[u8]) {
+        match &self.0 {
+            Kept::Short { kind, len, bytes } => {
+                (i32::from(*kind), bytes.get(..usize::from(*len)).unwrap_or_default())
+            }
+            Kept::Long(long) => (long.0, long.1.as_slice()),
+        }
+    }
+
+    /// The handle of these.
+    pub(crate) fn from_parts(kind: i32, bytes: &[u8]) -> FileHandle {
+        FileHandle::kept(kind, bytes)
+    }
+
     fn kept(kind: i32, bytes: &[u8]) -> FileHandle {
         let mut short = [0; INLINE];
         match (u8::try_from(kind), u8::try_from(bytes.len()), short.get_mut(..bytes.len())) {
@@ -104,12 +119,7 @@ impl FileHandle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn open(&self, mount: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let (kind, bytes) = match &self.0 {
-            Kept::Short { kind, len, bytes } => {
-                (i32::from(*kind), bytes.get(..usize::from(*len)).unwrap_or_default())
-            }
-            Kept::Long(long) => (long.0, long.1.as_slice()),
-        };
+        let (kind, bytes) = self.parts();
         let mut raw = Raw { bytes: bytes.len() as u32, kind, handle: [0; MAX] };
         raw.handle.get_mut(..bytes.len()).ok_or(Errno::INVAL)?.copy_from_slice(bytes);
         let flags = (flags | OFlags::CLOEXEC).bits();

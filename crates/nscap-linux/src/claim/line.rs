@@ -1,0 +1,71 @@
+//! The directories above a tree, as far as only we come by: a shared lock on each says that something
+//! below is claimed.
+//!
+//! Further up any task could hold a lock, and keep everybody from claiming anything. What matters is
+//! below: a tree that is claimed is one that a closed directory above, or its own mode, keeps others
+//! from.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
+use rustix::io::Errno;
+
+/// No path of directories is longer.
+const LONGEST: usize = 4096;
+
+struct Above {
+    fd: OwnedFd,
+    closed: bool,
+    owner: u32,
+}
+
+/// Locks them; the one that another has locked for itself is the error.
+pub(super) fn lock(tree: &OwnedFd) -> Result<Vec<OwnedFd>, OwnedFd> {
+    let line = climb(tree);
+    let mut locked = Vec::new();
+    for above in line.into_iter().skip(1) {
+        match flock(&above.fd, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => locked.push(above.fd),
+            Err(Errno::AGAIN) => return Err(above.fd),
+            // A file system without locks.
+            Err(_) => {}
+        }
+    }
+    Ok(locked)
+}
+
+/// The tree and what is above it, up to the last directory that can be told to be closed to others.
+///
+/// Root stops at the first that is its own: nobody else's claim can be on one above that and reach the
+/// tree, and root's own are in the registry.
+fn climb(tree: &OwnedFd) -> Vec<Above> {
+    let own = rustix::process::geteuid().as_raw();
+    let mut line: Vec<Above> = Vec::new();
+    let mut last = None;
+    let mut next = look(tree, c".");
+    while let Some((above, identity)) = next {
+        if last == Some(identity) || line.len() == LONGEST {
+            break;
+        }
+        last = Some(identity);
+        let enough = own == 0 && above.closed && above.owner == 0;
+        line.push(above);
+        if enough {
+            return line;
+        }
+        next = line.last().and_then(|above| look(&above.fd, c".."));
+    }
+    let counts = |above: &Above| above.closed && (own == 0 || above.owner == own);
+    let keep = line.iter().rposition(counts).map_or(0, |last| last + 1);
+    line.truncate(keep);
+    line
+}
+
+fn look(from: impl AsFd, name: &std::ffi::CStr) -> Option<(Above, (u64, u64))> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = openat(from, name, flags, Mode::empty()).ok()?;
+    let stat = fstat(&fd).ok()?;
+    // The group's bits are also the most that an access control list gives to others.
+    let closed = stat.st_mode & 0o011 == 0;
+    Some((Above { fd, closed, owner: stat.st_uid }, (stat.st_dev, stat.st_ino)))
+}

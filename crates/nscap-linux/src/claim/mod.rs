@@ -1,0 +1,191 @@
+//! Whose a tree is while it is served, or changed as a whole. Covers K for trees: a server knows the
+//! writers that pass it, so no other server and no tool may be at work on the same files, whether it
+//! was given the same directory, one in it or one around it, by whatever path, bind mount or mount
+//! namespace.
+//!
+//! A claim is two kinds of locks (flock(2)), which end with the process that holds them.
+//!
+//! - On the directory itself, exclusive, and on directories above it, shared: up to where tasks of
+//!   others come by, which could hold such a lock as well. These are seen by everybody, the roots of
+//!   user namespaces too.
+//! - As root of the initial namespace, an entry in a [registry](registry) that only root reaches. There
+//!   trees are compared by file handles, which the kernel resolves whatever is mounted or renamed.
+
+mod entry;
+mod line;
+mod registry;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::mounts::MountPoint;
+use entry::Tree;
+use registry::{Entry, Registry};
+
+/// How long is waited between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What a tree is claimed for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// A server shows it.
+    Mount,
+    /// A tool changes all of it.
+    Shift,
+}
+
+/// A tree that no other process serves, or changes as a whole; until dropped, or the process ends.
+#[derive(Debug)]
+pub struct Claim {
+    _root: OwnedFd,
+    _above: Vec<OwnedFd>,
+    /// Last, so that whoever finds no entry finds no lock either.
+    entry: Option<Entry>,
+}
+
+impl Claim {
+    /// Claims the tree under a directory, and waits so long for another claim to end, unless its mount is
+    /// there to be seen. `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`Error::Claimed`] (EBUSY) where a tree that is the same, in it or around it is claimed;
+    /// [`Error::Call`] where the directory cannot be read.
+    ///
+    /// ```
+    /// use nscap_linux::{Claim, Purpose};
+    /// use std::{fs::File, time::Duration};
+    /// let tree = tempfile::tempdir().unwrap();
+    /// std::fs::create_dir(tree.path().join("inner")).unwrap();
+    /// let claim = |path: &std::path::Path| {
+    ///     Claim::take(File::open(path).unwrap(), path, Purpose::Mount, Duration::ZERO)
+    /// };
+    /// let held = claim(tree.path())?;
+    /// assert_eq!(claim(&tree.path().join("inner")).unwrap_err().errno(), 16);
+    /// drop(held);
+    /// assert!(claim(tree.path()).is_ok());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn take(
+        directory: impl AsFd,
+        path: &Path,
+        purpose: Purpose,
+        patience: Duration,
+    ) -> Result<Claim> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(directory, c".", flags, Mode::empty())
+            .map_err(|e| Error::call(path, "openat", e))?;
+        let tree = Tree::of(root.as_fd(), path, purpose)?;
+        let until = Instant::now() + patience;
+        loop {
+            match Claim::try_to_take(&root, &tree) {
+                Err(Error::Claimed { by, .. }) if by.may_be_ending() && Instant::now() < until => {
+                    std::thread::sleep(PAUSE);
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    fn try_to_take(root: &OwnedFd, tree: &Tree) -> Result<Claim> {
+        // A description of its own, whose lock goes when it is closed.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let own = openat(root, c".", flags, Mode::empty())
+            .map_err(|e| Error::call(&tree.path, "openat", e))?;
+        let entry = match Registry::open()? {
+            Some(registry) => Some(registry.enter(root.as_fd(), tree)?),
+            None => None,
+        };
+        match flock(&own, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::AGAIN) => {
+                let problem = "is, or contains, a tree that another process has claimed";
+                return Err(tree.claimed_by_lock(&own, problem));
+            }
+            Err(errno) => return Err(Error::call(&tree.path, "flock", errno)),
+        }
+        let above = line::lock(&own).map_err(|held| {
+            tree.claimed_by_lock(&held, "lies in a tree that another process has claimed")
+        })?;
+        Ok(Claim { _root: own, _above: above, entry })
+    }
+
+    /// Says which mount shows the tree, by the device number that stat(2) shows there: for those who
+    /// find it claimed.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where the registry cannot be written.
+    pub fn is_shown_by(&mut self, device: (u32, u32)) -> Result<()> {
+        self.entry.as_mut().map_or(Ok(()), |entry| entry.is_shown_by(device))
+    }
+
+    /// Waits until no server has a claim any more for the mount with this device number, which showed
+    /// this directory; `false` where one still has after so long.
+    ///
+    /// ```
+    /// use nscap_linux::Claim;
+    /// use std::time::Duration;
+    /// assert!(Claim::ends((0, 0), "/nonexistent".as_ref(), Duration::ZERO));
+    /// ```
+    #[must_use]
+    pub fn ends(device: (u32, u32), source: &Path, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        loop {
+            if !is_claimed(device, source) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+/// Whether there is a claim for a mount; without a registry, whether there is one on its source.
+fn is_claimed(device: (u32, u32), source: &Path) -> bool {
+    if let Ok(Some(registry)) = Registry::open() {
+        return registry.live().is_ok_and(|all| all.iter().any(|it| it.shown_by == Some(device)));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open(source, flags, Mode::empty()).is_ok_and(|directory| {
+        flock(&directory, FlockOperation::NonBlockingLockShared) == Err(Errno::AGAIN)
+    })
+}
+
+/// Another's claim, as an error tells of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claimant {
+    /// The tree, as that process was given it.
+    pub path: Option<PathBuf>,
+    /// The process, as it sees its own id.
+    pub pid: Option<u32>,
+    /// The device number of the mount that shows the tree.
+    pub shown_by: Option<(u32, u32)>,
+}
+
+impl Claimant {
+    /// Whether this may be a server that ends: we see no mount of its.
+    fn may_be_ending(&self) -> bool {
+        let seen = |device| {
+            MountPoint::all().is_ok_and(|all| all.iter().any(|mount| mount.device == device))
+        };
+        !self.shown_by.is_some_and(seen)
+    }
+}
+
+impl std::fmt::Display for Claimant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use crate::Quotable as _;
+        match (&self.path, self.pid) {
+            (Some(path), Some(pid)) => write!(f, " ({}, process {pid})", path.maybe_quote()),
+            (Some(path), None) => write!(f, " ({})", path.maybe_quote()),
+            (None, Some(pid)) => write!(f, " (process {pid})"),
+            (None, None) => Ok(()),
+        }
+    }
+}
