@@ -136,6 +136,18 @@ impl Ground {
         disk::attach(&shown, &self.dir)
     }
 
+    /// What a second server shows of the same files, as long as the peer lives.
+    pub(crate) fn shown_twice(&self) -> io::Result<(Peer, OwnedFd)> {
+        let options = nscap_fuse::Options {
+            policy: self.policy,
+            passthrough: self.setting.passthrough,
+            reachable_ok: true,
+            ..nscap_fuse::Options::default()
+        };
+        let away = disk::detached(&self.files, "".as_ref())?;
+        fuse::serve(&away, Home { owner: None, pid_ns: self.pid_ns }, &options)
+    }
+
     /// Ends the server as kill -9 does; what it showed is there no more.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         if let Some(server) = self.server.take() {

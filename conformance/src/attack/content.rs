@@ -145,7 +145,7 @@ pub(super) fn attacker(
 
 /// When nobody has the file open any more, it can be granted for again. The kernel tells a server
 /// of a close when it likes.
-fn grant_again(ground: &Ground, path: &Path) -> Result<(), Why> {
+pub(super) fn grant_again(ground: &Ground, path: &Path) -> Result<(), Why> {
     for _try in 0..100 {
         match ground.grant(path, Grant::Entry) {
             Ok(()) => return Ok(()),
@@ -170,8 +170,12 @@ fn after_a_restart(setting: Setting) -> Result<(), Why> {
         let what = format!("{} from before a restart", weapon.name);
         let granted = ground.grant(&path, Grant::Entry);
         attacker.line.write_all(b"strike\n")?;
-        let struck: i32 = attacker.hear()?.parse().map_err(io::Error::other)?;
-        // Without passthrough such a mapping is the dead mount's own, and the file stays as it is.
+        // Without passthrough such a mapping is the dead mount's own: the file stays as it is, and who stores
+        // on a page that the kernel has to ask for gets SIGBUS.
+        let struck: i32 = match attacker.hear() {
+            Err(_) if !setting.passthrough => libc::EIO,
+            said => said?.parse().map_err(io::Error::other)?,
+        };
         let read = open(&path, OFlags::RDONLY)?;
         let mut byte = [0];
         rustix::io::pread(&read, &mut byte, tail(&read)?)?;

@@ -15,6 +15,7 @@ mod root;
 mod setid;
 mod source;
 mod threads;
+mod ways;
 mod weapons;
 mod workers;
 
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Case> {
         root::ATTACKS,
         identity::ATTACKS,
         source::ATTACKS,
+        ways::ATTACKS,
     ]
     .concat()
 }

@@ -230,6 +230,53 @@ pub(crate) fn write_by_ring(file: impl AsFd, at: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// A write that was submitted and may not have arrived.
+pub(crate) struct InFlight(io_uring::IoUring);
+
+impl std::fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InFlight")
+    }
+}
+
+/// Submits one large write of `x` by io_uring(7), as direct I/O wants it: `length` is of whole pages. The
+/// descriptor must stay open until it is [waited](InFlight::wait) for.
+///
+/// # Errors
+/// io_uring_setup(2)'s.
+pub(crate) fn submit_by_ring(file: impl AsFd, at: u64, length: usize) -> io::Result<InFlight> {
+    use io_uring::{IoUring, opcode, squeue, types};
+    let room = length + PAGE;
+    // Never freed, since the kernel reads it for as long as it likes.
+    let buffer: &'static [u8] = vec![b'x'; room].leak();
+    let start = buffer.as_ptr().align_offset(PAGE);
+    let aligned = buffer.get(start..start + length).ok_or_else(|| io::Error::other("no room"))?;
+    let length = u32::try_from(length).map_err(io::Error::other)?;
+    let mut ring = IoUring::new(2)?;
+    let fd = types::Fd(file.as_fd().as_raw_fd());
+    let write = opcode::Write::new(fd, aligned.as_ptr(), length).offset(at).build();
+    let write = write.flags(squeue::Flags::ASYNC);
+    // SAFETY: the bytes are static, and the descriptor stays open.
+    unsafe { ring.submission().push(&write) }.map_err(io::Error::other)?;
+    ring.submit()?;
+    Ok(InFlight(ring))
+}
+
+impl InFlight {
+    /// Waits for it to arrive.
+    ///
+    /// # Errors
+    /// The write's.
+    pub(crate) fn wait(mut self) -> io::Result<()> {
+        self.0.submit_and_wait(1)?;
+        let answer = self.0.completion().next().ok_or_else(|| io::Error::other("no answer"))?;
+        match answer.result() {
+            error @ ..0 => Err(io::Error::from_raw_os_error(-error)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// truncate(2).
 ///
 /// # Errors

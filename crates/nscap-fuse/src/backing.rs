@@ -1,24 +1,30 @@
-//! Passthrough: files that the kernel reads and writes itself, on the source. One backing id an
-//! inode, shared by all that have it open; and one way an inode at a time, since a plain open
-//! beside a passthrough one is EIO.
+//! Which way an inode that is open is read and written: by the kernel itself on the source (passthrough),
+//! by one backing id that all its handles share; or by the server. One way an inode at a time, since a
+//! plain open beside a passthrough one is EIO.
 //!
-//! The kernel keeps the descriptor that it is given for as long as there is the id, and opens others
-//! by it as it needs them; so it is one that can only read: one that could write would hide whether
-//! anyone else does (K). Of the files that were open last the ids are kept.
+//! The kernel keeps the file that it is given for as long as there is the id, and opens others by it as it
+//! needs them; so it is one that can only read: one that could write would be a writer of its own (K). What
+//! the kernel writes that way it writes with the credentials of the thread that gave it the file, which
+//! therefore has the ids of no user meanwhile: blocks that the source reserves for root are not for everybody.
+//! Of the files that were open last the ids are kept.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use nscap_linux::server::{Backing, FuseDevice, open_again};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::inodes::Found;
+use crate::inodes::{Found, locked};
+use crate::opener::Opener;
 use crate::recent::Recent;
 
 /// How an inode is open.
-enum Way {
+#[derive(Clone)]
+pub(crate) enum Way {
     Through(Arc<Backing>),
     Plain,
 }
@@ -26,17 +32,14 @@ enum Way {
 struct Open {
     way: Way,
     handles: usize,
+    /// What the server reads by.
+    reader: Option<Arc<OwnedFd>>,
 }
 
-const PLAIN: Open = Open { way: Way::Plain, handles: 0 };
-
 impl Open {
-    fn one_more(&mut self) -> Option<Arc<Backing>> {
+    fn one_more(&mut self) -> Way {
         self.handles += 1;
-        match &self.way {
-            Way::Through(id) => Some(id.clone()),
-            Way::Plain => None,
-        }
+        self.way.clone()
     }
 }
 
@@ -49,10 +52,11 @@ pub(crate) struct Backings {
 }
 
 impl Backings {
-    pub(crate) fn new(wanted: bool) -> Backings {
+    /// `idle`: how many ids of files that are not open any more are kept.
+    pub(crate) fn new(wanted: bool, idle: usize) -> Backings {
         Backings {
             open: Mutex::default(),
-            idle: Recent::default(),
+            idle: Recent::new(idle),
             possible: AtomicBool::new(wanted),
             ever: AtomicBool::new(false),
         }
@@ -69,51 +73,39 @@ impl Backings {
         !self.ever.load(Ordering::Relaxed) && !self.possible.load(Ordering::Relaxed)
     }
 
-    /// Whether an open may become one that goes through.
-    pub(crate) fn may_pass(&self, node: u64) -> bool {
-        self.possible.load(Ordering::Relaxed) || {
-            let all = self.lock();
-            all.get(&node).is_some_and(|open| matches!(open.way, Way::Through(_)))
-        }
-    }
-
-    /// One more handle on an inode; with a backing id where it goes through.
-    pub(crate) fn open(
-        &self,
-        node: u64,
-        inode: &Found,
-        device: &FuseDevice,
-    ) -> Option<Arc<Backing>> {
-        if let Some(open) = self.lock().get_mut(&node) {
+    /// One more handle on an inode, and its way: that of the others, else passthrough, if it is `wanted`
+    /// and can be had.
+    pub(crate) fn open(&self, node: u64, inode: &Found, wanted: bool, device: &FuseDevice) -> Way {
+        if let Some(open) = locked(&self.open).get_mut(&node) {
             return open.one_more();
         }
         // To open the source may last: no lock is held meanwhile. Where another handle was faster,
         // what it has is taken.
-        let kept = self.idle.take(node);
-        let id = kept.or_else(|| self.register(inode, device).map(Arc::new));
-        let way = id.map_or(Way::Plain, Way::Through);
-        let mut new = Some(Open { way, handles: 0 });
-        let mut all = self.lock();
-        let open = all.entry(node).or_insert_with(|| new.take().unwrap_or(PLAIN));
-        let id = open.one_more();
+        let id = if wanted && self.possible.load(Ordering::Relaxed) {
+            self.idle.take(node).or_else(|| self.register(inode, device).map(Arc::new))
+        } else {
+            None
+        };
+        let new = Open { way: id.map_or(Way::Plain, Way::Through), handles: 0, reader: None };
+        let mut new = Some(new);
+        let mut all = locked(&self.open);
+        let way = match all.entry(node) {
+            Entry::Occupied(mut open) => open.get_mut().one_more(),
+            Entry::Vacant(vacant) => {
+                new.take().map_or(Way::Plain, |new| vacant.insert(new).one_more())
+            }
+        };
         drop(all);
         drop(new);
-        id
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        way
     }
 
     fn register(&self, inode: &Found, device: &FuseDevice) -> Option<Backing> {
-        if !self.possible.load(Ordering::Relaxed) {
-            return None;
-        }
-        let registered = if inode.readable {
-            device.backing(inode)
-        } else {
-            open_again(inode, OFlags::RDONLY).and_then(|file| device.backing(file))
-        };
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let registered = open_again(inode, flags).and_then(|file| {
+            let _nobodys = Opener::UNKNOWN.take()?;
+            device.backing(file)
+        });
         match registered {
             Ok(id) => {
                 self.ever.store(true, Ordering::Relaxed);
@@ -131,21 +123,40 @@ impl Backings {
         }
     }
 
+    /// What the server reads an inode by that is open; `open` opens it. All handles share it.
+    pub(crate) fn reader(
+        &self,
+        node: u64,
+        open: impl FnOnce() -> Result<OwnedFd, Errno>,
+    ) -> Result<Arc<OwnedFd>, Errno> {
+        if let Some(Open { reader: Some(reader), .. }) = locked(&self.open).get(&node) {
+            return Ok(Arc::clone(reader));
+        }
+        let opened = Arc::new(open()?);
+        match locked(&self.open).get_mut(&node) {
+            // Nobody reads a passthrough handle by us: this is for one request.
+            Some(Open { way: Way::Plain, reader, .. }) => {
+                Ok(Arc::clone(reader.get_or_insert(opened)))
+            }
+            _ => Ok(opened),
+        }
+    }
+
     /// One handle less.
     pub(crate) fn release(&self, node: u64) {
-        let mut all = self.lock();
-        let Some(open) = all.get_mut(&node) else {
+        let mut all = locked(&self.open);
+        let Entry::Occupied(mut open) = all.entry(node) else {
             return;
         };
-        open.handles -= 1;
-        if open.handles == 0 {
-            let gone = all.remove(&node);
+        open.get_mut().handles -= 1;
+        if open.get().handles == 0 {
+            let gone = open.remove();
             if all.capacity() > 1024 && all.len() < all.capacity() / 4 {
                 let room = all.len() * 2;
                 all.shrink_to(room);
             }
             drop(all);
-            if let Some(Open { way: Way::Through(id), .. }) = gone {
+            if let Way::Through(id) = gone.way {
                 self.idle.keep(node, id);
             }
         }

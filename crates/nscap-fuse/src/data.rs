@@ -1,37 +1,29 @@
-//! Files: opened, read, written, and what else needs an open one.
+//! Files: read, written, and what else needs an open one. All of it is for handles that the kernel does not
+//! read and write itself, or that it asks about in any case.
+//!
+//! What is written, and the space that it takes, are the opener's ([`Opener`]).
 
-use std::ffi::OsStr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nscap_core::Operation;
 use nscap_linux::server::{self, FuseDevice};
-use rustix::fs::{
-    FallocateFlags, Mode, OFlags, SeekFrom, copy_file_range, fallocate, fstat, openat, seek,
-};
-use rustix::io::{Errno, pread, pwrite};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fstat, seek};
+use rustix::io::{Errno, IoSlice, ReadWriteFlags, pread, pwritev2};
 
-use crate::caps::{Opened, Opening};
+use crate::caps::Writer;
 use crate::inodes::Found;
-use crate::proto::abi::fopen;
-use crate::proto::{Header, Opens};
-use crate::tree::{Known, OpenFile, Tree};
-
-/// Of the flags of open(2), those that mean something for the server's own descriptor. O_APPEND and
-/// O_DIRECT are the kernel's to carry out: it says where each write goes, and from what pages.
-const OURS: OFlags =
-    OFlags::ACCMODE.union(OFlags::SYNC).union(OFlags::DSYNC).union(OFlags::NOATIME);
+use crate::opener::Opener;
+use crate::proto::Writing;
+use crate::tree::{OpenFile, Tree};
 
 /// The most that one request copies, in bytes; whole blocks.
 const COPY_MAX: u64 = 16 << 20;
 
-fn ours(flags: OFlags) -> OFlags {
-    (flags & OURS) | OFlags::NOFOLLOW | OFlags::CLOEXEC
-}
-
-fn writes(flags: OFlags) -> bool {
-    flags & OFlags::ACCMODE != OFlags::RDONLY
-}
+/// What the server opens content with, beside the access mode: not to wait for a lease of another's longer
+/// than it must, nor for anything else.
+const TO_READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW);
+pub(crate) const TO_WRITE: OFlags = OFlags::WRONLY.union(OFlags::NOFOLLOW);
 
 /// Goes on until all is done or there is no more; an error counts only where nothing was done.
 fn in_pieces(
@@ -51,151 +43,104 @@ fn in_pieces(
     Ok(done)
 }
 
+/// How one write is made: as fcntl(2), F_SETFL, has the handle now.
+fn how(flags: OFlags) -> ReadWriteFlags {
+    let each = [
+        (OFlags::APPEND, ReadWriteFlags::APPEND),
+        (OFlags::DSYNC, ReadWriteFlags::DSYNC),
+        (OFlags::SYNC, ReadWriteFlags::SYNC),
+    ];
+    each.into_iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, how)| how).collect()
+}
+
 impl Tree {
-    pub(crate) fn open(
+    /// The content of an inode, to be read. A handle that the kernel reads itself has nothing open here.
+    pub(crate) fn reader(&self, node: u64) -> Result<Arc<OwnedFd>, Errno> {
+        self.backings.reader(node, || self.inodes.open(node, TO_READ))
+    }
+
+    /// Opens an inode for writing. A file that is append-only is opened so or not at all (open(2), EPERM).
+    pub(crate) fn open_writer(&self, node: u64, appends: bool) -> Result<Writer, Errno> {
+        match self.inodes.open(node, TO_WRITE) {
+            Ok(file) => Ok(Writer::new(Arc::new(file), false)),
+            Err(Errno::PERM) if appends => {
+                let file = self.inodes.open(node, TO_WRITE | OFlags::APPEND)?;
+                Ok(Writer::new(Arc::new(file), true))
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Changes the content: K, as the opener, by the descriptor that all handles share.
+    fn changes<T>(
         &self,
         node: u64,
-        flags: OFlags,
-        device: &FuseDevice,
-    ) -> Result<Opens, Errno> {
-        let passthrough = self.backings.may_pass(node);
-        let opening = Opening { flags, passthrough, fresh: false };
-        let inode = self.inodes.find(node)?;
-        let opened = self.caps.opening(inode.as_fd(), node, opening)?;
-        // To read, what is open already will do: there is no offset to share.
-        let file = if inode.readable && flags & OURS == OFlags::RDONLY {
-            inode.clone().into_file()
-        } else {
-            Arc::new(self.inodes.open(node, ours(flags))?)
-        };
-        Ok(self.opened(node, &inode, file, flags, opened, device))
-    }
-
-    fn opened(
-        &self,
-        node: u64,
-        inode: &Found,
-        file: Arc<OwnedFd>,
-        flags: OFlags,
-        opened: Opened,
-        device: &FuseDevice,
-    ) -> Opens {
-        self.stats.opens.add();
-        let writable = writes(flags);
-        let backing = self.backings.open(node, inode, device);
-        let mut reply = fopen::NOFLUSH;
-        if backing.is_some() {
-            self.stats.passthrough_opens.add();
-            reply |= fopen::PASSTHROUGH;
-        } else if !self.options.reachable_ok && self.backings.pages_are_true() {
-            reply |= fopen::KEEP_CACHE;
-        }
-        let handle = self.files.add(OpenFile { file, node, writable, _opened: opened });
-        let backing = backing.map_or(0, |backing| backing.id());
-        Opens { handle, flags: reply, backing }
-    }
-
-    pub(crate) fn create(
-        &self,
-        caller: &Header,
-        name: &OsStr,
-        (mode, umask): (u32, u32),
-        flags: OFlags,
-        device: &FuseDevice,
-    ) -> Result<(Known, Opens), Errno> {
-        self.stats.creates.add();
-        match self.open_new(caller, name, (mode, umask), flags) {
-            // The kernel has not asked whether the caller may open what the name stands for; it does
-            // when it looks again.
-            Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => Err(Errno::STALE),
-            made => self.made(made?, flags, device),
-        }
-    }
-
-    /// Makes a file as the caller: what this opens did not exist before.
-    pub(crate) fn open_new(
-        &self,
-        caller: &Header,
-        name: &OsStr,
-        (mode, umask): (u32, u32),
-        flags: OFlags,
-    ) -> Result<OwnedFd, Errno> {
-        let directory = self.inodes.find(caller.node)?;
-        let file = {
-            let _caller = self.as_caller(caller, umask)?;
-            let how = ours(flags) | OFlags::CREATE | OFlags::EXCL;
-            openat(&directory, name, how, Mode::from_raw_mode(mode & 0o7777))?
-        };
-        self.streams.drop_of(caller.node);
-        Ok(file)
-    }
-
-    /// O_TMPFILE. The file has no name, and stays open until it has one or is forgotten.
-    pub(crate) fn create_nameless(
-        &self,
-        caller: &Header,
-        (mode, umask): (u32, u32),
-        flags: OFlags,
-        device: &FuseDevice,
-    ) -> Result<(Known, Opens), Errno> {
-        self.stats.creates.add();
-        let directory = self.inodes.find(caller.node)?;
-        let file = {
-            let _caller = self.as_caller(caller, umask)?;
-            let excl = flags & OFlags::EXCL;
-            let how = (ours(flags) | OFlags::TMPFILE | excl) - OFlags::NOFOLLOW;
-            openat(&directory, c".", how, Mode::from_raw_mode(mode & 0o7777))?
-        };
-        self.made(file, flags, device)
-    }
-
-    /// A file that has just been made. It is what this descriptor leads to, whatever its name stands
-    /// for by now; of nothing else is it believed that it is new.
-    fn made(
-        &self,
-        file: OwnedFd,
-        flags: OFlags,
-        device: &FuseDevice,
-    ) -> Result<(Known, Opens), Errno> {
-        let stat = fstat(&file)?;
-        let node = self.inodes.know_open(&file, &stat)?;
-        let passthrough = self.backings.may_pass(node);
-        let opening = Opening { flags, passthrough, fresh: true };
-        let opened =
-            self.caps.opening(file.as_fd(), node, opening).inspect_err(|_| self.forget(node, 1))?;
-        let file = Arc::new(file);
-        let opens = self.opened(node, &Found::made(file.clone()), file, flags, opened, device);
-        Ok((Known { node, stat }, opens))
-    }
-
-    pub(crate) fn release(&self, handle: u64) {
-        if let Some(file) = self.files.remove(handle) {
-            self.backings.release(file.node);
-        }
+        opener: Opener,
+        (operation, appends): (Operation, bool),
+        change: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let changing = self.caps.begin(node);
+        let writer = changing.writer(appends, || self.open_writer(node, appends))?;
+        self.caps.apply(writer.as_fd(), operation)?;
+        let _as_them = opener.take()?;
+        change(writer.as_fd())
     }
 
     /// Reads into `buffer`; less than it holds only at the end of the file.
     pub(crate) fn read(&self, handle: u64, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         self.stats.reads.add();
-        let file = self.files.get(handle)?;
+        let file = self.reader(self.files.get(handle)?.node)?;
         in_pieces(buffer.len(), |done| {
-            pread(&file.file, buffer.get_mut(done..).unwrap_or_default(), offset + done as u64)
+            pread(&file, buffer.get_mut(done..).unwrap_or_default(), offset + done as u64)
         })
     }
 
-    pub(crate) fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32, Errno> {
+    pub(crate) fn write(&self, it: &Writing<'_>, device: &FuseDevice) -> Result<u32, Errno> {
         self.stats.writes.add();
-        let file = self.files.get(handle)?;
-        let _change = self.caps.changing(file.file.as_fd(), file.node, Operation::Write)?;
-        let done = in_pieces(data.len(), |done| {
-            pwrite(&file.file, data.get(done..).unwrap_or_default(), offset + done as u64)
+        let open = self.files.get(it.handle)?;
+        let how = how(it.flags);
+        let changing = self.caps.begin(open.node);
+        let writer = changing.writer(open.appends, || self.open_writer(open.node, open.appends))?;
+        // What was stored through a mapping has its place.
+        if writer.appends && it.cached {
+            return Err(Errno::PERM);
+        }
+        if it.kills_set_id {
+            self.kill_set_id(&open, writer.as_fd(), device)?;
+        }
+        self.caps.apply(writer.as_fd(), Operation::Write)?;
+        let _as_them = open.opener.take()?;
+        let done = in_pieces(it.data.len(), |done| {
+            let rest = [IoSlice::new(it.data.get(done..).unwrap_or_default())];
+            pwritev2(writer.as_fd(), &rest, it.offset + done as u64, how)
         })?;
         Ok(u32::try_from(done).unwrap_or(u32::MAX))
     }
 
-    pub(crate) fn sync(&self, handle: u64, data_only: bool) -> Result<(), Errno> {
-        let file = self.files.get(handle)?;
-        if data_only { rustix::fs::fdatasync(&file.file) } else { rustix::fs::fsync(&file.file) }
+    /// A write by a task without CAP_FSETID takes set-id bits away, before what the file holds (X). The kernel
+    /// leaves that to us where it does not ask before the write, and goes on with the mode that it knows
+    /// unless it is told. It changes no mode while it waits for a write.
+    fn kill_set_id(
+        &self,
+        open: &OpenFile,
+        file: BorrowedFd<'_>,
+        device: &FuseDevice,
+    ) -> Result<(), Errno> {
+        let stat = fstat(file)?;
+        let mode = stat.st_mode & 0o7777;
+        // Without execute for the group the bit is no set-id bit, and stays for a member of the group.
+        let marks = mode & libc::S_IXGRP == 0 && open.opener.gid() == stat.st_gid;
+        let kept = mode & !libc::S_ISUID & if marks { u32::MAX } else { !libc::S_ISGID };
+        if kept != mode {
+            server::chmod(file, kept)?;
+            device.forget_attributes(open.node);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self, node: u64, data_only: bool) -> Result<(), Errno> {
+        let file = self.reader(node)?;
+        if data_only { rustix::fs::fdatasync(&file) } else { rustix::fs::fsync(&file) }
     }
 
     pub(crate) fn allocate(
@@ -204,37 +149,43 @@ impl Tree {
         (offset, length): (u64, u64),
         mode: u32,
     ) -> Result<(), Errno> {
-        let file = self.files.get(handle)?;
-        let _change = self.caps.changing(file.file.as_fd(), file.node, Operation::Fallocate)?;
-        fallocate(&file.file, FallocateFlags::from_bits_retain(mode), offset, length)
+        let open = self.files.get(handle)?;
+        let how = (Operation::Fallocate, open.appends);
+        let mode = FallocateFlags::from_bits_retain(mode);
+        self.changes(open.node, open.opener, how, |file| fallocate(file, mode, offset, length))
     }
 
     /// SEEK_DATA and SEEK_HOLE; the kernel does the others.
-    pub(crate) fn seek(&self, handle: u64, start: u64, whence: u32) -> Result<u64, Errno> {
-        let file = self.files.get(handle)?;
+    pub(crate) fn seek(&self, node: u64, start: u64, whence: u32) -> Result<u64, Errno> {
+        // Not what others read by: the position is the descriptor's.
+        let file = self.inodes.open(node, TO_READ)?;
         let position = match whence.cast_signed() {
             libc::SEEK_DATA => SeekFrom::Data(start),
             libc::SEEK_HOLE => SeekFrom::Hole(start),
             _ => return Err(Errno::INVAL),
         };
-        seek(&file.file, position)
+        seek(&file, position)
     }
 
+    /// `from`: an inode that the kernel has open for reading; `to`: a handle.
     pub(crate) fn copy_range(
         &self,
         (from, mut from_offset): (u64, u64),
         (to, mut to_offset): (u64, u64),
         length: u64,
     ) -> Result<u64, Errno> {
-        let (from, to) = (self.files.get(from)?, self.files.get(to)?);
-        let _change = self.caps.changing(to.file.as_fd(), to.node, Operation::CopyInto)?;
+        let to = self.files.get(to)?;
+        let from = self.reader(from)?;
         // Less than was asked for is an answer, too, and no thread is kept for long.
         let length = usize::try_from(length.min(COPY_MAX)).map_err(|_| Errno::INVAL)?;
-        let (source, target) = (Some(&mut from_offset), Some(&mut to_offset));
-        Ok(copy_file_range(&from.file, source, &to.file, target, length)? as u64)
+        let how = (Operation::CopyInto, to.appends);
+        self.changes(to.node, to.opener, how, |file| {
+            let (source, target) = (Some(&mut from_offset), Some(&mut to_offset));
+            Ok(copy_file_range(&*from, source, file, target, length)? as u64)
+        })
     }
 
-    /// Sets the size, on a handle that can be written or on one for this.
+    /// Sets the size, for a handle that can be written or for truncate(2).
     pub(crate) fn set_size(
         &self,
         node: u64,
@@ -242,14 +193,12 @@ impl Tree {
         inode: &Found,
         size: u64,
     ) -> Result<(), Errno> {
-        let _change = self.caps.changing(inode.as_fd(), node, Operation::Truncate)?;
-        match handle {
-            Some(open) if open.writable => rustix::fs::ftruncate(&open.file, size),
-            _ => {
-                let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-                rustix::fs::ftruncate(self.inodes.open(node, flags)?, size)
-            }
+        if !inode.regular {
+            return Err(Errno::INVAL);
         }
+        let opener = handle.map_or(Opener::UNKNOWN, |open| open.opener);
+        let how = (Operation::Truncate, handle.is_some_and(|open| open.appends));
+        self.changes(node, opener, how, |file| rustix::fs::ftruncate(file, size))
     }
 
     /// ioctl(2): the flags of an inode. The kernel asks for them where it has checked the caller
@@ -257,7 +206,6 @@ impl Tree {
     pub(crate) fn flags_ioctl(
         &self,
         node: u64,
-        handle: u64,
         request: u32,
         input: &[u8],
         room: u32,
@@ -269,13 +217,11 @@ impl Tree {
             .zip(input.get(..taken))
             .ok_or(Errno::INVAL)
             .map(|(to, from)| to.copy_from_slice(from))?;
-        match self.handle(node, Some(handle)) {
-            Some(file) => server::fs_ioctl(&file.file, request, &mut argument)?,
-            // A directory, which has no handle.
-            None => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
-                server::fs_ioctl(self.inodes.open(node, flags)?, request, &mut argument)?;
-            }
+        if self.inodes.find(node)?.regular {
+            server::fs_ioctl(self.reader(node)?, request, &mut argument)?;
+        } else {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
+            server::fs_ioctl(self.inodes.open(node, flags)?, request, &mut argument)?;
         }
         Ok(argument.get(..room as usize).unwrap_or(&argument).to_vec())
     }

@@ -85,10 +85,10 @@ impl Request<'_> {
                 reply.fill(size as usize, |buffer| tree.read(handle, offset, buffer))?;
             }
             abi::WRITE => self.write(it, reply)?,
-            abi::RELEASE => tree.release(it.u64()?),
+            abi::RELEASE => tree.release(node, it.u64()?),
             abi::FSYNC => {
-                let handle = it.u64()?;
-                tree.sync(handle, it.u32()? & abi::FSYNC_FDATASYNC != 0)?;
+                it.skip(8)?;
+                tree.sync(node, it.u32()? & abi::FSYNC_FDATASYNC != 0)?;
             }
             abi::FSYNCDIR => {
                 it.skip(8)?;
@@ -113,8 +113,9 @@ impl Request<'_> {
                 tree.allocate(handle, (offset, length), it.u32()?)?;
             }
             abi::LSEEK => {
-                let (handle, offset, whence) = (it.u64()?, it.u64()?, it.u32()?);
-                reply.u64(tree.seek(handle, offset, whence)?);
+                it.skip(8)?;
+                let (offset, whence) = (it.u64()?, it.u32()?);
+                reply.u64(tree.seek(node, offset, whence)?);
             }
             abi::COPY_FILE_RANGE | abi::COPY_FILE_RANGE_64 => self.copy_range(it, reply)?,
             abi::IOCTL => self.ioctl(it, reply)?,
@@ -132,11 +133,8 @@ impl Request<'_> {
     }
 
     fn get_attributes(&self, mut it: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
-        let flags = it.u32()?;
-        it.skip(4)?;
-        let handle = it.u64()?;
-        let handle = (flags & abi::GETATTR_FH != 0).then_some(handle);
-        let stat = self.tree.get_attributes(self.node, handle)?;
+        it.skip(16)?;
+        let stat = self.tree.get_attributes(self.node)?;
         reply.attr(self.tree.inodes.shown(self.node), &stat, self.tree.lifetime());
         Ok(())
     }
@@ -189,7 +187,7 @@ impl Request<'_> {
         let (tree, caller, device) = (self.tree, self.header, self.device);
         let flags = OFlags::from_bits_retain(it.u32()?);
         if caller.opcode == abi::OPEN {
-            reply.open(tree.open(self.node, flags, device)?);
+            reply.open(tree.open(caller, flags, device)?);
             return Ok(());
         }
         let mode = (it.u32()?, it.u32()?);
@@ -205,10 +203,7 @@ impl Request<'_> {
     }
 
     fn write(&self, mut it: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
-        let (handle, offset) = (it.u64()?, it.u64()?);
-        let size = it.u32()?;
-        it.skip(20)?;
-        let written = self.tree.write(handle, offset, it.take(size as usize)?)?;
+        let written = self.tree.write(&it.writing()?, self.device)?;
         reply.u32(written).u32(0);
         Ok(())
     }
@@ -241,7 +236,8 @@ impl Request<'_> {
     }
 
     fn copy_range(&self, mut it: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
-        let from = (it.u64()?, it.u64()?);
+        it.skip(8)?;
+        let from = (self.node, it.u64()?);
         it.skip(8)?;
         let to = (it.u64()?, it.u64()?);
         let copied = self.tree.copy_range(from, to, it.u64()?)?;
@@ -254,11 +250,12 @@ impl Request<'_> {
     }
 
     fn ioctl(&self, mut it: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
-        let (handle, _flags, request) = (it.u64()?, it.u32()?, it.u32()?);
+        it.skip(12)?;
+        let request = it.u32()?;
         it.skip(8)?;
         let (in_size, out_size) = (it.u32()?, it.u32()?);
         let input = it.take(in_size as usize)?;
-        let output = self.tree.flags_ioctl(self.node, handle, request, input, out_size)?;
+        let output = self.tree.flags_ioctl(self.node, request, input, out_size)?;
         reply.u32(0).u32(0).u32(0).u32(0).data(&output);
         Ok(())
     }

@@ -8,6 +8,9 @@ use rustix::io::Errno;
 
 const SHARDS: u64 = 8;
 
+/// The first number: those below mean something else than a thing that is kept here.
+pub(crate) const FIRST: u64 = 16;
+
 /// Things by number. A number is never used again.
 #[derive(Debug)]
 pub(crate) struct Handles<T> {
@@ -19,7 +22,7 @@ impl<T> Default for Handles<T> {
     fn default() -> Handles<T> {
         Handles {
             shards: std::array::from_fn(|_| RwLock::new(HashMap::new())),
-            next: AtomicU64::new(1),
+            next: AtomicU64::new(FIRST),
         }
     }
 }

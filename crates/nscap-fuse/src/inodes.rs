@@ -47,19 +47,12 @@ pub(crate) struct Found {
     file: Arc<OwnedFd>,
     /// Whether it is a regular file.
     pub(crate) regular: bool,
-    /// Whether it is a regular file that is open for reading, and not with O_PATH.
-    pub(crate) readable: bool,
 }
 
 impl Found {
     /// A regular file by the descriptor that made it, which may only write.
     pub(crate) fn made(file: Arc<OwnedFd>) -> Found {
-        Found { file, regular: true, readable: false }
-    }
-
-    /// The descriptor itself.
-    pub(crate) fn into_file(self) -> Arc<OwnedFd> {
-        self.file
+        Found { file, regular: true }
     }
 }
 
@@ -93,7 +86,8 @@ pub(crate) fn mixed(node: u64) -> usize {
 }
 
 impl Inodes {
-    pub(crate) fn new(source: Source, stats: Arc<Stats>) -> Result<Inodes, Errno> {
+    /// `recent`: how many inodes that were used last are kept open.
+    pub(crate) fn new(source: Source, recent: usize, stats: Arc<Stats>) -> Result<Inodes, Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
         let root = rustix::fs::openat(source.root(), c".", flags, rustix::fs::Mode::empty())?;
         let (stat, root) = (fstat(&root)?, Arc::new(root));
@@ -104,7 +98,7 @@ impl Inodes {
             root_held: Held::Open(Arc::new(open)),
             numbers: Numbers::new(Own::of(&stat)),
             shards: std::array::from_fn(|_| Shard::default()),
-            recent: Recent::default(),
+            recent: Recent::new(recent),
             spares: Spares::default(),
             stats,
         })
@@ -124,7 +118,7 @@ impl Inodes {
         let (file, keep) = (Arc::new(file), self.source.handles && is_directory(stat));
         let (node, _) = self.count(Own::of(stat), self.inode(&file, stat)?)?;
         if keep && node != ROOT {
-            self.recent.keep(node, Found { file, regular: false, readable: false });
+            self.recent.keep(node, Found { file, regular: false });
         }
         Ok(node)
     }
@@ -294,18 +288,16 @@ impl Inodes {
         shard.get(&node).map(|inode| (inode.held.clone(), inode.regular)).ok_or(Errno::STALE)
     }
 
-    /// A descriptor of an inode, O_PATH at least.
+    /// An O_PATH descriptor of an inode.
     pub(crate) fn find(&self, node: u64) -> Result<Found, Errno> {
         if node == ROOT {
-            return Ok(Found { file: self.root.clone(), regular: false, readable: false });
+            return Ok(Found { file: self.root.clone(), regular: false });
         }
         if let Some(found) = self.recent.get(node) {
             return Ok(found);
         }
         match self.held(node)? {
-            (Held::Open(open), regular) => {
-                Ok(Found { file: open.file.clone(), regular, readable: false })
-            }
+            (Held::Open(open), regular) => Ok(Found { file: open.file.clone(), regular }),
             (Held::Handle(handle), regular) => {
                 let found = self.open_to_look(&handle, regular)?;
                 self.recent.keep(node, found.clone());
@@ -314,14 +306,10 @@ impl Inodes {
         }
     }
 
-    /// A regular file open for reading, since extended attributes cost less that way; or, like
-    /// everything else, with O_PATH.
+    /// With O_PATH: opening the content can wait for others (fanotify(7), leases), and looking must not.
     fn open_to_look(&self, handle: &FileHandle, regular: bool) -> Result<Found, Errno> {
-        let open = |flags| handle.open(self.source.root(), flags).map(Arc::new);
-        if regular && let Ok(file) = open(OFlags::RDONLY | OFlags::NONBLOCK) {
-            return Ok(Found { file, regular, readable: true });
-        }
-        Ok(Found { file: open(OFlags::PATH)?, regular, readable: false })
+        let file = Arc::new(handle.open(self.source.root(), OFlags::PATH)?);
+        Ok(Found { file, regular })
     }
 
     /// Opens a regular file or a directory. EINVAL for anything else: opening it could wait, or

@@ -15,12 +15,9 @@ use crate::proto::SetAttr;
 use crate::tree::Tree;
 
 impl Tree {
-    pub(crate) fn get_attributes(&self, node: u64, handle: Option<u64>) -> Result<Stat, Errno> {
+    pub(crate) fn get_attributes(&self, node: u64) -> Result<Stat, Errno> {
         self.stats.getattrs.add();
-        match self.handle(node, handle) {
-            Some(open) => fstat(&open.file),
-            None => fstat(self.inodes.find(node)?),
-        }
+        fstat(self.inodes.find(node)?)
     }
 
     /// What statx(2) tells that stat(2) does not.

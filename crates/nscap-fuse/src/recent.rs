@@ -4,21 +4,18 @@ use std::sync::Mutex;
 
 use crate::inodes::{locked, mixed};
 
-const SLOTS: usize = 512;
-
 /// One place for each number; whoever comes later takes it.
 #[derive(Debug)]
 pub(crate) struct Recent<T>(Vec<Mutex<Option<(u64, T)>>>);
 
-impl<T> Default for Recent<T> {
-    fn default() -> Recent<T> {
-        Recent((0..SLOTS).map(|_| Mutex::new(None)).collect())
-    }
-}
-
 impl<T> Recent<T> {
+    /// Keeps at most so many.
+    pub(crate) fn new(slots: usize) -> Recent<T> {
+        Recent((0..slots).map(|_| Mutex::new(None)).collect())
+    }
+
     fn slot(&self, node: u64) -> Option<&Mutex<Option<(u64, T)>>> {
-        self.0.get(mixed(node) % SLOTS)
+        self.0.get(mixed(node).checked_rem(self.0.len())?)
     }
 
     pub(crate) fn get(&self, node: u64) -> Option<T>

@@ -19,6 +19,7 @@ use rustix::process::{Resource, Rlimit, getegid, geteuid, getrlimit, setrlimit};
 
 use crate::backing::Backings;
 use crate::caps::Caps;
+use crate::descriptors::{Descriptors, Division};
 use crate::error::Error;
 use crate::inodes::Inodes;
 use crate::kept::{Kept, keep};
@@ -79,6 +80,8 @@ impl Mount {
         // K: what another server shows, tasks reach through that one, and neither knows the other's
         // writers.
         let mut claim = Claim::take(from.as_fd(), source, Purpose::Mount, PATIENCE)?;
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let division = Division::of(descriptors, options.threads + queues.len());
         let stats = Arc::new(Stats::default());
         let caps = Caps::new(from.as_fd(), source, options, stats.clone())?;
         let mut options = options.clone();
@@ -90,12 +93,13 @@ impl Mount {
             caps,
             inodes: Source::new(from.as_fd(), source).and_then(|tree| {
                 tree.keep_times(&options.flags, source)?;
-                Inodes::new(tree, stats.clone())
+                Inodes::new(tree, division.recent, stats.clone())
                     .map_err(|errno| Error::call(source, "openat", errno))
             })?,
             files: Default::default(),
             streams: Default::default(),
-            backings: Backings::new(options.passthrough),
+            backings: Backings::new(options.passthrough, division.recent),
+            descriptors: Descriptors::new(division.handles),
             stats: stats.clone(),
             options: options.clone(),
             extended_setxattr: AtomicBool::new(false),

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -16,21 +16,24 @@ use rustix::io::Errno;
 use crate::attr;
 use crate::backing::Backings;
 use crate::caps::{Caps, Opened};
+use crate::descriptors::{Descriptors, Share};
 use crate::dir::Streams;
 use crate::handles::Handles;
 use crate::inodes::Inodes;
+use crate::opener::Opener;
 use crate::options::Options;
 use crate::proto::Header;
 use crate::stats::Stats;
 
-/// A file that is open.
+/// A handle of which something is kept: what it reads and writes by its inode's handles share.
 pub(crate) struct OpenFile {
-    pub(crate) file: Arc<OwnedFd>,
     pub(crate) node: u64,
-    /// Whether `file` can be written.
-    pub(crate) writable: bool,
-    /// K: what the capability side knows of the handle.
-    pub(crate) _opened: Opened,
+    pub(crate) opener: Opener,
+    /// Whether it was opened with O_APPEND.
+    pub(crate) appends: bool,
+    /// K: what the capability side knows of a handle that can write.
+    pub(crate) _opened: Option<Opened>,
+    pub(crate) _share: Share,
 }
 
 /// A served tree.
@@ -39,6 +42,7 @@ pub(crate) struct Tree {
     pub(crate) files: Handles<OpenFile>,
     pub(crate) streams: Streams,
     pub(crate) backings: Backings,
+    pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) caps: Caps,
     pub(crate) stats: Arc<Stats>,
     pub(crate) options: Options,
@@ -93,7 +97,7 @@ impl Tree {
         Ok(Known { node, stat })
     }
 
-    /// The descriptor to do something with: that of an open handle, if the request names one.
+    /// The handle that a request names, if something is kept of it.
     pub(crate) fn handle(&self, node: u64, number: Option<u64>) -> Option<Arc<OpenFile>> {
         let open = number.and_then(|number| self.files.get(number).ok());
         open.filter(|open| open.node == node)

@@ -86,14 +86,14 @@ fn negotiate(
 }
 
 /// Not FUSE_READDIRPLUS_AUTO: of a directory that find(1) goes through, the kernel would then ask
-/// for the first part with attributes and for all the rest name by name.
+/// for the first part with attributes and for all the rest name by name. Not FUSE_ASYNC_DIO: the kernel then
+/// holds the inode until a write is answered, so that no mode with set-id bits is set meanwhile.
 fn wanted(tree: &Tree, queues: bool) -> u64 {
     let mut wanted = init::ASYNC_READ
         | init::BIG_WRITES
         | init::DONT_MASK
         | init::HAS_IOCTL_DIR
         | init::DO_READDIRPLUS
-        | init::ASYNC_DIO
         | init::PARALLEL_DIROPS
         | init::POSIX_ACL
         | init::MAX_PAGES

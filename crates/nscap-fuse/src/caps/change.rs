@@ -59,19 +59,17 @@ impl Caps {
                 caller,
                 |request, out| decide(request, caller, written, flags, out),
                 |held, next, _| {
-                    let lease = self.nobody_writes(file, &excluding).map_err(|doubt| {
+                    let lease = self.no_writers(file, &excluding).map_err(|doubt| {
                         awaited.set(doubt);
                         Errno::TXTBSY
                     })?;
                     held.write(next).map_err(|e| self.unwritable(&e))?;
-                    match lease {
-                        // A writer waited for so long that the kernel let it in.
-                        Some(lease) if !lease.held() => {
-                            self.drop_all(file)?;
-                            Err(Errno::TXTBSY)
-                        }
-                        _ => Ok(()),
+                    if lease.held() {
+                        return Ok(());
                     }
+                    // A writer waited for so long that the kernel let it in.
+                    self.drop_all(file)?;
+                    Err(Errno::TXTBSY)
                 },
             );
             // Who waits keeps nobody from the file, whose threads would wait as well.
@@ -158,21 +156,26 @@ impl Caps {
         Err(Errno::TXTBSY)
     }
 
-    /// K: makes sure that nobody can change the content unseen, as long as what it gives is held; or
-    /// says what may be over in a moment. `None` where it cannot be found out: then the answer is no.
-    fn nobody_writes(
+    /// K: makes sure that nobody can change the content, as long as what it gives is held: the server's own
+    /// descriptor is given back, and the kernel says that there is no other. Or says what may be over in a
+    /// moment; `None` where it cannot be found out: then the answer is no.
+    fn no_writers(
         &self,
         file: BorrowedFd<'_>,
         excluding: &Excluding<'_>,
-    ) -> Result<Option<ReadLease>, Option<Doubt>> {
-        match excluding.doubt() {
-            Doubt::None => Ok(None),
-            Doubt::Open => Err(Some(Doubt::Open)),
-            Doubt::Unclear => match super::lease(file) {
-                Ok(Some(lease)) => Ok(Some(lease)),
-                Ok(None) => Err(Some(Doubt::Unclear)),
-                Err(_) => Err(None),
-            },
+    ) -> Result<ReadLease, Option<Doubt>> {
+        if self.never_certain {
+            return Err(None);
+        }
+        if excluding.is_mapped() {
+            return Err(Some(Doubt::Open));
+        }
+        let hold = || rustix::io::fcntl_dupfd_cloexec(file, 0);
+        excluding.give_back(hold).map_err(|_| None)?;
+        match super::lease(file) {
+            Ok(Some(lease)) => Ok(lease),
+            Ok(None) => Err(Some(Doubt::Unclear)),
+            Err(_) => Err(None),
         }
     }
 

@@ -16,7 +16,6 @@ use nscap_core::{Decision, Kuid, Operation, Policy, UserNs as _, content_change}
 use nscap_linux::probe::asks_for_security_names;
 use nscap_linux::server::hold_places;
 use nscap_linux::{Caller, Callers, CapFile, Error, Mount, ReadLease};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::options::Options;
@@ -32,14 +31,17 @@ mod tests;
 mod writers;
 
 use held::Held;
-use writers::{Access, Writers};
-pub(crate) use writers::{Changing, Opened};
+use writers::Writers;
+pub(crate) use writers::{Access, Changing, Opened, Writer};
 
 /// What errors call a file: they go to callers as an errno only.
 const FILE: &str = "file";
 
 /// How often something is tried again that others change at the same time.
 const TRIES: usize = 16;
+
+/// linux/magic.h.
+const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
 
 /// An attribute that is answered by the rules and not by the backing file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,30 +81,6 @@ impl From<&Header> for Asker {
     }
 }
 
-/// How a file is about to be opened.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Opening {
-    /// The flags of open(2); the access mode and O_TRUNC count.
-    pub(crate) flags: OFlags,
-    /// Whether the handle is FUSE passthrough, so that a mapping of it outlives RELEASE.
-    pub(crate) passthrough: bool,
-    /// Whether this request makes the inode (CREATE, O_TMPFILE): nobody can have it mapped.
-    pub(crate) fresh: bool,
-}
-
-impl Opening {
-    /// `None` where it cannot write.
-    fn access(&self) -> Option<Access> {
-        match self.flags & OFlags::ACCMODE {
-            OFlags::RDONLY => None,
-            OFlags::WRONLY => Some(Access::WriteOnly),
-            // O_RDWR; and whatever the fourth mode may come to mean.
-            _ if self.passthrough => Some(Access::MappedOn),
-            _ => Some(Access::Mapped),
-        }
-    }
-}
-
 /// What the rules know about the files of one mount.
 #[derive(Debug)]
 pub(crate) struct Caps {
@@ -113,6 +91,9 @@ pub(crate) struct Caps {
     asked: bool,
     writers: Arc<Writers>,
     stats: Arc<Stats>,
+    /// The kernel does not see every writer: it asks about a file of overlayfs and not about the layer's file
+    /// below, which is what is mapped, and tasks reach the source by another way.
+    never_certain: bool,
 }
 
 impl Caps {
@@ -139,7 +120,11 @@ impl Caps {
         let vouched = mount.trusted || mount.may_be_anothers && options.source_owner_ok;
         let mount = mount.with_trust(vouched);
         let (policy, writers) = (options.policy, Writers::new());
-        Ok(Caps { policy, callers, mount, asked: asks_for_security_names(), writers, stats })
+        let is_overlay = rustix::fs::fstatfs(source)
+            .map_or(true, |kind| kind.f_type as u64 == OVERLAYFS_SUPER_MAGIC);
+        let never_certain = options.reachable_ok && is_overlay;
+        let asked = asks_for_security_names();
+        Ok(Caps { policy, callers, mount, asked, writers, stats, never_certain })
     }
 
     /// Whether a user namespace beside ours may own the source's superblock, where neither its
@@ -216,34 +201,30 @@ impl Caps {
         Client { own, whole }
     }
 
-    /// To be called before an open is replied to, and before the server itself opens the file for
-    /// writing on its behalf; whatever it is opened for. What it gives is kept with the handle and
-    /// dropped at RELEASE. K: an open that can be mapped shared and writable drops what the file
-    /// holds, and nothing can be granted while it lasts.
+    /// K for an open for writing, before it is replied to. What it gives is kept with the handle and dropped
+    /// at RELEASE. An open that can be mapped shared and writable drops what the file holds, once the server
+    /// has it open by `open`, and nothing can be granted while it lasts. What is `fresh`, made by this request,
+    /// holds nothing. The descriptor is [`Changing::writer`]'s, for one that `appends` or not.
     pub(crate) fn opening(
         &self,
         file: BorrowedFd<'_>,
         node: u64,
-        opening: Opening,
+        (access, fresh): (Access, bool),
+        appends: bool,
+        open: impl FnOnce() -> Result<Writer, Errno>,
     ) -> Result<Opened, Errno> {
-        let truncates = opening.flags.contains(OFlags::TRUNC);
-        let Some(access) = opening.access() else {
-            if truncates {
-                drop(self.changing(file, node, Operation::Truncate)?);
-            }
-            return Ok(Opened::reader());
-        };
-        let excluding = self.writers.exclude(node);
-        // What is fresh holds nothing.
-        if access != Access::WriteOnly && !opening.fresh {
+        let changing = self.begin(node);
+        let opened = changing.open(access);
+        changing.writer(appends, open)?;
+        if access == Access::Mapped && !fresh {
             self.apply(file, Operation::SharedWritableMap)?;
         }
-        if truncates && !opening.fresh {
-            self.apply(file, Operation::Truncate)?;
-        }
-        // Once this handle is there the kernel no longer tells whether there is another.
-        let alone = || excluding.is_first() && matches!(lease(file), Ok(Some(_)));
-        Ok(excluding.open(access, opening.fresh || alone()))
+        Ok(opened)
+    }
+
+    /// Holds off grants; what is changed then is to be [applied](Caps::apply) first.
+    pub(crate) fn begin(&self, node: u64) -> Changing {
+        self.writers.change(node)
     }
 
     /// To be called before a change reaches the backing file; what it gives is dropped when the
@@ -254,13 +235,13 @@ impl Caps {
         node: u64,
         operation: Operation,
     ) -> Result<Changing, Errno> {
-        let changing = self.writers.change(node);
+        let changing = self.begin(node);
         self.apply(file, operation)?;
         Ok(changing)
     }
 
-    /// K for one operation.
-    fn apply(&self, file: BorrowedFd<'_>, operation: Operation) -> Result<(), Errno> {
+    /// K for one operation, of a change that has [begun](Caps::begin).
+    pub(crate) fn apply(&self, file: BorrowedFd<'_>, operation: Operation) -> Result<(), Errno> {
         match content_change(operation) {
             Decision::Write(_, _) => self.drop_all(file),
             Decision::Keep(_) => Ok(()),

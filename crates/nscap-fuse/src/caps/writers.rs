@@ -1,16 +1,23 @@
-//! K: who may be changing a file right now, or could without being seen, and who may not therefore
-//! grant. Remembered only of inodes that are open for writing; of all others the kernel is asked.
+//! K: what happens to an inode at the same time, and when nothing may be granted on it.
 //!
-//! A change (a write that reaches us, a truncation, a chown) and a grant exclude each other, inode by
-//! inode. An open that can be mapped shared and writable forbids grants as long as it lasts, since
-//! what is stored through a mapping shows nowhere; and a mapping outlives it. So an inode of which
-//! we have not seen every writer since the kernel last said that there was none is *unclear*, and
-//! its next grant has to ask again. Nothing is known at the start: a mapping outlives a server, too.
+//! A change (a write that the server makes, a truncation, a chown) and a grant exclude each other, inode by
+//! inode. Nothing that is remembered here allows a grant: at each one the kernel says that no task has the
+//! file open for writing or mapped so (a lease). What is remembered only forbids: a handle that can be mapped
+//! shared and writable. The server itself has the file open for such a handle as long as there is the handle,
+//! and from before it drops what the file holds: so to a second server on the same file, too, there is a writer
+//! at each moment until the kernel has opened the file by itself.
+//!
+//! cp(1) and tar(1) set attributes on what they have open for writing. The server makes those writes itself,
+//! by one descriptor an inode, and gives that back for the time of a grant: while changes are excluded the
+//! inode is held with O_PATH, which is no writer, and the next write opens it again.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 /// How many locks there are: more than threads.
 const SHARDS: usize = 64;
@@ -20,13 +27,40 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What a handle can do to the content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Access {
-    /// Write; it cannot be mapped, and every write strips.
+pub(crate) enum Access {
+    /// Write, which the server does.
     WriteOnly,
-    /// Write, and be mapped shared and writable until it is closed.
+    /// Write, and be mapped shared and writable until it is closed; the mapping can outlive it (FUSE
+    /// passthrough).
     Mapped,
-    /// The same, and the mapping outlives it (FUSE passthrough).
-    MappedOn,
+}
+
+/// A descriptor for writing.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    file: Arc<OwnedFd>,
+    /// Whether whatever is written by it goes to the end, wherever it was to go (O_APPEND).
+    pub(crate) appends: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(file: Arc<OwnedFd>, appends: bool) -> Writer {
+        Writer { file, appends }
+    }
+}
+
+impl AsFd for Writer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// What the server has open of an inode for its handles.
+#[derive(Debug)]
+enum Own {
+    Writes(Arc<Writer>),
+    /// With O_PATH, so that it stays the inode that it is.
+    GivenBack(#[expect(dead_code, reason = "held open")] OwnedFd),
 }
 
 /// What is known of one inode.
@@ -34,8 +68,7 @@ pub(super) enum Access {
 struct Inode {
     mapped: u32,
     write_only: u32,
-    /// No writer that is not counted here, and no mapping.
-    clear: bool,
+    own: Option<Own>,
     changing: u32,
     exclusive: bool,
     waiting: u32,
@@ -44,6 +77,13 @@ struct Inode {
 impl Inode {
     fn is_open(&self) -> bool {
         self.mapped != 0 || self.write_only != 0
+    }
+
+    fn handles(&mut self, access: Access) -> &mut u32 {
+        match access {
+            Access::WriteOnly => &mut self.write_only,
+            Access::Mapped => &mut self.mapped,
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -70,13 +110,20 @@ impl Shard {
     }
 
     /// Changes what is known of an inode, and forgets it if that is nothing.
+    /// What it had open is closed without the lock, since that can take its time.
     fn update(&self, node: u64, change: impl FnOnce(&mut Inode)) {
+        let mut unused = None;
         if let Entry::Occupied(mut known) = self.lock().entry(node) {
-            change(known.get_mut());
-            if known.get().is_idle() {
+            let inode = known.get_mut();
+            change(inode);
+            if !inode.is_open() {
+                unused = inode.own.take();
+            }
+            if inode.is_idle() {
                 known.remove();
             }
         }
+        drop(unused);
         self.freed.notify_all();
     }
 }
@@ -103,7 +150,7 @@ impl Writers {
         match doubt {
             _ if patience.left().is_zero() => false,
             Doubt::Open => self.wait_for_close(node, patience),
-            Doubt::None | Doubt::Unclear => patience.pause(),
+            Doubt::Unclear => patience.pause(),
         }
     }
 
@@ -129,7 +176,7 @@ impl Writers {
         &self.shards[mixed as usize % SHARDS]
     }
 
-    /// A change begins, once no grant is under way.
+    /// A change or an open begins, once no grant is under way.
     pub(super) fn change(self: &Arc<Self>, node: u64) -> Changing {
         let shard = self.shard(node);
         let mut inodes = shard.lock();
@@ -140,7 +187,15 @@ impl Writers {
         Changing { writers: Arc::clone(self), node }
     }
 
-    /// A grant or an open begins, once no change, grant or open is under way.
+    /// A handle ends.
+    fn close(&self, node: u64, access: Access) {
+        self.shard(node).update(node, |inode| {
+            let handles = inode.handles(access);
+            *handles = handles.saturating_sub(1);
+        });
+    }
+
+    /// A grant begins, once no change and no other grant is under way.
     pub(super) fn exclude(self: &Arc<Self>, node: u64) -> Excluding<'_> {
         let shard = self.shard(node);
         let mut inodes = shard.lock();
@@ -187,6 +242,42 @@ pub(crate) struct Changing {
     node: u64,
 }
 
+impl Changing {
+    fn inode<T>(&self, look: impl FnOnce(&mut Inode) -> T) -> T {
+        look(self.writers.shard(self.node).lock().entry(self.node).or_default())
+    }
+
+    /// Counts a handle.
+    pub(crate) fn open(&self, access: Access) -> Opened {
+        self.inode(|inode| *inode.handles(access) += 1);
+        Opened { writers: Arc::clone(&self.writers), node: self.node, access }
+    }
+
+    /// The descriptor to write by, for one that `appends` or not: that of all handles, or a new one, which
+    /// `open` opens. That can wait; nothing is locked meanwhile.
+    pub(crate) fn writer(
+        &self,
+        appends: bool,
+        open: impl FnOnce() -> Result<Writer, Errno>,
+    ) -> Result<Arc<Writer>, Errno> {
+        let fits = |own: &Option<Own>| match own {
+            Some(Own::Writes(writer)) if appends || !writer.appends => Some(Arc::clone(writer)),
+            _ => None,
+        };
+        if let Some(writer) = self.inode(|inode| fits(&inode.own)) {
+            return Ok(writer);
+        }
+        let new = Arc::new(open()?);
+        let (writer, before) = self.inode(|inode| match fits(&inode.own) {
+            Some(other) => (other, None),
+            None if !inode.is_open() => (Arc::clone(&new), None),
+            None => (Arc::clone(&new), inode.own.replace(Own::Writes(Arc::clone(&new)))),
+        });
+        drop(before);
+        Ok(writer)
+    }
+}
+
 impl Drop for Changing {
     fn drop(&mut self) {
         let done = |inode: &mut Inode| inode.changing = inode.changing.saturating_sub(1);
@@ -197,11 +288,9 @@ impl Drop for Changing {
 /// What stands in the way of a grant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Doubt {
-    /// Nothing.
-    None,
-    /// The kernel is to be asked whether anybody writes.
+    /// The kernel says that the file is open for writing, or mapped so.
     Unclear,
-    /// Somebody has the file open so that it can be mapped and written.
+    /// A handle is open that can be mapped and written.
     Open,
 }
 
@@ -218,31 +307,24 @@ impl Excluding<'_> {
         look(self.writers.shard(self.node).lock().entry(self.node).or_default())
     }
 
-    pub(super) fn doubt(&self) -> Doubt {
-        self.inode(|inode| match inode {
-            Inode { mapped: 1.., .. } => Doubt::Open,
-            Inode { clear: true, .. } => Doubt::None,
-            _ => Doubt::Unclear,
-        })
+    /// Whether a handle is open that can be mapped and written.
+    pub(super) fn is_mapped(&self) -> bool {
+        self.inode(|inode| inode.mapped != 0)
     }
 
-    /// Whether this would be the only handle that writes, so that it can be found out whether
-    /// there is any other writer.
-    pub(super) fn is_first(&self) -> bool {
-        self.inode(|inode| !inode.is_open())
-    }
-
-    /// Counts a handle. `clear`: the kernel has just said that nobody writes.
-    pub(super) fn open(&self, access: Access, clear: bool) -> Opened {
-        self.inode(|inode| {
-            inode.clear |= clear;
-            match access {
-                Access::WriteOnly => inode.write_only += 1,
-                Access::Mapped | Access::MappedOn => inode.mapped += 1,
-            }
-        });
-        let (writers, node) = (Arc::clone(self.writers), self.node);
-        Opened { _handle: Some(Handle { writers, node, access }) }
+    /// Closes the server's own descriptor for writing, if there is one; `hold` opens the inode with O_PATH.
+    pub(super) fn give_back(
+        &self,
+        hold: impl FnOnce() -> Result<OwnedFd, Errno>,
+    ) -> Result<(), Errno> {
+        if !self.inode(|inode| matches!(inode.own, Some(Own::Writes(_)))) {
+            return Ok(());
+        }
+        let held = hold()?;
+        // No change is under way, so that nobody else has it.
+        let before = self.inode(|inode| inode.own.replace(Own::GivenBack(held)));
+        drop(before);
+        Ok(())
     }
 }
 
@@ -253,36 +335,17 @@ impl Drop for Excluding<'_> {
     }
 }
 
-/// An open handle, until dropped.
+/// An open handle that can write, until dropped.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Opened {
-    _handle: Option<Handle>,
-}
-
-impl Opened {
-    /// One that cannot write: nothing is to be remembered.
-    pub(super) fn reader() -> Opened {
-        Opened { _handle: None }
-    }
-}
-
-#[derive(Debug)]
-struct Handle {
     writers: Arc<Writers>,
     node: u64,
     access: Access,
 }
 
-impl Drop for Handle {
+impl Drop for Opened {
     fn drop(&mut self) {
-        self.writers.shard(self.node).update(self.node, |inode| match self.access {
-            Access::WriteOnly => inode.write_only = inode.write_only.saturating_sub(1),
-            Access::Mapped => inode.mapped = inode.mapped.saturating_sub(1),
-            Access::MappedOn => {
-                inode.mapped = inode.mapped.saturating_sub(1);
-                inode.clear = false;
-            }
-        });
+        self.writers.close(self.node, self.access);
     }
 }

@@ -72,7 +72,6 @@ pub(crate) mod init {
     pub(crate) const DONT_MASK: u64 = 1 << 6;
     pub(crate) const HAS_IOCTL_DIR: u64 = 1 << 11;
     pub(crate) const DO_READDIRPLUS: u64 = 1 << 13;
-    pub(crate) const ASYNC_DIO: u64 = 1 << 15;
     pub(crate) const PARALLEL_DIROPS: u64 = 1 << 18;
     pub(crate) const POSIX_ACL: u64 = 1 << 20;
     pub(crate) const MAX_PAGES: u64 = 1 << 22;
@@ -89,9 +88,17 @@ pub(crate) mod init {
 
 /// Bits of the reply to OPEN.
 pub(crate) mod fopen {
+    pub(crate) const DIRECT_IO: u32 = 1 << 0;
     pub(crate) const KEEP_CACHE: u32 = 1 << 1;
     pub(crate) const NOFLUSH: u32 = 1 << 5;
     pub(crate) const PASSTHROUGH: u32 = 1 << 7;
+}
+
+/// Bits of WRITE.
+pub(crate) mod write {
+    /// What was stored through a mapping.
+    pub(crate) const CACHE: u32 = 1 << 0;
+    pub(crate) const KILL_SUIDGID: u32 = 1 << 2;
 }
 
 /// Bits of SETATTR.
@@ -107,6 +114,5 @@ pub(crate) mod fattr {
     pub(crate) const MTIME_NOW: u32 = 1 << 8;
 }
 
-pub(crate) const GETATTR_FH: u32 = 1 << 0;
 pub(crate) const SETXATTR_ACL_KILL_SGID: u32 = 1 << 0;
 pub(crate) const FSYNC_FDATASYNC: u32 = 1 << 0;

@@ -15,4 +15,4 @@ mod reply;
 mod request;
 
 pub(crate) use reply::{Listing, Opens, Reply};
-pub(crate) use request::{Arguments, Header, SetAttr, Setting};
+pub(crate) use request::{Arguments, Header, SetAttr, Setting, Writing};

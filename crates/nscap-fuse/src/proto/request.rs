@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
-use rustix::fs::Timespec;
+use rustix::fs::{OFlags, Timespec};
 use rustix::io::Errno;
 
 use super::abi::{self, fattr};
@@ -75,6 +75,20 @@ pub(crate) struct Setting<'r> {
     pub(crate) kill_set_group_id: bool,
 }
 
+/// WRITE.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writing<'r> {
+    pub(crate) handle: u64,
+    pub(crate) offset: u64,
+    pub(crate) data: &'r [u8],
+    /// The handle's flags of open(2), as they are now.
+    pub(crate) flags: OFlags,
+    /// What was stored through a mapping; the handle is any.
+    pub(crate) cached: bool,
+    /// Set-id bits go: the writer has no CAP_FSETID.
+    pub(crate) kills_set_id: bool,
+}
+
 impl<'r> Arguments<'r> {
     pub(crate) fn take(&mut self, length: usize) -> Result<&'r [u8], Errno> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(Errno::IO)?;
@@ -140,6 +154,22 @@ impl<'r> Arguments<'r> {
             size: if_valid(fattr::SIZE).then_some(size),
             atime: time(fattr::ATIME, fattr::ATIME_NOW, atime, atime_nsec),
             mtime: time(fattr::MTIME, fattr::MTIME_NOW, mtime, mtime_nsec),
+        })
+    }
+
+    pub(crate) fn writing(&mut self) -> Result<Writing<'r>, Errno> {
+        let (handle, offset) = (self.u64()?, self.u64()?);
+        let (size, how) = (self.u32()?, self.u32()?);
+        self.skip(8)?;
+        let flags = OFlags::from_bits_retain(self.u32()?);
+        self.skip(4)?;
+        Ok(Writing {
+            handle,
+            offset,
+            data: self.take(usize::try_from(size).map_err(|_| Errno::IO)?)?,
+            flags,
+            cached: how & abi::write::CACHE != 0,
+            kills_set_id: how & abi::write::KILL_SUIDGID != 0,
         })
     }
 

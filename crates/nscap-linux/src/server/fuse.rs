@@ -132,6 +132,27 @@ pub fn let_go_of_devices() -> Result<(), Errno> {
     Ok(())
 }
 
+impl FuseDevice {
+    /// Has the kernel ask again for the attributes of an inode, by its number (FUSE_NOTIFY_INVAL_INODE): what
+    /// it was told before, and has not yet heard, counts no more. Of an inode that it does not know it knows
+    /// no attributes.
+    ///
+    /// ```no_run
+    /// # let device = nscap_linux::server::FuseDevice::open()?;
+    /// device.forget_attributes(1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn forget_attributes(&self, node: u64) {
+        const INVAL_INODE: i32 = 2;
+        const LENGTH: u32 = 40;
+        // `struct fuse_out_header` and `struct fuse_notify_inval_inode_out`: an offset below 0 is no page.
+        let words = [LENGTH.to_ne_bytes(), INVAL_INODE.to_ne_bytes()].concat();
+        let rest = [0, node, u64::MAX, 0].map(u64::to_ne_bytes).concat();
+        // It fails where the kernel does not know the inode, or where there is no mount any more.
+        let _ = rustix::io::write(&*self.0, &[words, rest].concat());
+    }
+}
+
 impl AsFd for FuseDevice {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()

@@ -6,7 +6,6 @@ use std::time::Duration;
 use nscap_core::Operation;
 use rustix::fs::OFlags;
 
-use super::super::Opening;
 use super::support::{Container, is_root};
 use super::{CAPABILITY, NSCAPABILITY, Source, us};
 
@@ -60,8 +59,12 @@ fn costs() {
     cost("a write's check, nothing held", || {
         drop(other.caps.changing(other.fd.as_fd(), other.node, Operation::Write).unwrap());
     });
-    let opening = Opening { flags: OFlags::WRONLY, passthrough: true, fresh: false };
-    cost("an open for writing and its end", || {
-        drop(other.caps.opening(other.fd.as_fd(), other.node, opening).unwrap());
+    cost("an open for writing and its end", || drop(other.opening(OFlags::WRONLY)));
+    let opened = other.opening(OFlags::WRONLY);
+    cost("set and remove one entry on what is open", || {
+        other.grant(&[410_000]).unwrap();
+        other.remove(NSCAPABILITY, us()).unwrap();
+        other.writes();
     });
+    drop(opened);
 }

@@ -1,26 +1,43 @@
 //! K, where no strip helps: descriptors and shared mappings through which a file changes unseen.
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nscap_core::Operation;
+use nscap_linux::server::open_again;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::super::{Opened, Opening};
+use super::super::{Access, Opened, Writer};
 use super::support::{Mapping, is_root};
 use super::{NSCAPABILITY, Source, Subject, on_each_disk, us};
 
 impl Subject<'_> {
-    fn opening(&self, flags: OFlags) -> Opened {
-        let opening = Opening { flags, passthrough: true, fresh: false };
-        self.caps.opening(self.fd.as_fd(), self.node, opening).unwrap()
+    fn writer(&self) -> Writer {
+        Writer::new(Arc::new(self.open(OFlags::WRONLY)), false)
     }
 
-    /// An open through the mount: what the file system tells us, and what the kernel opens then.
+    /// An open through the mount: what the file system tells us.
+    pub(super) fn opening(&self, flags: OFlags) -> Opened {
+        let only = flags & OFlags::ACCMODE == OFlags::WRONLY;
+        let access = if only { Access::WriteOnly } else { Access::Mapped };
+        let open = || Ok(self.writer());
+        self.caps.opening(self.fd.as_fd(), self.node, (access, false), false, open).unwrap()
+    }
+
+    /// And what the kernel opens then, which it does where the handle can be mapped.
     fn through(&self, flags: OFlags) -> (OwnedFd, Opened) {
         let opened = self.opening(flags);
         (self.open(flags), opened)
+    }
+
+    /// A write that the server makes for a handle.
+    pub(super) fn writes(&self) {
+        let changing = self.caps.begin(self.node);
+        let writer = changing.writer(false, || Ok(self.writer())).unwrap();
+        self.caps.apply(writer.as_fd(), Operation::Write).unwrap();
+        rustix::io::pwrite(&*writer, b"content", 0).unwrap();
     }
 
     fn grants(&self) -> Result<(), Errno> {
@@ -76,12 +93,10 @@ fn an_open_that_can_be_mapped_drops_what_is_there() {
     let source = Source::new(directory.path());
     let file = source.file("file");
     for (flags, drops) in [
-        (OFlags::RDONLY, false),
         (OFlags::WRONLY, false),
         (OFlags::RDWR, true),
+        // Whatever that may come to mean.
         (OFlags::ACCMODE, true),
-        (OFlags::RDONLY | OFlags::TRUNC, true),
-        (OFlags::WRONLY | OFlags::TRUNC, true),
     ] {
         file.grant(&[410_000, 420_000]).unwrap();
         let opened = file.opening(flags);
@@ -100,60 +115,83 @@ fn cp_and_bsdtar_grant_on_what_they_have_open_for_writing() {
     }
     on_each_disk(|kind, path| {
         let source = Source::new(path);
-        // On what was there, also after a restart, and on what they make.
         let file = source.file("file");
-        let (descriptor, opened) = file.through(OFlags::WRONLY | OFlags::TRUNC);
-        rustix::io::write(&descriptor, b"content").unwrap();
-        assert_eq!(file.grant(&[410_000]), Ok(()), "{kind}");
-        drop((descriptor, opened));
-        assert!(!file.holds_nothing(), "{kind}");
-        file.remove(NSCAPABILITY, us()).unwrap();
-
-        let flags = OFlags::WRONLY;
-        let fresh = Opening { flags, passthrough: true, fresh: true };
-        let descriptor = file.open(flags);
-        let opened = source.caps.opening(file.fd.as_fd(), file.node, fresh).unwrap();
+        let (one, other) = (file.opening(OFlags::WRONLY), file.opening(OFlags::WRONLY));
+        for _ in 0..3 {
+            file.writes();
+            assert_eq!(file.grant(&[410_000, 420_000]), Ok(()), "{kind}");
+            assert!(!file.holds_nothing(), "{kind}");
+            file.writes();
+            assert!(file.holds_nothing(), "{kind}");
+        }
         assert_eq!(file.grants(), Ok(()), "{kind}");
-        drop((descriptor, opened));
+        drop(one);
+        assert_eq!(file.grants(), Ok(()), "{kind}");
 
-        // Not where somebody else could write when they opened it, nor once somebody has since.
-        let stranger = file.open(OFlags::RDWR);
-        let (descriptor, opened) = file.through(OFlags::WRONLY);
+        // Not as long as anybody else could write, whoever came first, and whatever is known here.
+        for stranger in [file.open(OFlags::RDWR), file.open(OFlags::WRONLY)] {
+            assert_eq!(file.grants(), BUSY, "{kind}");
+            file.writes();
+            assert_eq!(file.grants(), BUSY, "{kind}");
+            drop(stranger);
+        }
+        assert_eq!(file.grants(), Ok(()), "{kind}");
+        let mapping = Mapping::of(file.open(OFlags::RDWR));
         assert_eq!(file.grants(), BUSY, "{kind}");
-        drop(stranger);
+        mapping.write(1);
+        drop(mapping);
+        let (descriptor, mapped) = file.through(OFlags::RDWR);
         assert_eq!(file.grants(), BUSY, "{kind}");
-        drop((descriptor, opened));
-        let (descriptor, opened) = file.through(OFlags::WRONLY);
-        let (other, other_opened) = file.through(OFlags::RDWR);
-        assert_eq!(file.grants(), BUSY, "{kind}");
-        let mapping = Mapping::of(&other);
-        drop((other, other_opened));
-        assert_eq!(file.grants(), BUSY, "{kind}");
-        drop((descriptor, opened));
+        let mapping = Mapping::of(&descriptor);
+        drop((descriptor, mapped));
         assert_eq!(file.grants(), BUSY, "{kind}");
         drop(mapping);
         assert_eq!(file.grants(), Ok(()), "{kind}");
+        file.writes();
+        drop(other);
         assert_eq!(source.caps.writers.len(), 0);
+        assert_eq!(file.grants(), Ok(()), "{kind}");
     });
 }
 
+/// What is given back for a grant is the same inode afterwards, name or none.
 #[test]
-fn a_mapping_of_an_open_that_is_not_passthrough_ends_with_it() {
-    if !is_root("a_mapping_of_an_open_that_is_not_passthrough") {
+fn a_file_that_was_removed_is_granted_on_and_written() {
+    if !is_root("a_file_that_was_removed") {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let source = Source::new(directory.path());
     let file = source.file("file");
-    let write_only = file.opening(OFlags::WRONLY);
-    let server = file.open(OFlags::WRONLY);
-    let opening = Opening { flags: OFlags::RDWR, passthrough: false, fresh: false };
-    let read_write = source.caps.opening(file.fd.as_fd(), file.node, opening).unwrap();
-    assert_eq!(file.grants(), BUSY);
-    drop(read_write);
+    let again = file.open(OFlags::PATH);
+    let opened = file.opening(OFlags::WRONLY);
+    std::fs::remove_file(&file.path).unwrap();
     assert_eq!(file.grants(), Ok(()));
-    drop((write_only, server));
+    let changing = file.caps.begin(file.node);
+    let open = || Ok(Writer::new(Arc::new(open_again(&again, OFlags::WRONLY)?), false));
+    let writer = changing.writer(false, open).unwrap();
+    assert_eq!(rustix::io::pwrite(&*writer, b"x", 0), Ok(1));
+    drop((writer, changing, opened));
     assert_eq!(source.caps.writers.len(), 0);
+}
+
+/// Two servers on one file, as a hard link outside of the source makes it: each sees the other's handles for
+/// as long as there is one, also before the kernel has opened the file for it.
+#[test]
+fn another_server_is_a_writer_as_long_as_it_has_a_handle() {
+    if !is_root("another_server_is_a_writer") {
+        return;
+    }
+    on_each_disk(|kind, path| {
+        let (one, other) = (Source::new(path), Source::new(path));
+        let (file, same) = (one.file("file"), other.known("file"));
+        for flags in [OFlags::WRONLY, OFlags::RDWR] {
+            let opened = same.opening(flags);
+            assert_eq!(file.grants(), BUSY, "{kind}");
+            drop(opened);
+            assert_eq!(file.grants(), Ok(()), "{kind}");
+        }
+    });
 }
 
 #[test]

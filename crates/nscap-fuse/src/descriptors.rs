@@ -1,0 +1,157 @@
+//! What one uid can make the server keep open: a share of the descriptors that the process may have.
+//!
+//! A handle costs the server nothing where the kernel reads and writes the file itself. Every other one is
+//! counted here, as the descriptors that it needs, although handles of one inode share theirs: then no uid
+//! depends on another's handles. A uid that is over its share gets ENFILE, and goes on when it has closed
+//! some. Root of the server's own namespace has no share of its own: the others together leave it a quarter.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use rustix::io::Errno;
+
+use crate::inodes::locked;
+
+const ROOT: u32 = 0;
+
+/// How much there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Limits {
+    /// For one uid that is not root.
+    each: usize,
+    /// For all that are not root.
+    others: usize,
+    /// For everybody.
+    all: usize,
+}
+
+/// How a process with so many descriptors divides them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Division {
+    /// For inodes that were used last.
+    pub(crate) recent: usize,
+    pub(crate) handles: Limits,
+}
+
+impl Division {
+    /// `descriptors`: RLIMIT_NOFILE; `threads`: how many serve, each of which may need some at a time.
+    /// Half is for lookups, for identifying callers, and for the server itself.
+    pub(crate) fn of(descriptors: u64, threads: usize) -> Division {
+        const RECENT_MAX: usize = 512;
+        const FOR_A_THREAD: usize = 16;
+        const OWN: usize = 128;
+        let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        let recent = (descriptors / 8).min(RECENT_MAX);
+        let reserve = (threads * FOR_A_THREAD + recent + OWN).min(descriptors / 2);
+        let all = descriptors - reserve;
+        Division { recent, handles: Limits { each: all / 4, others: all / 4 * 3, all } }
+    }
+}
+
+#[derive(Default, Debug)]
+struct Used {
+    all: usize,
+    others: usize,
+    by_uid: HashMap<u32, usize>,
+}
+
+/// The descriptors of all handles.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    limits: Limits,
+    used: Mutex<Used>,
+}
+
+impl Descriptors {
+    pub(crate) fn new(limits: Limits) -> Arc<Descriptors> {
+        Arc::new(Descriptors { limits, used: Mutex::default() })
+    }
+
+    /// So many descriptors for this uid; ENFILE where that is more than its share.
+    pub(crate) fn take(self: &Arc<Descriptors>, uid: u32, count: usize) -> Result<Share, Errno> {
+        let mut used = locked(&self.used);
+        let own = used.by_uid.get(&uid).copied().unwrap_or(0);
+        let fits = used.all + count <= self.limits.all
+            && (uid == ROOT
+                || own + count <= self.limits.each && used.others + count <= self.limits.others);
+        if !fits {
+            return Err(Errno::NFILE);
+        }
+        used.all += count;
+        if uid != ROOT {
+            used.others += count;
+            used.by_uid.insert(uid, own + count);
+        }
+        Ok(Share { all: Arc::clone(self), uid, count })
+    }
+
+    fn give_back(&self, uid: u32, count: usize) {
+        let mut used = locked(&self.used);
+        used.all = used.all.saturating_sub(count);
+        if uid == ROOT {
+            return;
+        }
+        used.others = used.others.saturating_sub(count);
+        if let Some(own) = used.by_uid.get_mut(&uid) {
+            *own = own.saturating_sub(count);
+            if *own == 0 {
+                used.by_uid.remove(&uid);
+            }
+        }
+    }
+}
+
+/// Descriptors that are counted, until dropped.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Share {
+    all: Arc<Descriptors>,
+    uid: u32,
+    count: usize,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.all.give_back(self.uid, self.count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { each: 10, others: 30, all: 40 };
+
+    fn take_all(shares: &Arc<Descriptors>, uid: u32) -> Vec<Share> {
+        std::iter::from_fn(|| shares.take(uid, 1).ok()).collect()
+    }
+
+    #[test]
+    fn one_uid_takes_nothing_from_another_and_all_leave_some_for_root() {
+        let shares = Descriptors::new(LIMITS);
+        let one = take_all(&shares, 1000);
+        assert_eq!(one.len(), 10);
+        assert_eq!(shares.take(1000, 1).err(), Some(Errno::NFILE));
+        let other = shares.take(1001, 2).unwrap();
+        let rest: Vec<_> = (2000..3000).flat_map(|uid| take_all(&shares, uid)).collect();
+        assert_eq!(one.len() + 2 + rest.len(), 30);
+        assert_eq!(take_all(&shares, 0).len(), 10);
+        drop((one, other, rest));
+        assert_eq!(take_all(&shares, 1000).len(), 10);
+        assert!(locked(&shares.used).by_uid.is_empty());
+        assert_eq!(locked(&shares.used).all, 0);
+    }
+
+    #[test]
+    fn whatever_the_limit_is_half_is_for_the_server() {
+        for descriptors in [0, 20, 200, 1024, 20_000, 1 << 30, u64::MAX] {
+            for threads in [1, 10, 300] {
+                let Division { recent, handles } = Division::of(descriptors, threads);
+                assert!(handles.each * 3 <= handles.others && handles.others <= handles.all);
+                let half = usize::try_from(descriptors).unwrap() / 2;
+                assert!(handles.all >= half && recent <= half / 4 + 1);
+                assert!(descriptors < 4096 || handles.all > half);
+            }
+        }
+    }
+}
