@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use crate::attr::device_from_fuse;
 use crate::inodes::Found;
 use crate::made::{Asked, Before};
+use crate::opener::Opener;
 use crate::proto::Header;
 use crate::tree::{Known, Tree};
 
@@ -116,7 +117,11 @@ impl Tree {
     pub(crate) fn link(&self, node: u64, parent: u64, name: &OsStr) -> Result<Known, Errno> {
         self.stats.creates.add();
         let (inode, directory) = (self.inodes.find(node)?, self.inodes.find(parent)?);
-        server::link(&inode, &directory, name)?;
+        {
+            // The room that a directory takes is not from what the source reserves for root.
+            let _nobodys = Opener::UNKNOWN.take()?;
+            server::link(&inode, &directory, name)?;
+        }
         self.streams.drop_of(parent);
         // What was linked is known, whatever the name stands for by now.
         let stat = fstat(&inode)?;
@@ -155,10 +160,10 @@ impl Tree {
         let leaving = if stays { None } else { self.leaving(&to, new_name) };
         {
             // The whiteout is the caller's.
-            let _caller = if flags.contains(RenameFlags::WHITEOUT) {
+            let _ids = if flags.contains(RenameFlags::WHITEOUT) {
                 Some(self.as_caller(caller, 0)?)
             } else {
-                None
+                Opener::UNKNOWN.take()?
             };
             renameat_with(&from, name, &to, new_name, flags)?;
         }

@@ -53,6 +53,9 @@ impl Opening {
         };
         let facts = statx(inode, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
         let appends_only = facts.stx_attributes.contains(StatxAttributes::APPEND);
+        if appends_only && access.is_some() && !flags.contains(OFlags::APPEND) {
+            return Err(Errno::PERM);
+        }
         Ok(Opening { flags, access, appends_only })
     }
 

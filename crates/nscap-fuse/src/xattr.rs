@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::caps::{Asker, CapName};
 use crate::inodes::ROOT;
+use crate::opener::Opener;
 use crate::proto::Setting;
 use crate::stats::STATS_NAME;
 use crate::tree::{SET_ID, Tree, with_buffer};
@@ -141,6 +142,8 @@ impl Tree {
             Some(_) => Err(Errno::OPNOTSUPP),
             None => {
                 self.may_change(name, asker)?;
+                // Room for it is not from what the source reserves for root.
+                let _nobodys = Opener::UNKNOWN.take()?;
                 let _decided = killing_set_group_id(kill_set_group_id)?;
                 server::setxattr(&inode, &passed_on(name)?, value, flags)
             }
