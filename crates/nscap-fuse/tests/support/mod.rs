@@ -46,6 +46,7 @@ fn serve_when_asked() {
             "device" => options.io_uring = false,
             "ro" => options.read_only = true,
             "reachable" => options.reachable_ok = true,
+            word if word.starts_with("nofile=") => limit_descriptors(&word["nofile=".len()..]),
             _ => {}
         }
     }
@@ -58,6 +59,13 @@ fn serve_when_asked() {
     rustix::mount::unmount(target, UnmountFlags::empty()).unwrap();
     server.join().unwrap().unwrap();
     assert!(script.success());
+}
+
+/// So many files may be open in this process (RLIMIT_NOFILE).
+fn limit_descriptors(limit: &str) {
+    let limit = Some(limit.parse().unwrap());
+    let limits = rustix::process::Rlimit { current: limit, maximum: limit };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limits).unwrap();
 }
 
 /// How to be that process, with its options as words.

@@ -1,0 +1,162 @@
+//! What one uid can make the server keep open: nothing by reading, its share by writing; and that others, and
+//! the server itself, do not notice.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::fs::{Gid, OFlags, Uid};
+
+mod support;
+use support::{Ground, can_mount, on_ground};
+
+/// What a thread does as this user, without any capability.
+fn as_user<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+            rustix::thread::set_thread_groups(&[]).unwrap();
+            rustix::thread::set_thread_res_gid(group, group, group).unwrap();
+            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+            work()
+        });
+        thread.join().unwrap()
+    })
+}
+
+fn open_by_the_server(ground: &Ground) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", ground.pid())).unwrap().count()
+}
+
+/// Everything that others do, which needs descriptors of the server's.
+fn others_go_on(ground: &Ground, what: &str) {
+    for uid in [0, 1001] {
+        as_user(uid, || {
+            let path = ground.at(&format!("of-{uid}"));
+            fs::write(&path, "content").unwrap_or_else(|error| panic!("{what}, {uid}: {error}"));
+            assert_eq!(fs::read(&path).unwrap(), b"content", "{what}");
+            assert!(fs::read_dir(&ground.target).unwrap().count() > 0, "{what}");
+            assert!(Command::new(ground.at("true")).status().unwrap().success(), "{what}");
+            fs::remove_file(path).unwrap();
+        });
+    }
+}
+
+/// Files that a user opens until there is an error, which is ENFILE.
+fn open_all(uid: u32, paths: &[PathBuf], flags: OFlags) -> Vec<File> {
+    let mut open = Vec::new();
+    let error = as_user(uid, || {
+        paths.iter().find_map(|path| {
+            let file = rustix::fs::open(path, flags | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+            file.map(|file| open.push(File::from(file))).err()
+        })
+    });
+    assert!(error.is_none_or(|error| error == rustix::io::Errno::NFILE), "{error:?}");
+    open
+}
+
+fn files(ground: &Ground, count: usize) -> Vec<PathBuf> {
+    let program = ground.beneath("true");
+    fs::copy("/bin/true", program).unwrap();
+    fs::set_permissions(&ground.source, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+        .unwrap();
+    let file = |number| {
+        let beneath = ground.beneath(&format!("{number}"));
+        fs::write(&beneath, "x").unwrap();
+        fs::set_permissions(beneath, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        ground.at(&format!("{number}"))
+    };
+    (0..count).map(file).collect()
+}
+
+#[test]
+fn a_handle_for_reading_costs_the_server_no_descriptor() {
+    if !can_mount("a_handle_for_reading") {
+        return;
+    }
+    on_ground("a_handle_for_reading", |ground| {
+        let paths = files(ground, 1500);
+        ground.serve("nofile=300");
+        let open = open_all(1000, &paths, OFlags::RDONLY);
+        assert_eq!(open.len(), paths.len());
+        assert!(open_by_the_server(ground) < 150, "{}", open_by_the_server(ground));
+        // Each of them is the kernel's to read, and what else needs content is opened for that.
+        for file in open.iter().step_by(100) {
+            assert_eq!(std::os::unix::fs::FileExt::read_at(file, &mut [0; 10], 0).unwrap(), 1);
+            file.sync_all().unwrap();
+        }
+        others_go_on(ground, "beside handles for reading");
+    });
+}
+
+#[test]
+fn who_is_over_its_share_gets_enfile_and_nobody_else() {
+    if !can_mount("who_is_over_its_share") {
+        return;
+    }
+    for (options, flags) in [
+        ("nofile=400", OFlags::WRONLY),
+        ("nofile=400", OFlags::RDWR),
+        ("nofile=400 plain", OFlags::RDONLY),
+        ("nofile=400 plain", OFlags::RDWR),
+        ("nofile=400 device", OFlags::WRONLY),
+        ("nofile=1024", OFlags::WRONLY),
+    ] {
+        on_ground("who_is_over_its_share", |ground| {
+            let paths = files(ground, 700);
+            ground.serve(options);
+            let what = format!("{options}, {flags:?}");
+            let one = open_all(1000, &paths, flags);
+            assert!((10..paths.len()).contains(&one.len()), "{what}: {}", one.len());
+            others_go_on(ground, &what);
+            // Many, as root of a container has them.
+            let more: Vec<_> = (2000..2020).map(|uid| open_all(uid, &paths, flags)).collect();
+            let all: usize = more.iter().map(Vec::len).sum();
+            assert!(all >= one.len(), "{what}: {all}");
+            as_user(0, || {
+                let file = OpenOptions::new().append(true).create(true).open(ground.at("of-root"));
+                file.unwrap().write_all(b"x").unwrap();
+                assert!(Command::new(ground.at("true")).status().unwrap().success(), "{what}");
+            });
+            assert_eq!(open_all(1000, &paths, flags).len(), 0, "{what}");
+            // Whatever way a handle ends.
+            let before = one.len();
+            drop((one, more));
+            let again = || open_all(1000, &paths, flags).len();
+            // The server hears of the ends later.
+            let recovers = (0..100).any(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                again() == before
+            });
+            assert!(recovers, "{what}: {} of {before}", again());
+            others_go_on(ground, &what);
+        });
+    }
+}
+
+#[test]
+fn few_descriptors_are_enough_for_many_files() {
+    if !can_mount("few_descriptors_are_enough") {
+        return;
+    }
+    for options in ["nofile=200", "nofile=200 plain", "nofile=200 device"] {
+        on_ground("few_descriptors_are_enough", |ground| {
+            let paths = files(ground, 1000);
+            ground.serve(options);
+            for _ in 0..2 {
+                for path in &paths {
+                    assert_eq!(fs::read(path).unwrap(), b"x", "{options}");
+                    let _ = rustix::fs::getxattr(path, "user.none", &mut [0; 1]);
+                }
+                let mut writers = Vec::new();
+                let failed = paths.iter().find_map(|path| {
+                    let file = OpenOptions::new().write(true).open(path);
+                    file.map(|file| writers.push(file)).err()
+                });
+                assert_eq!(failed.and_then(|error| error.raw_os_error()), Some(libc::ENFILE));
+            }
+            others_go_on(ground, options);
+        });
+    }
+}
