@@ -68,12 +68,26 @@ impl Descriptors {
     }
 
     /// So many descriptors for this uid; ENFILE where that is more than its share.
-    pub(crate) fn take(self: &Arc<Descriptors>, uid: u32, count: usize) -> Result<Share, Errno> {
+    pub(crate) fn take(self: &Arc<Self>, uid: u32, count: usize) -> Result<Share, Errno> {
+        self.take_within(self.limits, uid, count)
+    }
+
+    /// One for what can be done without: ENFILE where half of that is taken.
+    pub(crate) fn take_spare(self: &Arc<Self>, uid: u32) -> Result<Share, Errno> {
+        let Limits { each, others, all } = self.limits;
+        self.take_within(Limits { each: each / 2, others: others / 2, all: all / 2 }, uid, 1)
+    }
+
+    fn take_within(
+        self: &Arc<Self>,
+        limits: Limits,
+        uid: u32,
+        count: usize,
+    ) -> Result<Share, Errno> {
         let mut used = locked(&self.used);
         let own = used.by_uid.get(&uid).copied().unwrap_or(0);
-        let fits = used.all + count <= self.limits.all
-            && (uid == ROOT
-                || own + count <= self.limits.each && used.others + count <= self.limits.others);
+        let fits = used.all + count <= limits.all
+            && (uid == ROOT || own + count <= limits.each && used.others + count <= limits.others);
         if !fits {
             return Err(Errno::NFILE);
         }
@@ -132,6 +146,9 @@ mod tests {
         let one = take_all(&shares, 1000);
         assert_eq!(one.len(), 10);
         assert_eq!(shares.take(1000, 1).err(), Some(Errno::NFILE));
+        let spare: Vec<_> = std::iter::from_fn(|| shares.take_spare(1001).ok()).collect();
+        assert_eq!(spare.len(), 5);
+        drop(spare);
         let other = shares.take(1001, 2).unwrap();
         let rest: Vec<_> = (2000..3000).flat_map(|uid| take_all(&shares, uid)).collect();
         assert_eq!(one.len() + 2 + rest.len(), 30);

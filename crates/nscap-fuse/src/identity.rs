@@ -9,6 +9,8 @@ use std::sync::Arc;
 use nscap_linux::server::{FileHandle, same_inode};
 use rustix::io::Errno;
 
+use crate::descriptors::Share;
+
 /// How an inode is held, and told from all others.
 #[derive(Clone, Debug)]
 pub(crate) enum Held {
@@ -24,6 +26,9 @@ pub(crate) struct Open {
     /// O_PATH.
     pub(crate) file: Arc<OwnedFd>,
     pub(crate) handle: Option<FileHandle>,
+    /// Of its owner's descriptors, where it has no name: else one who has many such files could leave
+    /// others none.
+    pub(crate) _share: Option<Share>,
 }
 
 impl Held {

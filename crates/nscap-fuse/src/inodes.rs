@@ -17,6 +17,7 @@ use nscap_linux::server::{FileHandle, open_again};
 use rustix::fs::{OFlags, Stat, fstat};
 use rustix::io::Errno;
 
+use crate::descriptors::{Descriptors, Share};
 use crate::identity::{self, Held, handle_of};
 use crate::numbers::{Numbers, Own, SPARE};
 use crate::recent::Recent;
@@ -74,6 +75,7 @@ pub(crate) struct Inodes {
     shards: [Shard; SHARDS],
     recent: Recent<Found>,
     spares: Spares,
+    descriptors: Arc<Descriptors>,
     stats: Arc<Stats>,
 }
 
@@ -87,11 +89,17 @@ pub(crate) fn mixed(node: u64) -> usize {
 
 impl Inodes {
     /// `recent`: how many inodes that were used last are kept open.
-    pub(crate) fn new(source: Source, recent: usize, stats: Arc<Stats>) -> Result<Inodes, Errno> {
+    pub(crate) fn new(
+        source: Source,
+        recent: usize,
+        descriptors: Arc<Descriptors>,
+        stats: Arc<Stats>,
+    ) -> Result<Inodes, Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
         let root = rustix::fs::openat(source.root(), c".", flags, rustix::fs::Mode::empty())?;
         let (stat, root) = (fstat(&root)?, Arc::new(root));
-        let open = identity::Open { file: root.clone(), handle: handle_of(&*root)? };
+        let handle = handle_of(&*root)?;
+        let open = identity::Open { file: root.clone(), handle, _share: None };
         Ok(Inodes {
             source,
             root,
@@ -100,6 +108,7 @@ impl Inodes {
             shards: std::array::from_fn(|_| Shard::default()),
             recent: Recent::new(recent),
             spares: Spares::default(),
+            descriptors,
             stats,
         })
     }
@@ -165,9 +174,18 @@ impl Inodes {
         let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
         let held = match handle_of(&**file)? {
             Some(handle) if self.source.handles && stat.st_nlink > 0 => Held::Handle(handle),
-            handle => Held::Open(Arc::new(identity::Open { file: file.clone(), handle })),
+            handle => {
+                let _share = self.share(stat)?;
+                Held::Open(Arc::new(identity::Open { file: file.clone(), handle, _share }))
+            }
         };
         Ok(Inode { held, regular, lookups: 1 })
+    }
+
+    /// The share that holding an inode open takes: its owner's, where it is held since it has no name.
+    fn share(&self, stat: &Stat) -> Result<Option<Share>, Errno> {
+        let nameless = self.source.handles && stat.st_nlink == 0;
+        nameless.then(|| self.descriptors.take(stat.st_uid, 1)).transpose()
     }
 
     /// Counts an inode under the number that is its own; whether it was not known before.
@@ -329,7 +347,8 @@ impl Inodes {
     }
 
     /// Holds what has just lost its last name open until the kernel forgets it, so that a task that
-    /// has it still has it. What has a name yet was not what was removed, and stays as it is.
+    /// has it still has it. What has a name yet was not what was removed, and stays as it is; what is more than
+    /// half of its owner's share is held by its open handles only.
     pub(crate) fn pin(&self, file: OwnedFd) {
         let (Ok(stat), Ok(handle)) = (fstat(&file), handle_of(&file)) else {
             return;
@@ -337,8 +356,12 @@ impl Inodes {
         if stat.st_nlink != 0 || !self.source.handles {
             return;
         }
+        let Ok(share) = self.descriptors.take_spare(stat.st_uid) else {
+            return;
+        };
+        let _share = Some(share);
         let own = Own::of(&stat);
-        let open = Held::Open(Arc::new(identity::Open { file: Arc::new(file), handle }));
+        let open = Held::Open(Arc::new(identity::Open { file: Arc::new(file), handle, _share }));
         let spares = (!self.spares.none()).then(|| self.spares.lock().of(own).to_vec());
         for node in self.numbers.of(own).into_iter().chain(spares.unwrap_or_default()) {
             if let Some(inode) = self.write(node).get_mut(&node)

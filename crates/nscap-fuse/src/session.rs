@@ -82,6 +82,7 @@ impl Mount {
         let mut claim = Claim::take(from.as_fd(), source, Purpose::Mount, PATIENCE)?;
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let division = Division::of(descriptors, options.threads + queues.len());
+        let descriptors = Descriptors::new(division.handles);
         let stats = Arc::new(Stats::default());
         let caps = Caps::new(from.as_fd(), source, options, stats.clone())?;
         let mut options = options.clone();
@@ -93,13 +94,13 @@ impl Mount {
             caps,
             inodes: Source::new(from.as_fd(), source).and_then(|tree| {
                 tree.keep_times(&options.flags, source)?;
-                Inodes::new(tree, division.recent, stats.clone())
+                Inodes::new(tree, division.recent, descriptors.clone(), stats.clone())
                     .map_err(|errno| Error::call(source, "openat", errno))
             })?,
             files: Default::default(),
             streams: Default::default(),
             backings: Backings::new(options.passthrough, division.recent),
-            descriptors: Descriptors::new(division.handles),
+            descriptors,
             stats: stats.clone(),
             options: options.clone(),
             extended_setxattr: AtomicBool::new(false),

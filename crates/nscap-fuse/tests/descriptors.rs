@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -133,6 +134,49 @@ fn who_is_over_its_share_gets_enfile_and_nobody_else() {
             others_go_on(ground, &what);
         });
     }
+}
+
+/// What has no name is held open for who has it; that costs a share, too.
+#[test]
+fn files_without_a_name_are_their_owners_share() {
+    if !can_mount("files_without_a_name") {
+        return;
+    }
+    on_ground("files_without_a_name", |ground| {
+        files(ground, 1);
+        ground.serve("nofile=400");
+        let made: Vec<File> = as_user(1000, || {
+            let make = |number| {
+                let path = ground.at(&format!("nameless-{number}"));
+                fs::write(&path, "x").unwrap();
+                let file = File::open(&path).unwrap();
+                fs::remove_file(path).unwrap();
+                file
+            };
+            (0..1000).map(make).collect()
+        });
+        others_go_on(ground, "beside files without a name");
+        // Whoever has one open has it, over the share or not.
+        for file in &made {
+            assert_eq!(file.metadata().unwrap().nlink(), 0);
+            assert_eq!(std::os::unix::fs::FileExt::read_at(file, &mut [0; 10], 0).unwrap(), 1);
+        }
+        let nameless = |open: &mut Vec<_>| {
+            let flags = OFlags::TMPFILE | OFlags::WRONLY;
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::open(&ground.target, flags, mode).map(|file| open.push(file))
+        };
+        let mut open = Vec::new();
+        let error = as_user(1000, || (0..1000).find_map(|_| nameless(&mut open).err()));
+        assert_eq!(error, Some(rustix::io::Errno::NFILE));
+        others_go_on(ground, "beside what never had a name");
+        drop((made, open));
+        let recovers = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            as_user(1000, || nameless(&mut Vec::new()).is_ok())
+        });
+        assert!(recovers);
+    });
 }
 
 #[test]
