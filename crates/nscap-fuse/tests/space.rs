@@ -64,7 +64,7 @@ const FILLS: [(&str, Fill); 6] = [
         file.sync_all()
     }),
     ("writes of a file that it may also read", |path| {
-        let mut file = File::options().read(true).write(true).create(true).open(path)?;
+        let mut file = File::options().read(true).write(true).create_new(true).open(path)?;
         pieces(|_| file.write_all(&[1; PIECE]))?;
         file.sync_all()
     }),
@@ -90,7 +90,7 @@ const FILLS: [(&str, Fill); 6] = [
         to.sync_all()
     }),
     ("a mapping's holes", |path| {
-        let file = File::options().read(true).write(true).create(true).open(path)?;
+        let file = File::options().read(true).write(true).create_new(true).open(path)?;
         file.set_len(MOST * PIECE as u64)?;
         pieces(|at| file.write_all_at(&[1; PIECE], at))?;
         file.sync_all()
