@@ -9,6 +9,7 @@ mod callers;
 mod content;
 mod crash;
 mod identity;
+mod idmapped;
 mod overlay;
 mod races;
 mod root;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Case> {
         setid::ATTACKS,
         workers::ATTACKS,
         root::ATTACKS,
+        idmapped::ATTACKS,
         identity::ATTACKS,
         source::ATTACKS,
         ways::ATTACKS,

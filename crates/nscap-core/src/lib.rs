@@ -77,4 +77,5 @@ pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};
 pub use wire::{Malformed, RECORD_LEN, Record};
 pub use write::{
     Checked, EntryBuffer, Request, SetFlags, passed_on, set_capability, set_nscapability,
+    set_translated,
 };

@@ -1,6 +1,5 @@
 //! Removing: D; and content changes: K.
 
-use crate::bare;
 use crate::cap::Capability;
 use crate::decision::{Decision, Denied, Errno, Why};
 use crate::id::{Kuid, Uid};
@@ -97,9 +96,10 @@ pub fn remove_or_strip<'o, N: UserNs>(
     }
 }
 
-/// Whether an unmodified kernel lets the caller remove `security.capability`.
+/// Whether an unmodified kernel lets the caller remove `security.capability` through some mount of the file
+/// system: whose owner and group map into the caller's namespace can be an id-mapped one's doing.
 fn could_ask<N: UserNs>(request: &Request<'_, '_, N>) -> bool {
-    bare::remove_capability(request.cred, request.place, Some(&[])).is_ok()
+    request.cred.has_cap(Capability::Setfcap)
 }
 
 /// The entry for the caller's root kuid; in single-entry mode the only one, whosever it is.

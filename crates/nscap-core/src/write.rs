@@ -4,7 +4,7 @@
 //! caller's; a front end stores the whole of it in one step or answers the errno.
 
 use crate::bare;
-use crate::cap::FileCaps;
+use crate::cap::{Capability, FileCaps};
 use crate::cred::Cred;
 use crate::decision::{Decision, Denied, Errno, Why};
 use crate::id::{Kuid, Uid};
@@ -136,6 +136,66 @@ pub fn set_nscapability<'o, N: UserNs>(
             return Err(Denied::new(Errno::EINVAL, Why::ManyInSingleMode));
         }
         request.write_named(value.as_records(), flags, out)
+    });
+    match written {
+        Ok(yes) => yes,
+        Err(no) => no.into(),
+    }
+}
+
+/// M, its last sentence: setxattr(2) of `security.capability` as a kernel passes it on that allows id-mapped mounts of
+/// the front end's file system. The value arrives as revision 3 with a `rootid` that the caller could not
+/// have named, in the superblock's terms: the VFS has checked R5 (a) and (c) through the mount's map and has
+/// translated the rootid by it. So it is taken as the same write is by any file system: rootid 0 is the host
+/// value, which is written as it always was (R8); any other is an entry, in whose way others are as ever (B).
+/// `out` needs one slot more than the file has entries.
+///
+/// The caller must hold CAP_SETFCAP and have a root kuid. If not, the VFS has checked other credentials
+/// than the caller's (W, an overlayfs copies up): nothing is written. U cannot be asked, since the mount's map
+/// is not known; nor does a kernel ask it of any other file system.
+///
+/// Errors: V's; for rootid 0 those of R8 (EEXIST, ENODATA by the flags); for others EINVAL where it cannot be
+/// stored, EBUSY, ENODATA by XATTR_REPLACE, ENOSPC.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let write = |cred| {
+///     let request = Request { policy: Policy::default(), cred, place: &place, stored: &Stored::EMPTY };
+///     let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+///     set_translated(&request, Uid::ROOT, ping, SetFlags::default(), &mut out).why()
+/// };
+/// assert_eq!(write(&admin), Why::HostWritten);
+/// assert_eq!(write(&Cred::ordinary(Initial, user, group)), Why::ForAnother);
+/// ```
+pub fn set_translated<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    rootid: Uid,
+    caps: FileCaps,
+    flags: SetFlags,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Decision<Stored<'o>> {
+    let may = request.cred.has_cap(Capability::Setfcap);
+    if !may || root_kuid(request.cred.ns).is_none() {
+        return Decision::Keep(Why::ForAnother);
+    }
+    let written = request.place.check_writable().and_then(|()| {
+        if rootid == Uid::ROOT {
+            return request.write_host(caps, flags, out);
+        }
+        let kuid = request.place.kuid_of(rootid);
+        let kuid = kuid.ok_or(Denied::new(Errno::EINVAL, Why::RootidUnstorable))?;
+        let way = request.busy(Some(kuid), caps, flags)?;
+        if way == Way::Same {
+            return Ok(Decision::Keep(Why::SameAlready));
+        }
+        let mut next = Next::of(request.stored, out)?;
+        way.write(&mut next, rootid, caps, flags)?;
+        next.finish(Why::EntryWritten)
     });
     match written {
         Ok(yes) => yes,
@@ -345,21 +405,17 @@ impl<N: UserNs> Request<'_, '_, N> {
     /// Without a root kuid the answer is EPERM either way; a missing capability is the nearer
     /// reason.
     fn why_no_root(&self) -> Why {
-        if self.cred.has_cap(crate::cap::Capability::Setfcap) {
-            Why::NoRootKuid
-        } else {
-            Why::NoSetfcap
-        }
+        if self.cred.has_cap(Capability::Setfcap) { Why::NoRootKuid } else { Why::NoSetfcap }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CapSet;
     use crate::stored::Entries;
     use crate::wire::sort_records;
     use crate::world::{Ns, World, kgid, kuid};
-    use crate::{CapSet, Capability};
 
     fn caps(cap: Capability) -> FileCaps {
         FileCaps { permitted: CapSet::of(&[cap]), effective: true, ..FileCaps::default() }
@@ -402,6 +458,50 @@ mod tests {
             let Decision::Write(next, Why::EntryWritten) = decision else { panic!("{decision:?}") };
             assert!(next.entries.iter().eq(entry.entries.iter()) && next.host == Host::Absent);
         });
+    }
+
+    #[test]
+    fn m_what_the_vfs_has_translated_is_taken_as_it_is() {
+        let mut world = world();
+        world.add(0, 1000, &[(1000, 1000, 1)]);
+        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let root = Cred::privileged(world.ns(1), kuid(100_000), kgid(100_000));
+        let user = Cred::ordinary(world.ns(1), kuid(100_007), kgid(100_007));
+        let other = caps(Capability::Chown);
+        let host = Stored::host(other);
+        let entry = Stored::one(Uid::new(5).unwrap(), other);
+        let decide = |cred, stored, rootid, flags| {
+            let request = Request { policy: Policy::default(), cred, place: &place, stored };
+            let mut out = [[0; RECORD_LEN]; 8];
+            let rootid = Uid::new(rootid).unwrap();
+            let decision = set_translated(&request, rootid, caps(RAW), flags, &mut out);
+            let host = match decision {
+                Decision::Write(next, _) => next.host,
+                _ => Host::Absent,
+            };
+            (decision.errno(), decision.why(), host)
+        };
+        let none = SetFlags::default();
+        let written = (None, Why::HostWritten, Host::Value(caps(RAW)));
+        assert_eq!(decide(&root, &Stored::EMPTY, 0, none), written);
+        // As on any file system: the second takes the first one's place.
+        assert_eq!(decide(&root, &host, 0, none), written);
+        let create = SetFlags { create: true, ..none };
+        assert_eq!(decide(&root, &host, 0, create).0, Some(Errno::EEXIST));
+        assert_eq!(decide(&root, &host, 5, none), (None, Why::EntryWritten, Host::Value(other)));
+        assert_eq!(decide(&root, &entry, 5, none).0, Some(Errno::EBUSY));
+        // Neither has passed the VFS's check.
+        let no_root = Cred::privileged(world.ns(3), kuid(1000), kgid(1000));
+        for cred in [&user, &no_root] {
+            assert_eq!(decide(cred, &host, 0, none), (None, Why::ForAnother, Host::Absent));
+        }
+        let read_only = Place { read_only: true, ..place };
+        let stored = Stored::EMPTY;
+        let request =
+            Request { policy: Policy::default(), cred: &root, place: &read_only, stored: &stored };
+        let mut out = [[0; RECORD_LEN]; 8];
+        let decision = set_translated(&request, Uid::ROOT, caps(RAW), none, &mut out);
+        assert_eq!(decision.errno(), Some(Errno::EROFS));
     }
 
     #[test]

@@ -72,6 +72,7 @@ fn negotiate(
     if stack_depth == 0 {
         tree.backings.give_up();
     }
+    tree.caps.idmaps.store(agreed & init::ALLOW_IDMAP != 0, Ordering::Relaxed);
     tree.extended_setxattr.store(agreed & init::SETXATTR_EXT != 0, Ordering::Relaxed);
     let halves = |bits: u64| ((bits & 0xffff_ffff) as u32, (bits >> 32) as u32);
     let (low, high) = halves(agreed);

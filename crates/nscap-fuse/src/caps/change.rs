@@ -3,10 +3,11 @@
 
 use std::cell::Cell;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
 
 use nscap_core::{
-    Checked, Decision, EntryBuffer, MAX_ENTRIES, Operation, RECORD_LEN, Request, Revision,
-    SetFlags, Stored, Uid, UserNs as _, VfsCaps, Why, passed_on,
+    Checked, Decision, EntryBuffer, FileCaps, MAX_ENTRIES, Operation, RECORD_LEN, Request,
+    Revision, SetFlags, Stored, Uid, UserNs as _, VfsCaps, Why, passed_on,
 };
 use nscap_linux::{Caller, LiveNs, ReadLease};
 use rustix::io::Errno;
@@ -50,6 +51,7 @@ impl Caps {
         written: (CapName, &[u8]),
         flags: SetFlags,
     ) -> Result<bool, Errno> {
+        let idmaps = self.idmaps.load(Ordering::Relaxed);
         let mut patience = None;
         loop {
             let awaited = Cell::new(None);
@@ -57,7 +59,7 @@ impl Caps {
             let result = self.change(
                 file,
                 caller,
-                |request, out| decide(request, caller, written, flags, out),
+                |request, out| decide(request, caller, written, flags, idmaps, out),
                 |held, next, _| {
                     let lease = self.no_writers(file, &excluding).map_err(|doubt| {
                         awaited.set(doubt);
@@ -197,11 +199,21 @@ fn decide<'o>(
     caller: &Caller,
     (name, value): (CapName, &[u8]),
     flags: SetFlags,
+    idmaps: bool,
     out: &'o mut Slots,
 ) -> Decision<Stored<'o>> {
     match name {
         CapName::Capability => {
-            let value = as_written(value, caller);
+            let value = match as_written(value, caller) {
+                Written::Named(value) => value,
+                Written::Translated(rootid, caps) if idmaps => {
+                    return nscap_core::set_translated(request, rootid, caps, flags, out);
+                }
+                // Rootid -1, which nobody can name.
+                Written::Translated(_, caps) => {
+                    VfsCaps::v3(u32::MAX, caps).encode().as_bytes().to_vec()
+                }
+            };
             let decision = nscap_core::set_capability(request, &value, flags, out);
             passed_on(request, Checked::Capability, decision)
         }
@@ -213,18 +225,30 @@ fn decide<'o>(
     }
 }
 
+/// A value that the kernel passes on.
+enum Written {
+    /// As its writer wrote it.
+    Named(Vec<u8>),
+    /// Of revision 3, with a rootid that its writer could not have named: the VFS has translated it by the map
+    /// of an id-mapped mount (M), or asks for another (W).
+    Translated(Uid, FileCaps),
+}
+
 /// A value as its writer wrote it. The kernel has made its rootid an id of the mount's owner
-/// namespace, ours; a rootid that its writer could not have named becomes -1, which nobody can.
-fn as_written(value: &[u8], caller: &Caller) -> Vec<u8> {
+/// namespace, ours.
+fn as_written(value: &[u8], caller: &Caller) -> Written {
     let Ok(caps) = VfsCaps::settable(value) else {
-        return value.to_vec();
+        return Written::Named(value.to_vec());
     };
     let Revision::V3 { rootid } = caps.revision() else {
-        return value.to_vec();
+        return Written::Named(value.to_vec());
     };
     let own = caller.lineage().namespaces().own_ns();
     let kuid = Uid::new(rootid).and_then(|uid| own.kuid(uid));
-    let uid = kuid.and_then(|kuid| caller.lineage().ns().uid(kuid));
-    let rootid = nscap_core::id_or_minus_one(uid.map(Uid::get));
-    VfsCaps::v3(rootid, caps.caps()).encode().as_bytes().to_vec()
+    let named = kuid.and_then(|kuid| caller.lineage().ns().uid(kuid));
+    let rootid = match (named, Uid::new(rootid)) {
+        (None, Some(translated)) => return Written::Translated(translated, caps.caps()),
+        (named, _) => nscap_core::id_or_minus_one(named.map(Uid::get)),
+    };
+    Written::Named(VfsCaps::v3(rootid, caps.caps()).encode().as_bytes().to_vec())
 }

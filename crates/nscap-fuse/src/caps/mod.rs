@@ -11,6 +11,7 @@
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use nscap_core::{Decision, Kuid, Operation, Policy, UserNs as _, content_change};
 use nscap_linux::probe::asks_for_security_names;
@@ -89,6 +90,8 @@ pub(crate) struct Caps {
     mount: Mount,
     /// Whether the kernel has asked who may change a name of `security.*` before it passes that on.
     asked: bool,
+    /// Whether the kernel allows id-mapped mounts of ours, so that it may have translated a value (M).
+    pub(crate) idmaps: AtomicBool,
     writers: Arc<Writers>,
     stats: Arc<Stats>,
     /// The kernel does not see every writer: it asks about a file of overlayfs and not about the layer's file
@@ -124,7 +127,16 @@ impl Caps {
             .map_or(true, |kind| kind.f_type as u64 == OVERLAYFS_SUPER_MAGIC);
         let never_certain = options.reachable_ok && is_overlay;
         let asked = asks_for_security_names();
-        Ok(Caps { policy, callers, mount, asked, writers, stats, never_certain })
+        Ok(Caps {
+            policy,
+            callers,
+            mount,
+            asked,
+            idmaps: AtomicBool::new(false),
+            writers,
+            stats,
+            never_certain,
+        })
     }
 
     /// Whether a user namespace beside ours may own the source's superblock, where neither its
