@@ -32,7 +32,7 @@ use crate::wire::{Malformed, RECORD_LEN, copy, put_u32, records, same, take_u32}
 
 mod plan;
 
-pub use plan::{Before, MAX_STEPS, PLAN_LEN, Step, plan};
+pub use plan::{Before, MAX_STEPS, PLAN_LEN, Step, plan, plan_without_room, takes_away};
 
 const TABLE_MAGIC: u32 = u32::from_le_bytes(*b"nSC1");
 const HEADER_LEN: usize = 56;

@@ -9,8 +9,8 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use nscap_core::storage::{self, Before, Form, Seal};
-use nscap_core::{Revision, Stored, Uid, UserNs, VfsCaps};
+use nscap_core::storage::{self, Before, Form, Seal, takes_away};
+use nscap_core::{Host, Revision, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
 
 use crate::decided;
@@ -35,6 +35,19 @@ pub enum Step {
     RemoveCapability,
 }
 
+/// [`storage::plan`] or [`storage::plan_without_room`].
+type Planner = for<'o> fn(
+    &Before<'_>,
+    &Stored<'_>,
+    u64,
+    &'o mut [u8],
+) -> Option<[Option<storage::Step<'o>>; storage::MAX_STEPS]>;
+
+/// Whether a step failed for want of room: of the inode's, the file system's, or a quota's.
+fn has_no_room(done: &Result<()>) -> bool {
+    matches!(done, Err(Error::Call { errno: libc::ENOSPC | libc::EDQUOT, .. }))
+}
+
 impl CapFile {
     /// Makes the file hold `next`, if it still holds what `before` says; and looks whether it does.
     ///
@@ -52,9 +65,10 @@ impl CapFile {
     /// # Errors
     /// [`Error::Changed`] where somebody else changed the file's capabilities meanwhile; [`Error::Locked`] where
     /// another writer does not finish; [`Error::Call`] where an attribute cannot be written: EPERM where a table is needed and we
-    /// have no CAP_SYS_ADMIN over the superblock's owner namespace, ENOSPC where the file system
+    /// have no CAP_SYS_ADMIN over the superblock's owner namespace, ENOSPC or EDQUOT where the file system
     /// cannot hold it, EOVERFLOW where the file holds what we cannot name. Nothing has changed
-    /// then.
+    /// then. A change that only takes away is made even where there is no room for what is to be left: then
+    /// entries are lost with it.
     pub fn write(
         &self,
         before: &FileState,
@@ -97,18 +111,54 @@ impl CapFile {
         if !now.holds_the_same(before) {
             return Err(Error::Changed { path: self.path().to_owned() });
         }
-        let failed = if before.by_design() {
+        let mut failed = if before.by_design() {
             decided::write(self, before, next, namespaces)
         } else {
             let steps = self.plan(before, next, namespaces)?;
             self.take_all(&steps, before, namespaces, taken)
         };
+        let less = has_no_room(&failed) && takes_away(&before.stored(namespaces).0, next);
+        if less {
+            failed = self.take_away(before, next, namespaces, taken);
+        }
         let after = read()?;
+        let holds = after.stored(namespaces).0;
         match failed {
-            _ if after.stored(namespaces).0 == *next => Ok(()),
+            _ if holds == *next => Ok(()),
+            Ok(()) if less && takes_away(next, &holds) => Ok(()),
             Err(error) => Err(error),
             Ok(()) => Err(Error::Changed { path: self.path().to_owned() }),
         }
+    }
+
+    /// Takes away although there is no room for what is to be left: entries may go with it.
+    fn take_away(
+        &self,
+        before: &FileState,
+        next: &Stored<'_>,
+        namespaces: &Namespaces,
+        taken: &mut dyn FnMut(&Step),
+    ) -> Result<()> {
+        let steps = self.planned(before, next, namespaces, storage::plan_without_room)?;
+        let mut done = Ok(());
+        for step in &steps {
+            done = self.take(step, before, namespaces);
+            if done.is_err() {
+                break;
+            }
+            taken(step);
+        }
+        if !has_no_room(&done) {
+            return done;
+        }
+        // Not even that fits. A host value that is to stay is there; no table is, and nothing else is left.
+        let host_stays = next.host != Host::Absent;
+        let rest = [Step::RemoveCapability, Step::RemoveTable];
+        for step in rest.iter().skip(usize::from(host_stays)) {
+            self.take(step, before, namespaces)?;
+            taken(step);
+        }
+        Ok(())
     }
 
     /// K: makes the file hold nothing, whatever it holds; that it held nothing is told by `false`.
@@ -170,6 +220,16 @@ impl CapFile {
         next: &Stored<'_>,
         namespaces: &Namespaces,
     ) -> Result<Vec<Step>> {
+        self.planned(before, next, namespaces, storage::plan)
+    }
+
+    fn planned(
+        &self,
+        before: &FileState,
+        next: &Stored<'_>,
+        namespaces: &Namespaces,
+        plan: Planner,
+    ) -> Result<Vec<Step>> {
         let hidden = |errno| Err(Error::call(self.path(), "getxattr", errno));
         match (before.hidden, storage::form_of(next)) {
             (Some(Hidden::Foreign), _) => return hidden(Errno::OVERFLOW),
@@ -185,7 +245,7 @@ impl CapFile {
             facts: before.facts(namespaces),
             trusted: before.mount.trusted,
         };
-        let steps = storage::plan(&facts, next, random, &mut tables)
+        let steps = plan(&facts, next, random, &mut tables)
             .ok_or_else(|| self.error("setxattr", Errno::NOSPC))?;
         Ok(steps.into_iter().flatten().map(Step::from).collect())
     }

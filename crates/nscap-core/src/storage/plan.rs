@@ -4,7 +4,7 @@
 
 use super::{Form, Seal, SealFacts, Table, form_of, is_tripwire, read, tripwire};
 use crate::nscaps::MAX_ENTRIES;
-use crate::stored::Stored;
+use crate::stored::{Host, Stored};
 use crate::vfscap::VfsCapsBytes;
 use crate::wire::{copy, same};
 
@@ -107,6 +107,71 @@ pub fn plan<'o>(
     Some(steps.0)
 }
 
+/// Whether a change gives nobody anything: the host value stays or goes, and every entry that is left is
+/// there already.
+///
+/// ```
+/// use nscap_core::{FileCaps, Stored, storage::takes_away};
+/// let host = Stored::host(FileCaps::default());
+/// assert!(takes_away(&host, &Stored::EMPTY) && takes_away(&host, &host));
+/// assert!(!takes_away(&Stored::EMPTY, &host));
+/// ```
+#[must_use]
+pub fn takes_away(before: &Stored<'_>, next: &Stored<'_>) -> bool {
+    let host = next.host == before.host || next.host == Host::Absent;
+    host && next.entries.iter().all(|left| before.entries.iter().any(|there| there == left))
+}
+
+/// The steps for a change that only [takes away](takes_away), where those of [`plan`] have no room: the owner of
+/// a file may fill it with attributes. The table goes first and makes room for what is to be left.
+///
+/// After each step the file grants no more than before and than it is to grant; a step that has no room
+/// even so is left out with those after it, and then [`plan`] of less. Entries may be lost, none is widened.
+/// `random` and `out` as [`plan`] takes them, and `None` as there.
+///
+/// ```
+/// use nscap_core::storage::{Before, SealFacts, Step, plan_without_room};
+/// use nscap_core::{FileCaps, Stored, VfsCaps};
+/// let facts = SealFacts { size: 10, uid: 0, gid: 0 };
+/// let value = VfsCaps::v2(FileCaps::default()).encode();
+/// let capability = Some(value.as_bytes());
+/// let before = Before { capability, hidden: false, table: None, facts, trusted: true };
+/// let steps = plan_without_room(&before, &Stored::EMPTY, 0, &mut []).unwrap();
+/// assert_eq!(steps, [Some(Step::RemoveCapability), None, None, None]);
+/// ```
+#[must_use]
+pub fn plan_without_room<'o>(
+    before: &Before<'_>,
+    next: &Stored<'_>,
+    random: u64,
+    out: &'o mut [u8],
+) -> Option<[Option<Step<'o>>; MAX_STEPS]> {
+    let without_table = Before { table: None, ..*before };
+    let form = form_of(next);
+    let mut steps = Steps::default();
+    if before.table.is_some() && !matches!(form, Form::Nothing) {
+        steps.push(Step::RemoveTable);
+    }
+    match (form, without_table.opens(&form, random)) {
+        (Form::Nothing, _) => {
+            steps.push(Step::RemoveCapability);
+            if before.table.is_some() {
+                steps.push(Step::RemoveTable);
+            }
+        }
+        (Form::Alone(value), _) => steps.extend(without_table.companion(value)),
+        (Form::MalformedAlone, _) => {}
+        (_, None) => return None,
+        // The companion is there before its table: a change of the file in between voids that.
+        (_, Some(opens)) => {
+            let length = Table::encode(&next.entries, opens.as_bytes(), before.facts, out)?;
+            steps.extend(without_table.companion(opens));
+            steps.push(Step::SetTable(out.get(..length)?));
+        }
+    }
+    Some(steps.0)
+}
+
 #[derive(Default)]
 struct Steps<'o>([Option<Step<'o>>; MAX_STEPS]);
 
@@ -163,5 +228,103 @@ impl<'a> Before<'a> {
             None if self.hidden => Some(Step::ReplaceCapability(value)),
             None => Some(Step::CreateCapability(value)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::Entries;
+    use crate::{CapSet, FileCaps, RECORD_LEN, Record};
+    use std::vec::Vec;
+
+    const FACTS: SealFacts = SealFacts { size: 5, uid: 0, gid: 0 };
+
+    fn caps(bit: u32) -> FileCaps {
+        FileCaps { permitted: CapSet::from_bits(1 << bit), effective: true, ..FileCaps::default() }
+    }
+
+    fn records(ids: &[u32]) -> Vec<[u8; RECORD_LEN]> {
+        ids.iter().map(|id| *Record::new(*id, caps(id % 30)).as_bytes()).collect()
+    }
+
+    /// The two attributes of a file.
+    #[derive(Clone, Default)]
+    struct File(Option<Vec<u8>>, Option<Vec<u8>>);
+
+    impl File {
+        fn before(&self) -> Before<'_> {
+            let (capability, table) = (self.0.as_deref(), self.1.as_deref());
+            Before { capability, hidden: false, table, facts: FACTS, trusted: true }
+        }
+
+        fn take(&mut self, step: &Step<'_>) {
+            match step {
+                Step::SetTable(table) => self.1 = Some(table.to_vec()),
+                Step::RemoveTable => self.1 = None,
+                Step::CreateCapability(value) => {
+                    assert!(self.0.is_none());
+                    self.0 = Some(value.as_bytes().to_vec());
+                }
+                Step::ReplaceCapability(value) => {
+                    assert!(self.0.is_some());
+                    self.0 = Some(value.as_bytes().to_vec());
+                }
+                Step::RemoveCapability => self.0 = None,
+            }
+        }
+
+        fn stored(&self) -> Stored<'_> {
+            read(self.0.as_deref(), self.1.as_deref(), FACTS, true).0
+        }
+    }
+
+    /// A file that holds this.
+    fn holding(host: Host, records: &[[u8; RECORD_LEN]]) -> File {
+        let mut file = File::default();
+        let next = Stored { host, entries: Entries::decode(records).unwrap() };
+        let mut out = std::vec![0; PLAN_LEN];
+        for step in plan(&file.clone().before(), &next, 7, &mut out).unwrap().iter().flatten() {
+            file.take(step);
+        }
+        file
+    }
+
+    #[test]
+    fn without_room_each_step_leaves_less_and_the_last_what_is_to_be() {
+        let hosts = [Host::Absent, Host::Value(caps(40))];
+        let all: [&[u32]; 4] = [&[], &[5], &[5, 6], &[5, 6, 7]];
+        let mut played = 0;
+        for (host, ids) in hosts.iter().flat_map(|host| all.map(|ids| (*host, ids))) {
+            let there = records(ids);
+            let file = holding(host, &there);
+            for (host, ids) in hosts.iter().flat_map(|host| all.map(|ids| (*host, ids))) {
+                let left = records(ids);
+                let next = Stored { host, entries: Entries::decode(&left).unwrap() };
+                if !takes_away(&file.stored(), &next) {
+                    continue;
+                }
+                played += 1;
+                let mut out = std::vec![0; PLAN_LEN];
+                let steps = plan_without_room(&file.before(), &next, 9, &mut out).unwrap();
+                let mut now = file.clone();
+                for step in steps.iter().flatten() {
+                    now.take(step);
+                    let (stored, before) = (now.stored(), file.stored());
+                    let host = stored.host == Host::Absent || stored.host == before.host;
+                    // An entry that waited beside a host value may hold now, if it is to.
+                    let entries = stored.entries.iter().all(|entry| {
+                        let to_be = next.entries.iter().any(|left| left == entry);
+                        to_be || before.host == stored.host
+                    });
+                    assert!(host && entries && takes_away(&before, &stored));
+                }
+                assert_eq!(now.stored(), next);
+                assert!(
+                    !steps.iter().flatten().any(|step| matches!(step, Step::CreateCapability(_)))
+                );
+            }
+        }
+        assert!(played > 20);
     }
 }

@@ -5,6 +5,7 @@
 mod support;
 
 mod costs;
+mod full;
 mod rules;
 mod strip;
 mod writing;
