@@ -16,6 +16,7 @@ mod root;
 mod setid;
 mod source;
 mod threads;
+mod upper;
 mod ways;
 mod weapons;
 mod workers;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
         workers::ATTACKS,
         root::ATTACKS,
         idmapped::ATTACKS,
+        upper::ATTACKS,
         identity::ATTACKS,
         source::ATTACKS,
         ways::ATTACKS,

@@ -34,6 +34,9 @@ impl Caps {
         let caller = self.changer(asker, name);
         let result =
             caller.and_then(|caller| self.grant(file, node, &caller, (name, value), flags));
+        if result.is_ok() && name == CapName::Capability {
+            self.lately.set(asker.tid, node);
+        }
         match result {
             Ok(true) => self.stats.grants.add(),
             Ok(false) => {}
@@ -104,7 +107,7 @@ impl Caps {
             caller => caller?,
         };
         let _excluding = self.writers.exclude(node);
-        self.change(
+        let removed = self.change(
             file,
             &caller,
             |request, out| match name {
@@ -117,8 +120,16 @@ impl Caps {
                 Why::ContentChanged => self.drop_all(file),
                 _ => held.write(next).map_err(|e| self.unwritable(&e)),
             },
-        )
-        .map(|_| ())
+        );
+        match removed {
+            // What it set is gone already: see there.
+            Err(Errno::NODATA)
+                if name == CapName::Capability && self.lately.has_set(asker.tid, node) =>
+            {
+                Ok(())
+            }
+            removed => removed.map(|_| ()),
+        }
     }
 
     /// Decides and writes; decides again where somebody else was faster. Says whether anything was to

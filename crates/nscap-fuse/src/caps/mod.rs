@@ -26,12 +26,14 @@ use crate::stats::Stats;
 
 mod change;
 mod held;
+mod lately;
 mod read;
 #[cfg(test)]
 mod tests;
 mod writers;
 
 use held::Held;
+use lately::Lately;
 use writers::Writers;
 pub(crate) use writers::{Access, Changing, Opened, Writer};
 
@@ -92,6 +94,7 @@ pub(crate) struct Caps {
     asked: bool,
     /// Whether the kernel allows id-mapped mounts of ours, so that it may have translated a value (M).
     pub(crate) idmaps: AtomicBool,
+    lately: Lately,
     writers: Arc<Writers>,
     stats: Arc<Stats>,
     /// The kernel does not see every writer: it asks about a file of overlayfs and not about the layer's file
@@ -133,6 +136,7 @@ impl Caps {
             mount,
             asked,
             idmaps: AtomicBool::new(false),
+            lately: Lately::default(),
             writers,
             stats,
             never_certain,
