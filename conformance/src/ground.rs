@@ -170,6 +170,11 @@ impl Ground {
         self.files.as_fd()
     }
 
+    /// The file system that the server has, by another way.
+    pub(crate) fn source(&self) -> BorrowedFd<'_> {
+        self.files.as_fd()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }

@@ -14,6 +14,7 @@ mod overlay;
 mod races;
 mod root;
 mod setid;
+mod shares;
 mod source;
 mod threads;
 mod upper;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Case> {
         identity::ATTACKS,
         source::ATTACKS,
         ways::ATTACKS,
+        shares::ATTACKS,
     ]
     .concat()
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod fuse;
+pub(crate) mod hold;
 pub(crate) mod image;
 mod machine;
 pub(crate) mod ops;

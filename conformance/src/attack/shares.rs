@@ -1,0 +1,459 @@
+//! Fair shares: whatever one caller makes last (an inode lock, a disk that does not answer, a fanotify
+//! listener, a lease), others look names up, open and read as if it were not there.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, openat};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::case::{Case, Setting, Why};
+use crate::ground::{At, CAP, Ground, HOST, HOST_USER, Kind, Who, open};
+use crate::live::hold::{self, Frozen, Listener};
+use crate::live::peer::{Peer, say, until_end};
+
+pub(super) const ATTACKS: &[Case] = &[
+    Case {
+        name: "an-inode-that-is-locked-without-end",
+        clauses: &["K"],
+        about: "a direct read that never ends holds the inode lock of its reader's own file, and a dozen opens of it wait; others go on",
+        both_ways: false,
+        play: locked_inode,
+    },
+    Case {
+        name: "requests-that-last-on-one-processor",
+        clauses: &["K"],
+        about: "a dozen requests on processor 0 wait for a disk; others on processor 0 go on",
+        both_ways: true,
+        play: one_processor,
+    },
+    Case {
+        name: "two-hundred-requests-that-last",
+        clauses: &["K"],
+        about: "so many of one user, and many of a container with forty users; others go on, and all succeed in the end",
+        both_ways: true,
+        play: many,
+    },
+    Case {
+        name: "a-killed-task-whose-request-waits",
+        clauses: &["K"],
+        about: "it goes away although what it waits for does not come",
+        both_ways: false,
+        play: killed,
+    },
+    Case {
+        name: "more-requests-than-may-wait",
+        clauses: &["K"],
+        about: "EAGAIN for their user, and for no other's",
+        both_ways: false,
+        play: too_many,
+    },
+    Case {
+        name: "a-listener-that-does-not-answer",
+        clauses: &["K"],
+        about: "opens of the source wait for fanotify's permission; lookups of others go on",
+        both_ways: true,
+        play: listener,
+    },
+    Case {
+        name: "a-lease-of-another's",
+        clauses: &["K"],
+        about: "opens of the source wait for a lease to be given up; others go on",
+        both_ways: true,
+        play: lease,
+    },
+    Case {
+        name: "writers-that-sync",
+        clauses: &["K"],
+        about: "six processes write 30 MiB and fsync again and again; the lookups of others take about as long as before",
+        both_ways: true,
+        play: sync_storm,
+    },
+];
+
+/// How long an innocent task may take for all that it does: it would be for ever.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What an innocent task does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Look,
+    LookAndOpen,
+}
+
+/// Where tasks run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Any,
+    Processor0,
+}
+
+impl On {
+    fn go(self) {
+        if self == On::Processor0 {
+            let mut only = CpuSet::new();
+            only.set(0);
+            let _ = sched_setaffinity(None, &only);
+        }
+    }
+}
+
+fn user(uid: u32) -> Who {
+    Who(At::Host, uid, "none")
+}
+
+/// Looks up names that nobody has, one after the other; the median and the longest, in microseconds.
+fn look(prefix: &str, count: usize, doing: Doing) -> io::Result<(u64, u64)> {
+    let mut times = Vec::new();
+    for number in 0..count {
+        let began = Instant::now();
+        match rustix::fs::stat(format!("{prefix}-{number}")) {
+            Err(Errno::NOENT) => {}
+            other => return Err(io::Error::other(format!("a name that nobody has: {other:?}"))),
+        }
+        times.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        if doing == Doing::LookAndOpen && std::fs::read("quiet")? != b"quiet" {
+            return Err(io::Error::other("another content"));
+        }
+    }
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).copied().unwrap_or(0);
+    Ok((median, times.last().copied().unwrap_or(0)))
+}
+
+/// That three innocent users go on, each on its own; the worst median, in microseconds.
+fn others_go_on(ground: &Ground, meanwhile: &str, doing: Doing, on: On) -> Result<u64, Why> {
+    let start = |uid| {
+        ground.start(user(uid), move |line| {
+            on.go();
+            let prefix = format!("nobody-{uid}-{}", fastrand::u64(..));
+            let (median, _) = look(&prefix, 60, doing)?;
+            say(line, &median.to_string())
+        })
+    };
+    let mut all = [2001, 2002, 2003].into_iter().map(start).collect::<io::Result<Vec<_>>>()?;
+    let mut worst = 0;
+    for peer in &mut all {
+        peer.line.set_read_timeout(Some(PATIENCE))?;
+        let said = match peer.hear() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(Why::Through(format!("while {meanwhile}: another's lookups wait")));
+            }
+            said => said?,
+        };
+        worst = worst.max(said.parse().map_err(io::Error::other)?);
+    }
+    Ok(worst)
+}
+
+/// A process whose threads each do something once, which may last; it says how many failed with
+/// EAGAIN and how many otherwise when all are done.
+fn attackers(
+    ground: &Ground,
+    who: Who,
+    on: On,
+    count: usize,
+    work: impl Fn(usize) -> io::Result<()> + Sync,
+) -> io::Result<Peer> {
+    ground.start(who, |line| {
+        on.go();
+        let (mut again, mut failed) = (0, 0);
+        std::thread::scope(|scope| {
+            let work = &work;
+            let all: Vec<_> = (0..count).map(|n| scope.spawn(move || work(n))).collect();
+            for thread in all {
+                match thread.join() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) if error.raw_os_error() == Some(libc::EAGAIN) => again += 1,
+                    _ => failed += 1,
+                }
+            }
+        });
+        say(line, &format!("{again} {failed}"))
+    })
+}
+
+/// How many of an attacker's requests failed with EAGAIN, and how many otherwise.
+fn failed(attackers: &mut Peer) -> Result<(usize, usize), Why> {
+    attackers.line.set_read_timeout(Some(3 * PATIENCE))?;
+    let said = attackers.hear()?;
+    let (again, other) = said.split_once(' ').ok_or_else(|| io::Error::other("no counts"))?;
+    let number = |text: &str| text.parse::<usize>().map_err(io::Error::other);
+    Ok((number(again)?, number(other)?))
+}
+
+/// Until what was started waits.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+/// A ground with one file that all may read.
+fn ground(setting: Setting) -> Result<Ground, Why> {
+    let ground = Ground::new(setting, Kind::Ext4)?;
+    std::fs::write(ground.path("quiet"), "quiet")?;
+    Ok(ground)
+}
+
+/// Files of one owner.
+fn files(ground: &Ground, prefix: &str, owner: u32, count: usize) -> io::Result<()> {
+    for number in 0..count {
+        let path = ground.path(&format!("{prefix}{number}"));
+        std::fs::write(&path, "content")?;
+        let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
+        rustix::fs::chown(&path, Some(uid), Some(gid))?;
+    }
+    Ok(())
+}
+
+fn change_mode(prefix: &str, number: usize) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(0o600);
+    Ok(rustix::fs::chmodat(CWD, format!("{prefix}{number}"), mode, rustix::fs::AtFlags::empty())?)
+}
+
+/// Catches a server that opens, or takes a grant away, in a thread that others need.
+fn locked_inode(setting: Setting) -> Result<(), Why> {
+    const OPENS: usize = 12;
+    let device = match open("/dev/userfaultfd", OFlags::RDWR) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Why::Skipped("no /dev/userfaultfd".to_owned()));
+        }
+        device => device?,
+    };
+    let ground = ground(setting)?;
+    let Who(_, owner, _) = HOST_USER;
+    let path = ground.file("held", owner)?;
+    ground.set(HOST, &path, CAP, "v2 cap_net_raw=ep")?;
+    let mut reader = ground.start(HOST_USER, |line| {
+        let file = open("held", OFlags::RDONLY | OFlags::DIRECT)?;
+        say(line, "reads")?;
+        hold::read_without_end(&device, &file)
+    })?;
+    reader.hear()?;
+    settle();
+    let opening = |_| open("held", OFlags::RDWR).map(drop);
+    let mut opens = attackers(&ground, HOST_USER, On::Processor0, OPENS, opening)?;
+    settle();
+    let went_on = [On::Processor0, On::Any]
+        .map(|on| others_go_on(&ground, "an inode is locked", Doing::LookAndOpen, on).map(drop));
+    rustix::process::kill_process(reader.pid, Signal::KILL)?;
+    drop(reader);
+    failed(&mut opens)?;
+    went_on.into_iter().collect()
+}
+
+/// Catches a queue whose places all wait.
+fn one_processor(setting: Setting) -> Result<(), Why> {
+    const REQUESTS: usize = 12;
+    let ground = ground(setting)?;
+    let Who(_, owner, _) = HOST_USER;
+    files(&ground, "f", owner, REQUESTS)?;
+    let frozen = Frozen::new(ground.source())?;
+    let change = |number| change_mode("f", number);
+    let mut all = attackers(&ground, HOST_USER, On::Processor0, REQUESTS, change)?;
+    settle();
+    let on = On::Processor0;
+    let went_on = others_go_on(&ground, "a disk does not answer", Doing::LookAndOpen, on);
+    drop(frozen);
+    let failed = failed(&mut all)?;
+    went_on?;
+    if failed != (0, 0) {
+        return Err(Why::Through(format!("EAGAIN and other errors: {failed:?}")));
+    }
+    Ok(())
+}
+
+/// Catches a bound that a legitimate program meets, and one that a container's users share with all.
+fn many(setting: Setting) -> Result<(), Why> {
+    const REQUESTS: usize = 200;
+    const USERS: u32 = 40;
+    let ground = ground(setting)?;
+    let Who(_, owner, _) = HOST_USER;
+    files(&ground, "f", owner, REQUESTS)?;
+    for uid in 0..USERS {
+        files(&ground, &format!("a{uid}-"), crate::ground::ROOT_OF_A + uid, 3)?;
+    }
+    let frozen = Frozen::new(ground.source())?;
+    let change = |number| change_mode("f", number);
+    let mut all = vec![attackers(&ground, HOST_USER, On::Any, REQUESTS, change)?];
+    for uid in 0..USERS {
+        let change = move |number| change_mode(&format!("a{uid}-"), number);
+        all.push(attackers(&ground, Who(At::A, uid, "none"), On::Any, 3, change)?);
+    }
+    settle();
+    let went_on = others_go_on(&ground, "a disk does not answer", Doing::LookAndOpen, On::Any);
+    drop(frozen);
+    let failed = all.iter_mut().map(failed).collect::<Result<Vec<_>, Why>>();
+    went_on?;
+    if let Some(failed) = failed?.into_iter().find(|failed| *failed != (0, 0)) {
+        return Err(Why::Through(format!("EAGAIN and other errors: {failed:?}")));
+    }
+    Ok(())
+}
+
+/// Catches a request that waits where no signal reaches it, with a server that others can use.
+fn killed(setting: Setting) -> Result<(), Why> {
+    const TASKS: usize = 60;
+    let ground = ground(setting)?;
+    if !ground.is_fuse() {
+        return Err(Why::Skipped("what waits for a disk cannot be killed".to_owned()));
+    }
+    let Who(_, owner, _) = HOST_USER;
+    files(&ground, "f", owner, TASKS)?;
+    let frozen = Frozen::new(ground.source())?;
+    let change = |number| {
+        ground.start(HOST_USER, move |line| {
+            change_mode("f", number)?;
+            say(line, "done")
+        })
+    };
+    let all = (0..TASKS).map(change).collect::<io::Result<Vec<_>>>()?;
+    settle();
+    let went_on = others_go_on(&ground, "a disk does not answer", Doing::LookAndOpen, On::Any);
+    for task in &all {
+        rustix::process::kill_process(task.pid, Signal::KILL)?;
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let is_gone = |task: &&Peer| {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", task.pid.as_raw_nonzero()));
+        stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
+    };
+    let gone = all.iter().filter(is_gone).count();
+    drop(frozen);
+    drop(all);
+    went_on?;
+    // Those that run are not to be interrupted; there are a dozen, and a few more after a while.
+    if gone < TASKS / 2 {
+        return Err(Why::Through(format!("of {TASKS} killed tasks {gone} are gone")));
+    }
+    Ok(())
+}
+
+/// Catches a bound that is all users' together.
+fn too_many(setting: Setting) -> Result<(), Why> {
+    const REQUESTS: usize = 700;
+    let ground = ground(setting)?;
+    if !ground.is_fuse() {
+        return Err(Why::Skipped("there is no such bound".to_owned()));
+    }
+    let Who(_, owner, _) = HOST_USER;
+    files(&ground, "f", owner, REQUESTS)?;
+    files(&ground, "g", 2004, 20)?;
+    let frozen = Frozen::new(ground.source())?;
+    let change = |number| change_mode("f", number);
+    let mut theirs = attackers(&ground, HOST_USER, On::Any, REQUESTS, change)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let change = |number| change_mode("g", number);
+    let mut ours = attackers(&ground, user(2004), On::Any, 20, change)?;
+    settle();
+    let went_on = others_go_on(&ground, "a disk does not answer", Doing::LookAndOpen, On::Any);
+    drop(frozen);
+    let (theirs, ours) = (failed(&mut theirs), failed(&mut ours));
+    went_on?;
+    let (theirs, ours) = (theirs?, ours?);
+    if theirs.0 == 0 || theirs.1 != 0 || ours != (0, 0) {
+        let seen = format!("EAGAIN and others: {theirs:?} for their user, {ours:?} for another");
+        return Err(Why::Through(seen));
+    }
+    Ok(())
+}
+
+/// Catches a lock of the server's that is held while the source is opened.
+fn listener(setting: Setting) -> Result<(), Why> {
+    const OPENS: usize = 12;
+    let ground = ground(setting)?;
+    let Who(_, owner, _) = HOST_USER;
+    files(&ground, "cold", owner, OPENS)?;
+    let mut listener = Peer::start(|line| {
+        let listener = Listener::new(ground.source());
+        say(
+            line,
+            &listener.as_ref().err().and_then(io::Error::raw_os_error).unwrap_or(0).to_string(),
+        )?;
+        until_end(line);
+        listener.map(drop)
+    })?;
+    match listener.hear()?.as_str() {
+        "0" => {}
+        errno => {
+            return Err(Why::Skipped(format!("no permission events of fanotify: errno {errno}")));
+        }
+    }
+    let read = |number| std::fs::read(format!("cold{number}")).map(drop);
+    let mut all = attackers(&ground, HOST_USER, On::Processor0, OPENS, read)?;
+    settle();
+    let went_on = [On::Processor0, On::Any]
+        .map(|on| others_go_on(&ground, "a listener is asked", Doing::Look, on).map(drop));
+    drop(listener);
+    failed(&mut all)?;
+    went_on.into_iter().collect()
+}
+
+/// The same, by a lease, whose holder came to the source by another way.
+fn lease(setting: Setting) -> Result<(), Why> {
+    const OPENS: usize = 12;
+    let ground = ground(setting)?;
+    let Who(_, owner, _) = HOST_USER;
+    // Not by the mount: what the server has open would be in the way of a lease.
+    let mut holder = Peer::start(|line| {
+        let lease = |number: usize| {
+            let name = format!("leased{number}");
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+            let file = openat(ground.source(), name, flags, Mode::from_raw_mode(0o644))?;
+            rustix::fs::fchown(&file, Some(Uid::from_raw(owner)), None)?;
+            hold::lease(&file).map(|()| file)
+        };
+        let leases = (0..OPENS).map(lease).collect::<io::Result<Vec<OwnedFd>>>()?;
+        say(line, "holds them")?;
+        until_end(line);
+        drop(leases);
+        Ok(())
+    })?;
+    holder.hear()?;
+    let read = |number| open(format!("leased{number}"), OFlags::RDWR).map(drop);
+    let mut all = attackers(&ground, HOST_USER, On::Processor0, OPENS, read)?;
+    settle();
+    let went_on = [On::Processor0, On::Any].map(|on| {
+        others_go_on(&ground, "a lease is to be broken", Doing::LookAndOpen, on).map(drop)
+    });
+    drop(holder);
+    failed(&mut all)?;
+    went_on.into_iter().collect()
+}
+
+/// Catches fsync(2) in the threads that lookups need. The bound is loose, and it is tried again: what
+/// is measured is also what else the machine has to do.
+fn sync_storm(setting: Setting) -> Result<(), Why> {
+    const TRIES: usize = 4;
+    const FLOOR: u64 = 3_000;
+    let ground = ground(setting)?;
+    let before = others_go_on(&ground, "nothing lasts", Doing::Look, On::Any)?;
+    let write = |number: usize| {
+        ground.start(HOST_USER, move |_| {
+            let name = format!("written-{number}");
+            let data = vec![7; 1 << 20];
+            loop {
+                let file = open(&name, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+                for _ in 0..30 {
+                    rustix::io::write(&file, &data)?;
+                }
+                rustix::fs::fsync(&file)?;
+            }
+        })
+    };
+    let writers = (0..6).map(write).collect::<io::Result<Vec<_>>>()?;
+    settle();
+    let mut seen = Vec::new();
+    for _ in 0..TRIES {
+        let now = others_go_on(&ground, "six write and sync", Doing::Look, On::Any)?;
+        if now <= FLOOR.max(5 * before) {
+            return Ok(());
+        }
+        seen.push(now);
+    }
+    drop(writers);
+    let seen = format!("medians of {seen:?} us while six write and sync, {before} before");
+    Err(Why::Through(seen))
+}
