@@ -38,6 +38,7 @@ mod policy;
 mod privilege;
 mod read;
 mod remove;
+mod setid;
 mod shift;
 pub mod storage;
 mod stored;
@@ -70,6 +71,7 @@ pub use remove::{
     Operation, content_change, remove_capability, remove_entry, remove_nscapability,
     remove_or_strip,
 };
+pub use setid::set_id_dropped;
 pub use shift::{Shift, ShiftDenied, Shifted, Unmapped, shift, shift_root};
 pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
 pub use text::{CapText, TextError, TextProblem};

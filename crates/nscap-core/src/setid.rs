@@ -1,0 +1,72 @@
+//! Set-id bits and content: which of them a change takes away.
+
+use crate::Capability;
+use crate::cred::Cred;
+use crate::id::{Kgid, Kuid};
+use crate::ns::UserNs;
+
+const S_ISUID: u32 = 0o4000;
+const S_ISGID: u32 = 0o2000;
+const S_IXGRP: u32 = 0o010;
+
+/// What of the `mode` of a regular file a task takes away when it changes the content, as Linux does
+/// since 6.2 (`setattr_should_drop_suidgid`; inode(7)): both bits, unless it has CAP_FSETID over a file whose
+/// `owner` and `group` its namespace knows. Where the group may not execute, the set-group-ID bit
+/// grants nothing, and a task that is in the group leaves it; `groups` are its supplementary ones.
+///
+/// ```
+/// use nscap_core::{CapSet, Cred, Initial, Kgid, Kuid, set_id_dropped};
+/// let (uid, gid) = (Kuid::new(1000).unwrap(), Kgid::new(1000).unwrap());
+/// let mut user = Cred::privileged(Initial, uid, gid);
+/// user.effective = CapSet::EMPTY;
+/// let others = (Kuid::ROOT, Kgid::ROOT);
+/// assert_eq!(set_id_dropped(0o6755, others, &user, &[]), 0o6000);
+/// assert_eq!(set_id_dropped(0o2666, others, &user, &[]), 0o2000);
+/// assert_eq!(set_id_dropped(0o2666, others, &user, &[Kgid::ROOT]), 0);
+/// let root = Cred::privileged(Initial, Kuid::ROOT, Kgid::ROOT);
+/// assert_eq!(set_id_dropped(0o6755, (uid, gid), &root, &[]), 0);
+/// ```
+#[must_use]
+pub fn set_id_dropped<N: UserNs>(
+    mode: u32,
+    (owner, group): (Kuid, Kgid),
+    cred: &Cred<N>,
+    groups: &[Kgid],
+) -> u32 {
+    let known = cred.ns.uid(owner).is_some() && cred.ns.gid(group).is_some();
+    if known && cred.has_cap(Capability::Fsetid) {
+        return 0;
+    }
+    let is_member = cred.fsgid == group || groups.contains(&group);
+    let only_marks = mode & S_IXGRP == 0 && is_member;
+    mode & (S_ISUID | if only_marks { 0 } else { S_ISGID })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CapSet, Initial};
+
+    #[test]
+    fn bits_go_as_in_the_kernel() {
+        let (uid, gid) = (Kuid::new(1000).unwrap(), Kgid::new(1001).unwrap());
+        let (other_uid, other_gid) = (Kuid::new(5).unwrap(), Kgid::new(6).unwrap());
+        let mut cred = Cred::privileged(Initial, uid, gid);
+        cred.effective = CapSet::EMPTY;
+        let theirs = (other_uid, other_gid);
+        for (mode, ids, groups, dropped) in [
+            (0o755, theirs, &[][..], 0),
+            (0o4755, theirs, &[], 0o4000),
+            (0o4644, (uid, gid), &[], 0o4000),
+            (0o2755, (uid, gid), &[], 0o2000),
+            (0o2745, (uid, gid), &[], 0),
+            (0o2745, theirs, &[], 0o2000),
+            (0o2745, theirs, &[other_gid], 0),
+            (0o6745, theirs, &[other_gid], 0o4000),
+        ] {
+            assert_eq!(set_id_dropped(mode, ids, &cred, groups), dropped, "{mode:o}");
+        }
+        cred.effective = CapSet::of(&[Capability::Fsetid]);
+        assert_eq!(set_id_dropped(0o6755, theirs, &cred, &[]), 0);
+    }
+}
