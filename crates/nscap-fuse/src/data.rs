@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nscap_core::Operation;
 use nscap_linux::server::{self, FuseDevice};
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, fstat, seek};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, seek};
 use rustix::io::{Errno, IoSlice, ReadWriteFlags, pread, pwritev2};
 
 use crate::caps::Writer;
@@ -95,7 +95,12 @@ impl Tree {
         })
     }
 
-    pub(crate) fn write(&self, it: &Writing<'_>, device: &FuseDevice) -> Result<u32, Errno> {
+    pub(crate) fn write(
+        &self,
+        tid: u32,
+        it: &Writing<'_>,
+        device: &FuseDevice,
+    ) -> Result<u32, Errno> {
         self.stats.writes.add();
         let open = self.files.get(it.handle)?;
         let how = how(it.flags);
@@ -106,7 +111,8 @@ impl Tree {
             return Err(Errno::PERM);
         }
         if it.kills_set_id {
-            self.kill_set_id(&open, writer.as_fd(), device)?;
+            // It changes no mode while it waits for a write.
+            self.drop_set_id(tid, open.node, writer.as_fd(), device)?;
         }
         self.caps.apply(writer.as_fd(), Operation::Write)?;
         let _as_them = open.opener.take()?;
@@ -115,27 +121,6 @@ impl Tree {
             pwritev2(writer.as_fd(), &rest, it.offset + done as u64, how)
         })?;
         Ok(u32::try_from(done).unwrap_or(u32::MAX))
-    }
-
-    /// A write by a task without CAP_FSETID takes set-id bits away, before what the file holds (X). The kernel
-    /// leaves that to us where it does not ask before the write, and goes on with the mode that it knows
-    /// unless it is told. It changes no mode while it waits for a write.
-    fn kill_set_id(
-        &self,
-        open: &OpenFile,
-        file: BorrowedFd<'_>,
-        device: &FuseDevice,
-    ) -> Result<(), Errno> {
-        let stat = fstat(file)?;
-        let mode = stat.st_mode & 0o7777;
-        // Without execute for the group the bit is no set-id bit, and stays for a member of the group.
-        let marks = mode & libc::S_IXGRP == 0 && open.opener.gid() == stat.st_gid;
-        let kept = mode & !libc::S_ISUID & if marks { u32::MAX } else { !libc::S_ISGID };
-        if kept != mode {
-            server::chmod(file, kept)?;
-            device.forget_attributes(open.node);
-        }
-        Ok(())
     }
 
     pub(crate) fn sync(&self, node: u64, data_only: bool) -> Result<(), Errno> {

@@ -69,7 +69,13 @@ impl Request<'_> {
             abi::GETATTR => self.get_attributes(it, reply)?,
             abi::STATX => self.get_more_attributes(it, reply)?,
             abi::SETATTR => {
-                let stat = tree.change(node, &it.set_attr()?)?;
+                let mut change = it.set_attr()?;
+                if change.size.is_some() {
+                    // The mode is then what the kernel leaves of it.
+                    let gone = self.drop_mark(node)?;
+                    change.mode = change.mode.map(|mode| mode & !gone);
+                }
+                let stat = tree.change(node, &change)?;
                 reply.attr(tree.inodes.shown(node), &stat, tree.lifetime());
             }
             abi::READLINK => {
@@ -110,6 +116,7 @@ impl Request<'_> {
             abi::READDIR | abi::READDIRPLUS => self.list(it, reply)?,
             abi::FALLOCATE => {
                 let (handle, offset, length) = (it.u64()?, it.u64()?, it.u64()?);
+                self.drop_mark(node)?;
                 tree.allocate(handle, (offset, length), it.u32()?)?;
             }
             abi::LSEEK => {
@@ -130,6 +137,12 @@ impl Request<'_> {
 
     fn entry(&self, known: &Known, reply: &mut Reply) {
         reply.entry(known.node, &known.stat, self.tree.lifetime());
+    }
+
+    /// The caller is about to change the content of an inode (X).
+    fn drop_mark(&self, node: u64) -> Result<u32, Errno> {
+        let inode = self.tree.inodes.find(node)?;
+        self.tree.drop_mark(self.header.tid, node, inode, self.device)
     }
 
     fn get_attributes(&self, mut it: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
@@ -203,7 +216,7 @@ impl Request<'_> {
     }
 
     fn write(&self, mut it: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
-        let written = self.tree.write(&it.writing()?, self.device)?;
+        let written = self.tree.write(self.header.tid, &it.writing()?, self.device)?;
         reply.u32(written).u32(0);
         Ok(())
     }
@@ -238,7 +251,7 @@ impl Request<'_> {
     fn copy_range(&self, mut it: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
         it.skip(8)?;
         let from = (self.node, it.u64()?);
-        it.skip(8)?;
+        self.drop_mark(it.u64()?)?;
         let to = (it.u64()?, it.u64()?);
         let copied = self.tree.copy_range(from, to, it.u64()?)?;
         if self.header.opcode == abi::COPY_FILE_RANGE_64 {

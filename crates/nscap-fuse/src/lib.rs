@@ -37,6 +37,7 @@ mod proto;
 mod recent;
 mod requests;
 mod session;
+mod setid;
 mod shares;
 mod source;
 mod spares;

@@ -23,6 +23,7 @@ use crate::inodes::Found;
 use crate::opener::Opener;
 use crate::proto::abi::fopen;
 use crate::proto::{Header, Opens};
+use crate::setid::is_marked;
 use crate::tree::{Known, OpenFile, Tree};
 
 /// The number of every handle for reading that is passthrough: nothing is kept of them.
@@ -37,6 +38,7 @@ struct Opening {
     /// `None`: to read.
     access: Option<Access>,
     appends_only: bool,
+    mode: u32,
 }
 
 impl Opening {
@@ -56,7 +58,7 @@ impl Opening {
         if appends_only && access.is_some() && !flags.contains(OFlags::APPEND) {
             return Err(Errno::PERM);
         }
-        Ok(Opening { flags, access, appends_only })
+        Ok(Opening { flags, access, appends_only, mode: facts.stx_mode.into() })
     }
 
     /// Whether passthrough will do.
@@ -98,6 +100,10 @@ impl Tree {
     ) -> Result<Opens, Errno> {
         let inode = self.inodes.find(caller.node)?;
         let opening = Opening::new(flags, &inode)?;
+        if opening.access == Some(Access::Mapped) && is_marked(opening.mode) {
+            // Later writes may be the kernel's.
+            self.drop_mark(caller.tid, caller.node, &inode, device)?;
+        }
         // The kernel says of no open who it is for.
         let opener = || {
             let caller = self.caps.caller(caller.tid);

@@ -38,10 +38,6 @@ impl Opener {
         self.uid
     }
 
-    pub(crate) fn gid(self) -> u32 {
-        self.gid
-    }
-
     /// While this lives the thread has these ids. In a user namespace that does not map them it goes on with
     /// its own, which are no more than that namespace's.
     pub(crate) fn take(self) -> Result<Option<FsIds>, Errno> {

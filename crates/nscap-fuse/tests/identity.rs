@@ -161,6 +161,64 @@ fn set_id_bits_go_with_the_content() {
     });
 }
 
+/// inode(7): where the group may not execute, the set-group-ID bit grants nothing. It goes as on another
+/// file system: with a change by a task that is not in the group. (An open for reading and writing
+/// is a change here.)
+#[test]
+fn a_bit_that_grants_nothing_goes_with_a_strangers_change() {
+    on_mounts("a_bit_that_grants_nothing_goes_with_a_strangers_change", |ground| {
+        let mut gone = 0;
+        for change in [
+            "echo x >> file",
+            "echo x 1<> file",
+            "truncate -s 3 file",
+            ": > file",
+            "fallocate -l 9000 file",
+            "fallocate -p -o 0 -l 4096 file",
+            "dd if=other of=file conv=notrunc status=none",
+            "cp --no-preserve=all other file",
+            "cat file",
+            "getcap file",
+            "exec 3>> file",
+        ] {
+            for (mode, group) in [(0o2666, 9), (0o2666, 1001), (0o6666, 9), (0o6666, 1001)] {
+                let after = [&ground.native, &ground.target].map(|place| {
+                    let (file, other) = (place.join("file"), place.join("other"));
+                    fs::write(&file, "content that is long enough").unwrap();
+                    fs::write(other, "other").unwrap();
+                    std::os::unix::fs::chown(&file, None, Some(group)).unwrap();
+                    chmod(&file, mode);
+                    let script = format!("cd {}; {change}", place.display());
+                    ground.user(&script);
+                    fs::metadata(&file).unwrap().mode() & 0o7777
+                });
+                assert_eq!(after[0], after[1], "{change} of {mode:o} and group {group}");
+                made(ground, "file");
+                gone += usize::from(after[0] & 0o2000 == 0);
+            }
+        }
+        assert!(gone >= 14, "only {gone} changes take it on the source");
+        for (script, kept) in [("exec 3<> file", 0), ("cat file", 0o2000)] {
+            chmod(&ground.at("file"), 0o2666);
+            std::os::unix::fs::chown(ground.at("file"), None, Some(9)).unwrap();
+            chmod(&ground.at("file"), 0o2666);
+            ground.user(script);
+            assert_eq!(made(ground, "file").2, 0o666 | kept, "{script}");
+        }
+        // Root keeps it, and so does a member by a supplementary group.
+        for (option, script) in [("--clear-groups", ""), ("--groups=9", "setpriv --reuid=1000")] {
+            chmod(&ground.at("file"), 0o2666);
+            let run = format!("{script} sh -c 'echo x >> file; truncate -s 1 file; : 1<> file'");
+            let done = std::process::Command::new("setpriv")
+                .args([option, "sh", "-euc", &run])
+                .current_dir(&ground.target)
+                .status();
+            assert!(done.unwrap().success(), "{option}");
+            assert_eq!(made(ground, "file").2, 0o2666, "{option}");
+        }
+    });
+}
+
 /// chmod(2), acl(5): in a group that the owner is not in.
 #[test]
 fn a_list_from_outside_the_group_takes_the_set_group_id_bit() {
