@@ -194,6 +194,7 @@ impl Tree {
         request: u32,
         input: &[u8],
         room: u32,
+        device: &FuseDevice,
     ) -> Result<Vec<u8>, Errno> {
         let mut argument = [0; 32];
         let taken = input.len().min(argument.len());
@@ -207,6 +208,11 @@ impl Tree {
         } else {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
             server::fs_ioctl(self.inodes.open(node, flags)?, request, &mut argument)?;
+        }
+        // A change of flags changes ctime, which the kernel does not expect of an ioctl. What only reads
+        // has something to be told.
+        if room == 0 {
+            device.forget_attributes(node);
         }
         Ok(argument.get(..room as usize).unwrap_or(&argument).to_vec())
     }

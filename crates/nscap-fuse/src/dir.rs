@@ -15,7 +15,7 @@ use rustix::fs::{OFlags, SeekFrom, Stat, fstat, seek};
 use rustix::io::Errno;
 
 use crate::inodes::ROOT;
-use crate::proto::Listing;
+use crate::proto::{Lifetimes, Listing};
 use crate::tree::{Known, Tree};
 
 /// Entries read at once, in bytes.
@@ -199,7 +199,8 @@ impl Tree {
         offset: u64,
         listing: &mut Listing<'_>,
     ) -> Result<(), Errno> {
-        let lifetime = self.lifetime();
+        let name = self.lifetime();
+        let nothing = Lifetimes { name, attributes: name };
         self.read_part(node, offset, |directory, entry| {
             if !listing.has_room(entry.name, true) {
                 return Ok(Given::Full);
@@ -208,16 +209,17 @@ impl Tree {
             // stood for when the directory was read.
             let (mut number, mut kind) = (self.entry_number(node, &entry), entry.kind);
             if entry.is_dots() {
-                listing.entry(None, lifetime);
+                listing.entry(None, nothing);
             } else {
                 match self.look_up_listed(directory, entry.name) {
                     Ok(known) => {
                         (number, kind) = (self.inodes.shown(known.node), kind_of(&known.stat));
-                        listing.entry(Some((known.node, &known.stat)), lifetime);
+                        let lifetimes = self.lifetimes(known.node);
+                        listing.entry(Some((known.node, &known.stat)), lifetimes);
                     }
                     Err(Errno::NOENT) => return Ok(Given::Skipped),
                     // The name alone; whoever looks it up gets the error.
-                    Err(_) => listing.entry(None, lifetime),
+                    Err(_) => listing.entry(None, nothing),
                 }
             }
             listing.add(number, entry.next, kind, entry.name);

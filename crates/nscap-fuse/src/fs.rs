@@ -76,7 +76,7 @@ impl Request<'_> {
                     change.mode = change.mode.map(|mode| mode & !gone);
                 }
                 let stat = tree.change(node, &change)?;
-                reply.attr(tree.inodes.shown(node), &stat, tree.lifetime());
+                reply.attr(tree.inodes.shown(node), &stat, tree.lifetime_of(node));
             }
             abi::READLINK => {
                 reply.data(&tree.read_link(node)?);
@@ -136,7 +136,7 @@ impl Request<'_> {
     }
 
     fn entry(&self, known: &Known, reply: &mut Reply) {
-        reply.entry(known.node, &known.stat, self.tree.lifetime());
+        reply.entry(known.node, &known.stat, self.tree.lifetimes(known.node));
     }
 
     /// The caller is about to change the content of an inode (X).
@@ -147,16 +147,18 @@ impl Request<'_> {
 
     fn get_attributes(&self, mut it: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
         it.skip(16)?;
+        let lifetime = self.tree.lifetime_of_next(self.node);
         let stat = self.tree.get_attributes(self.node)?;
-        reply.attr(self.tree.inodes.shown(self.node), &stat, self.tree.lifetime());
+        reply.attr(self.tree.inodes.shown(self.node), &stat, lifetime);
         Ok(())
     }
 
     fn get_more_attributes(&self, mut it: Arguments<'_>, reply: &mut Reply) -> Result<(), Errno> {
         it.skip(16)?;
         let (flags, mask) = (it.u32()?, it.u32()?);
+        let lifetime = self.tree.lifetime_of_next(self.node);
         let stat = self.tree.get_more_attributes(self.node, flags, mask)?;
-        reply.statx(self.tree.inodes.shown(self.node), &stat, self.tree.lifetime());
+        reply.statx(self.tree.inodes.shown(self.node), &stat, lifetime);
         Ok(())
     }
 
@@ -268,7 +270,8 @@ impl Request<'_> {
         it.skip(8)?;
         let (in_size, out_size) = (it.u32()?, it.u32()?);
         let input = it.take(in_size as usize)?;
-        let output = self.tree.flags_ioctl(self.node, request, input, out_size)?;
+        let tree = self.tree;
+        let output = tree.flags_ioctl(self.node, request, input, out_size, self.device)?;
         reply.u32(0).u32(0).u32(0).u32(0).data(&output);
         Ok(())
     }

@@ -282,7 +282,7 @@ impl Inodes {
             inode.get_mut().lookups = left;
             return false;
         }
-        inode.remove();
+        let gone = inode.remove();
         self.stats.inodes.subtract();
         let shrink = shard.capacity() > SMALL && shard.len() < shard.capacity() / 4;
         if shrink {
@@ -293,8 +293,8 @@ impl Inodes {
         if let Some(spares) = &mut spares {
             spares.take_back(node);
         }
-        // An open descriptor would keep what has no name any more.
-        drop(self.recent.take(node));
+        // An open descriptor would keep what has no name any more. Its end can take its time.
+        drop((spares, self.recent.take(node), gone));
         if shrink {
             nscap_linux::server::return_memory();
         }

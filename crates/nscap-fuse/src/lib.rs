@@ -43,6 +43,7 @@ mod source;
 mod spares;
 mod stats;
 mod threads;
+mod times;
 mod tree;
 mod worker;
 mod xattr;

@@ -32,6 +32,7 @@ impl Tree {
         if self.inodes.forget(node, lookups) {
             self.streams.drop_of(node);
             self.backings.forget(node);
+            self.times.forget(node);
         }
     }
 

@@ -10,6 +10,7 @@
 //! Where there is no passthrough all of this is the server's, and the kernel caches.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
@@ -68,6 +69,11 @@ impl Opening {
 
     fn appends(&self) -> bool {
         self.flags.contains(OFlags::APPEND)
+    }
+
+    /// Whether a task can change the source past the server, by a mapping.
+    fn maps(&self, way: &Way) -> bool {
+        self.access == Some(Access::Mapped) && matches!(way, Way::Through(_))
     }
 
     fn reads(&self) -> bool {
@@ -133,6 +139,7 @@ impl Tree {
             }
             _ => self.served(&counted, inode, opening, opener(), made)?,
         };
+        self.tell_of_mapping(&counted, opening, device);
         let reply = self.reply(&counted.way, opening);
         let backing = match &counted.way {
             Way::Through(backing) => backing.id(),
@@ -140,6 +147,16 @@ impl Tree {
         };
         counted.is_open = true;
         Ok(Opens { handle, flags: reply, backing })
+    }
+
+    /// From here on the kernel keeps no attributes of an inode that can be mapped, and none that it has.
+    fn tell_of_mapping(&self, counted: &Counted<'_>, opening: &Opening, device: &FuseDevice) {
+        let node = counted.node;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let reader = || self.inodes.open(node, flags).ok().map(File::from);
+        if opening.maps(&counted.way) && self.times.open(node, reader) {
+            device.forget_attributes(node);
+        }
     }
 
     /// A handle of which something is kept open: what it needs is its opener's share.
@@ -153,7 +170,8 @@ impl Tree {
     ) -> Result<u64, Errno> {
         let node = counted.node;
         let reads = opening.reads() && matches!(counted.way, Way::Plain);
-        let needed = usize::from(reads) + usize::from(opening.access.is_some());
+        let maps = opening.maps(&counted.way);
+        let needed = usize::from(reads || maps) + usize::from(opening.access.is_some());
         let share = self.descriptors.take(opener.uid(), needed)?;
         if reads {
             self.reader(node)?;
@@ -168,7 +186,7 @@ impl Tree {
             self.caps.opening(inode.as_fd(), node, (access, fresh), appends, open)
         });
         let opened = opened.transpose()?;
-        let file = OpenFile { node, opener, appends, _opened: opened, _share: share };
+        let file = OpenFile { node, opener, appends, maps, _opened: opened, _share: share };
         Ok(self.files.add(file))
     }
 
@@ -271,7 +289,12 @@ impl Tree {
 
     pub(crate) fn release(&self, node: u64, handle: u64) {
         // What it has open is closed before its inode can be open in another way.
-        let known = self.files.remove(handle).is_some();
+        let open = self.files.remove(handle);
+        let (known, maps) = (open.is_some(), open.as_ref().is_some_and(|open| open.maps));
+        drop(open);
+        if maps {
+            self.times.close(node);
+        }
         if known || handle == READS_THROUGH {
             self.backings.release(node);
         }

@@ -99,6 +99,7 @@ impl Mount {
             })?,
             files: Default::default(),
             streams: Default::default(),
+            times: Default::default(),
             backings: Backings::new(options.passthrough, division.recent),
             descriptors,
             stats: stats.clone(),

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -22,8 +23,9 @@ use crate::handles::Handles;
 use crate::inodes::Inodes;
 use crate::opener::Opener;
 use crate::options::Options;
-use crate::proto::Header;
+use crate::proto::{Header, Lifetimes};
 use crate::stats::Stats;
+use crate::times::Times;
 
 /// A handle of which something is kept: what it reads and writes by its inode's handles share.
 pub(crate) struct OpenFile {
@@ -31,6 +33,8 @@ pub(crate) struct OpenFile {
     pub(crate) opener: Opener,
     /// Whether it was opened with O_APPEND.
     pub(crate) appends: bool,
+    /// Whether it can be mapped so that the source is changed past the server.
+    pub(crate) maps: bool,
     /// K: what the capability side knows of a handle that can write.
     pub(crate) _opened: Option<Opened>,
     pub(crate) _share: Share,
@@ -43,6 +47,7 @@ pub(crate) struct Tree {
     pub(crate) streams: Streams,
     pub(crate) backings: Backings,
     pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) times: Times,
     pub(crate) caps: Caps,
     pub(crate) stats: Arc<Stats>,
     pub(crate) options: Options,
@@ -80,6 +85,22 @@ impl Tree {
     /// How long the kernel may keep what it is told.
     pub(crate) fn lifetime(&self) -> Duration {
         if self.options.reachable_ok { attr::SHARED } else { attr::ALONE }
+    }
+
+    /// The same for a name, and for the attributes of its inode that have just been read.
+    pub(crate) fn lifetimes(&self, node: u64) -> Lifetimes {
+        Lifetimes { name: self.lifetime(), attributes: self.lifetime_of(node) }
+    }
+
+    /// The same for the attributes of an inode that have just been read.
+    pub(crate) fn lifetime_of(&self, node: u64) -> Duration {
+        if self.times.may_keep(node) { self.lifetime() } else { Duration::ZERO }
+    }
+
+    /// The same for those that are read next.
+    pub(crate) fn lifetime_of_next(&self, node: u64) -> Duration {
+        let is_written = |file: &File| self.caps.is_written(node, file);
+        if self.times.may_keep_next(node, is_written) { self.lifetime() } else { Duration::ZERO }
     }
 
     /// What is made while this lives is the caller's, as if the caller had made it.

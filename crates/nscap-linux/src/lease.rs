@@ -86,6 +86,30 @@ impl Drop for ReadLease {
     }
 }
 
+/// Whether a file, by a descriptor that is open for reading, is open for writing anywhere or mapped so;
+/// `true` where the kernel does not say. No content is opened, so this does not wait; for a moment a
+/// task that opens the file for writing does, or with O_NONBLOCK gets EAGAIN: the caller makes sure
+/// that no such open is under way that matters.
+///
+/// ```
+/// let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+/// let file = std::fs::File::open(&path).unwrap();
+/// assert!(!nscap_linux::is_written(&file));
+/// let writer = std::fs::File::options().write(true).open(&path).unwrap();
+/// assert!(nscap_linux::is_written(&file));
+/// ```
+#[must_use]
+pub fn is_written(file: &File) -> bool {
+    let taken = match sys::lease_read(file) {
+        Err(Errno::ACCESS) => lease_as_owner(file),
+        taken => taken,
+    };
+    if taken.is_ok() {
+        sys::unlease(file);
+    }
+    taken.is_err()
+}
+
 /// Without CAP_LEASE a lease is for the owner of the file: of one that we are root for, we may be
 /// that for a moment.
 fn lease_as_owner(file: &File) -> std::result::Result<(), Errno> {

@@ -38,7 +38,7 @@ pub use change::Step;
 pub use claim::{Claim, Claimant, Purpose};
 pub use error::{Error, Result, describe};
 pub use file::{CapFile, FileState, Hidden, Inode, Links, Shown};
-pub use lease::ReadLease;
+pub use lease::{ReadLease, is_written};
 pub use mount::Mount;
 pub use mounts::MountPoint;
 pub use ns::{Lineage, LiveNs, Namespaces, NsIndex, Origin, Process};

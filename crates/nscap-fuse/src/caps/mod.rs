@@ -8,6 +8,7 @@
 //! kernel's (io_uring, vhost, loop devices) is unidentified. Errors are what the caller of the system call gets. Nothing about what a file
 //! holds is remembered: it is read at each request, so that whatever the kernel strips is gone.
 
+use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -236,6 +237,13 @@ impl Caps {
             self.apply(file, Operation::SharedWritableMap)?;
         }
         Ok(opened)
+    }
+
+    /// Whether anything has a file open for writing, or mapped so, by a descriptor of it that is open for
+    /// reading; `true` where that cannot be known without waiting.
+    pub(crate) fn is_written(&self, node: u64, file: &File) -> bool {
+        let excluding = self.writers.try_exclude(node);
+        excluding.is_none_or(|_excluding| nscap_linux::is_written(file))
     }
 
     /// Holds off grants; what is changed then is to be [applied](Caps::apply) first.

@@ -209,6 +209,17 @@ impl Writers {
         Excluding { writers: self, node }
     }
 
+    /// As [`exclude`](Writers::exclude), of an inode that nothing is open of for writing; `None` where it
+    /// would have to wait.
+    pub(super) fn try_exclude(self: &Arc<Self>, node: u64) -> Option<Excluding<'_>> {
+        let mut inodes = self.shard(node).lock();
+        if inodes.get(&node).is_some_and(|inode| inode.is_open() || !inode.is_idle()) {
+            return None;
+        }
+        inodes.entry(node).or_default().exclusive = true;
+        Some(Excluding { writers: self, node })
+    }
+
     /// How many inodes something is known of.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {

@@ -14,5 +14,5 @@ pub(crate) mod abi;
 mod reply;
 mod request;
 
-pub(crate) use reply::{Listing, Opens, Reply};
+pub(crate) use reply::{Lifetimes, Listing, Opens, Reply};
 pub(crate) use request::{Arguments, Header, SetAttr, Setting, Writing};

@@ -17,6 +17,13 @@ pub(crate) struct Reply {
     length: usize,
 }
 
+/// How long the kernel may keep what a name stands for, and the attributes of that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetimes {
+    pub(crate) name: Duration,
+    pub(crate) attributes: Duration,
+}
+
 /// How a file was opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Opens {
@@ -108,9 +115,9 @@ impl Reply {
     }
 
     /// `struct fuse_entry_out`.
-    pub(crate) fn entry(&mut self, node: u64, stat: &Stat, lifetime: Duration) {
+    pub(crate) fn entry(&mut self, node: u64, stat: &Stat, lifetimes: Lifetimes) {
         self.u64(node).u64(0);
-        self.lifetime(lifetime).lifetime(lifetime).u32(0).u32(0);
+        self.lifetime(lifetimes.name).lifetime(lifetimes.attributes).u32(0).u32(0);
         self.attributes(node, stat);
     }
 
@@ -177,10 +184,10 @@ impl Listing<'_> {
     }
 
     /// Adds what a name stands for, before the name itself.
-    pub(crate) fn entry(&mut self, known: Option<(u64, &Stat)>, lifetime: Duration) {
+    pub(crate) fn entry(&mut self, known: Option<(u64, &Stat)>, lifetimes: Lifetimes) {
         match known {
-            Some((node, stat)) => self.reply.entry(node, stat, lifetime),
-            None => self.reply.no_entry(lifetime),
+            Some((node, stat)) => self.reply.entry(node, stat, lifetimes),
+            None => self.reply.no_entry(lifetimes.name),
         }
         self.left = self.left.saturating_sub(abi::ENTRY);
     }
@@ -207,7 +214,10 @@ mod tests {
             reply.length - abi::OUT_HEADER
         };
         assert_eq!(size(&|r| r.attr(1, &stat, second)), 104);
-        assert_eq!(size(&|r| r.entry(1, &stat, second)), abi::ENTRY);
+        assert_eq!(
+            size(&|r| r.entry(1, &stat, Lifetimes { name: second, attributes: second })),
+            abi::ENTRY
+        );
         assert_eq!(size(&|r| r.no_entry(second)), abi::ENTRY);
         assert_eq!(size(&|r| r.open(Opens { handle: 1, flags: 0, backing: 0 })), 16);
         let all = rustix::fs::fstatvfs(&file).unwrap();
