@@ -13,7 +13,7 @@ use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use nscap_linux::server::{FileHandle, open_again};
+use nscap_linux::server::{FileHandle, open_again, prepare_same_inode};
 use rustix::fs::{OFlags, Stat, fstat};
 use rustix::io::Errno;
 
@@ -24,6 +24,7 @@ use crate::recent::Recent;
 use crate::source::Source;
 use crate::spares::{Giving, Spares};
 use crate::stats::Stats;
+use crate::worker::Failed;
 
 /// The number of the root (FUSE_ROOT_ID).
 pub(crate) const ROOT: u64 = 1;
@@ -94,11 +95,15 @@ impl Inodes {
         recent: usize,
         descriptors: Arc<Descriptors>,
         stats: Arc<Stats>,
-    ) -> Result<Inodes, Errno> {
+    ) -> Result<Inodes, Failed> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY;
-        let root = rustix::fs::openat(source.root(), c".", flags, rustix::fs::Mode::empty())?;
-        let (stat, root) = (fstat(&root)?, Arc::new(root));
-        let handle = handle_of(&*root)?;
+        let root = rustix::fs::openat(source.root(), c".", flags, rustix::fs::Mode::empty())
+            .map_err(|errno| ("openat", errno))?;
+        let (stat, root) = (fstat(&root).map_err(|errno| ("fstat", errno))?, Arc::new(root));
+        let handle = handle_of(&*root).map_err(|errno| ("name_to_handle_at", errno))?;
+        if handle.is_none() {
+            prepare_same_inode().map_err(|errno| ("inotify_init1", errno))?;
+        }
         let open = identity::Open { file: root.clone(), handle, _share: None };
         Ok(Inodes {
             source,

@@ -95,7 +95,7 @@ impl Mount {
             inodes: Source::new(from.as_fd(), source).and_then(|tree| {
                 tree.keep_times(&options.flags, source)?;
                 Inodes::new(tree, division.recent, descriptors.clone(), stats.clone())
-                    .map_err(|errno| Error::call(source, "openat", errno))
+                    .map_err(|(call, errno)| Error::call(source, call, errno))
             })?,
             files: Default::default(),
             streams: Default::default(),

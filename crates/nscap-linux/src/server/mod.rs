@@ -19,5 +19,5 @@ pub use inode::{
 };
 pub use private::set_mount;
 pub use queue::{FuseQueue, stay_on};
-pub use same::same_inode;
+pub use same::{prepare_same_inode, same_inode};
 pub use thread::{FsIds, Raised, set_umask, settle};

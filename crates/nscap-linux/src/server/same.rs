@@ -16,6 +16,31 @@ use crate::xattr::by_link;
 /// The instance, and whose it is.
 static INSTANCE: Mutex<Option<(u32, OwnedFd)>> = Mutex::new(None);
 
+/// Opens what [`same_inode`] needs, so that it does not fail later for want of it.
+///
+/// # Errors
+/// inotify_init1(2)'s, EMFILE where this user has too many instances.
+///
+/// ```
+/// nscap_linux::server::prepare_same_inode()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn prepare_same_inode() -> Result<(), Errno> {
+    prepare(&mut INSTANCE.lock().unwrap_or_else(PoisonError::into_inner)).map(drop)
+}
+
+fn prepare(instance: &mut Option<(u32, OwnedFd)>) -> Result<&OwnedFd, Errno> {
+    let process = std::process::id();
+    match instance {
+        Some((owner, _)) if *owner == process => {}
+        _ => {
+            let new = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+            *instance = Some((process, new));
+        }
+    }
+    instance.as_ref().map(|(_, instance)| instance).ok_or(Errno::BADF)
+}
+
 /// Whether two descriptors, O_PATH at least, lead to one inode. The working directory of the calling
 /// thread is another one meanwhile, so the thread must have one of its own (see
 /// [`settle`](super::settle)).
@@ -40,13 +65,7 @@ static INSTANCE: Mutex<Option<(u32, OwnedFd)>> = Mutex::new(None);
 /// ```
 pub fn same_inode(one: impl AsFd, other: impl AsFd) -> Result<bool, Errno> {
     let mut instance = INSTANCE.lock().unwrap_or_else(PoisonError::into_inner);
-    let process = std::process::id();
-    if instance.as_ref().is_none_or(|(owner, _)| *owner != process) {
-        *instance = Some((process, inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?));
-    }
-    let Some((_, instance)) = &*instance else {
-        return Err(Errno::BADF);
-    };
+    let instance = prepare(&mut instance)?;
     let watch = |file: BorrowedFd<'_>| {
         by_link(file, |directory, link| {
             let _there = Elsewhere::go(directory)?;
