@@ -92,7 +92,9 @@ fn a_mapping_forbids_grants_as_long_as_it_lives() {
         mapping.write(1);
         assert_eq!(std::fs::read(ground.beneath("file")).unwrap()[0], 1);
         drop(mapping);
-        assert_eq!(grant(&path), Ok(()));
+        // A process that another test is just starting has the mapping until it executes.
+        let granted = (0..100).any(|_| grant(&path) != busy);
+        assert!(granted && is_held(&path));
     });
 }
 
