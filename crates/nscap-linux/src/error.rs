@@ -28,6 +28,15 @@ pub enum Error {
         /// The errno that says so: EISDIR for a directory, ELOOP for a link, else EINVAL.
         errno: i32,
     },
+    /// A file system has not answered a call.
+    #[error("{}: the file system has not answered for {seconds} s: {}", path.maybe_quote(),
+        describe(nix::libc::ETIMEDOUT))]
+    NoAnswer {
+        /// The directory or file that the call was about.
+        path: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// There is no such process, or it ended while it was looked at.
     #[error("process {pid}: {} (the process is gone)", describe(nix::libc::ESRCH))]
     NoProcess {
@@ -99,6 +108,7 @@ impl Error {
         match self {
             Error::Call { errno, .. } | Error::NotRegular { errno, .. } => *errno,
             Error::Claimed { .. } => nix::libc::EBUSY,
+            Error::NoAnswer { .. } => nix::libc::ETIMEDOUT,
             Error::NoProcess { .. } => nix::libc::ESRCH,
             Error::Worker { .. } => nix::libc::EPERM,
             Error::Unexpected { .. } | Error::Who { .. } => nix::libc::EINVAL,

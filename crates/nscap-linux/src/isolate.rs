@@ -1,7 +1,11 @@
 //! What a process takes on for itself before it starts others: namespaces of its own, and no
 //! descriptors that it only inherited. For front ends that stage or serve something.
 
+use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::time::Duration;
+
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::sys;
@@ -60,4 +64,53 @@ pub fn unshare(kinds: &[Kind]) -> Result<()> {
 pub fn pass_on_no_descriptors() -> Result<()> {
     sys::close_on_exec_from(3)
         .map_err(|e| Error::call(Path::new("descriptors from 3"), "close_range", e))
+}
+
+/// Does work in a process of its own, and gives its exit status. The caller comes back when the work is
+/// done, even where the process cannot end: a task that waits for the server of a FUSE file system
+/// which has read its request is not let go by any signal. The process lets go of standard input,
+/// output and error first.
+///
+/// # Errors
+/// [`Error::Call`] from fork(2) or pipe(2), or EINTR where a signal has ended the process.
+///
+/// ```no_run
+/// let status = nscap_linux::isolate::apart(|| 3)?;
+/// assert_eq!(status, 3);
+/// # Ok::<(), nscap_linux::Error>(())
+/// ```
+pub fn apart(work: impl FnOnce() -> u8) -> Result<u8> {
+    let failed = |error: std::io::Error| Error::call(Path::new("a process"), "fork", error);
+    let (mut done, mut says) = std::io::pipe().map_err(failed)?;
+    match sys::fork_with_parent().map_err(|e| Error::call(Path::new("a process"), "fork", e))? {
+        None => {
+            drop(done);
+            let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let status = status.unwrap_or(101);
+            sys::let_go_of_stdio();
+            let _ = says.write_all(&[status]);
+            drop(says);
+            sys::exit_now(status);
+        }
+        Some(child) => {
+            drop(says);
+            let mut status = [0];
+            let came = done.read_exact(&mut status);
+            // Mostly it ends at once; if not it is left to the reaper of orphans.
+            if came.is_err() {
+                let _ =
+                    rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+                return Err(Error::call(Path::new("a process"), "wait", Errno::INTR));
+            }
+            for _ in 0..20 {
+                let wait =
+                    rustix::process::waitpid(Some(child), rustix::process::WaitOptions::NOHANG);
+                if !matches!(wait, Ok(None)) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Ok(status[0])
+        }
+    }
 }

@@ -44,7 +44,9 @@ const ROOM: usize = STRINGS + 4096 + 2 * 340 * 36;
 /// ENOSYS before Linux 6.8.
 pub(crate) fn unique_id(file: impl AsFd) -> Result<u64, Errno> {
     let flags = StatxFlags::from_bits_retain(MNT_ID_UNIQUE);
-    let stat = statx(file, "", AtFlags::EMPTY_PATH, flags)?;
+    // A server need not be asked.
+    let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(file, "", how, flags)?;
     if stat.stx_mask & MNT_ID_UNIQUE == 0 {
         return Err(Errno::NOSYS);
     }
@@ -61,8 +63,16 @@ impl Statmount {
     /// ENOSYS before Linux 6.8; ENOENT where it is not in our mount namespace; EPERM where it is
     /// out of our root's reach.
     pub(crate) fn of(file: impl AsFd) -> Result<Statmount, Errno> {
+        Statmount::of_id(unique_id(file)?)
+    }
+
+    /// The mount with this id, which no other has had. No server is asked.
+    ///
+    /// # Errors
+    /// As [`of`](Statmount::of).
+    pub(crate) fn of_id(id: u64) -> Result<Statmount, Errno> {
         let mut answer = vec![0; ROOM];
-        sys::statmount(unique_id(file)?, ASKED, &mut answer)?;
+        sys::statmount(id, ASKED, &mut answer)?;
         Ok(Statmount(answer))
     }
 

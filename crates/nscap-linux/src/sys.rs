@@ -467,3 +467,38 @@ pub(crate) fn unlease(file: impl AsFd) {
     // SAFETY: the command takes numbers only.
     unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
 }
+
+/// fork(2), `None` in the child, which ends with its parent. Only for a process of one thread: the
+/// child goes on with whatever the parent had.
+pub(crate) fn fork_with_parent() -> Result<Option<rustix::process::Pid>, Errno> {
+    // SAFETY: of several threads the child would have only this one, and the locks of the others
+    // would never open; callers have no other.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(last());
+    }
+    if pid == 0 {
+        // SAFETY: takes numbers only.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    }
+    Ok(rustix::process::Pid::from_raw(pid))
+}
+
+/// Puts /dev/null in the place of standard input, output and error.
+pub(crate) fn let_go_of_stdio() {
+    // SAFETY: the three numbers stay open, for something else.
+    unsafe {
+        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+        for number in 0..3 {
+            if null < 0 || libc::dup2(null, number) < 0 {
+                libc::close(number);
+            }
+        }
+    }
+}
+
+/// _exit(2): nothing of what other threads hold is waited for.
+pub(crate) fn exit_now(status: u8) -> ! {
+    // SAFETY: takes a number, and does not come back.
+    unsafe { libc::_exit(status.into()) }
+}

@@ -375,6 +375,11 @@ pub(crate) struct Scan {
     /// Print sorted by path, at the end: the same whatever the number of threads
     #[arg(long)]
     pub(crate) sort: bool,
+    /// How many seconds a file system may take to answer one call; a directory where it takes longer
+    /// is named, and what else is on that mount left out, with status 2
+    #[arg(long, value_name = "SECONDS", default_value = "10",
+        value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) patience: u16,
     /// How many threads read directories [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: Option<u16>,

@@ -11,14 +11,14 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use nscap_core::Kuid;
 use nscap_linux::walk::{Event, Progress, Walk};
-use nscap_linux::{CapFile, Error};
+use nscap_linux::{CapFile, Error, isolate};
 use serde::Serialize;
 
 use crate::cli::Scan;
 use crate::contents::Contents;
 use crate::failure::Failure;
 use crate::note;
-use crate::out::{Out, Table};
+use crate::out::{JsonPath, Out, Table};
 use crate::ranges::sharers;
 use crate::report;
 use crate::system::System;
@@ -26,7 +26,19 @@ use crate::system::System;
 /// How many files' rows are aligned with each other, where they are printed as they come.
 const ROWS_TOGETHER: usize = 200;
 
+/// In a process of its own: a thread that a file system does not answer cannot end.
 pub(crate) fn run(args: &Scan, out: &mut Out) -> Result<u8, Failure> {
+    let work = || {
+        let status = search(args, out).and_then(|status| {
+            out.flush()?;
+            Ok(status)
+        });
+        status.unwrap_or_else(|failure| report(&failure))
+    };
+    Ok(isolate::apart(work)?)
+}
+
+fn search(args: &Scan, out: &mut Out) -> Result<u8, Failure> {
     let mut scan = Scanner::new(args, out)?;
     let threads = match args.threads {
         Some(threads) => NonZeroUsize::new(threads.into()),
@@ -34,7 +46,8 @@ pub(crate) fn run(args: &Scan, out: &mut Out) -> Result<u8, Failure> {
     };
     let walk = Walk::new()
         .threads(threads.unwrap_or(NonZeroUsize::MIN))
-        .one_file_system(args.one_file_system);
+        .one_file_system(args.one_file_system)
+        .patience(Duration::from_secs(args.patience.into()));
     scan.bar = progress_bar(walk.progress());
     let mut result = Ok(());
     walk.run(&args.dirs, |event| match scan.take(event) {
@@ -55,6 +68,14 @@ struct Found {
     #[serde(flatten)]
     contents: Contents,
     shared: Vec<Shared>,
+}
+
+/// A directory or file of a file system that does not answer, as JSON has it.
+#[derive(Serialize)]
+struct NoAnswer {
+    #[serde(flatten)]
+    path: JsonPath,
+    no_answer: u64,
 }
 
 /// S: a kuid of an entry that stands for more than one.
@@ -116,7 +137,7 @@ impl<'a> Scanner<'a> {
 
     fn take(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Found(file) => match self.look(&file) {
+            Event::Found(file) => match self.look(file) {
                 Ok(()) => Ok(()),
                 Err(Failure::System(error)) => self.fail(error),
                 Err(failure) => Err(failure),
@@ -128,6 +149,10 @@ impl<'a> Scanner<'a> {
 
     fn fail(&mut self, error: Error) -> Result<(), Failure> {
         self.status.failures = true;
+        if let (Error::NoAnswer { path, seconds }, true) = (&error, self.out.is_json()) {
+            let object = NoAnswer { path: path.as_path().into(), no_answer: *seconds };
+            self.write(|out, _| out.object(&object))?;
+        }
         let failure = Failure::System(error);
         if self.args.sort {
             self.failed.push(failure);
@@ -137,8 +162,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn look(&mut self, file: &CapFile) -> Result<(), Failure> {
-        let contents = Contents::of(file, &mut self.system)?;
+    fn look(&mut self, file: CapFile) -> Result<(), Failure> {
+        let path = file.path().to_owned();
+        let patience = Duration::from_secs(self.args.patience.into());
+        let contents =
+            self.system.ask(&path, patience, move |system| Contents::of(&file, system))?;
         // What the walk saw may have been removed since.
         if !contents.is_anything() || !self.is_asked_for(&contents) {
             return Ok(());
@@ -146,7 +174,6 @@ impl<'a> Scanner<'a> {
         self.status.any = true;
         self.status.stale |= contents.is_stale();
         let shared = self.shared_by(&contents)?;
-        let path = file.path().to_owned();
         let found = Found { contents, shared };
         if self.args.sort {
             self.found.push((path, found));

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
 
 use nscap_core::Kuid;
 use nscap_linux::{CapFile, FileState, LiveNs, Mount, Namespaces, Subids, Target, Who};
@@ -31,6 +33,32 @@ impl System {
             mounts: HashMap::new(),
             holders: HashMap::new(),
         })
+    }
+
+    /// Asks something about a file in another thread, which is left where it is when the file system
+    /// does not answer. What is known by then is lost with it.
+    pub(crate) fn ask<T: Send + 'static>(
+        &mut self,
+        path: &Path,
+        patience: Duration,
+        ask: impl FnOnce(&mut System) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let mut system = std::mem::replace(self, System::new()?);
+        let (sender, answer) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let answer = ask(&mut system);
+            let _ = sender.send((system, answer));
+        });
+        match answer.recv_timeout(patience) {
+            Ok((system, answer)) => {
+                *self = system;
+                answer
+            }
+            Err(_) => {
+                let (path, seconds) = (path.to_owned(), patience.as_secs());
+                Err(nscap_linux::Error::NoAnswer { path, seconds }.into())
+            }
+        }
     }
 
     /// Finds every live namespace.

@@ -413,3 +413,116 @@ mod leases {
         assert!(begin.elapsed() < Duration::from_secs(20));
     }
 }
+
+mod servers {
+    use std::io::{Read as _, Write as _};
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
+
+    use super::*;
+    use crate::support::with_own_mounts;
+
+    /// Mounts a FUSE file system whose server takes every request and answers none but the first.
+    /// The connection ends with the last descriptor, and with it whoever waits.
+    fn mount_silent(target: &Path) -> std::fs::File {
+        const INIT: u32 = 26;
+        let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
+        use std::os::fd::AsRawFd as _;
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+        let options = std::ffi::CString::new(options).unwrap();
+        mount("silent", target, "fuse", MountFlags::empty(), options.as_c_str()).unwrap();
+        let mut server = device.try_clone().unwrap();
+        let mut request = vec![0; 1 << 20];
+        let _ = server.read(&mut request).unwrap();
+        assert_eq!(request[4..8], INIT.to_ne_bytes());
+        // struct fuse_out_header and fuse_init_out: version 7.31, at most 128 KiB a write.
+        let mut answer = vec![0; 80];
+        answer[..4].copy_from_slice(&80u32.to_ne_bytes());
+        answer[8..16].copy_from_slice(&request[8..16]);
+        answer[16..20].copy_from_slice(&7u32.to_ne_bytes());
+        answer[20..24].copy_from_slice(&31u32.to_ne_bytes());
+        answer[36..40].copy_from_slice(&(128u32 << 10).to_ne_bytes());
+        server.write_all(&answer).unwrap();
+        std::thread::spawn(move || while server.read(&mut request).is_ok() {});
+        device
+    }
+
+    /// Ends the connection, and with it every wait.
+    fn abort(silent: &Path) {
+        unmount(silent, UnmountFlags::FORCE | UnmountFlags::DETACH).unwrap();
+    }
+
+    /// Runs the command; ends the connection and the test where it does not come back.
+    fn run(args: &[&str], silent: &Path) -> Output {
+        let mut child = Command::new(NSCAP)
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > end {
+                abort(silent);
+                let _ = (child.kill(), child.wait());
+                panic!("{args:?} does not come back");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // Whoever still waits for the server holds neither pipe.
+        child.wait_with_output().unwrap()
+    }
+
+    #[test]
+    fn a_file_system_that_does_not_answer_is_named_and_left() {
+        if !is_root("a_file_system_that_does_not_answer_is_named_and_left") {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let tree = directory.path().join("tree");
+        for name in ["a", "m/silent", "m/again", "z/b"] {
+            std::fs::create_dir_all(tree.join(name)).unwrap();
+        }
+        for name in ["a/one", "m/two", "z/b/three"] {
+            let file = tree.join(name);
+            std::fs::copy("/bin/true", &file).unwrap();
+            assert!(nscap(&["set", "cap_kill=ep", file.to_str().unwrap()]).status.success());
+        }
+        with_own_mounts(|| {
+            let silent = tree.join("m/silent");
+            let device = mount_silent(&silent);
+            mount_bind(&silent, tree.join("m/again")).unwrap();
+            let dir = tree.to_str().unwrap();
+            for threads in ["1", "2"] {
+                let args = ["--json", "scan", "--patience", "2", "--threads", threads, dir];
+                let output = run(&args, &silent);
+                assert_eq!(code(&output), 2, "{output:?}");
+                let text = stdout(&output);
+                let all: Vec<Value> =
+                    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+                let found = |name: &str| {
+                    let path = tree.join(name);
+                    all.iter().find(|object| object["path"] == path.to_str().unwrap())
+                };
+                for name in ["a/one", "m/two", "z/b/three"] {
+                    assert_eq!(found(name).unwrap()["host"]["caps"], "cap_kill=ep", "{text}");
+                }
+                for name in ["m/silent", "m/again"] {
+                    assert!(found(name).unwrap()["no_answer"].as_u64().unwrap() >= 2, "{text}");
+                }
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert!(said.contains("m/silent: the file system has not answered for"), "{said}");
+            }
+            // What is not crossed is not asked.
+            let output = run(&["scan", "-x", dir], &silent);
+            assert_eq!((code(&output), stdout(&output).lines().count()), (0, 3), "{output:?}");
+            let root = run(&["scan", "--patience", "1", silent.to_str().unwrap()], &silent);
+            assert_eq!(code(&root), 2, "{root:?}");
+            // Processes that wait are let go with the connection.
+            abort(&silent);
+            drop(device);
+        });
+    }
+}

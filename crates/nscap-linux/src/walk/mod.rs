@@ -18,6 +18,9 @@
 //! another one for it, so only bind mounts repeat a directory. There is a finite number of these,
 //! and their files are found once for each mount.
 //!
+//! **What does not answer.** The server of a file system may let a call wait for ever. Walking threads are
+//! watched, and one that does not come back is left where it is.
+//!
 //! **What it costs.** For each file one call: listxattr(2) where the type of the file system is
 //! known to list what it gives, and else two getxattr(2). They are made relative to the directory
 //! with the *xattrat calls; before Linux 6.13 each thread makes the directory its current one
@@ -28,19 +31,21 @@ mod look;
 mod mounts;
 mod queue;
 mod read;
+mod slot;
+mod watch;
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::file::CapFile;
 use crate::xattr;
 
-use read::{Shared, share_of_descriptors};
+use read::Shared;
 
 /// How to walk.
 ///
@@ -59,6 +64,7 @@ pub struct Walk {
     one_file_system: bool,
     full_check: bool,
     at_calls: bool,
+    patience: Duration,
     progress: Arc<Progress>,
 }
 
@@ -71,6 +77,9 @@ pub enum Event {
     /// A directory that could not be read to its end, or a file that could not be looked at.
     Failed(Error),
 }
+
+/// How long one call may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many events wait for the caller before the walking threads do, at most: each may hold a
 /// descriptor.
@@ -91,6 +100,7 @@ impl Walk {
             one_file_system: false,
             full_check: false,
             at_calls: xattr::has_at_calls(),
+            patience: PATIENCE,
             progress: Arc::default(),
         }
     }
@@ -119,6 +129,16 @@ impl Walk {
     #[must_use]
     pub fn full_check(self, full: bool) -> Walk {
         Walk { full_check: full, ..self }
+    }
+
+    /// How long a file system may take to answer one call, 10 seconds if nothing is said. A directory where
+    /// it takes longer is told as [`Error::NoAnswer`] and not read on, its thread is left where it is, and
+    /// what else is on that mount of a server's is left out. Such a thread may keep the process from ending: the kernel
+    /// does not let a task go whose request the server of a FUSE file system has read
+    /// ([`isolate::apart`](crate::isolate::apart)).
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Walk {
+        Walk { patience, ..self }
     }
 
     /// As on a kernel without the *xattrat calls.
@@ -161,31 +181,7 @@ impl Walk {
                 return;
             }
         };
-        // Without the *xattrat calls a walking thread leaves the current directory.
-        if self.threads == NonZeroUsize::MIN && self.at_calls {
-            shared.work(&mut each);
-            return;
-        }
-        std::thread::scope(|scope| {
-            let (sender, events) = sync_channel(share_of_descriptors(WAITING_EVENTS));
-            for _ in 0..self.threads.get() {
-                let (shared, sender) = (&shared, sender.clone());
-                let send = move |event| match sender.send(event) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                };
-                scope.spawn(move || shared.work_alone(send));
-            }
-            drop(sender);
-            for event in &events {
-                if each(event).is_break() {
-                    break;
-                }
-            }
-            shared.stop();
-            // Whoever waits to tell something is told that nobody listens.
-            drop(events);
-        });
+        watch::run(Arc::new(shared), self.threads, self.patience, each);
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, RawDir, RawDirEntry, StatxFlags, openat, statat, statx,
@@ -18,8 +18,9 @@ use rustix::process::{Resource, fchdir, getrlimit};
 
 use super::dir::{self, Dir, Identity};
 use super::look::{Calls, Look, lists_what_it_gives};
-use super::mounts::directories_with_mount_points;
+use super::mounts::{directories_with_mount_points, waits_for_a_server};
 use super::queue::{Batch, Job, Queue};
+use super::slot::{At, Slot};
 use super::{Event, Progress, Walk};
 use crate::error::{Error, Result};
 use crate::file::CapFile;
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     /// The directory that relative roots start from, where threads change theirs.
     base: Option<OwnedFd>,
     progress: Arc<Progress>,
+    /// The mounts that do not answer.
+    dead: Mutex<HashSet<u64>>,
 }
 
 impl Shared {
@@ -75,23 +78,20 @@ impl Shared {
             with_mount_points: listing,
             base,
             progress: walk.progress(),
+            dead: Mutex::default(),
         })
     }
 
-    /// On a thread of its own, which gets a current directory of its own where that is needed.
-    pub(super) fn work_alone(&self, mut tell: impl FnMut(Event) -> ControlFlow<()>) {
+    /// On a thread of its own, which gets a current directory of its own where that is needed: does
+    /// jobs until there are none. Gives whether somebody still waits for the thread.
+    pub(super) fn work(&self, slot: &Slot, mut tell: impl FnMut(Event) -> ControlFlow<()>) -> bool {
         if self.calls == Calls::Current
             && let Err(errno) = sys::unshare_fs()
         {
             let error = Error::call(Path::new("/proc/thread-self/cwd"), "unshare", errno);
             let _ = tell(Event::Failed(error));
-            return;
+            return true;
         }
-        self.work(&mut tell);
-    }
-
-    /// Does jobs until there are none.
-    pub(super) fn work(&self, tell: &mut dyn FnMut(Event) -> ControlFlow<()>) {
         // A thread that panics would leave the others waiting for it.
         struct StopOnPanic<'a>(&'a Shared);
         impl Drop for StopOnPanic<'_> {
@@ -102,12 +102,30 @@ impl Shared {
             }
         }
         let _guard = StopOnPanic(self);
-        let mut worker = Worker { shared: self, look: Look::new(self.calls), tell };
+        let mut worker =
+            Worker { shared: self, slot, look: Look::new(self.calls), tell: &mut tell };
         let mut buffer = Vec::with_capacity(BUFFER);
         while let Some(job) = self.queue.next() {
+            slot.begin(at(&job));
             let more = worker.job(job, buffer.spare_capacity_mut());
+            if !slot.end() {
+                return false;
+            }
             self.queue.done(more);
         }
+        true
+    }
+
+    /// Takes a job for done whose thread was left. The mount is not asked again, if it is one of a
+    /// server's: elsewhere it may be one file that was mounted in the directory.
+    pub(super) fn give_up(&self, mount: Option<u64>) {
+        let mount = mount.filter(|mount| waits_for_a_server(*mount));
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).extend(mount);
+        self.queue.done(None);
+    }
+
+    fn is_dead(&self, mount: u64) -> bool {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).contains(&mount)
     }
 
     pub(super) fn stop(&self) {
@@ -130,10 +148,24 @@ impl Shared {
     }
 }
 
+/// Where a thread is that does this.
+fn at(job: &Job) -> At {
+    let (parent, name) = match job {
+        Job::Open { parent, name } => {
+            (parent.as_ref().map(|(dir, _)| Arc::clone(dir)), name.clone())
+        }
+        Job::Resume { dir, .. } => (Some(Arc::clone(dir)), CString::default()),
+        Job::Reopen(batch) => (batch.dir().cloned(), CString::default()),
+    };
+    let mount = parent.as_ref().map(|dir| dir.identity.mount);
+    At { parent, name, mount }
+}
+
 type Opened = std::result::Result<OwnedFd, Errno>;
 
 struct Worker<'s, 't> {
     shared: &'s Shared,
+    slot: &'s Slot,
     look: Look,
     tell: &'t mut dyn FnMut(Event) -> ControlFlow<()>,
 }
@@ -190,6 +222,9 @@ impl Worker<'_, '_> {
 
     fn open_root(&mut self, name: CString) -> Option<Reading> {
         let shared = self.shared;
+        if let Ok(mount) = dir::mount_in(shared.base(), &name) {
+            self.slot.asks(mount);
+        }
         let opened = shared.open(|| dir::open_root(shared.base(), &name)).and_then(|fd| {
             let identity = Identity::of(&fd)?;
             let listing = shared.with_mount_points.is_some() && lists_what_it_gives(&fd);
@@ -210,6 +245,16 @@ impl Worker<'_, '_> {
 
     fn open(&mut self, parent: Arc<Dir>, at: &OwnedFd, name: CString) -> Option<Reading> {
         let shared = self.shared;
+        let known = shared.with_mount_points.as_ref();
+        let mount = match known.is_none_or(|known| known.contains(&parent.identity)) {
+            true => dir::mount_in(at.as_fd(), &name).unwrap_or(parent.identity.mount),
+            false => parent.identity.mount,
+        };
+        // It was named when it did not answer.
+        if shared.is_dead(mount) || (shared.one_mount && mount != parent.identity.mount) {
+            return None;
+        }
+        self.slot.asks(mount);
         let opened = shared.open(|| dir::open_in(at.as_fd(), &name, shared.one_mount));
         let opened = opened.and_then(|fd| Ok((Identity::of(&fd)?, fd)));
         match opened {
@@ -266,6 +311,7 @@ impl Worker<'_, '_> {
 
     /// Breaks where nothing more of the directory is to be read.
     fn entry(&mut self, reading: &mut Reading, entry: &RawDirEntry<'_>) -> ControlFlow<()> {
+        self.slot.beat();
         let name = entry.file_name();
         let kind = match entry.file_type() {
             FileType::Unknown => match kind_of(&reading.fd, name) {
@@ -354,7 +400,9 @@ impl Worker<'_, '_> {
     }
 
     fn tell(&mut self, event: Event) -> ControlFlow<()> {
-        let told = (self.tell)(event);
+        let Some(told) = self.slot.tell(|| (self.tell)(event)) else {
+            return ControlFlow::Break(());
+        };
         if told.is_break() {
             self.shared.stop();
         }
