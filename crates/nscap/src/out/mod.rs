@@ -52,7 +52,8 @@ impl Out {
     }
 
     pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
-        write!(self.stream, "{table}")
+        // At once: a reader that has found what it looks for may be gone before the next line.
+        self.stream.write_all(table.to_string().as_bytes())
     }
 
     /// These very bytes.
