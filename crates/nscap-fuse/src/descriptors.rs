@@ -48,6 +48,14 @@ impl Division {
     }
 }
 
+/// How many descriptors a process must be allowed that serves with so many threads: with fewer it would
+/// run out of its own before others have one.
+pub(crate) fn least(threads: usize) -> u64 {
+    const FOR_A_THREAD: usize = 4;
+    const OWN: usize = 128;
+    u64::try_from(2 * (OWN + threads * FOR_A_THREAD)).unwrap_or(u64::MAX)
+}
+
 #[derive(Default, Debug)]
 struct Used {
     all: usize,

@@ -39,6 +39,20 @@ pub enum Error {
         /// ENOTDIR or EINVAL.
         errno: i32,
     },
+    /// This process may not open enough files.
+    #[error(
+        "this process may open {limit} files (the hard limit, RLIMIT_NOFILE), and {threads} threads need \
+        {needed} to serve: {}; raise it (LimitNOFILE=, ulimit -Hn), or serve with fewer threads",
+        describe(libc::EMFILE)
+    )]
+    Descriptors {
+        /// How many it may.
+        limit: u64,
+        /// How many it must be allowed to.
+        needed: u64,
+        /// How many threads serve, with those of the queues of io_uring.
+        threads: usize,
+    },
     /// A system call failed.
     #[error("{}: {call}: {}", path.maybe_quote(), describe(*errno))]
     Call {
@@ -70,6 +84,7 @@ impl Error {
                 *errno
             }
             Error::Reachable { .. } => libc::EPERM,
+            Error::Descriptors { .. } => libc::EMFILE,
             Error::System(error) => error.errno(),
         }
     }

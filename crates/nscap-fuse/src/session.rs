@@ -19,7 +19,7 @@ use rustix::process::{Resource, Rlimit, getegid, geteuid, getrlimit, setrlimit};
 
 use crate::backing::Backings;
 use crate::caps::Caps;
-use crate::descriptors::{Descriptors, Division};
+use crate::descriptors::{self, Descriptors, Division};
 use crate::error::Error;
 use crate::inodes::Inodes;
 use crate::kept::{Kept, keep};
@@ -63,7 +63,8 @@ impl Mount {
     /// # Errors
     /// [`Error::NoFuse`] without /dev/fuse; [`Error::Reachable`] where others than root can reach
     /// the source and the options do not allow that; [`Error::Place`] where source or target is
-    /// not a directory, or one lies in the other; [`Error::Call`] for what the kernel refuses, EPERM
+    /// not a directory, or one lies in the other; [`Error::Descriptors`] where this process may not
+    /// open enough files; [`Error::Call`] for what the kernel refuses, EPERM
     /// without CAP_SYS_ADMIN; [`Error::System`] where namespaces cannot be looked at, and with
     /// [`Claimed`](nscap_linux::Error::Claimed) (EBUSY) where another mount shows the source, a part
     /// of it or what is around it, or a tool changes that. A mount that ends is waited for, for two
@@ -77,11 +78,16 @@ impl Mount {
         try_to_settle()?;
         raise_limits();
         let queues = if options.io_uring { requests::places() } else { Vec::new() };
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let threads = options.threads + queues.len();
+        let needed = descriptors::least(threads);
+        if descriptors < needed {
+            return Err(Error::Descriptors { limit: descriptors, needed, threads });
+        }
         // K: what another server shows, tasks reach through that one, and neither knows the other's
         // writers.
         let mut claim = Claim::take(from.as_fd(), source, Purpose::Mount, PATIENCE)?;
-        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let division = Division::of(descriptors, options.threads + queues.len());
+        let division = Division::of(descriptors, threads);
         let descriptors = Descriptors::new(division.handles);
         let stats = Arc::new(Stats::default());
         let caps = Caps::new(from.as_fd(), source, options, stats.clone())?;
