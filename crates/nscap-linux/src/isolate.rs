@@ -2,6 +2,7 @@
 //! descriptors that it only inherited. For front ends that stage or serve something.
 
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,6 +49,28 @@ impl Kind {
 pub fn unshare(kinds: &[Kind]) -> Result<()> {
     let flags = kinds.iter().map(|kind| kind.flag()).collect();
     sys::unshare(flags).map_err(|e| Error::call(Path::new("new namespaces"), "unshare", e))
+}
+
+/// Moves this thread, and no other, into a mount namespace, as setns(2) does; its root and current
+/// directory are that namespace's root.
+///
+/// # Errors
+/// [`Error::Call`] with setns(2)'s errno: EPERM without CAP_SYS_ADMIN in both namespaces' owners and
+/// CAP_SYS_CHROOT, EINVAL where the descriptor is of something else.
+///
+/// ```no_run
+/// let namespace = std::fs::File::open("/proc/1/ns/mnt").unwrap();
+/// nscap_linux::isolate::enter_mounts(&namespace)?;
+/// # Ok::<(), nscap_linux::Error>(())
+/// ```
+pub fn enter_mounts(namespace: impl AsFd) -> Result<()> {
+    let failed = |call| move |e: Errno| Error::call(Path::new("a mount namespace"), call, e);
+    sys::unshare_fs().map_err(failed("unshare"))?;
+    rustix::thread::move_into_link_name_space(
+        namespace.as_fd(),
+        Some(rustix::thread::LinkNameSpaceType::Mount),
+    )
+    .map_err(failed("setns"))
 }
 
 /// Sees to it that no descriptor but standard input, output and error is passed on to programs

@@ -2,16 +2,19 @@
 //! root at a path. No file system is asked anything, so that one whose server is dead or hangs can
 //! be found and unmounted.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result};
 
-const MOUNTINFO: &str = "/proc/self/mountinfo";
+/// Of the thread, which may have a mount namespace of its own.
+const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
 
 /// One mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,6 +76,46 @@ impl MountPoint {
         let id: Option<u64> = id.and_then(|id| id.trim().parse().ok());
         let is = |mount: &MountPoint| Some(mount.id) == id && mount.point == place;
         Ok(MountPoint::all()?.into_iter().find(is))
+    }
+
+    /// A mount of the file system with this device number in a mount namespace that is not ours, and a
+    /// process in that namespace, as we see its id. Looks for so long at most; a namespace that no
+    /// process is in (a descriptor or a file holds it) is not found.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where /proc is not mounted.
+    ///
+    /// ```
+    /// use nscap_linux::MountPoint;
+    /// use std::time::Duration;
+    /// assert_eq!(MountPoint::elsewhere((0, 0), Duration::from_secs(1))?, None);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn elsewhere(device: (u32, u32), patience: Duration) -> Result<Option<(u32, MountPoint)>> {
+        let until = Instant::now() + patience;
+        let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+        let mut seen: HashSet<PathBuf> = namespace("self").into_iter().collect();
+        let proc = Path::new("/proc");
+        let processes = std::fs::read_dir(proc).map_err(|e| Error::call(proc, "open", e))?;
+        for process in processes.flatten() {
+            if Instant::now() >= until {
+                break;
+            }
+            let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let new = namespace(&format!("{pid}")).is_some_and(|ns| seen.insert(ns));
+            let Some(bytes) = new.then(|| std::fs::read(process.path().join("mountinfo")).ok())
+            else {
+                continue;
+            };
+            let bytes = bytes.unwrap_or_default();
+            let mut lines = bytes.split(|byte| *byte == b'\n').filter_map(MountPoint::parse);
+            if let Some(mount) = lines.find(|mount| mount.device == device) {
+                return Ok(Some((pid, mount)));
+            }
+        }
+        Ok(None)
     }
 
     fn parse(line: &[u8]) -> Option<MountPoint> {

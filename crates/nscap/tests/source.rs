@@ -293,3 +293,140 @@ print("held", flush=True); sys.stdin.read()' p/src/in <hold >held &
         "#
     ));
 }
+
+#[test]
+fn a_mount_ends_with_its_mount_namespace_and_keeps_none() {
+    if !is_root("a_mount_ends_with_its_mount_namespace_and_keeps_none") {
+        return;
+    }
+    script(
+        r#"
+        echo content >p/src/file
+        # Whoever made it ends, and so does the namespace; binds in it are in nobody's way.
+        unshare --mount --propagation private sh -euc '
+            "$1" mount p/src t
+            mkdir -p b
+            mount --bind t b
+            [ "$(cat b/file)" = content ]
+        ' sh "$nscap"
+        until_so is_gone "$dir/t"
+        # A server in the foreground, which is the only process there.
+        unshare --mount --propagation private "$nscap" mount --foreground p/src t &
+        until_so sh -c "! [ -d /proc/$! ]"
+        # What the server sees is nothing, and its mount is there all the same.
+        "$nscap" mount p/src t
+        pid=$(server "$dir/t")
+        [ "$(grep -c . /proc/$pid/mountinfo)" = 1 ] || fail "$(cat /proc/$pid/mountinfo)"
+        [ -z "$(ls -A /proc/$pid/root/)" ] || fail "$(ls /proc/$pid/root/)"
+        # Nor does it keep what others want to unmount.
+        mkdir m
+        mount -t tmpfs none m
+        mkdir -m 700 m/c
+        mkdir m/c/src m/c/t
+        "$nscap" umount t
+        "$nscap" mount m/c/src t
+        umount m || fail "the server keeps the mount of its source"
+        touch t/x || fail "and cannot do without"
+        "$nscap" umount t
+        "#,
+    );
+}
+
+#[test]
+fn umount_waits_for_the_server_and_says_what_keeps_it() {
+    if !is_root("umount_waits_for_the_server_and_says_what_keeps_it") {
+        return;
+    }
+    script(
+        r#"
+        for _ in $(seq 20); do
+            "$nscap" mount p/src t
+            "$nscap" umount t 2>err
+            [ ! -s err ] || fail "$(cat err)"
+            [ -z "$(pgrep -f "^nscap mount --detached .* $dir/t\$")" ] || sleep 0.05
+        done
+        # umount(8) does not wait: then mount does.
+        for _ in $(seq 10); do
+            "$nscap" mount p/src t
+            umount t
+        done
+        # A bind beside it, and another mount namespace.
+        mkdir b
+        "$nscap" mount p/src t
+        mount --bind t b
+        expect 0 "it is mounted at $dir/b as well" "$nscap" umount t
+        expect 2 "is the source of another mount already" "$nscap" mount p/src t
+        grep -q "it is mounted at $dir/b as well" err || fail "$(cat err)"
+        "$nscap" umount b
+        "$nscap" mount p/src t
+        unshare --mount --propagation private sleep infinity &
+        until_so sh -c "[ \$(readlink /proc/$!/ns/mnt) != $(readlink /proc/self/ns/mnt) ]"
+        expect 0 "the mount namespace of process $! (sleep) has it at $dir/t" "$nscap" umount t
+        expect 2 "is the source of another mount already" "$nscap" mount p/src t
+        grep -q "the mount namespace of process $! (sleep) has it" err || fail "$(cat err)"
+        kill $!
+        until_so is_gone "$dir/t"
+        "$nscap" mount p/src t
+        # A server that does not answer: it is unmounted all the same, and nobody waits for good.
+        kill -STOP $(server "$dir/t")
+        expect 0 "has not ended yet" "$nscap" umount t
+        pkill -KILL -f "^nscap mount --detached .* $dir/t\$"
+        until_so is_gone "$dir/t"
+        "$nscap" mount p/src t
+        "$nscap" umount t
+        "#,
+    );
+}
+
+#[test]
+fn a_limit_of_open_files_that_is_too_low_is_said_at_the_start() {
+    if !is_root("a_limit_of_open_files_that_is_too_low_is_said_at_the_start") {
+        return;
+    }
+    script(
+        r#"
+        for n in $(seq 900); do echo $n >p/src/$n; chmod 666 p/src/$n; done
+        expect 2 EMFILE prlimit --nofile=200:200 "$nscap" mount p/src t
+        grep -q "may open 200 files (the hard limit" err || fail "$(cat err)"
+        [ -z "$(type_at "$dir/t")" ] || fail "it is mounted"
+        # With as many as it says, users run out, and not the server.
+        needed=$(sed -n 's/.* threads need \([0-9]*\) to serve.*/\1/p' err)
+        expect 2 "EMFILE" prlimit --nofile=$((needed - 1)):$((needed - 1)) "$nscap" mount p/src t
+        prlimit --nofile=$needed:$needed "$nscap" mount -o no-passthrough p/src t
+        for user in 1000 1001; do
+            setpriv --reuid=$user --regid=$user --clear-groups bash -c '
+                for n in $(seq 900); do
+                    { exec {fd}<>t/$n; } 2>/dev/null || { [ $n -gt 10 ] && exit 7; exit 8; }
+                done' && fail "nobody ran out" || [ $? = 7 ] || fail "no user"
+        done
+        for n in $(seq 5 100 900); do [ "$(cat t/$n)" = $n ] || fail "afterwards: $n"; done
+        ls -l t >/dev/null
+        "$nscap" umount t
+        "#,
+    );
+}
+
+#[test]
+fn overlays_that_leave_the_content_below_are_warned_of() {
+    if !is_root("overlays_that_leave_the_content_below_are_warned_of") {
+        return;
+    }
+    script(
+        r#"
+        parameter=/sys/module/overlay/parameters/metacopy
+        [ -e $parameter ] || { say "no overlayfs"; exit 0; }
+        echo Y >yes; echo N >no
+        mount --bind yes $parameter
+        expect 0 "metacopy=off" "$nscap" mount p/src t
+        "$nscap" umount t
+        expect 0 "" "$nscap" mount -o nosuid p/src t
+        grep -q metacopy err && fail "where nothing is granted: $(cat err)"
+        "$nscap" umount t
+        umount $parameter
+        mount --bind no $parameter
+        expect 0 "" "$nscap" mount p/src t
+        [ ! -s err ] || fail "$(cat err)"
+        "$nscap" umount t
+        "#,
+    );
+}

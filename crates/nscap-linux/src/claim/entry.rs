@@ -195,7 +195,7 @@ fn place(root: BorrowedFd<'_>, mount: &MountPoint) -> Option<PathBuf> {
 }
 
 /// A mount of our own of a directory, open for reading, so that handles are resolved through it.
-fn mounted(directory: BorrowedFd<'_>) -> Option<OwnedFd> {
+pub(super) fn mounted(directory: BorrowedFd<'_>) -> Option<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;

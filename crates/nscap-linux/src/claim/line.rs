@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
 
+use super::entry::mounted;
+
 /// No path of directories is longer.
 const LONGEST: usize = 4096;
 
@@ -24,9 +26,10 @@ pub(super) fn lock(tree: &OwnedFd) -> Result<Vec<OwnedFd>, OwnedFd> {
     let line = climb(tree);
     let mut locked = Vec::new();
     for above in line.into_iter().skip(1) {
-        match flock(&above.fd, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => locked.push(above.fd),
-            Err(Errno::AGAIN) => return Err(above.fd),
+        let directory = mounted(above.fd.as_fd()).unwrap_or(above.fd);
+        match flock(&directory, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => locked.push(directory),
+            Err(Errno::AGAIN) => return Err(directory),
             // A file system without locks.
             Err(_) => {}
         }

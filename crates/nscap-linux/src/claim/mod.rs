@@ -92,9 +92,11 @@ impl Claim {
     }
 
     fn try_to_take(root: &OwnedFd, tree: &Tree) -> Result<Claim> {
-        // A description of its own, whose lock goes when it is closed.
+        // A description of its own, whose lock goes when it is closed, and which keeps no mount of others'
+        // from being unmounted.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let own = openat(root, c".", flags, Mode::empty())
+        let own = entry::mounted(root.as_fd())
+            .map_or_else(|| openat(root, c".", flags, Mode::empty()), Ok)
             .map_err(|e| Error::call(&tree.path, "openat", e))?;
         let entry = match Registry::open()? {
             Some(registry) => Some(registry.enter(root.as_fd(), tree)?),
@@ -108,7 +110,7 @@ impl Claim {
             }
             Err(errno) => return Err(Error::call(&tree.path, "flock", errno)),
         }
-        let above = line::lock(&own).map_err(|held| {
+        let above = line::lock(root).map_err(|held| {
             tree.claimed_by_lock(&held, "lies in a tree that another process has claimed")
         })?;
         Ok(Claim { _root: own, _above: above, entry })

@@ -1,6 +1,7 @@
 //! `nscap mount`: from arguments to a tree that is served, here or by a process that goes on when
 //! this one is done.
 
+mod apart;
 pub(crate) mod detach;
 pub(crate) mod helper;
 mod options;

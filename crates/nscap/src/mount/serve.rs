@@ -3,14 +3,14 @@
 use std::ffi::CStr;
 use std::path::Path;
 
-use nscap_fuse::{Atime, Because, Flags, Kept, Mount, Options};
+use nscap_fuse::{Atime, Because, Error, Flags, Kept, Mount, Options};
 use nscap_linux::MountPoint;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 
 use super::options::Wanted;
 use super::signals::{self, Server};
-use super::{Request, detach};
+use super::{Request, apart, detach};
 use crate::failure::{EIO, Failure, call};
 use crate::out::Out;
 use crate::{note, report, stats};
@@ -24,19 +24,26 @@ pub(super) fn run(request: &Request, detached: bool, out: &mut Out) -> Result<u8
         rustix::process::setsid().map_err(|error| call("/".as_ref(), "setsid", error))?;
     }
     let signals = signals::catch()?;
-    let mount = Mount::new(&request.source, &request.target, &options(&request.wanted))?;
+    let mount = Mount::new(&request.source, &request.target, &options(&request.wanted))
+        .inspect_err(tell_by_whom)?;
     tell(request, mount.kept());
+    if !request.wanted.nosuid && !mount.kept().iter().any(|kept| kept.flag == "nosuid") {
+        warn_of_metacopy(&request.target);
+    }
     rustix::process::chdir("/").map_err(|error| call("/".as_ref(), "chdir", error))?;
+    let device = device(&request.target)?;
+    let target = request.target.clone();
+    // It looks at the mount, so it stays where that is.
+    std::thread::spawn(move || announce(&target, detached));
     let server = Server {
         target: request.target.clone(),
-        device: device(&request.target)?,
+        home: apart::leave()?,
+        device,
         stats: mount.stats(),
         at_end: request.stats,
     };
     let counters = mount.stats();
-    let target = request.target.clone();
     std::thread::spawn(move || server.obey(signals));
-    std::thread::spawn(move || announce(&target, detached));
     mount.serve()?;
     if request.stats && detached {
         stats::print(&request.target, &counters.snapshot());
@@ -75,6 +82,31 @@ fn atime(wanted: &Wanted) -> Atime {
         Wanted { noatime: true, .. } => Atime::Never,
         Wanted { relatime: true, .. } => Atime::Relative,
         _ => Atime::AsSource,
+    }
+}
+
+/// Where a source is claimed for a mount, says where that is, if we do not see it.
+fn tell_by_whom(error: &Error) {
+    if let Error::System(nscap_linux::Error::Claimed { by, .. }) = error
+        && let Some(held) = by.shown_by.and_then(crate::umount::held)
+    {
+        let source = by.path.as_deref().map_or_else(|| "the other".to_owned(), crate::out::path);
+        note(&format!("{source}: {held}"));
+    }
+}
+
+/// The default of overlays that are made from now on: Y, N, or no such file.
+const METACOPY: &str = "/sys/module/overlay/parameters/metacopy";
+
+/// An overlay with metacopy=on copies up the attributes of a file without its content, and looks at that
+/// in the lower layer ever after: what is granted in the upper one holds for whatever is written below.
+fn warn_of_metacopy(target: &Path) {
+    if std::fs::read(METACOPY).is_ok_and(|value| value.starts_with(b"Y")) {
+        note(&format!(
+            "{METACOPY} is Y: an overlay over {} would keep a grant in its upper layer while the content \
+             changes below; mount overlays with metacopy=off",
+            crate::out::path(target)
+        ));
     }
 }
 

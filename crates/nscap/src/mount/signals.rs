@@ -11,6 +11,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::apart::Home;
 use crate::failure::{Failure, call};
 use crate::{note, report, stats};
 
@@ -26,6 +27,8 @@ pub(super) fn catch() -> Result<Signals, Failure> {
 /// What a server's signals are about.
 pub(super) struct Server {
     pub(super) target: PathBuf,
+    /// Where the mount is.
+    pub(super) home: Home,
     /// The device number of the mount.
     pub(super) device: (u32, u32),
     pub(super) stats: Arc<Stats>,
@@ -63,8 +66,11 @@ impl Server {
         std::process::exit(0);
     }
 
-    /// From every place where this process's mount namespace shows the file system.
+    /// From every place where the mount namespace that it was made in shows the file system.
     fn unmount(&self) -> Result<(), Failure> {
+        if !self.home.enter()? {
+            return Ok(());
+        }
         let ours = |mount: &MountPoint| mount.device == self.device && mount.is_nscap();
         for mount in MountPoint::all()?.into_iter().rev().filter(ours) {
             unmount(&mount.point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
