@@ -385,7 +385,7 @@ fn mount(kind: Kind, private: &Path, at: &Path) -> Result<(), Why> {
         Kind::Btrfs => ("mkfs.btrfs", &["-q"]),
     };
     let image = private.join("image");
-    std::fs::File::create(&image)?.set_len(256 << 20)?;
+    std::fs::File::create(&image)?.set_len(768 << 20)?;
     let run =
         |program: &str, arguments: &[&OsStr]| image::tool(program, arguments).map_err(Why::from);
     let mut arguments: Vec<&OsStr> = options.iter().map(AsRef::as_ref).collect();
