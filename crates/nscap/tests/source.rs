@@ -430,3 +430,40 @@ fn overlays_that_leave_the_content_below_are_warned_of() {
         "#,
     );
 }
+
+#[test]
+fn servers_of_user_namespaces_keep_out_of_each_others_trees() {
+    if !is_root("servers_of_user_namespaces_keep_out_of_each_others_trees") {
+        return;
+    }
+    script(
+        r#"
+        mknod -m 666 fuse c 10 229
+        mount --bind fuse /dev/fuse
+        mkdir -p u/closed/src/in/deep u/closed/beside u/t u/t2
+        touch u/closed/src/in/file
+        chown -R 1000:1000 u
+        chmod 700 u/closed
+        mkfifo hold held
+        chmod 666 hold held
+        user="setpriv --reuid=1000 --regid=1000 --clear-groups unshare --user --map-root-user --mount --propagation private"
+        $user sh -euc './nscap mount u/closed/src/in u/t; echo served >held; read line <hold' &
+        first=$!
+        read line <held
+        busy() { expect 2 EBUSY $user ./nscap mount "$1" u/t2; grep -q "another process has claimed" err || fail "$(cat err)"; }
+        busy u/closed/src/in
+        busy u/closed/src/in/deep
+        busy u/closed/src
+        busy u/closed
+        expect 0 "" $user ./nscap mount u/closed/beside u/t2
+        # Nor does root change the tree meanwhile, from wherever that is.
+        for tree in u/closed/src/in/deep u/closed/src/in u/closed/src u/closed; do
+            expect 2 EBUSY "$nscap" shift --from 0:0:65536 --to 0:100000:65536 $tree
+        done
+        echo >hold
+        wait $first
+        until_so is_gone "$dir/u/t"
+        expect 0 "" "$nscap" shift --from 0:0:65536 --to 0:100000:65536 u/closed/src
+        "#,
+    );
+}
