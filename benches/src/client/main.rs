@@ -7,11 +7,13 @@
 //! bench-client fill DIR FILES           makes that many empty files
 //! bench-client walk DIR                 looks at every file
 //! bench-client forget DIR               has the kernel forget the inodes of a mount
+//! bench-client lookups DIR PREFIX       the median of lookups of such names, in microseconds
 //! bench-client rows NAME=DIR...          the table; ROUNDS, PROCESSES and ONLY in the environment
 //! ```
 #![forbid(unsafe_code)]
 
 mod fixture;
+mod lookups;
 mod rows;
 mod table;
 mod worker;
@@ -30,9 +32,13 @@ fn main() -> io::Result<()> {
             Ok(())
         }
         ["forget", dir] => fixture::forget(Path::new(dir)),
+        ["lookups", dir, prefix] => {
+            println!("{:.1}", lookups::median(Path::new(dir), prefix)?);
+            Ok(())
+        }
         ["worker", row, dir, part] => worker::run(row, Path::new(dir), number(part)?),
         ["rows", mounts @ ..] => table::print(mounts),
-        _ => Err(io::Error::other("usage: bench-client prepare|fill|walk|forget|rows ...")),
+        _ => Err(io::Error::other("usage: bench-client prepare|fill|walk|forget|lookups|rows ...")),
     }
 }
 

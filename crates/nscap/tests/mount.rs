@@ -246,6 +246,39 @@ fn signals_end_it_in_order_and_a_hangup_does_not() {
     );
 }
 
+/// A thread of the server's waits for a disk that does not answer: its process cannot end, and neither who asked
+/// nor the administrator waits for that.
+#[test]
+fn a_request_that_hangs_keeps_nobody_when_the_server_is_to_end() {
+    const NAME: &str = "a_request_that_hangs_keeps_nobody_when_the_server_is_to_end";
+    if !is_root(NAME) || !has("mkfs.ext4", NAME) || !has("fsfreeze", NAME) {
+        return;
+    }
+    script(
+        r#"
+        truncate -s 64M image
+        mkfs.ext4 -q -F image
+        mount -o loop image p/src
+        mkdir p/src/tree
+        "$nscap" mount p/src/tree t
+        for n in 1 2 3 4 5 6 7 8; do echo >t/$n; done
+        fsfreeze -f p/src
+        (sleep 30; fsfreeze -u p/src) &
+        thaws=$!
+        asked=()
+        for n in 1 2 3 4 5 6 7 8; do chmod 600 t/$n 2>err$n & asked+=($!); done
+        sleep 0.5
+        kill -TERM $(server "$dir/t")
+        for task in "${asked[@]}"; do wait $task && fail "it was answered"; done
+        kill $thaws
+        fsfreeze -u p/src || fail "tasks waited for the disk"
+        grep -L "connection abort\|not connected" err? | grep -q . && fail "$(cat err?)"
+        [ -z "$(type_at "$dir/t")" ] || fail "still mounted"
+        umount -l p/src
+        "#,
+    );
+}
+
 #[test]
 fn a_killed_server_loses_nothing() {
     if !is_root("a_killed_server_loses_nothing") {

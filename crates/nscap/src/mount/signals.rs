@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use nscap_fuse::Stats;
 use nscap_linux::MountPoint;
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, UnmountFlags, fsconfig_create, fsmount, fsopen,
+    unmount,
+};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -60,7 +65,10 @@ impl Server {
             stats::print(&self.target, &self.stats.snapshot());
         }
         // A thread that waits for a lock of the source's would keep what is open.
-        if let Err(error) = nscap_linux::server::let_go_of_devices() {
+        let (_, connection) = self.device;
+        if abort(connection).is_err()
+            && let Err(error) = nscap_linux::server::let_go_of_devices()
+        {
             report(&call("/dev/fuse".as_ref(), "dup3", error));
         }
         std::process::exit(0);
@@ -78,4 +86,16 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Ends a connection by fusectl, which needs no path: whoever waits for an answer gets ECONNABORTED. For root
+/// of the initial user namespace. What io_uring has of /dev/fuse goes no other way, as long as a
+/// thread of this process waits in the kernel.
+fn abort(connection: u32) -> Result<(), Errno> {
+    let context = fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    let connections = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let switch = openat(connections, format!("{connection}/abort"), flags, Mode::empty())?;
+    rustix::io::write(switch, b"1").map(drop)
 }
