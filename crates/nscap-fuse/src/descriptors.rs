@@ -6,13 +6,18 @@
 //! some. Root of the server's own namespace has no share of its own: the others together leave it a quarter.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use crate::inodes::locked;
 
 const ROOT: u32 = 0;
+
+/// How long an open waits for a descriptor of its caller's share. close(2) does not wait for RELEASE, so a
+/// handle that was just closed is counted for a moment more.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How much there is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,27 +68,41 @@ struct Used {
     by_uid: HashMap<u32, usize>,
 }
 
+impl Used {
+    fn of(&self, uid: u32) -> usize {
+        self.by_uid.get(&uid).copied().unwrap_or(0)
+    }
+
+    /// Whether there are so many for this uid.
+    fn has(&self, limits: &Limits, uid: u32, count: usize) -> bool {
+        let others = || self.of(uid) + count <= limits.each && self.others + count <= limits.others;
+        self.all + count <= limits.all && (uid == ROOT || others())
+    }
+}
+
 /// The descriptors of all handles.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     limits: Limits,
     used: Mutex<Used>,
+    given_back: Condvar,
 }
 
 impl Descriptors {
     pub(crate) fn new(limits: Limits) -> Arc<Descriptors> {
-        Arc::new(Descriptors { limits, used: Mutex::default() })
+        Arc::new(Descriptors { limits, used: Mutex::default(), given_back: Condvar::new() })
     }
 
-    /// So many descriptors for this uid; ENFILE where that is more than its share.
+    /// So many descriptors for this uid; ENFILE where that is more than its share, also a moment later.
     pub(crate) fn take(self: &Arc<Self>, uid: u32, count: usize) -> Result<Share, Errno> {
-        self.take_within(self.limits, uid, count)
+        self.take_within(self.limits, uid, count, PATIENCE)
     }
 
     /// One for what can be done without: ENFILE where half of that is taken.
     pub(crate) fn take_spare(self: &Arc<Self>, uid: u32) -> Result<Share, Errno> {
         let Limits { each, others, all } = self.limits;
-        self.take_within(Limits { each: each / 2, others: others / 2, all: all / 2 }, uid, 1)
+        let half = Limits { each: each / 2, others: others / 2, all: all / 2 };
+        self.take_within(half, uid, 1, Duration::ZERO)
     }
 
     fn take_within(
@@ -91,14 +110,20 @@ impl Descriptors {
         limits: Limits,
         uid: u32,
         count: usize,
+        patience: Duration,
     ) -> Result<Share, Errno> {
         let mut used = locked(&self.used);
-        let own = used.by_uid.get(&uid).copied().unwrap_or(0);
-        let fits = used.all + count <= limits.all
-            && (uid == ROOT || own + count <= limits.each && used.others + count <= limits.others);
-        if !fits {
-            return Err(Errno::NFILE);
+        let mut until = None;
+        while !used.has(&limits, uid, count) {
+            let until = *until.get_or_insert_with(|| Instant::now() + patience);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Errno::NFILE);
+            }
+            let waited = self.given_back.wait_timeout(used, left);
+            used = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        let own = used.of(uid);
         used.all += count;
         if uid != ROOT {
             used.others += count;
@@ -109,6 +134,7 @@ impl Descriptors {
 
     fn give_back(&self, uid: u32, count: usize) {
         let mut used = locked(&self.used);
+        self.given_back.notify_all();
         used.all = used.all.saturating_sub(count);
         if uid == ROOT {
             return;
@@ -144,8 +170,25 @@ mod tests {
 
     const LIMITS: Limits = Limits { each: 10, others: 30, all: 40 };
 
+    fn take(shares: &Arc<Descriptors>, uid: u32, count: usize) -> Result<Share, Errno> {
+        shares.take_within(LIMITS, uid, count, Duration::ZERO)
+    }
+
     fn take_all(shares: &Arc<Descriptors>, uid: u32) -> Vec<Share> {
-        std::iter::from_fn(|| shares.take(uid, 1).ok()).collect()
+        std::iter::from_fn(|| take(shares, uid, 1).ok()).collect()
+    }
+
+    #[test]
+    fn a_descriptor_that_is_given_back_in_a_moment_is_waited_for() {
+        let shares = Descriptors::new(LIMITS);
+        let all = take_all(&shares, 1000);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(10));
+                drop(all);
+            });
+            assert!(shares.take_within(LIMITS, 1000, 1, Duration::from_secs(60)).is_ok());
+        });
     }
 
     #[test]
@@ -153,11 +196,11 @@ mod tests {
         let shares = Descriptors::new(LIMITS);
         let one = take_all(&shares, 1000);
         assert_eq!(one.len(), 10);
-        assert_eq!(shares.take(1000, 1).err(), Some(Errno::NFILE));
+        assert_eq!(take(&shares, 1000, 1).err(), Some(Errno::NFILE));
         let spare: Vec<_> = std::iter::from_fn(|| shares.take_spare(1001).ok()).collect();
         assert_eq!(spare.len(), 5);
         drop(spare);
-        let other = shares.take(1001, 2).unwrap();
+        let other = take(&shares, 1001, 2).unwrap();
         let rest: Vec<_> = (2000..3000).flat_map(|uid| take_all(&shares, uid)).collect();
         assert_eq!(one.len() + 2 + rest.len(), 30);
         assert_eq!(take_all(&shares, 0).len(), 10);

@@ -12,7 +12,7 @@
 //!
 //! **Bounds.** 1,024 namespaces are remembered, and as many of them as have 65,536 extents in their maps and in
 //! those above them; what is too much is forgotten by whoever has most remembered ([`known`]). A namespace
-//! that is met for the first time costs one fork(2) at most, and 50 milliseconds, however many are above it
+//! that is met for the first time costs one fork(2) at most, and half a second, however many are above it
 //! that no process shows; where that fails, whoever made the highest of them is not looked at again for a
 //! second. No lock is held meanwhile. Eight descriptors are kept back for when there are no others
 //! ([`reserve`]).
@@ -38,7 +38,7 @@ use known::{Failures, Remembered, Share};
 use reserve::Reserve;
 
 /// How long the namespaces above a new one may take to be visited.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whoever asks this process for something; to be shared by all threads that answer.
 #[derive(Debug)]

@@ -7,10 +7,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
+use rustix::fs::{FlockOperation, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 use super::entry::mounted;
+use super::flocked::Flocked;
 
 /// No path of directories is longer.
 const LONGEST: usize = 4096;
@@ -22,14 +23,14 @@ struct Above {
 }
 
 /// Locks them; the one that another has locked for itself is the error.
-pub(super) fn lock(tree: &OwnedFd) -> Result<Vec<OwnedFd>, OwnedFd> {
+pub(super) fn lock(tree: &OwnedFd) -> Result<Vec<Flocked>, OwnedFd> {
     let line = climb(tree);
     let mut locked = Vec::new();
     for above in line.into_iter().skip(1) {
         let directory = mounted(above.fd.as_fd()).unwrap_or(above.fd);
-        match flock(&directory, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => locked.push(directory),
-            Err(Errno::AGAIN) => return Err(directory),
+        match Flocked::take(directory, FlockOperation::NonBlockingLockShared) {
+            Ok(directory) => locked.push(directory),
+            Err((directory, Errno::AGAIN)) => return Err(directory),
             // A file system without locks.
             Err(_) => {}
         }

@@ -12,6 +12,7 @@
 //!   trees are compared by file handles, which the kernel resolves whatever is mounted or renamed.
 
 mod entry;
+mod flocked;
 mod line;
 mod registry;
 
@@ -25,6 +26,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::mounts::MountPoint;
 use entry::Tree;
+use flocked::Flocked;
 use registry::{Entry, Registry};
 
 /// How long is waited between two looks.
@@ -42,8 +44,8 @@ pub enum Purpose {
 /// A tree that no other process serves, or changes as a whole; until dropped, or the process ends.
 #[derive(Debug)]
 pub struct Claim {
-    _root: OwnedFd,
-    _above: Vec<OwnedFd>,
+    _root: Flocked,
+    _above: Vec<Flocked>,
     /// Last, so that whoever finds no entry finds no lock either.
     entry: Option<Entry>,
 }
@@ -102,14 +104,14 @@ impl Claim {
             Some(registry) => Some(registry.enter(root.as_fd(), tree)?),
             None => None,
         };
-        match flock(&own, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::AGAIN) => {
+        let own = match Flocked::take(own, FlockOperation::NonBlockingLockExclusive) {
+            Ok(own) => own,
+            Err((own, Errno::AGAIN)) => {
                 let problem = "is, or contains, a tree that another process has claimed";
                 return Err(tree.claimed_by_lock(&own, problem));
             }
-            Err(errno) => return Err(Error::call(&tree.path, "flock", errno)),
-        }
+            Err((_, errno)) => return Err(Error::call(&tree.path, "flock", errno)),
+        };
         let above = line::lock(root).map_err(|held| {
             tree.claimed_by_lock(&held, "lies in a tree that another process has claimed")
         })?;

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 use super::entry::{Relation, Tree};
+use super::flocked::Flocked;
 use crate::error::{Error, Result};
 
 const PLACE: &str = "nscap claims";
@@ -128,17 +129,21 @@ impl Registry {
     }
 
     /// Nobody else looks or enters, until what it gives is dropped.
-    fn alone(&self) -> Result<OwnedFd> {
+    fn alone(&self) -> Result<Flocked> {
         let until = Instant::now() + PATIENCE;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let own = openat(&self.directory, c".", flags, Mode::empty())
+        let mut own = openat(&self.directory, c".", flags, Mode::empty())
             .map_err(|e| Error::call(Path::new(PLACE), "open", e))?;
         loop {
-            match flock(&own, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(own),
-                Err(Errno::AGAIN) if Instant::now() < until => std::thread::sleep(super::PAUSE),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::call(Path::new(PLACE), "flock", errno)),
+            let errno;
+            (own, errno) = match Flocked::take(own, FlockOperation::NonBlockingLockExclusive) {
+                Ok(own) => return Ok(own),
+                Err(failed) => failed,
+            };
+            match errno {
+                Errno::AGAIN if Instant::now() < until => std::thread::sleep(super::PAUSE),
+                Errno::INTR => {}
+                errno => return Err(Error::call(Path::new(PLACE), "flock", errno)),
             }
         }
     }
