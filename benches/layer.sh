@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # What `nscap layer` costs: a plain layer through a pipe against cat in the same place, alternating,
 # and the peak memory of each command. Layers of large files, and of small ones with an extended
 # header each, of which one in fifty has an entry that is translated.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # What the file system costs: native, bindfs, fuse-overlayfs, nscap, and a FUSE server that does nothing,
 # on the same tree in alternating rounds; then memory for each inode that the kernel knows. Needs root.
 # The tree is an ext4 image in a temporary directory, mounted in a mount namespace of its own; when this

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 /*
  * scan.c: the system calls of `nscap scan` and nothing else, the yardstick of benches/scan.sh.
  *

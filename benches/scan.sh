@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # benches/scan.sh: `nscap scan` against `getcap -r` and against a bare C loop (benches/scan.c) that makes
 # the same system calls, on 300,000 files in 20,000 directories of a fresh ext4. Each round runs
 # all of them, in another order each time; ROUNDS (15) says how many. The table has medians, and the

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # Fair shares: what a lookup costs three innocent users while a fourth is hostile, and what it cost them before;
 # once with requests by io_uring and once by /dev/fuse. Needs root. Medians of 400 lookups at intervals of 5 ms,
 # the worst of the three users. `attack` of the conformance suite has the same as pass and fail, and the ways that

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # How fast `nscap shift` moves a tree, beside what people do today. A context figure: chown(1) plans
 # nothing, can be neither resumed nor undone, and loses every capability and set-id bit on its way.
 #

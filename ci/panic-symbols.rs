@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a kernel would link: every decision of nscap-core behind a C function, over a namespace
 //! that is a pointer and callbacks. `ci/panic-symbols` compiles this and looks at what the object
 //! still needs.

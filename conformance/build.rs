@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Builds the probe that scenarios execute and hands it to the runner as bytes, so that the runner
 //! is one self-contained file. Static where the C library allows it: an exec of it then needs no
 //! other file.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Cases that no table of steps can say: code that plays on a file system with two
 //! containers and tells whether what it tries to break held.
 

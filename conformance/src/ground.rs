@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where attacks take place: a file system that only the server reaches, what everybody sees of it,
 //! two containers, and tasks in them.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One table of scenarios for nscap, and what runs it.
 //!
 //! A scenario is a small world (user namespaces, a file system, files, tasks) and steps in it with

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads scenario files. README.md documents the format.
 //!
 //! Nothing bad is passed over: an unknown key, a name used twice, a reference to something that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap-conformance`: plays the scenario table on a runner.
 #![forbid(unsafe_code)]
 

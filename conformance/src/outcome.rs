@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What came of a step, and whether it is what was expected.
 //!
 //! Every runner gives the same [`Outcome`]s, so that one comparison serves them all. The texts

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a run of the table came to: which step of which scenario gave what, and the count.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The textual forms that scenarios use: sets of capabilities, the capabilities of a file, and
 //! values of the two attributes. SPEC F and capabilities(7) give the bytes; README.md the text.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Unmodified programs on a mount (R1): setcap and getcap, setfattr and getfattr, tar, bsdtar, cp and
 //! rsync, run by root of a container, by its users, and by the host.
 //!

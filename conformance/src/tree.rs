@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The namespaces of a world as plain vectors: what the model lives in, and how the live runner
 //! knows which id to take in which namespace.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! That random worlds can be told again: by their seed, and as a scenario of the table.
 
 use std::path::Path;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! docs/spec.md against the code: each clause that a decision cites has its place there, and each
 //! file, item and scenario that the page names exists.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The table as it is shipped: that it reads, covers every clause, and is what the library's rules
 //! say, and that it would be noticed if it were not.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tree that is measured, the same for every file system: one part for each client process.
 
 use std::fs::{self, File};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a lookup costs beside whatever else goes on: of names that are not there, so that each is asked
 //! of the file system, at intervals, so that times in which something lasts are met as often as they
 //! are long.

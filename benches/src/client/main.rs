@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Times operations of file systems that show the same tree, from inside one process, so that no
 //! start of a program drowns them; in alternating rounds, so that whatever else the machine does
 //! meets all of them.

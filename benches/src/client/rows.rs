@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is measured: how each row prepares itself, what it does, and what it is to be at most.
 
 use std::fs::{self, File};

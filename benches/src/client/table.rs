@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The table: for each row and number of client processes the median time on each file system, and
 //! whether nscap keeps to its targets, by the median of the rounds' ratios.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One client process: gets ready, says so, waits until all are, does the operations of a row once,
 //! and says how long that took.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who the caller is: a thread and not its process, a namespace and not its number, a task that is
 //! still the one that asked. Covers P, R3 and R5 where the identity of the caller is the target.
 

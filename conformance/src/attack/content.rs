@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! K: the content is another than the one that was granted for. Every way that a task has to change
 //! a file which it may write, each with its descriptors and mappings made before the grant, and
 //! after; each against every form of Storage.

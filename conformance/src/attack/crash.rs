@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Storage under kill -9: whenever the server goes, each file has what it had before the change that
 //! was under way, or after it; and another server shows the same.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A name that is made is another's by the time that it is looked at. Its directory is uid 1000's, who
 //! has a second way to it, by a descriptor from before: one thread makes new names through the mount,
 //! another moves root's things to those names and back by the other way.

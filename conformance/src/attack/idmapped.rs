@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M, its last sentence: a mount of the files that is id-mapped for a container, as most runtimes make them
 //! now. What a container's tools do there, and what comes of it for whom, is the same on a FUSE mount as
 //! on the file system beneath.

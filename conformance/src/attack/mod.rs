@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Attacks: what no table of steps can say. Descriptors that were opened before a grant, threads
 //! that race, processes that die in between, namespaces whose number comes back.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! W: what an overlayfs makes of the files of a mount when it copies them up with its own mounter's
 //! credentials. The upper layer is an ordinary file system, so what lands there counts on the host.
 //!

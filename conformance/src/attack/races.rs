@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! K, R5 and D while others are at it at the same time: what is seen of a change before it is
 //! complete, a grant and an open at once, a grant and a chown at once, execs around a revocation.
 

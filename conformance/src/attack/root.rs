@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A mount that becomes the root directory of its own server, as in a container whose root file system it
 //! is: what the server needs to decide must not be looked for through itself.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! X and K: a program that sets the user id must not do so with another's content. Whoever writes
 //! without CAP_FSETID takes the set-id bits with it, on a mount as on the file system beneath.
 //!

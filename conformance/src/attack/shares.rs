@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Fair shares: whatever one caller makes last (an inode lock, a disk that does not answer, a fanotify
 //! listener, a lease), others look names up, open and read as if it were not there.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! M and X: what a mount honours is never more than what its source's own superblock and mount would.
 //! The kernel honours set-id bits and capabilities only in the namespace that owns the superblock and
 //! below, and not on a mount that is nosuid; a server that reads such files with its own eyes must not

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! P and R3 where the caller is a thread of a process whose other threads are not like it.
 
 use std::io;

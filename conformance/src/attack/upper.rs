@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! W and K where the mount has the upper directory of an overlayfs: what copies a file up asks with its
 //! mounter's credentials and the caller's thread, sets the owner after the capabilities, and takes away what
 //! may be gone by then.

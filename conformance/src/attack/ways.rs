@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! K: more than one way to a file. One task has it open for writing through the mount, which alone would not
 //! be in the way of a grant; another comes by a descriptor of the directory, a hard link, or a second server,
 //! and leaves a mapping. And direct writes that are still on their way when a grant is made.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who asks where the thread is not the one that wants it: workers of io_uring and threads of the kernel.
 //! Covers P, R5, R7 and R4, where /proc shows other credentials than the request's; and K where such a
 //! thread changes the content.

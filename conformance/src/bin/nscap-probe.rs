@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The program that scenarios execute: it prints, in one line, what execve made of it.
 //!
 //! Fourteen numbers: the real, effective and saved uid, then gid; the permitted, effective,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A random world: roots that are shared, owners that are just not mapped, rootids that name
 //! somebody.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random worlds and operations on the live kernel, held against what the library predicts of an
 //! unmodified one, or of one that decides by the design: errno, bytes read back, and the credentials
 //! after execve.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Choosing at random: every choice of a world comes from one generator with one seed.
 
 use fastrand::Rng;

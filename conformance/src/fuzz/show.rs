@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A scenario as text, as README.md has it: what was made at random can go into the table.
 
 use std::fmt::Write as _;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making a scenario smaller for as long as it still shows what it shows: fewer steps, then fewer
 //! things in its world, then plainer ones.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What happens in a random world.
 
 use std::collections::BTreeMap;

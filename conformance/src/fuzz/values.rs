@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random ids, capabilities and values of security.capability. Numbers are few and near each other,
 //! so that ids meet.
 

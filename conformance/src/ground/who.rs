@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tasks of a ground.
 
 use crate::scenario::{INIT, Task, TaskSets};

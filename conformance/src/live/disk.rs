@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The file system of a scenario, and the mount of it that its tasks use.
 //!
 //! The files are made through a mount that nobody else has, so that a flag or an id map of the

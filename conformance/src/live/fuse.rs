@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A FUSE server in front of a scenario's files: a process of its own, in a mount namespace of its
 //! own, so that nobody else reaches the files themselves. It goes when the stage does.
 

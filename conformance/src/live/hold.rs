@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What keeps a file system, or one file of it, waiting for as long as a test likes: memory whose pages
 //! do not come, a frozen file system, a fanotify listener that does not answer, a lease.
 

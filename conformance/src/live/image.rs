@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! An ext4 with the files of all scenarios that ask for one. debugfs(8) writes attributes that no
 //! kernel would take (revision 1, wrong lengths, unknown flags), so that execve can be seen to
 //! meet them.

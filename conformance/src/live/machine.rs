@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the machine beneath gives: the runner's own sets, which are all that a task of its
 //! namespace can have, and the kernel's version.
 

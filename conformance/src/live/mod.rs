@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The live kernel: every scenario in real user namespaces, with real files and a real execve.
 //!
 //! Each scenario has a process of its own (the stage) with its own mount namespace. Everything

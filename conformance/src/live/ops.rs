@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The operations of a step as real system calls, done by the task itself.
 //!
 //! Files are named relative to the current directory, which is the tasks' mount. A call that fails

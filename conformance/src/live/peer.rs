@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A forked process with a line to it. It goes when its [`Peer`] does, and it can tell when the
 //! runner is gone: its end of the line is at end of file.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One scenario on the live kernel: its namespaces, its file system, its tasks, its steps.
 
 use std::collections::BTreeMap;

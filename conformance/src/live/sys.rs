@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The system calls that no crate wraps safely, and the two rules that make forking safe here: the
 //! runner never starts a thread, and a child never returns into its parent's code.
 

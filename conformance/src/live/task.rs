@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A task of a scenario as a real process with exactly the credentials that the scenario says,
 //! which does the steps that it is told.
 

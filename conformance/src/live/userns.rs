@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Real user namespaces: made by the task that the scenario says, their maps written by one that
 //! may.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The `do` of a step: a verb, what it is done to, and the rest.
 
 use crate::outcome::Answer;

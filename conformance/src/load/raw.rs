@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tables of a scenario file as serde sees them: every key that there is, and no other.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The two attributes: by SPEC through the decisions and SPEC's Storage, by the bare kernel as raw
 //! bytes.
 

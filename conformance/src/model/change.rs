@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Changes of content, owner, mode and name: what of them drops capabilities (K), and what an
 //! unmodified kernel keeps.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! execve(2), X: the file that decides, and the new credentials.
 
 use nscap_core::{Program, System, bare, exec};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Scenarios in memory: the decisions of `nscap_core` in a small Linux of plain values.
 //!
 //! By [`Rules::Design`] the attributes mean what SPEC says (R1-R8, A, B, D, K, L, M), by

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tasks: the credentials that a scenario gives them, and what user_namespaces(7) says of making
 //! and entering namespaces (U).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Documents as tests read them: anchors, links, and the names of files and items that they cite.
 
 use std::collections::BTreeSet;

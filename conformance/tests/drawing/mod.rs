@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Drawings as text, and the SVG that is made of them: rooms, arrows between them, and words.
 //!
 //! A line is one of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a decision costs: `cargo bench -p nscap-core`. The figures to stay under are in
 //! docs/benchmarks.md.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The unmodified kernel's own rules for `security.capability` and other `security.*` names
 //! (Linux 5.2 and later; `security/commoncap.c`, `fs/xattr.c`), over the raw stored bytes.
 //!

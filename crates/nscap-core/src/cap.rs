@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Capabilities and sets of them, as capabilities(7) names and numbers them.
 
 use core::ops::{BitAnd, BitOr, Not};

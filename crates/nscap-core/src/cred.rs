@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Credentials of a task, and `cap_capable` with the rule for owners of namespaces
 //! (credentials(7), user_namespaces(7), "Capabilities"). Covers P and the privilege that R8 asks.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a decision is: an answer, the errno where it is no, and the clause that decided.
 //!
 //! Every rule of this crate answers with a [`Decision`] or a [`Denied`]. [`Why`] names the clause

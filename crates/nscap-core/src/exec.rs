@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! X: what execve(2) gives a task, by the design's rules (R3, R8, A) or, from
 //! [`bare`](crate::bare), by the kernel's own.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! User and group ids, in two kinds that the compiler keeps apart.
 //!
 //! A [`Kuid`] (or [`Kgid`]) is an id as the initial user namespace sees it. A [`Uid`] (or

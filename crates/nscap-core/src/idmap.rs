@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Id maps of user namespaces: up to 340 extents, looked up by binary search.
 //!
 //! user_namespaces(7), "User and group ID mappings". A map says for ranges of ids inside a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The rules of nscap: capabilities of executables that belong to a user namespace.
 //!
 //! This crate decides and does nothing else. It takes what is stored on a file, who asks and from

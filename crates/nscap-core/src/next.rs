@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file holds next, built record by record in a buffer of the caller's.
 
 use crate::cap::FileCaps;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! User namespaces as the rules see them: one small trait, and what follows from it.
 //!
 //! Covers R3 (to whom an entry applies), U (roots of ancestors) and the walk that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `security.nscapability` (SPEC F): a count and a list of entries, read without allocation.
 
 use crate::wire::{

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A file as one caller reaches it: the superblock's owner namespace, the mount's id map, the
 //! owner. Covers M (ids on disk are in the owner namespace's terms) and the part of V that comes
 //! before every write.

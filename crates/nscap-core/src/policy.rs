@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The policy: what the eight points leave to an administrator (clauses A and B). One table of
 //! settings; every front end reads it: the command line, mount options, sysctls, the conformance
 //! suite. A new value is a row here and its meaning in `write`.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who may grant what: the conditions (a) to (d) of R5, which R7 and D use too, and R8's.
 //! Covers R5, P, U, the part of R8 and M that says who writes a host value, and who changes the other
 //! attributes of the kernel's security modules.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reading and listing: R4, R6 and L; and W, what a file system may hand to the kernel beneath.
 
 use crate::cap::FileCaps;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Removing: D; and content changes: K.
 
 use crate::cap::Capability;

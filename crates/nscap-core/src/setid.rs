@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Set-id bits and content: which of them a change takes away.
 
 use crate::Capability;

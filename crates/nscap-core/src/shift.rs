@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file's capabilities become when its tree, or the archive that it is in, moves from one
 //! id mapping to another. Covers what SPEC's Objects, S and W ask of such a move: no grant gets
 //! wider on the way unless whoever moves it says so.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! SPEC's Storage: how what a file holds is written into its two attributes, and what the two
 //! attributes of a real file mean.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file holds, whatever way it is written down: at most one host value, and entries.
 //! Covers SPEC's Objects, and M's way of showing a host value through an id-mapped mount or to a
 //! caller outside the superblock's owner namespace.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The text form of capabilities, cap_from_text(3) and cap_to_text(3), as setcap(8) takes it and
 //! getcap(8) prints it.
 //!

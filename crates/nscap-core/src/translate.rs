@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What capabilities become when a file is carried from one place to another in an archive: the
 //! numbers in it are in one superblock's terms and must be written in another's. Covers W (a copy
 //! never grants more than what was copied), and M and Objects for what a number means: id 0 is the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `security.capability`, revisions 1, 2 and 3: the kernel's own formats (capabilities(7), "File
 //! capability extended attribute versioning"; `struct vfs_ns_cap_data`).
 

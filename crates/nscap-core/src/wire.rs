@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The parts that the wire formats share: little-endian words, and one record of an entry
 //! (SPEC F, offsets 8 + 24 i).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Writing: R5, R7, R8, and the policies B and A.
 //!
 //! Each function takes what the file holds and gives what it holds next, built in a buffer of the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! SPEC's two security arguments, run: why an entry needs a uid 0 mapping, and clause U.
 //!
 //! A bounded search goes through every tree of three namespaces below the initial one with every

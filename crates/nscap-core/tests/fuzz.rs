@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! No bytes from outside panic, and what decodes encodes back to the same bytes. One target for
 //! each decoder, the text form and the id maps; docs/fuzzing.md says how to run one for hours.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The text form against the setcap(8) and getcap(8) of libcap: what they take, what they store
 //! for it, and what they print.
 

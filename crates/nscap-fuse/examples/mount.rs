@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mounts a tree in the foreground, until it is unmounted: `mount SOURCE TARGET [OPTION...]`, the
 //! options being `ro`, `reachable`, `plain` (no passthrough) and `threads=N`.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Attributes: how long the kernel may keep them, and numbers that FUSE writes in its own way.
 
 use std::time::Duration;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which way an inode that is open is read and written: by the kernel itself on the source (passthrough),
 //! by one backing id that all its handles share; or by the server. One way an inode at a time, since a
 //! plain open beside a passthrough one is EIO.

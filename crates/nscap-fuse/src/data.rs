@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Files: read, written, and what else needs an open one. All of it is for handles that the kernel does not
 //! read and write itself, or that it asks about in any case.
 //!

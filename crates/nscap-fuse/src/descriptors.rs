@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What one uid can make the server keep open: a share of the descriptors that the process may have.
 //!
 //! A handle costs the server nothing where the kernel reads and writes the file itself. Every other one is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Directories: read as they come from the source, entry by entry, with the source's own offsets;
 //! nothing is held of a whole directory.
 //!

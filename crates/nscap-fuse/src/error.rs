@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can go wrong before a mount is served, and what to do about it.
 
 use std::path::{Path, PathBuf};

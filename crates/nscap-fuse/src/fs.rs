@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The requests of the kernel, one by one: what each asks is said in the module that does it.
 //!
 //! No reply about extended attributes is ENOSYS, which would turn them off for the whole mount.

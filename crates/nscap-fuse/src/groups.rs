@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Threads that take the same requests, as they are counted: whether one of a group waits for
 //! requests, and whether the group needs one more.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is open: the file handles that the kernel names by a number.
 
 use std::collections::HashMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which inode a descriptor leads to. A name does not tell, since others may change what it stands
 //! for between two looks; a number does not tell, since it is given again. A file handle does: it is
 //! the number and the generation. Where there are none, the kernel is asked about two descriptors,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The inodes that the kernel knows: a number for each, how often it was told of it, and how to get
 //! at it again. No path is kept: an inode is held by its handle or, where there are none, by a
 //! descriptor.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What SOURCE's own mount and superblock withhold, TARGET withholds too. Covers M and X for the
 //! file system as a whole: nosuid, nodev, noexec, ro and nosymfollow of the mount that SOURCE is
 //! given by; and nosuid and nodev where a user namespace beside ours may own its superblock, since

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One directory tree shown to many user namespaces, each with its own capabilities: a passthrough
 //! file system over FUSE on which R1-R8, D, K, L, M and A hold for every task of the machine.
 //!

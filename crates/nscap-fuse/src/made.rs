@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Directories, symbolic links, devices, FIFOs and sockets that a caller makes. mkdir(2), symlink(2)
 //! and mknod(2) give no descriptor of what they make, and no directory is the server's alone to make
 //! it in: what a new inode inherits (group, lists, quota) is its directory's, where others can

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Attributes of inodes: read and changed.
 
 use std::os::fd::AsFd as _;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Names: looked up, made, removed, changed.
 
 use std::ffi::OsStr;

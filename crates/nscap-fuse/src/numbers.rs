@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The numbers by which the kernel knows inodes, from those that the source has for them.
 
 use std::sync::Mutex;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Files opened and closed, and how: by the kernel itself on the source, or with the server in between.
 //!
 //! | open for | |

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! As whom the server writes: data, and the space that it takes, are the opener's, as if the opener had
 //! written to the source.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the administrator chooses about a mount.
 
 use nscap_core::Policy;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Things of the inodes that were used last, so that not every request makes them anew.
 
 use std::sync::Mutex;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where requests come from: read from /dev/fuse, or, where the administrator has the kernel offer it
 //! (Linux 6.14), by the queues of io_uring, one for each processor.
 

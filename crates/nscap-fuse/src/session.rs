@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A mount: from a source and a target to a file system that is served.
 
 use std::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Set-id bits and content, where the kernel leaves them to the server. FUSE takes a set-group-ID bit away
 //! before a write only if the group may execute the file; other file systems take it also where it grants
 //! nothing, if the task that writes is not in the group (inode(7)). And where the kernel does not ask

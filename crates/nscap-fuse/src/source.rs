@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tree that is shown: a private copy of its mount, which shows nobody else's mounts and
 //! nothing above, once it is sure that nobody else reaches it.
 

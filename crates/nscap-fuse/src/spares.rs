@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Numbers for inodes whose own number is another's: one that is gone and not forgotten, or, on a
 //! stacked file system, one that has the same number all the time.
 

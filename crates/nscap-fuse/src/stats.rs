@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Counters of a mount: what was asked for, what is known, what was granted.
 
 use std::sync::atomic::{AtomicU64, Ordering};

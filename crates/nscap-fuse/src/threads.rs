@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The threads that serve: each has a descriptor of /dev/fuse or a place in a queue of its own, and
 //! answers the requests from there one after the other. A request that may last takes its thread
 //! with it; so the calling thread of [`run`] adds another to a group that has none left, and those

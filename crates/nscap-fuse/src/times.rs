@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Of which inodes the kernel keeps no attributes: of those that tasks may be changing past the server,
 //! by a mapping of a passthrough file. What is stored through it changes mtime and ctime on the
 //! source, and FUSE is not told. A mapping outlives its handle; so an inode stays one of these until

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tree as the requests see it, and what many operations need: to be the caller, to tell the
 //! kernel of an inode, to find an open handle.
 

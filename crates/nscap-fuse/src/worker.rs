@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel's first request: what it and the server agree on.
 
 use std::sync::atomic::Ordering;

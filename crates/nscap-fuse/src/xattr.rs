@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Extended attributes: the two that the rules are about, and all others, which are the source's.
 
 use std::ffi::{CString, OsStr};

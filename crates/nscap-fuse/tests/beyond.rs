@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the kernel's FUSE does not pass on, whatever a server would answer (docs/mount.md names each):
 //! as the kernel says it here and now, so that the page is true.
 

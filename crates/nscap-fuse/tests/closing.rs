@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! RELEASE reaches the server after close(2) has returned: a grant by whoever has just closed a file
 //! that it wrote, as rsync does. A test program of its own: in one with others, their forks would
 //! have the file open for a moment.

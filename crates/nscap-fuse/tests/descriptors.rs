@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What one uid can make the server keep open: nothing by reading, its share by writing; and that others, and
 //! the server itself, do not notice.
 

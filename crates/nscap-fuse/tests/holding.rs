@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file of a mount holds, and until when: K as the kernel's requests come, with what it does
 //! itself (passthrough, RELEASE after close(2), SETATTR that says nothing), and an overlayfs that
 //! copies up onto the mount.

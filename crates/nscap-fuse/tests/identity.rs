@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who owns what is made, who may do what, and when set-id bits go.
 
 use std::fs;

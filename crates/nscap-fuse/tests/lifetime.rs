@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What stays and what goes: open files without a name, numbers of inodes, memory, the server.
 
 use std::fs::{self, File};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One number is one inode: an inode that is gone does not become the one that has its number now,
 //! and two inodes of a source that calls them by one number are two.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Each operation on a real mount, against the source and against what the file system does itself.
 
 use std::fs::{self, File, OpenOptions};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Requests by the queues of io_uring: that they are used, and that a mount with them ends, is killed
 //! and waits as one without.
 

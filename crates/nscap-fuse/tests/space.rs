@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! As whom the server writes: the space that a user's data take is not from what the source keeps for root,
 //! whichever way they are written; and what is append-only is only appended to.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Times are seen through the mount as soon as they are on the source, whatever changed them; and
 //! a file that nothing writes is not asked about again.
 

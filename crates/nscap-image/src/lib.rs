@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Trees and images: what carries capabilities from one id mapping to another.
 #![forbid(unsafe_code)]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Archives of every kind that producers write, and those that programs read differently.
 
 mod support;

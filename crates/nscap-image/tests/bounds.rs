@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What reading an image takes is bounded by its size, however its documents name each other.
 
 mod support;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! No bytes panic; what is valid passes byte by byte where nothing is to change, and comes back
 //! byte by byte from another's terms; nobody but the translated holds a grant in what is written,
 //! as the `tar` crate reads it.

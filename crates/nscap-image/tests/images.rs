@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Image layouts: what changes is named rightly everywhere, what does not stays byte by byte, and
 //! nothing is half done. What is written is read with `oci-spec`'s types.
 

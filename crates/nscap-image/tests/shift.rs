@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The shift of a whole tree, held against a tree that was made where the other is moved to, real
 //! programs executed in real namespaces, and a kill after each step.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a shift refuses, what it notices, and what it does not let anybody make of it.
 
 #[path = "../../nscap-linux/tests/support/mod.rs"]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The same shift on every file system, as root of a user namespace, and against GNU tar, which
 //! packs in the one namespace and unpacks in the other.
 

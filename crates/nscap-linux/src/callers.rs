@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The threads that a server answers while they wait: who they are, for the price of a few system
 //! calls. Covers what R4 to R8 and D ask of a caller when a process decides for others.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Changing what a file holds, in steps of which each leaves the file granting what it granted
 //! before or what it is to grant, and nothing else. Covers SPEC's Storage on the writing side.
 //!

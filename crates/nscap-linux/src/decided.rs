@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file holds where the design's rules decide: on a mount of nscap's, and on the reference
 //! kernel (`kernel/`), where the kernel itself does. There the two names show what R4 and R6 say and
 //! take what R5, R7, R8 and D allow; how it is written down is somebody else's business, and a table

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can go wrong on the running system: which call on which thing said which errno.
 
 use std::path::{Path, PathBuf};

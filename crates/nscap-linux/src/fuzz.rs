@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! No bytes from the system or the command line panic (docs/fuzzing.md).
 
 use std::os::unix::ffi::OsStrExt as _;

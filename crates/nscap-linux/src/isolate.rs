@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a process takes on for itself before it starts others: namespaces of its own, and no
 //! descriptors that it only inherited. For front ends that stage or serve something.
 

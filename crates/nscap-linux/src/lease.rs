@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether anybody can change a file without being seen: has it open for writing, or mapped shared
 //! and writable, which outlives the descriptor. Covers K for whoever grants, and for whoever takes a
 //! grant away and puts it back.

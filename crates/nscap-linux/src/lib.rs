@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The running system as nscap's rules see it: live user namespaces, tasks, mounts, and the
 //! capabilities of real files.
 //!

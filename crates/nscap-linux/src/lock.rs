@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One writer of a file's capabilities at a time, among those who may write tables: without it one
 //! of two writers could put back an entry that the other has just removed.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The mount that a file is reached through: what of it execve(2) and the rules about capabilities
 //! look at. Covers M, and the mount's part of X and V.
 

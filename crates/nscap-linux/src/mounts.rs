@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The mounts of our own mount namespace as a list, proc_pid_mountinfo(5), and which of them has its
 //! root at a path. No file system is asked anything, so that one whose server is dead or hangs can
 //! be found and unmounted.

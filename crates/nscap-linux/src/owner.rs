@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether our own user namespace owns a superblock (`s_user_ns`). Covers M for whoever shows the
 //! files of one file system on another. No system call tells the owner, and where a mount is does
 //! not either: root attaches what a user namespace has made.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a descriptor opened with O_PATH cannot do by itself: mode, extended attributes and content
 //! of the very inode that it stands for, whatever happens to names meanwhile. For whoever changes
 //! whole trees; `path` is only what errors call the file.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The directories of the system that are looked into again and again, held open: /proc, in it /proc/self/fd,
 //! and that of the locks.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What this machine offers to nscap: facts for `nscap check` and who decides, each found by trying it where that
 //! changes nothing, else by what the kernel says of itself.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Text that a stranger chose, made harmless: names of files and processes may hold control
 //! characters, characters that turn the direction of what follows, and characters without any
 //! width. Where a name has one it is written as `$'...'` with each such byte as `\xNN`, which shells

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What statmount(2) says of a mount, Linux 6.8: the same facts as a line of mountinfo without
 //! reading the lines of all mounts, and from Linux 6.15 the maps of an id-mapped one.
 

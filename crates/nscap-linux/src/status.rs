@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! /proc/PID/status, proc_pid_status(5), and /proc/PID/stat, proc_pid_stat(5): what says who a task is.
 //! Read as bytes, since a process names itself as it likes.
 

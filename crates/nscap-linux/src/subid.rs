@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Subordinate id ranges, subuid(5): who may map which ids, and where two ranges share some (S).
 
 use std::path::Path;

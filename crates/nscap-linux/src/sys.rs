@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! System calls that no crate here wraps: the namespace ioctls (ioctl_nsfs(2)), the *xattrat
 //! family, statmount(2) and kcmp(2). Nothing but the call and its errno.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A live task: its credentials in initial-namespace terms, and what else execve(2) asks of it
 //! (X: no_new_privs, tracing, shared file system information).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! WHO, as command lines name the one for whom a grant is: the host, a kuid, the namespace of a
 //! process or of a file, or a user's first subordinate range.
 

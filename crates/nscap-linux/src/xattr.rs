@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Extended attributes of a file by a descriptor opened with O_PATH, so that what was looked at is
 //! what is changed.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who a waiting thread is: real threads and real namespaces, those that go away included.
 
 mod support;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Capabilities of real files: what is read back, what each step of a change grants to a real
 //! execve, what content changes leave, and whether setcap and getcap agree.
 

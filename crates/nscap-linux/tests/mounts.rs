@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mounts as the rules see them (M, X): flags, id maps, and what is stored through them, held
 //! against the kernel's own answers.
 

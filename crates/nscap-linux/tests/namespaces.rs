@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Live namespaces, as this process sees them and as one inside a namespace does.
 
 mod support;

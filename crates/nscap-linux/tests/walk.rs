@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The walk on real file systems: every way of looking finds the same, whatever the number of
 //! threads, of descriptors, and of others who change the tree meanwhile.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap get FILE` against `getcap FILE` as whole processes, in one alternating run.
 //!
 //! Each round runs both, the first one changing from round to round; the table shows medians, and

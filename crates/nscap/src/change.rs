@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap set` and `nscap rm`: R5, R7, R8, B and D decide, the file is written in one step.
 
 use std::ffi::OsStr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap check`: what this machine offers, which features of nscap that leaves, and which id
 //! ranges overlap (S) or reach above their namespace (U).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line: what clap reads, and what the man pages and completions are made from.
 
 mod layer;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file holds and for whom, as `nscap get` and `nscap scan` say it.
 
 use nscap_core::storage::{Seal, VoidReason};

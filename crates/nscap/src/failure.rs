@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What ends a command, and with which exit status.
 
 use std::path::{Path, PathBuf};

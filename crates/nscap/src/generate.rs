@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap generate`: man pages and shell completions, both from the command line's definition.
 
 use std::fs::File;

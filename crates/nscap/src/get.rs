@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap get`: for whom each of a file's capabilities holds, or what the tools of one namespace
 //! would see of it (R4, R6).
 

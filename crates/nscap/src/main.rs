@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The `nscap` command: arguments in, text or JSON out. What it says is decided by `nscap_core`
 //! and found by `nscap_linux`; nothing that another program might want lives here.
 #![forbid(unsafe_code)]

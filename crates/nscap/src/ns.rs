@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap ns`: live user namespaces as a tree.
 
 use std::collections::HashMap;

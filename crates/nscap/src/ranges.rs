@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ids that more than one holds (S): configured ranges of several users, and live namespaces of which
 //! neither is below the other. What is said grows with how many there are, not with how many pairs.
 

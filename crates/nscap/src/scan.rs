@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap scan`: every file in a tree that carries capabilities, and for whom they hold.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap shift`: what is planned, what stands in the way, and how far it is.
 
 use std::path::Path;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap stats`, and what a server prints of its counters. They are read from the root of the
 //! mount, as an attribute that root alone is shown, so that no socket and no file is needed.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The running system as a command asks about it: all live namespaces, but only once somebody
 //! wants to know them, and for whom a root kuid stands here.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap umount`: as umount(8), for mounts of nscap only, and without asking a server that may be
 //! dead.
 

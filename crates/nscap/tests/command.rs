@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command on real files and live namespaces: what it says is held against setcap, getcap,
 //! getfattr and a real execve.
 

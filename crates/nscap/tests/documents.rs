@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands that README.md and docs show are ones that `nscap` takes, and scripts that exist.
 
 use std::os::unix::fs::PermissionsExt as _;

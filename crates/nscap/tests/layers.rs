@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Layers and images through the programs that people pack and unpack them with: whatever way a
 //! grant goes, at the end execve gives it in the container that it is for, and nowhere else.
 

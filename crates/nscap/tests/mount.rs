@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap mount`, `umount` and `stats` as administrators use them: by hand, by mount(8), by
 //! systemd, and after things have gone wrong.
 

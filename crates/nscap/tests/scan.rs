@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap scan` on real trees: held against `getcap -r`, and against what getcap does not say.
 
 #[path = "../../nscap-linux/tests/support/mod.rs"]

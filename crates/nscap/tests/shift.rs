@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap shift` as people and programs use it: exit statuses, what is said, and a capability that
 //! still works where the tree went.
 

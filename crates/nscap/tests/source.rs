@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap mount` and what its SOURCE is: of whose file system, on which mount, and who else changes
 //! it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What strangers name, hold and mount, read by root: names that would deceive, many namespaces,
 //! files under a lease, file systems that do not answer.
 

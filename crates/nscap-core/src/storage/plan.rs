@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! In which order the two attributes of a file are changed, so that no step, and no end between two
 //! steps, grants anything that was not granted before or is not to be. Covers SPEC's Storage on the
 //! writing side.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Namespaces as plain vectors, for tests: of the library's own modules and of whole worlds.
 
 use std::vec::Vec;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a caller changes: R5, R7, R8, D, and K's part of it: nothing is granted on a file that
 //! somebody could be changing unseen.
 

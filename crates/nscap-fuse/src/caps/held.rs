@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a backing file holds, in the terms of the mount. Covers M on both sides: the mount's owner
 //! namespace is the server's own, the backing file system's is that one or above it.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which thread has lately set `security.capability` of which inode, for one answer: an overlayfs whose upper
 //! directory is on the mount copies a file up before it changes its owner. It sets the attribute, sets the
 //! owner of the copy (which drops it, K), and then removes the attribute for the change that was asked for: all

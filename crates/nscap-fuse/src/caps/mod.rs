@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The two attributes on a file of the tree: who asks, what is stored, what `nscap_core` decides,
 //! and K: which change of a file drops what it holds, and when nothing may be granted on it.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a caller is shown: R4 and W, R6, L.
 
 use std::os::fd::BorrowedFd;

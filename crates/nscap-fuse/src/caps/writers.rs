@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! K: what happens to an inode at the same time, and when nothing may be granted on it.
 //!
 //! A change (a write that the server makes, a truncation, a chown) and a grant exclude each other, inode by

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Numbers of linux/fuse.h.
 
 macro_rules! opcodes {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kernel's side of FUSE (linux/fuse.h, version 7): what a request says, what a reply is.
 //!
 //! Written here and not taken from a crate, since an ordinary user of the mount must not be able to

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a reply is: bytes after a header, built in a buffer that each worker keeps.
 
 use std::ffi::OsStr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who has how much of what is shared: requests that run, requests that wait, and whose turn is next.
 //! Nothing here waits or serves.
 

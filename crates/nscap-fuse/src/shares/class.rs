@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which requests may last: as long as a disk, another task, a lease or a fanotify listener likes, or
 //! as long as a reader or a writer of the source's file holds its inode lock (i_rwsem). That lock can
 //! be held without end: by a direct read or write into memory whose pages do not come.

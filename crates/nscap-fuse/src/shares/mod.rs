@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Shares: how much of the server one caller has at a time. A request that may last is carried out
 //! in a share of its caller's; what is beyond that waits, as a few bytes where it was read from
 //! /dev/fuse, as a thread that is asleep where it holds a place in a queue of io_uring. What is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A real mount for a test: its source and target in a temporary directory, in a mount namespace of
 //! the test's own, served by another process. All of it goes with its guard.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The two attributes as records of an extended header carry them: `SCHILY.xattr.NAME` with the
 //! value as it is (star, GNU tar, Go, libarchive), and `LIBARCHIVE.xattr.NAME` with the name
 //! URL-encoded and the value in base64 (libarchive, which writes both).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The capabilities in a head: both attributes, whatever records carry them.
 
 use std::borrow::Cow;

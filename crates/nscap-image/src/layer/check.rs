@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a layer grants that the one whom it is for would not expect.
 
 use std::io::{self, Read};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! How a layer is compressed: found by its first bytes, never by its name or media type.
 
 use std::cell::Cell;

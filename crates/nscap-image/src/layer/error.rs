@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be wrong with a layer or an image, told with where it is.
 
 use std::ffi::OsStr;

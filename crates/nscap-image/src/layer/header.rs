@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One header block of a tar archive: strictly read, and changed in place field by field.
 //!
 //! Layout and names are the `tar` crate's. Its numbers are not used: it takes a negative size as a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The capabilities of a layer's members.
 
 use std::io::{self, Read};

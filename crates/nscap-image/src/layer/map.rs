@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A layer in other terms: the rootids of its capabilities and, where asked, the owners of its
 //! members. What becomes of a grant is [`nscap_core::translate`]'s answer; everything else passes
 //! byte by byte.

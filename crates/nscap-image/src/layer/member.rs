@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The members of a tar archive, one after the other: each head (the extended headers and long
 //! names before a member, and its header) is shown to a visitor, which may give other bytes for it;
 //! content, padding and trailing blocks pass as they are.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Layers: tar archives, plain or compressed, and images made of them (OCI image layouts), with the
 //! capabilities that they carry in pax records. Covers W for archives: what is carried from one map
 //! to another never grants more.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which names a layer has had so far, in fixed memory: fingerprints, and for files with
 //! capabilities a fingerprint of these.
 

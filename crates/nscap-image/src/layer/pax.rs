@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The records of an extended header (pax, POSIX.1-2001): `LENGTH KEY=VALUE\n`, where the length
 //! counts the whole record and the value is any bytes.
 //!

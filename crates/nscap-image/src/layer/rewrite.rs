@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A head with other capabilities or another owner: the records and fields concerned are written
 //! anew, the way they were written, and nothing else.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A layer on its own, however it is compressed.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};

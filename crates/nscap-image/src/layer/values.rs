@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file holds, as the values of its two attributes: by Storage's three cases, with several
 //! entries in form F as a front end or a patched kernel takes them, or under a new seal where the
 //! archive had a sealed table.

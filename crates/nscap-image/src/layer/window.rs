@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A stream of which a part is looked at and the rest goes through as it came: one buffer, read
 //! and written in large pieces, whatever the size of what passes.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! POSIX access control lists as `system.posix_acl_access` and `system.posix_acl_default` hold
 //! them (acl(5); linux/posix_acl_xattr.h): little-endian, a version of 2, then for each entry a tag
 //! and permissions of 16 bits each and an id of 32. Ids are in the caller's own terms.

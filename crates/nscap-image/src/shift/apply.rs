@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The second pass: goes by the journal and brings each inode to what it says, forward or back.
 //! Only inodes that the plan found in the tree are changed, each known again by number and birth.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What ends a shift.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What becomes of one inode: owner, group, set-id bits, access control lists, capabilities.
 
 use std::ffi::OsStr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Records in a file: each with its length before it and a checksum after it.
 
 use std::fs::File;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which id becomes which. The arithmetic is the maps'; what becomes of an id that has no image is
 //! what the caller chose.
 

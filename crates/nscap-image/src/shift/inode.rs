@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What one inode holds besides owner and mode: access control lists, capabilities, and, where it
 //! grants something, its content.
 

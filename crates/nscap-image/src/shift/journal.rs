@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The journal of a shift: the whole plan, written and synced before the first change, and at its
 //! end how far the shift is. Nothing is noted in between: each inode itself says whether it is as
 //! before, as after, or on the way. docs/shift.md has the bytes.

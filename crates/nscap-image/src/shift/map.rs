@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! MAP: from which ids to which. Written out as newuidmap(1) takes it, or WHO's: then the maps of
 //! that namespace, or the range that is configured for it.
 //!

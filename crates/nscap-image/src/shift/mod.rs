@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Moving a whole tree from one id mapping to another: owners, groups, the rootids of capabilities
 //! and the ids of access control lists, in one pass. Covers what SPEC's Storage, K and W ask of
 //! whoever moves files, and Objects for what becomes of whose grant ([`nscap_core::shift()`] decides).

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A plan: how a tree is to move, and how much of it there is to move. `planner` makes it.
 
 use nscap_linux::Namespaces;

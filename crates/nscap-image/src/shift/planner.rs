@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The first pass: what becomes of each inode, and what stands in the way. Changes nothing in the
 //! tree.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the journal says of one inode: what it was, and what it is to be. docs/shift.md has the
 //! bytes.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! One inode whose change takes several steps: it has capabilities, set-id bits or an access
 //! control list. In this order, so that after each step it grants what it granted before, what it
 //! is to grant, or less:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A tree by descriptors: each directory is opened from the one above it, each file from the
 //! directory it is in, and neither links, nor other mounts, nor `..` lead anywhere (openat2(2)). A
 //! name that somebody puts something else under gives that other thing, which is not the one that

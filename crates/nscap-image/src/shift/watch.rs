@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a shift tells while it is at work.
 
 use std::fmt;

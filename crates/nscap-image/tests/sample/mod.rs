@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A tree with everything in it that a shift cares about, made by the tools that people use, and
 //! what those tools say of it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Shifts as the tests make them.
 
 use std::collections::BTreeMap;

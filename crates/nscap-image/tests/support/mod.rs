@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Archives for tests: members as the `tar` crate writes headers, records as POSIX has them.
 
 #![allow(dead_code, reason = "not every test that includes this module needs all of it")]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is remembered of namespaces, in shares: whoever makes many has their own forgotten, and not those of
 //! others. A share is that of the uid that made the highest namespace below our own; of those that root
 //! made, each has a share of its own, since it is the container.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Descriptors that are kept back, so that a caller can be identified when the process, or the system, has no
 //! more: without them, whoever uses up all could have everybody else refused.
 

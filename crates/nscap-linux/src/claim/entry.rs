@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A claimed tree as it is written down, and how two of them lie to each other.
 
 use std::ffi::OsStr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The directories above a tree, as far as only we come by: a shared lock on each says that something
 //! below is claimed.
 //!

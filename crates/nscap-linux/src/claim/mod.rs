@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whose a tree is while it is served, or changed as a whole. Covers K for trees: a server knows the
 //! writers that pass it, so no other server and no tool may be at work on the same files, whether it
 //! was given the same directory, one in it or one around it, by whatever path, bind mount or mount

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where root's claims are written down: one file for each, locked as long as its process lives, in a
 //! directory that only root may enter.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A regular file by descriptor, and what its two attributes hold. Covers SPEC's Storage on the
 //! reading side, and M: ids on disk are in the superblock's owner namespace's terms.
 //!

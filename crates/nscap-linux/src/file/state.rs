@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file held when it was read, and what that means: the bytes as they are stored, made from
 //! what the kernel showed us of them.
 

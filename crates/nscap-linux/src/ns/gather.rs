@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! How namespaces come into a snapshot: each once, with whatever is above it.
 //!
 //! A process tells its namespace's maps by a file. A namespace that no process is in has to be

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What tells one namespace from another: its file's number as long as it lives, and the kernel's id
 //! of it for ever (NS_GET_ID, Linux 6.18).
 

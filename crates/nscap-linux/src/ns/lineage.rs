@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A namespace with everything above it, and nothing else: what the rules ask about one caller.
 //! Kept for as long as somebody is interested, without keeping the namespaces alive.
 

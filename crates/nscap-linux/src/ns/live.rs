@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The handle of one namespace in a snapshot.
 
 use std::fmt;

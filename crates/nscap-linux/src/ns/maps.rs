@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Id maps as /proc/PID/uid_map shows them, and what they are in initial-namespace terms.
 //!
 //! user_namespaces(7): the second column is in terms of the *reader's* namespace, unless the

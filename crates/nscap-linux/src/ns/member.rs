@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Processes as the way to a namespace's maps. A process is held by a descriptor of its /proc
 //! directory, so that a number used again cannot put another process in its place; and since a
 //! process may change its namespace while it is read, its link is looked at again afterwards.

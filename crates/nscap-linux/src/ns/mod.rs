@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Live user namespaces: who they are, what they map, and who is in them. Covers what R3, P, S
 //! and U need of the running system.
 //!

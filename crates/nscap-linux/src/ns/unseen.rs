@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Processes whose namespace we may not look at (ptrace(2), "Ptrace access mode checking"). Their
 //! uid map may be read by anyone, so whose root they could be is known all the same (S).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The maps of namespaces that no process is in: a child of ours enters them, each from its parent,
 //! and we read the child's. One child serves for a whole line of namespaces, and there is an end to
 //! how many children and how much time a snapshot takes: whoever owns a namespace may stop a child

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a descriptor of /dev/fuse does beside requests: another descriptor of the connection, files
 //! that the kernel reads and writes itself, and a request that the server asks for.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! name_to_handle_at(2) and open_by_handle_at(2): an inode by a name that no rename changes and
 //! that costs no descriptor.
 

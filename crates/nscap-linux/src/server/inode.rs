@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can be done to an inode by an O_PATH descriptor of it, beside what rustix has; each call
 //! is about the very inode, whatever happens to its names meanwhile.
 

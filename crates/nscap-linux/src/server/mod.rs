@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! System calls for a program that serves files on behalf of others: inodes by handle, a thread
 //! that makes files as somebody else, and what can be done to an inode by an O_PATH descriptor.
 //! Nothing here decides who may.

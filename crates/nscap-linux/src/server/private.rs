@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A mount of our own: what is read through it, and by which flags, no other task decides.
 
 use std::os::fd::AsFd;

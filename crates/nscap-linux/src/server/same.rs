@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether two descriptors lead to one inode, for file systems that have no file handles and whose
 //! numbers do not tell: two names of one file of a lower layer of overlayfs have the same st_dev and
 //! st_ino and are two inodes.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Credentials of one thread: file system ids of somebody else while capabilities stay, a umask of
 //! its own, and capabilities that it goes without.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A directory of the walk: where it is, and how it is opened again once its descriptor is closed.
 
 use std::ffi::{CStr, CString, OsStr};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether a file has one of the two attributes, in as few calls as its file system allows.
 
 use std::ffi::CStr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Finds the regular files of a tree that have `security.capability` or `security.nscapability`,
 //! whatever the two hold: values for somebody else, malformed ones, and tables whose companion is
 //! gone. What they mean says [`CapFile::read_through`].

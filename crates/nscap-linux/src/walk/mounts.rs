@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which directories have a mount point in them. A file there may be of another file system than
 //! its directory: a file can be a mount point, too.
 

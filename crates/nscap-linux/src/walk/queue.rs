@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The directories that wait to be read, shared by all threads: last in, first out, so that what
 //! waits, and how many descriptors that takes, grows with the depth of the tree and not its size.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What one thread does with one directory: open it, read it, look at its files, and keep the names
 //! of its subdirectories.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a walking thread is at, so that another can see that it does not come back: the server of a
 //! file system may let a call wait as long as it likes.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The walking threads, and the one that hears what they tell and sees which of them do not come
 //! back.
 

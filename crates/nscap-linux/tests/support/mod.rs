@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Real namespaces and real programs for the tests: everything made here goes with its guard.
 
 #![allow(dead_code, reason = "not every test that includes this module needs all of it")]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The arguments of `nscap layer`.
 
 use std::path::PathBuf;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap explain`: what execve(2) would give a task, step by step, and what would mend it.
 //!
 //! On a file system of nscap's, and on a kernel that decides so itself, the design's rules decide; everywhere else the kernel's own do, for

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which file's capabilities count: of a script its interpreter's, execve(2), "Interpreter
 //! scripts".
 

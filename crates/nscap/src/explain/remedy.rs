@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The one command that would mend a loss, or a sentence where no command can.
 
 use std::os::unix::fs::MetadataExt as _;

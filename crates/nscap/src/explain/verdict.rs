@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What came of it: whether execve succeeds, what the task gains, and what of the file's promise
 //! is lost for which reason.
 

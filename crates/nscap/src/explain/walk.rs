@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The decision as a walk: mount, task, host value, each namespace tried, bounding set, the five
 //! resulting sets, and the verdict.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap layer ls`.
 
 use std::ffi::OsStr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap layer`: capabilities in tar archives and images. What is in them is read and written by
 //! `nscap_image::layer`.
 

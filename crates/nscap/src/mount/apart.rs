@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A server's own mount namespace. The mount is made where its users are; a process that stayed there
 //! would keep that namespace, and with it the mount, for as long as it serves, and it serves for as
 //! long as the mount is there. So the server leaves, for a namespace in which nothing is mounted, and

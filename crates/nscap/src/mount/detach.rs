@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A server that goes on: this command again, in a session of its own, which says on a pipe when
 //! its mount is usable. Until then its errors are this process's, since it has the same standard
 //! error.

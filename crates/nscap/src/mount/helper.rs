@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The form in which mount(8) starts a helper: `mount.nscap SOURCE TARGET [-sfnv] [-N NS] [-o
 //! OPTIONS] [-t TYPE]` ("External helpers" there), and mount.fuse(8) a file system: `nscap SOURCE
 //! TARGET -o OPTIONS`. Both become arguments of `nscap mount`.

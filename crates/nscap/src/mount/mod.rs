@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap mount`: from arguments to a tree that is served, here or by a process that goes on when
 //! this one is done.
 

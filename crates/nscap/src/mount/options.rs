@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mount options as mount(8) and fstab(5) write them: ours, those that any file system has, and
 //! those that are for mount(8) itself. What is none of these is an error that names it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The server's own process: mounts, says so when the mount answers, serves until it is unmounted.
 
 use std::ffi::CStr;

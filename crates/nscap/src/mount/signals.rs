@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What signals mean to a server: SIGTERM and SIGINT unmount and end it, SIGUSR1 prints its
 //! counters, SIGHUP is nothing, so that it outlives the terminal that it was started from.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Messages in one line. Names in them have quotes of their own; what a parser or the system added
 //! may hold anything.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The one writer of JSON. Names that strangers chose are in its strings; whatever a terminal or an
 //! editor could take for an order, or show as nothing, is written as `\uXXXX`.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Output: aligned rows for people, one JSON object per line for programs. Whatever comes from
 //! outside (paths, process names) is shown so that it cannot forge a line or an escape sequence.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is asked of a file, with which tool, and what the tool's output says that the answer was.
 
 use std::process::{Command, Output, Stdio};

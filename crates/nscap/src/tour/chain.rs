@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The processes of a tour. The first stays outside; the second makes namespaces; the third is the
 //! init of the pid namespace and plays. When the third ends, however that comes, everything that it
 //! started ends, and with the last process of the mount namespace everything that it mounted is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What answers on the tour: a kernel that decides by the design itself, else our file system.
 
 use std::fs::{DirBuilder, OpenOptions};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which ids the people of a tour have: what its own user namespace maps decides that. With enough
 //! ids there are two disjoint ranges and an owner that both map; with one id there is one root.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap tour`: the eight points of the design, played with real namespaces, the tools that people
 //! have, and a real execve, on a file system of its own; each answer held against what its clause
 //! says it must be.

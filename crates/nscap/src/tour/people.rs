@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The user namespaces of a tour, each with a process in it, and commands as somebody there.
 
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Plays the script, scene by scene.
 
 use std::fs::Permissions;

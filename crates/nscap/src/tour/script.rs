@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is played: for each clause a few questions on a fresh copy of the program, and what each
 //! must be answered.
 

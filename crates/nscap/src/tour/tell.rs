@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the tour prints: a scene at a time, aligned; or one JSON object for each answer.
 
 use serde::Serialize;

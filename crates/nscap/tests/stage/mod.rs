@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Scripts in mount and pid namespaces of their own, so that nothing which they mount or start stays
 //! behind or is seen by another test.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a question costs: `cargo test --release -p nscap-fuse costs -- --ignored --nocapture`.
 
 use std::os::fd::AsFd as _;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Taking away where the file's owner has filled the space for its attributes: it always works, through the
 //! mount and by the file itself, and nobody gains by it.
 

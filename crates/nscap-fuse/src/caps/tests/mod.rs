@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The capability side on real files of real file systems, called as the file system calls it:
 //! what passthrough does is done here on the backing file.
 

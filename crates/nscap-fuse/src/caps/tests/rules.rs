@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a caller is shown and may change, as it arrives over FUSE: values whose rootid the kernel
 //! has made an id of ours, names that it lets anyone ask for, removals that may be its own.
 

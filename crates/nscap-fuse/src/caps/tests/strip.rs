@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! K by the tripwire: what the kernel does to the backing file beneath us voids what it must,
 //! whatever form that is stored in; on every file system that trees are kept on.
 

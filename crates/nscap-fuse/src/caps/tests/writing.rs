@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! K, where no strip helps: descriptors and shared mappings through which a file changes unseen.
 
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Blobs of a layout: by digest, verified as they are read, written under their digest.
 
 use std::fs::File;

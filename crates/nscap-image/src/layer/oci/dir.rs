@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Directories by descriptor: nothing outside an image is read or written, whatever links are in
 //! it or are put there meanwhile.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! JSON documents of which a few values are replaced and every other byte stays.
 //!
 //! `oci-spec`'s types drop fields that they do not know, and any writer of values loses the

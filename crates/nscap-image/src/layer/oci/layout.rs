@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! An image layout as it is found: its images, and the layers of these.
 
 use std::collections::HashSet;

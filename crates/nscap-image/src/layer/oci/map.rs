@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! An image in other terms: every layer that changes, and with it the digests, sizes and diff ids
 //! that name it, up to index.json. Everything else is as it was: fields, annotations and history
 //! byte by byte, blobs of which nothing changes with them.

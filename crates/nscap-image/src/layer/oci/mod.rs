@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! OCI image layouts: a directory with `index.json` and blobs by their digest.
 //!
 //! `oci-spec`'s types are not used to read or write them (see `json`); the tests hold what is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where a changed image goes: into its own layout or a new one, whole or not at all.
 
 use std::io::{self, Write as _};

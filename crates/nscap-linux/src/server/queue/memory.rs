@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The memory that a queue shares with the kernel.
 
 use std::ptr::NonNull;

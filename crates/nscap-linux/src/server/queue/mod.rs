@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! FUSE over io_uring (Linux 6.14): requests come in a queue of the processor that the caller runs on,
 //! and a reply and the next request are one system call instead of two. Offered where the administrator
 //! has set /sys/module/fuse/parameters/enable_uring.
