@@ -33,8 +33,8 @@ pub struct Kernel {
     /// After how many seconds the kernel ends a mount whose server has not answered a request
     /// (fs.fuse.default_request_timeout and fs.fuse.max_request_timeout, Linux 6.15); 0: never.
     pub fuse_timeout: u64,
-    /// seccomp(2) user notification: asked for by SECCOMP_GET_ACTION_AVAIL.
-    pub seccomp_notify: bool,
+    /// Whether the kernel asks who may change names of `security.*`: [`asks_for_security_names`].
+    pub security_asked: bool,
     /// Whether the kernel's own revision 3 exists: Linux 4.14.
     pub revision_3: bool,
     /// Whether file capabilities are honoured: no `no_file_caps` on the command line.
@@ -65,7 +65,7 @@ impl Kernel {
             },
             fuse_io_uring: FuseQueue::count().is_some() && FuseQueue::new(0, 4096).is_ok(),
             fuse_timeout: timeout(Path::new("/proc/sys/fs/fuse")),
-            seccomp_notify: sys::has_seccomp_notify(),
+            security_asked: asks_for_security_names(),
             revision_3: version >= (4, 14),
             file_caps: file_caps(),
             xattrat: xattr::has_at_calls(),

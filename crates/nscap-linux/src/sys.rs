@@ -297,16 +297,6 @@ pub(crate) fn may_unshare_user() -> bool {
     waited == pid && pid > 0 && status == 0
 }
 
-/// Whether seccomp(2) knows SECCOMP_RET_USER_NOTIF.
-pub(crate) fn has_seccomp_notify() -> bool {
-    const SECCOMP_GET_ACTION_AVAIL: libc::c_long = 2;
-    let action: u32 = libc::SECCOMP_RET_USER_NOTIF;
-    // SAFETY: the operation reads one u32 from the pointer, which is valid for it.
-    let known =
-        unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
-    known == 0
-}
-
 /// An id that setfsuid(2) and setfsgid(2) take for a question.
 const ASK: u32 = u32::MAX;
 

@@ -78,7 +78,7 @@ const REVISION_3: &str = "revision 3";
 const FUSE: &str = "FUSE";
 const PASSTHROUGH: &str = "FUSE passthrough";
 const UNLIMITED: &str = "FUSE without a time limit";
-const SECCOMP: &str = "seccomp notification";
+const SECURITY: &str = "security.* names";
 const CAPABILITY: &str = "security.capability";
 const TABLE: &str = "security.nscapability";
 
@@ -132,7 +132,15 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
                 ),
             },
         ),
-        offer(SECCOMP, kernel.seccomp_notify, "a supervisor that answers system calls (Linux 5.0)"),
+        offer(
+            SECURITY,
+            kernel.security_asked,
+            if kernel.security_asked {
+                "the kernel asks for CAP_SYS_ADMIN before one is changed"
+            } else {
+                "this kernel does not ask who changes one, and needs an update; a mount asks by itself"
+            },
+        ),
         offer("*xattrat calls", kernel.xattrat, "attributes by descriptor (Linux 6.13)"),
         offer("NS_GET_ID", kernel.ns_id, "ids of namespaces that are never used again"),
         offer("PIDFD_THREAD", kernel.pidfd_thread, "a thread by descriptor (Linux 6.9)"),
@@ -153,19 +161,18 @@ fn reference(policy: Policy) -> Finding {
 
 /// What each feature needs. What is only faster or safer with something is not listed.
 fn features(offers: &[Finding]) -> Vec<Finding> {
-    const NEEDS: [(&str, &[&str]); 4] = [
+    const NEEDS: [(&str, &[&str]); 3] = [
         (
             "one entry a file, by the kernel itself",
             &[USER_NAMESPACES, FILE_CAPS, REVISION_3, CAPABILITY],
         ),
-        ("several entries a file", &[USER_NAMESPACES, FILE_CAPS, REVISION_3, CAPABILITY, TABLE]),
+        (
+            "several entries a file",
+            &[USER_NAMESPACES, FILE_CAPS, REVISION_3, SECURITY, CAPABILITY, TABLE],
+        ),
         (
             "one tree for many namespaces (file system)",
             &[USER_NAMESPACES, FILE_CAPS, FUSE, UNLIMITED, CAPABILITY, TABLE],
-        ),
-        (
-            "grants from inside a container (supervisor)",
-            &[USER_NAMESPACES, FILE_CAPS, SECCOMP, CAPABILITY],
         ),
     ];
     let lacks = |need: &str| {
