@@ -43,7 +43,7 @@ pub enum Error {
     /// This process may not open enough files.
     #[error(
         "this process may open {limit} files (the hard limit, RLIMIT_NOFILE), and {threads} threads need \
-        {needed} to serve: {}; raise it (LimitNOFILE=, ulimit -Hn), or serve with fewer threads",
+        {needed} to serve: {}; raise it (LimitNOFILE=, ulimit -Hn), or have fewer threads (--no-io-uring, --threads)",
         describe(libc::EMFILE)
     )]
     Descriptors {
