@@ -55,6 +55,7 @@ impl Tree {
             self.set_size(node, open.as_deref(), &inode, size)?;
         }
         if let Some(mode) = change.mode {
+            let _change = inode.regular.then(|| self.caps.begin(node));
             server::chmod(&inode, mode & 0o7777)?;
         }
         if change.atime.is_some() || change.mtime.is_some() {

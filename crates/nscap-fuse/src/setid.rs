@@ -7,6 +7,7 @@
 use std::os::fd::AsFd;
 
 use nscap_core::{Gid, Kgid, Kuid, Uid, UserNs as _, set_id_dropped};
+use nscap_linux::Caller;
 use nscap_linux::server::{self, FuseDevice};
 use rustix::fs::{Stat, fstat};
 use rustix::io::Errno;
@@ -30,12 +31,20 @@ impl Tree {
         file: impl AsFd,
         device: &FuseDevice,
     ) -> Result<u32, Errno> {
-        let stat = fstat(&file)?;
-        let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
-        if !regular || !is_marked(stat.st_mode) {
+        let is_marked_file =
+            |stat: &Stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG && is_marked(stat.st_mode);
+        if !is_marked_file(&fstat(&file)?) {
             return Ok(0);
         }
-        let dropped = self.dropped_by(tid, &stat) & libc::S_ISGID;
+        // An open is not in the kernel's order with chmod(2) and chown(2): a mode that is put together here
+        // from one that was read before either would undo it. To find out who asks can take long.
+        let caller = self.caps.caller(tid);
+        let _alone = self.caps.by_itself(node);
+        let stat = fstat(&file)?;
+        if !is_marked_file(&stat) {
+            return Ok(0);
+        }
+        let dropped = dropped_by(caller, &stat) & libc::S_ISGID;
         self.drop_bits(node, file, &stat, dropped, device).map(|()| dropped)
     }
 
@@ -50,8 +59,11 @@ impl Tree {
     ) -> Result<(), Errno> {
         let stat = fstat(&file)?;
         // Which task it is matters for a mark only.
-        let kept =
-            if is_marked(stat.st_mode) { libc::S_ISGID & !self.dropped_by(tid, &stat) } else { 0 };
+        let kept = if is_marked(stat.st_mode) {
+            libc::S_ISGID & !dropped_by(self.caps.caller(tid), &stat)
+        } else {
+            0
+        };
         self.drop_bits(node, file, &stat, stat.st_mode & BITS & !kept, device)
     }
 
@@ -70,18 +82,18 @@ impl Tree {
         }
         Ok(())
     }
+}
 
-    /// A task that cannot be identified leaves nothing.
-    fn dropped_by(&self, tid: u32, stat: &Stat) -> u32 {
-        let Ok(caller) = self.caps.caller(tid) else {
-            return stat.st_mode & BITS;
-        };
-        let own = caller.lineage().namespaces().own_ns();
-        let ids: Option<(Kuid, Kgid)> = Uid::new(stat.st_uid)
-            .and_then(|uid| own.kuid(uid))
-            .zip(Gid::new(stat.st_gid).and_then(|gid| own.kgid(gid)));
-        ids.map_or(stat.st_mode & BITS, |ids| {
-            set_id_dropped(stat.st_mode, ids, &caller.cred(), caller.groups())
-        })
-    }
+/// A task that cannot be identified leaves nothing.
+fn dropped_by(caller: Result<Caller, Errno>, stat: &Stat) -> u32 {
+    let Ok(caller) = caller else {
+        return stat.st_mode & BITS;
+    };
+    let own = caller.lineage().namespaces().own_ns();
+    let ids: Option<(Kuid, Kgid)> = Uid::new(stat.st_uid)
+        .and_then(|uid| own.kuid(uid))
+        .zip(Gid::new(stat.st_gid).and_then(|gid| own.kgid(gid)));
+    ids.map_or(stat.st_mode & BITS, |ids| {
+        set_id_dropped(stat.st_mode, ids, &caller.cred(), caller.groups())
+    })
 }

@@ -252,6 +252,11 @@ impl Caps {
         self.writers.change(node)
     }
 
+    /// While what it gives lives, no change and no grant is under way. Not for who holds a change.
+    pub(crate) fn by_itself(&self, node: u64) -> impl Sized + use<'_> {
+        self.writers.exclude(node)
+    }
+
     /// To be called before a change reaches the backing file; what it gives is dropped when the
     /// change is done. K: drops what the file holds, if this operation does, and holds off grants.
     pub(crate) fn changing(
