@@ -114,6 +114,8 @@ impl Tree {
         if it.kills_set_id {
             // It changes no mode while it waits for a write.
             self.drop_set_id(tid, open.node, writer.as_fd(), device)?;
+        } else if !it.cached {
+            self.drop_mark_at_write(tid, open.node, writer.as_fd(), device)?;
         }
         self.caps.apply(writer.as_fd(), Operation::Write)?;
         let _as_them = open.opener.take()?;

@@ -4,10 +4,14 @@
 //! | open for | |
 //! |---|---|
 //! | reading | passthrough; nothing is kept here but its inode's backing id |
-//! | writing | the server writes, so that it can stop for a grant (K); nothing of it is cached (FOPEN_DIRECT_IO), so that readers that are passthrough see it. Beside a passthrough handle the kernel takes no other than a passthrough one, which is a writer until it is closed |
+//! | writing | the server writes, so that it can stop for a grant (K). Beside a passthrough handle the kernel takes no other than a passthrough one, which is a writer until it is closed |
 //! | both | passthrough: it can be mapped |
 //!
-//! Of a file that is append-only the server makes every write, by a descriptor that can do nothing else.
+//! The kernel takes set-id bits away itself before each of these writes, from the mode that it has: a task that is in
+//! execve(2) at that moment gets none. Before a direct write (FOPEN_DIRECT_IO) it takes none.
+//!
+//! Of a file that is append-only the server makes every write, by a descriptor that can do nothing else. Where the kernel
+//! would write or map it past the server, the handle is one for direct writes.
 //! Where there is no passthrough all of this is the server's, and the kernel caches.
 
 use std::ffi::OsStr;
@@ -193,9 +197,8 @@ impl Tree {
 
     fn reply(&self, way: &Way, opening: &Opening) -> u32 {
         let mut reply = fopen::NOFLUSH;
-        let direct = opening
-            .access
-            .is_some_and(|access| access == Access::WriteOnly || opening.appends_only);
+        let past = |access| access == Access::Mapped || matches!(way, Way::Through(_));
+        let direct = opening.appends_only && opening.access.is_some_and(past);
         if direct {
             reply |= fopen::DIRECT_IO;
         }

@@ -31,8 +31,6 @@ impl Tree {
         file: impl AsFd,
         device: &FuseDevice,
     ) -> Result<u32, Errno> {
-        let is_marked_file =
-            |stat: &Stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG && is_marked(stat.st_mode);
         if !is_marked_file(&fstat(&file)?) {
             return Ok(0);
         }
@@ -40,11 +38,32 @@ impl Tree {
         // from one that was read before either would undo it. To find out who asks can take long.
         let caller = self.caps.caller(tid);
         let _alone = self.caps.by_itself(node);
+        self.drop_mark_for(node, file, || caller, device)
+    }
+
+    /// The same before a write of a task, which the kernel puts in order with chmod(2) and chown(2) itself.
+    pub(crate) fn drop_mark_at_write(
+        &self,
+        tid: u32,
+        node: u64,
+        file: impl AsFd,
+        device: &FuseDevice,
+    ) -> Result<(), Errno> {
+        self.drop_mark_for(node, file, || self.caps.caller(tid), device).map(drop)
+    }
+
+    fn drop_mark_for(
+        &self,
+        node: u64,
+        file: impl AsFd,
+        caller: impl FnOnce() -> Result<Caller, Errno>,
+        device: &FuseDevice,
+    ) -> Result<u32, Errno> {
         let stat = fstat(&file)?;
         if !is_marked_file(&stat) {
             return Ok(0);
         }
-        let dropped = dropped_by(caller, &stat) & libc::S_ISGID;
+        let dropped = dropped_by(caller(), &stat) & libc::S_ISGID;
         self.drop_bits(node, file, &stat, dropped, device).map(|()| dropped)
     }
 
@@ -82,6 +101,10 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+fn is_marked_file(stat: &Stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFREG && is_marked(stat.st_mode)
 }
 
 /// A task that cannot be identified leaves nothing.

@@ -162,6 +162,40 @@ fn set_id_bits_go_with_the_content() {
     });
 }
 
+/// A task that is in execve(2) while a stranger writes takes the mode that the kernel has, without asking
+/// the server again: the bits are gone from that too, before the content changes.
+#[test]
+fn the_kernel_itself_has_no_set_id_bits_after_a_strangers_write() {
+    on_mounts("the_kernel_itself_has_no_set_id_bits", |ground| {
+        use std::io::Write as _;
+        let path = ground.at("written");
+        fs::write(&path, "old").unwrap();
+        for opened_before in [false, true] {
+            let open = || fs::File::options().write(true).open(&path).unwrap();
+            chmod(&path, 0o777);
+            let early = opened_before.then(open);
+            chmod(&path, 0o4777);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o4777);
+            let mut file = early.unwrap_or_else(open);
+            std::thread::scope(|scope| {
+                let write = scope.spawn(|| {
+                    let user = rustix::fs::Uid::from_raw(1000);
+                    rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+                    file.write_all(b"new").unwrap();
+                });
+                write.join().unwrap();
+            });
+            let known = rustix::fs::statx(
+                rustix::fs::CWD,
+                &path,
+                rustix::fs::AtFlags::STATX_DONT_SYNC,
+                rustix::fs::StatxFlags::MODE,
+            );
+            assert_eq!(known.unwrap().stx_mode & 0o7777, 0o777, "{opened_before}");
+        }
+    });
+}
+
 /// inode(7): where the group may not execute, the set-group-ID bit grants nothing. It goes as on another
 /// file system: with a change by a task that is not in the group. (An open for reading and writing
 /// is a change here.)
