@@ -79,7 +79,6 @@ impl<T> Default for Account<T> {
 #[derive(Debug)]
 pub(super) struct Accounts<T> {
     all: HashMap<Party, Account<T>>,
-    unnamed: usize,
     running: usize,
     held: usize,
     clock: u64,
@@ -88,7 +87,7 @@ pub(super) struct Accounts<T> {
 
 impl<T> Default for Accounts<T> {
     fn default() -> Accounts<T> {
-        Accounts { all: HashMap::new(), unnamed: 0, running: 0, held: 0, clock: 0, looks: 0 }
+        Accounts { all: HashMap::new(), running: 0, held: 0, clock: 0, looks: 0 }
     }
 }
 
@@ -98,17 +97,6 @@ fn weight(length: usize) -> usize {
 }
 
 impl<T> Accounts<T> {
-    /// One more runs without a name, where that can be.
-    pub(super) fn start_unnamed(&mut self) -> bool {
-        let may = self.unnamed < UNNAMED;
-        self.unnamed += usize::from(may);
-        may
-    }
-
-    pub(super) fn end_unnamed(&mut self) {
-        self.unnamed = self.unnamed.saturating_sub(1);
-    }
-
     /// One more runs, where that can be.
     pub(super) fn start(&mut self, client: &Client) -> bool {
         let may = self.may_run(client);

@@ -18,7 +18,7 @@ use crate::stats::Stats;
 mod accounts;
 mod class;
 
-use accounts::{Accounts, Waiting};
+use accounts::{Accounts, UNNAMED, Waiting};
 pub(crate) use accounts::{Client, Party};
 pub(crate) use class::{Class, class};
 
@@ -90,6 +90,8 @@ struct State {
 #[derive(Default)]
 pub(crate) struct Shares {
     state: Mutex<State>,
+    /// How many run whose callers were not looked at.
+    unnamed: AtomicUsize,
     ready: AtomicUsize,
     stats: Arc<Stats>,
 }
@@ -104,13 +106,10 @@ pub(crate) struct Permit<'s> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut state = self.shares.lock();
         match &self.client {
-            Some(client) => state.accounts.end(client),
-            None => state.accounts.end_unnamed(),
-        }
-        while let Some(waiting) = state.accounts.next() {
-            self.shares.begin(&mut state, waiting);
+            Some(client) => self.shares.end(client),
+            // None that waits may take its place.
+            None => drop(self.shares.unnamed.fetch_sub(1, Ordering::SeqCst)),
         }
         self.shares.stats.lasting.subtract();
     }
@@ -130,6 +129,20 @@ impl Shares {
         Permit { shares: self, client }
     }
 
+    /// One more runs without a look at its caller, where that can be: no lock is taken for those.
+    fn start_unnamed(&self) -> bool {
+        let more = |unnamed: usize| (unnamed < UNNAMED).then_some(unnamed + 1);
+        self.unnamed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    fn end(&self, client: &Client) {
+        let mut state = self.lock();
+        state.accounts.end(client);
+        while let Some(waiting) = state.accounts.next() {
+            self.begin(&mut state, waiting);
+        }
+    }
+
     /// Whether a request is carried out now. `who`: looks at its caller. `aside`: the request of so
     /// many bytes as it waits without a thread, where it can.
     pub(crate) fn enter(
@@ -139,13 +152,10 @@ impl Shares {
         who: impl FnOnce() -> Client,
         aside: impl FnOnce() -> Option<Aside>,
     ) -> Verdict<'_> {
-        let client = if class == Class::Over {
-            Client::one(Party::Over)
-        } else if self.lock().accounts.start_unnamed() {
+        if self.start_unnamed() {
             return Verdict::Run(self.permit(None));
-        } else {
-            who()
-        };
+        }
+        let client = if class == Class::Over { Client::one(Party::Over) } else { who() };
         let mut state = self.lock();
         if state.closed {
             return Verdict::Closed;
@@ -266,7 +276,7 @@ impl Shares {
 
 #[cfg(test)]
 mod tests {
-    use super::accounts::{RUNNING, UNNAMED};
+    use super::accounts::RUNNING;
     use super::*;
 
     fn who() -> Client {
