@@ -77,16 +77,20 @@ impl Backings {
     /// One more handle on an inode, and its way: that of the others, else passthrough, if it is `wanted`
     /// and can be had.
     pub(crate) fn open(&self, node: u64, inode: &Found, wanted: bool, device: &FuseDevice) -> Way {
-        if let Some(open) = locked(&self.open).get_mut(&node) {
+        let mut all = locked(&self.open);
+        if let Some(open) = all.get_mut(&node) {
             return open.one_more();
         }
+        let wanted = wanted && self.possible.load(Ordering::Relaxed);
+        let kept = if wanted { self.idle.take(node) } else { None };
+        if kept.is_some() || !wanted {
+            let way = kept.map_or(Way::Plain, Way::Through);
+            return all.entry(node).or_insert(Open { way, handles: 0, reader: None }).one_more();
+        }
+        drop(all);
         // To open the source may last: no lock is held meanwhile. Where another handle was faster,
         // what it has is taken.
-        let id = if wanted && self.possible.load(Ordering::Relaxed) {
-            self.idle.take(node).or_else(|| self.register(inode, device).map(Arc::new))
-        } else {
-            None
-        };
+        let id = self.register(inode, device).map(Arc::new);
         let new = Open { way: id.map_or(Way::Plain, Way::Through), handles: 0, reader: None };
         let mut new = Some(new);
         let mut all = locked(&self.open);

@@ -13,6 +13,9 @@ use crate::inodes::locked;
 /// are more, quick requests are counted for their callers as well.
 const BLOCKED: usize = 16;
 
+/// As long as fewer requests of a group last, no look is made at their callers.
+const FEW: usize = 4;
+
 /// How long a thread that was added stays after the last time that its group had none left.
 const CALM: Duration = Duration::from_secs(1);
 
@@ -97,6 +100,13 @@ impl Group {
     /// What the calling thread carries out may last.
     pub(crate) fn lasting(&self) -> One<'_> {
         One::more(&self.lasting)
+    }
+
+    /// The same, where so few do that their callers do not matter.
+    pub(crate) fn one_of_few(&self) -> Option<One<'_>> {
+        let before = self.lasting.fetch_add(1, SeqCst);
+        let one = One(&self.lasting);
+        (before < FEW).then_some(one)
     }
 
     /// While the calling thread, which has taken a request, waits for its turn, it is not there.
@@ -302,6 +312,16 @@ mod tests {
             drop(other);
         });
         assert!(!group.none_left() && !group.is_blocked() && !watch.has_to_hurry());
+    }
+
+    #[test]
+    fn a_few_are_not_looked_at() {
+        let group = group(1);
+        let few: Vec<_> = (0..10).filter_map(|_| group.one_of_few()).collect();
+        assert_eq!(few.len(), FEW);
+        drop(few);
+        let _looked_at: Vec<_> = (0..FEW).map(|_| group.lasting()).collect();
+        assert!(group.one_of_few().is_none());
     }
 
     #[test]

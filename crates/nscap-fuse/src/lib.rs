@@ -37,6 +37,7 @@ mod options;
 mod proto;
 mod recent;
 mod requests;
+mod serve;
 mod session;
 mod setid;
 mod shares;

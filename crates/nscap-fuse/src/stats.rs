@@ -108,7 +108,7 @@ counters! {
     by_io_uring,
     /// Threads that serve, now.
     threads,
-    /// Requests that may last and are being carried out, now.
+    /// Requests that are being carried out in a share of their callers', now.
     lasting,
     /// Requests that wait since their callers have their share, now.
     waiting,

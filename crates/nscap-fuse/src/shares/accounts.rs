@@ -8,8 +8,6 @@ use std::collections::{HashMap, VecDeque};
 pub(super) const RUNNING: usize = 8;
 /// How many run at a time in all, as long as every party that waits has one that runs.
 pub(super) const RUNNING_ALL: usize = 64;
-/// How many more run without a look at the caller: while there are fewer, none is made.
-pub(super) const UNNAMED: usize = 4;
 /// The most that ever run in all: one more of a party at a time, where none of its own has begun or
 /// ended for [`STUCK`] looks, and as long as it has not more than half of what the others leave.
 pub(super) const RUNNING_EVER: usize = 512;

@@ -18,7 +18,7 @@ use crate::stats::Stats;
 mod accounts;
 mod class;
 
-use accounts::{Accounts, UNNAMED, Waiting};
+use accounts::{Accounts, Waiting};
 pub(crate) use accounts::{Client, Party};
 pub(crate) use class::{Class, class};
 
@@ -90,8 +90,6 @@ struct State {
 #[derive(Default)]
 pub(crate) struct Shares {
     state: Mutex<State>,
-    /// How many run whose callers were not looked at.
-    unnamed: AtomicUsize,
     ready: AtomicUsize,
     stats: Arc<Stats>,
 }
@@ -100,17 +98,12 @@ pub(crate) struct Shares {
 #[must_use]
 pub(crate) struct Permit<'s> {
     shares: &'s Shares,
-    /// `None`: the caller was not looked at.
-    client: Option<Client>,
+    client: Client,
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        match &self.client {
-            Some(client) => self.shares.end(client),
-            // None that waits may take its place.
-            None => drop(self.shares.unnamed.fetch_sub(1, Ordering::SeqCst)),
-        }
+        self.shares.end(&self.client);
         self.shares.stats.lasting.subtract();
     }
 }
@@ -124,15 +117,9 @@ impl Shares {
         locked(&self.state)
     }
 
-    fn permit(&self, client: Option<Client>) -> Permit<'_> {
+    fn permit(&self, client: Client) -> Permit<'_> {
         self.stats.lasting.add();
         Permit { shares: self, client }
-    }
-
-    /// One more runs without a look at its caller, where that can be: no lock is taken for those.
-    fn start_unnamed(&self) -> bool {
-        let more = |unnamed: usize| (unnamed < UNNAMED).then_some(unnamed + 1);
-        self.unnamed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
     }
 
     fn end(&self, client: &Client) {
@@ -152,16 +139,13 @@ impl Shares {
         who: impl FnOnce() -> Client,
         aside: impl FnOnce() -> Option<Aside>,
     ) -> Verdict<'_> {
-        if self.start_unnamed() {
-            return Verdict::Run(self.permit(None));
-        }
         let client = if class == Class::Over { Client::one(Party::Over) } else { who() };
         let mut state = self.lock();
         if state.closed {
             return Verdict::Closed;
         }
         if state.accounts.start(&client) {
-            return Verdict::Run(self.permit(Some(client)));
+            return Verdict::Run(self.permit(client));
         }
         if state.early.contains(&unique) {
             state.early.retain(|early| *early != unique);
@@ -185,7 +169,7 @@ impl Shares {
         let mut called = locked(&seat.called);
         loop {
             match *called {
-                Some(Called::Run(client)) => return Verdict::Run(self.permit(Some(client))),
+                Some(Called::Run(client)) => return Verdict::Run(self.permit(client)),
                 Some(Called::Interrupted) => return Verdict::Interrupted,
                 Some(Called::Closed) => return Verdict::Closed,
                 None => {}
@@ -214,7 +198,7 @@ impl Shares {
         let mut state = self.lock();
         let (aside, client) = state.ready.pop_front()?;
         self.ready.store(state.ready.len(), Ordering::SeqCst);
-        Some((aside, self.permit(Some(client))))
+        Some((aside, self.permit(client)))
     }
 
     /// Whether one waits for a thread.
@@ -289,7 +273,7 @@ mod tests {
             Verdict::Run(permit) => permit,
             _ => panic!("it waits"),
         };
-        (0..UNNAMED + RUNNING).map(run).collect()
+        (0..RUNNING).map(run).collect()
     }
 
     #[test]
