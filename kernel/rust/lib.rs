@@ -9,25 +9,17 @@
 
 use core::ffi::c_void;
 
-use nscap_core::storage::{self, Before, Question, SealFacts, Step};
+use nscap_core::storage::{self, Before, SealFacts, Step};
 use nscap_core::{
     CapSet, Cred, Decision, Denied, Gid, Grant, Kgid, Kuid, Place, Policy, RECORD_LEN, Request,
-    SetFlags, Stored, Uid, UserNs, VfsCapsBytes, file_grant, is_same_or_below, left_behind, rooted_at,
+    SetFlags, Stored, Uid, UserNs, file_grant, is_same_or_below, rooted_at,
 };
 
 unsafe extern "C" {
     fn nscap_ns_parent(ns: *const c_void) -> *const c_void;
     fn nscap_ns_owner(ns: *const c_void) -> u32;
     fn nscap_ns_map(ns: *const c_void, kind: u32, id: u32) -> u32;
-    /// Not defined anywhere: no object that could panic can be linked.
-    fn nscap_panics() -> !;
 }
-
-/// The id that no task has.
-const NOBODY: Kuid = match Kuid::new(u32::MAX - 1) {
-    Some(nobody) => nobody,
-    None => unreachable!(),
-};
 
 #[derive(Clone, Copy)]
 struct Ns(*const c_void);
@@ -49,8 +41,10 @@ impl UserNs for Ns {
         if parent.is_null() { None } else { Some(Ns(parent)) }
     }
     fn owner(self) -> Kuid {
-        // SAFETY: as in `map`. What has no owner is owned by an id that no task has.
-        Kuid::new(unsafe { nscap_ns_owner(self.0) }).unwrap_or(NOBODY)
+        // SAFETY: as in `map`. No task has the last id, so nobody owns what has no owner.
+        Kuid::new(unsafe { nscap_ns_owner(self.0) })
+            .or(Kuid::new(u32::MAX - 1))
+            .unwrap_or(Kuid::ROOT)
     }
     fn kuid(self, uid: Uid) -> Option<Kuid> {
         Kuid::new(self.map(0, uid.get()))
@@ -126,16 +120,11 @@ pub struct CStep {
     value: [u8; 24],
 }
 
-/// `struct nscap_answer`: what is to be done, and what a log says of it.
+/// `struct nscap_answer`: what decided, for the audit log, and what is to be done.
 #[repr(C)]
 pub struct Answer {
     steps: [CStep; storage::MAX_STEPS],
-    /// Of the clause that decided, one letter or two.
-    clause: [u8; 2],
-    /// 0 nothing, 1 a change, 2 a refusal.
-    logged: u8,
-    /// Whether the right is one over the superblock's owner namespace.
-    over_superblock: bool,
+    clause: Bytes,
 }
 
 /// `struct nscap_room`: memory for the answer, of the sizes that `nscap_rust.h` says.
@@ -178,7 +167,7 @@ fn stored<'a>(before: &Before<'a>) -> Stored<'a> {
 
 impl Caller {
     fn cred(&self) -> Cred<Ns> {
-        let euid = Kuid::new(self.euid).unwrap_or(NOBODY);
+        let euid = Kuid::new(self.euid).unwrap_or(Kuid::ROOT);
         let mut cred = Cred::ordinary(Ns(self.ns), euid, Kgid::ROOT);
         cred.effective = CapSet::from_bits(self.effective);
         cred
@@ -193,18 +182,20 @@ impl CStep {
     const END: CStep = CStep { op: 0, len: 0, data: core::ptr::null(), value: [0; 24] };
 
     fn of(step: Step<'_>) -> CStep {
-        let value = |op, value: VfsCapsBytes| {
-            let (value, len) = value.padded();
-            CStep { op, len: len as u32, data: core::ptr::null(), value: *value }
+        let small = |op, bytes: &[u8]| {
+            let mut value = [0; 24];
+            let slots = value.iter_mut().zip(bytes);
+            slots.for_each(|(slot, byte)| *slot = *byte);
+            CStep { op, len: bytes.len() as u32, data: core::ptr::null(), value }
         };
         match step {
             Step::SetTable(table) => {
-                CStep { op: 1, len: table.len() as u32, data: table.as_ptr(), ..CStep::END }
+                CStep { op: 1, len: table.len() as u32, data: table.as_ptr(), value: [0; 24] }
             }
-            Step::RemoveTable => CStep { op: 2, ..CStep::END },
-            Step::CreateCapability(bytes) => value(3, bytes),
-            Step::ReplaceCapability(bytes) => value(4, bytes),
-            Step::RemoveCapability => CStep { op: 5, ..CStep::END },
+            Step::RemoveTable => small(2, &[]),
+            Step::CreateCapability(value) => small(3, value.as_bytes()),
+            Step::ReplaceCapability(value) => small(4, value.as_bytes()),
+            Step::RemoveCapability => small(5, &[]),
         }
     }
 }
@@ -244,9 +235,8 @@ pub unsafe extern "C" fn nscap_decide_change(
         2 => nscap_core::set_nscapability(&request, value, flags, entries),
         _ => nscap_core::remove_nscapability(&request, entries),
     };
-    answer.clause = decision.why().code();
-    answer.logged = decision.logged() as u8;
-    answer.over_superblock = decision.why().is_over_superblock();
+    let clause = decision.why().clause();
+    answer.clause = Bytes { data: clause.as_ptr(), len: clause.len() };
     match decision {
         Decision::Deny(errno, _) => -errno.raw(),
         Decision::Keep(_) => 0,
@@ -288,41 +278,14 @@ fn applies_plainly(ns: Ns, file: &File, capability: Option<&[u8]>) -> Option<[u8
     Some(value)
 }
 
-/// getxattr of security.capability. Gives the length of what is in `out`, or a negative errno.
-///
-/// # Safety
-/// Every pointer is valid for the call.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn nscap_decide_get_capability(
-    ns: *const c_void,
-    file: &File,
-    out: &mut [u8; 24],
-) -> isize {
-    // SAFETY: as this function demands.
-    let before = unsafe { file.before() };
-    if let (Some(plain), Some(slot)) =
-        (applies_plainly(Ns(ns), file, before.capability), out.first_chunk_mut())
-    {
-        *slot = plain;
-        return plain.len() as isize;
-    }
-    match nscap_core::get_capability(Ns(ns), &file.place(), &stored(&before)) {
-        Err(no) => errno(no),
-        Ok((value, _)) => {
-            let value = value.encode();
-            let (bytes, len) = value.padded();
-            *out = *bytes;
-            len as isize
-        }
-    }
-}
-
-/// getxattr of security.nscapability. Gives the length or a negative errno; with `out` null only that.
+/// getxattr. `what`: 0 security.capability, 1 security.nscapability. Gives the length or a negative
+/// errno; with `out` null only that.
 ///
 /// # Safety
 /// Every pointer is valid for the call; `out` is null or has `room` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nscap_decide_get_nscapability(
+pub unsafe extern "C" fn nscap_decide_get(
+    what: u32,
     ns: *const c_void,
     file: &File,
     out: *mut u8,
@@ -330,19 +293,47 @@ pub unsafe extern "C" fn nscap_decide_get_nscapability(
 ) -> isize {
     // SAFETY: as this function demands.
     let before = unsafe { file.before() };
-    let (place, stored) = (file.place(), stored(&before));
-    let len = if out.is_null() {
-        nscap_core::nscapability_len(Ns(ns), &place, &stored)
+    if let (0, Some(value)) = (what, applies_plainly(Ns(ns), file, before.capability)) {
+        if room >= value.len() && !out.is_null() {
+            // SAFETY: as this function demands.
+            unsafe { out.cast::<[u8; 20]>().write_unaligned(value) };
+            return value.len() as isize;
+        }
+    }
+    let (ns, place, stored) = (Ns(ns), file.place(), stored(&before));
+    let errno = |no: Denied| -(no.errno.raw() as isize);
+    let mut short = [0; 24];
+    let wanted: Result<&[u8], isize> = if what == 0 {
+        nscap_core::get_capability(ns, &place, &stored).map_err(errno).map(|(value, _)| {
+            let value = value.encode();
+            let bytes = value.as_bytes();
+            short.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);
+            short.get(..bytes.len()).unwrap_or(&short)
+        })
     } else {
+        let len = match nscap_core::nscapability_len(ns, &place, &stored) {
+            Ok(len) => len,
+            Err(no) => return errno(no),
+        };
+        if out.is_null() {
+            return len as isize;
+        }
         // SAFETY: as this function demands.
         let out = unsafe { core::slice::from_raw_parts_mut(out, room) };
-        nscap_core::get_nscapability(Ns(ns), &place, &stored, out)
+        let written = nscap_core::get_nscapability(ns, &place, &stored, out);
+        return written.map_or_else(errno, |len| len as isize);
     };
-    len.map_or_else(errno, |len| len as isize)
-}
-
-fn errno(no: Denied) -> isize {
-    -(no.errno.raw() as isize)
+    match wanted {
+        Err(errno) => errno,
+        Ok(bytes) if out.is_null() => bytes.len() as isize,
+        Ok(bytes) if room < bytes.len() => -(nscap_core::Errno::ERANGE.raw() as isize),
+        Ok(bytes) => {
+            // SAFETY: as this function demands.
+            let out = unsafe { core::slice::from_raw_parts_mut(out, room) };
+            out.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);
+            bytes.len() as isize
+        }
+    }
 }
 
 /// listxattr: bit 0 security.capability, bit 1 security.nscapability.
@@ -362,8 +353,7 @@ pub unsafe extern "C" fn nscap_decide_list(ns: *const c_void, file: &File) -> u3
 pub struct CGrant {
     permitted: u64,
     inheritable: u64,
-    /// The first word of the value of security.capability that says the same.
-    magic: u32,
+    effective: u32,
     rootid: u32,
 }
 
@@ -385,46 +375,32 @@ pub unsafe extern "C" fn nscap_decide_exec(
         Ok(found) => found,
         Err(no) => return -no.errno.raw(),
     };
-    let (revision, rootid) = match found {
+    let rootid = match found {
         Grant::Nothing(_) => return 0,
-        Grant::Host(_) => (0x0200_0000, place.kuid_of(Uid::ROOT).map_or(u32::MAX, Kuid::get)),
-        Grant::Entry { kuid, .. } => (0x0300_0000, kuid.get()),
+        Grant::Host(_) => place.kuid_of(Uid::ROOT).map_or(u32::MAX, Kuid::get),
+        Grant::Entry { kuid, .. } => kuid.get(),
     };
     let caps = found.caps().unwrap_or_default();
     *grant = CGrant {
         permitted: caps.permitted.bits(),
         inheritable: caps.inheritable.bits(),
-        magic: revision | u32::from(caps.effective),
+        effective: u32::from(caps.effective),
         rootid,
     };
     1
 }
 
-/// Whether security.nscapability has to be read, too. `question`: 0 what applies, 1 what is listed, 2
-/// all that is stored. The table of `file` need not be set.
+/// Whether the table has to be read to know what these bytes of security.capability mean at execve.
 ///
 /// # Safety
-/// Every pointer is valid for the call.
+/// The bytes are readable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nscap_needs_table(question: u32, file: &File) -> bool {
+pub unsafe extern "C" fn nscap_is_tripwire(capability: Bytes) -> bool {
     // SAFETY: as this function demands.
-    let capability = unsafe { file.capability.get() };
-    let question = match question {
-        0 => Question::Applies,
-        1 => Question::Listed,
-        _ => Question::Stored,
-    };
-    storage::needs_table(capability, question, !file.idmap.is_null())
-}
-
-/// W: whether a grant that a copy-up could not make, for this reason, is left out.
-#[unsafe(no_mangle)]
-pub extern "C" fn nscap_left_behind(errno: i32) -> bool {
-    left_behind(errno)
+    unsafe { capability.get() }.is_some_and(storage::is_tripwire)
 }
 
 #[panic_handler]
 fn never(_: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: cannot be linked, see there.
-    unsafe { nscap_panics() }
+    loop {}
 }
