@@ -26,7 +26,6 @@ extern crate std;
 
 pub mod bare;
 mod cap;
-mod copy_up;
 mod cred;
 mod decision;
 mod exec;
@@ -54,9 +53,8 @@ mod world;
 mod write;
 
 pub use cap::{CapSet, Capability, FileCaps};
-pub use copy_up::left_behind;
 pub use cred::{Cred, Securebits};
-pub use decision::{Decision, Denied, Errno, Logged, Why};
+pub use decision::{Decision, Denied, Errno, Why};
 pub use exec::{Executed, Grant, Program, System, Task, exec, file_grant};
 pub use id::{Gid, Kgid, Kuid, Uid, id_or_minus_one};
 pub use idmap::{Extent, IdMap, MAX_EXTENTS, MapError};

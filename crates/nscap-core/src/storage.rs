@@ -129,46 +129,6 @@ pub fn is_tripwire(capability: &[u8]) -> bool {
     })
 }
 
-/// What is asked of a file, and so how much of it has to be read.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Question {
-    /// What applies at execve, or is read as `security.capability`.
-    Applies,
-    /// Every entry that counts.
-    Listed,
-    /// All that is stored, a void table too: what a change needs to know.
-    Stored,
-}
-
-/// Whether the answer can depend on `security.nscapability`, given the bytes of
-/// `security.capability`.
-///
-/// No table counts without a companion, or beside a revision 3 value that is no tripwire. Entries
-/// that wait behind a host value do not apply, but through an id-mapped mount, where a host value is
-/// one of the entries.
-///
-/// ```
-/// use nscap_core::{FileCaps, VfsCaps, storage::{Question, needs_table, tripwire}};
-/// let host = VfsCaps::v2(FileCaps::default()).encode();
-/// assert!(!needs_table(Some(host.as_bytes()), Question::Applies, false));
-/// assert!(needs_table(Some(tripwire(1).as_bytes()), Question::Applies, false));
-/// assert!(!needs_table(None, Question::Listed, false));
-/// ```
-#[must_use]
-pub fn needs_table(capability: Option<&[u8]>, question: Question, id_mapped: bool) -> bool {
-    if question == Question::Stored {
-        return true;
-    }
-    let Some(capability) = capability else {
-        return false;
-    };
-    match VfsCaps::decode(capability).map(|value| value.revision()) {
-        Ok(Revision::V3 { .. }) => is_tripwire(capability),
-        Ok(Revision::V2) => question == Question::Listed || id_mapped,
-        Ok(Revision::V1) | Err(_) => true,
-    }
-}
-
 /// What the two attributes of a file mean.
 ///
 /// `capability` and `table` are the raw stored bytes of `security.capability` and
