@@ -78,6 +78,8 @@ impl Frozen {
         // It is thawed by a process that outlives a test that is killed. (Tasks that wait have the other
         // end of the line, too.)
         let thawer = sys::fork(|| {
+            // Nor does it end with the others of their process group.
+            let _ = rustix::process::setsid();
             let mut ends = [&theirs, &test].map(|end| PollFd::new(end, PollFlags::IN));
             let _ = poll(&mut ends, Some(&Timespec { tv_sec: LONGEST, tv_nsec: 0 }));
             // SAFETY: the call takes no more.
