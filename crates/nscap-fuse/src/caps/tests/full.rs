@@ -3,6 +3,7 @@
 //! mount and by the file itself, and nobody gains by it.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nscap_core::{Entries, FileCaps, Host, Record, Stored, Uid};
 use nscap_linux::{CapFile, Links, Namespaces};
@@ -40,6 +41,16 @@ fn held(path: &Path) -> (Option<FileCaps>, Vec<(Uid, FileCaps)>) {
     (host, stored.entries.iter().collect())
 }
 
+/// Waits until what a removed file held is free: a child that another test forks at this moment has the
+/// file's descriptors until its execve.
+fn wait_for_room(path: &Path, free_inodes: u64) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while rustix::fs::statvfs(path).unwrap().f_ffree < free_inodes {
+        assert!(Instant::now() < end, "the removed file still takes its space");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn without_host(path: &Path) -> nscap_linux::Result<()> {
     let mut namespaces = Namespaces::own()?;
     let file = CapFile::open(path, Links::Refuse)?;
@@ -73,6 +84,7 @@ fn taking_away_works_on_a_file_that_is_full() {
             run("mount", &["-o", "remount,nr_inodes=48", text(path)]).unwrap();
         }
         let source = Source::new(path);
+        let free_inodes = rustix::fs::statvfs(path).unwrap().f_ffree;
         let mut fell_short = 0;
         for rootids in [&[410_000][..], &[410_000, 420_000], &[410_000, 420_000, 430_000]] {
             for (host, way) in [(true, 0), (true, 1), (true, 2), (true, 3), (false, 2), (false, 3)]
@@ -110,6 +122,8 @@ fn taking_away_works_on_a_file_that_is_full() {
                     assert_eq!(held(&file.path), after, "{what}");
                 }
                 std::fs::remove_file(&file.path).unwrap();
+                drop(file);
+                wait_for_room(path, free_inodes);
             }
         }
         println!("{kind}: entries were lost {fell_short} times");
