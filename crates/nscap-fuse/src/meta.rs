@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::inodes::Found;
 use crate::proto::SetAttr;
+use crate::setid;
 use crate::tree::Tree;
 
 impl Tree {
@@ -56,6 +57,7 @@ impl Tree {
         }
         if let Some(mode) = change.mode {
             let _change = inode.regular.then(|| self.caps.begin(node));
+            let mode = if change.is_chmod() { mode } else { without_new_set_id(&inode, mode)? };
             server::chmod(&inode, mode & 0o7777)?;
         }
         if change.atime.is_some() || change.mtime.is_some() {
@@ -96,4 +98,10 @@ impl Tree {
     pub(crate) fn sync_all(&self) -> Result<(), Errno> {
         rustix::fs::syncfs(self.inodes.source().root())
     }
+}
+
+/// Beside an owner or a size, the kernel sends the mode that it read before without set-id bits that go. A bit
+/// that went meanwhile does not come back.
+fn without_new_set_id(inode: &Found, mode: u32) -> Result<u32, Errno> {
+    Ok(mode & (!setid::BITS | fstat(inode)?.st_mode))
 }

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use crate::tree::Tree;
 
-const BITS: u32 = libc::S_ISUID | libc::S_ISGID;
+pub(crate) const BITS: u32 = libc::S_ISUID | libc::S_ISGID;
 
 /// Whether a mode has a set-group-ID bit that grants nothing.
 pub(crate) fn is_marked(mode: u32) -> bool {

@@ -196,6 +196,47 @@ fn the_kernel_itself_has_no_set_id_bits_after_a_strangers_write() {
     });
 }
 
+/// An open for reading and writing takes a set-group-ID bit that grants nothing. It works with the mode as it
+/// is then: a chmod(2) of the owner that runs beside it holds.
+#[test]
+fn a_strangers_open_undoes_no_chmod() {
+    on_mounts("a_strangers_open_undoes_no_chmod", |ground| {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let path = ground.at("contested");
+        fs::write(&path, "content").unwrap();
+        std::os::unix::fs::chown(&path, None, Some(5000)).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let stranger = scope.spawn(|| {
+                let user = rustix::fs::Uid::from_raw(1000);
+                rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+                let mut opened = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let file = fs::File::options().read(true).write(true).open(&path);
+                    opened += u32::from(file.is_ok());
+                }
+                opened
+            });
+            let undone = (0..3000).find_map(|round| {
+                chmod(&path, 0o2666);
+                // Meanwhile the stranger's open is under way, sometimes between the look and the change.
+                let start = std::time::Instant::now();
+                while start.elapsed().as_micros() < round % 150 {
+                    std::hint::spin_loop();
+                }
+                chmod(&path, 0o600);
+                // What is under way at the chmod(2) has ended.
+                std::thread::sleep(std::time::Duration::from_micros(300));
+                let mode = fs::metadata(ground.beneath("contested")).unwrap().mode() & 0o7777;
+                (mode != 0o600).then(|| format!("{mode:o} in round {round}"))
+            });
+            over.store(true, Ordering::Relaxed);
+            assert!(stranger.join().unwrap() > 0, "the stranger never had it open");
+            assert_eq!(undone, None);
+        });
+    });
+}
+
 /// inode(7): where the group may not execute, the set-group-ID bit grants nothing. It goes as on another
 /// file system: with a change by a task that is not in the group. (An open for reading and writing
 /// is a change here.)

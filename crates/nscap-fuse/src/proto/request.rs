@@ -64,6 +64,12 @@ impl SetAttr {
         let ids = mode.is_none() && uid.is_none() && gid.is_none();
         ids && size.is_none() && atime.is_none() && mtime.is_none()
     }
+
+    /// chmod(2), which names neither an owner nor a size.
+    pub(crate) fn is_chmod(&self) -> bool {
+        let ids = self.uid.is_some() || self.gid.is_some();
+        self.mode.is_some() && !ids && self.size.is_none()
+    }
 }
 
 /// SETXATTR.
