@@ -111,6 +111,7 @@ enum nscap_get {
 
 #define NSCAP_LISTS_CAPABILITY		1
 #define NSCAP_LISTS_NSCAPABILITY	2
+#define NSCAP_HAS_HOST_VALUE		4
 
 /* Called by us. */
 int nscap_decide_change(u32 what, const struct nscap_caller *caller, const struct nscap_file *file,

@@ -158,7 +158,7 @@ static int nscap_may_stay_behind(int error)
 
 static bool nscap_has_host_value(const struct nscap_state *state)
 {
-	return nscap_decide_list(state->file.sb_ns, &state->file) & NSCAP_LISTS_CAPABILITY;
+	return nscap_decide_list(state->file.sb_ns, &state->file) & NSCAP_HAS_HOST_VALUE;
 }
 
 /* Takes the entries without a rootid for the mounter out of a value of form F; its new length. */

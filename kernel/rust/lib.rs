@@ -11,7 +11,7 @@ use core::ffi::c_void;
 
 use nscap_core::storage::{self, Before, SealFacts, Step};
 use nscap_core::{
-    CapSet, Cred, Decision, Denied, Gid, Grant, Kgid, Kuid, Place, Policy, RECORD_LEN, Request,
+    CapSet, Cred, Decision, Denied, Gid, Grant, Host, Kgid, Kuid, Place, Policy, RECORD_LEN, Request,
     SetFlags, Stored, Uid, UserNs, file_grant, is_same_or_below, rooted_at,
 };
 
@@ -336,7 +336,7 @@ pub unsafe extern "C" fn nscap_decide_get(
     }
 }
 
-/// listxattr: bit 0 security.capability, bit 1 security.nscapability.
+/// listxattr: bit 0 security.capability, bit 1 security.nscapability. Bit 2: the file has a host value.
 ///
 /// # Safety
 /// Every pointer is valid for the call.
@@ -344,8 +344,10 @@ pub unsafe extern "C" fn nscap_decide_get(
 pub unsafe extern "C" fn nscap_decide_list(ns: *const c_void, file: &File) -> u32 {
     // SAFETY: as this function demands.
     let before = unsafe { file.before() };
-    let listed = nscap_core::list(Ns(ns), &file.place(), &stored(&before));
-    u32::from(listed.capability) | u32::from(listed.nscapability) << 1
+    let (ns, place, stored) = (Ns(ns), file.place(), stored(&before));
+    let listed = nscap_core::list(ns, &place, &stored);
+    let host = stored.seen_from(ns, &place).host() != Host::Absent;
+    u32::from(listed.capability) | u32::from(listed.nscapability) << 1 | u32::from(host) << 2
 }
 
 /// `struct nscap_grant`: what the file gives at execve.

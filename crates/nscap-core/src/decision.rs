@@ -58,6 +58,7 @@ impl fmt::Display for Errno {
 
 /// A clause of SPEC; `Kernel` is the unmodified kernel's own rule.
 #[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug))]
 #[repr(u8)]
 enum Clause {
     A,
@@ -74,6 +75,7 @@ enum Clause {
     R6,
     R7,
     R8,
+    T,
     U,
     V,
     W,
@@ -81,30 +83,31 @@ enum Clause {
     Kernel,
 }
 
+/// The names of the clauses in their order, two bytes each. One string: a table of twenty would be the
+/// largest in a kernel's object.
+const NAMES: &str = "A B D F K M P R2R3R4R5R6R7R8T U V W X kernel";
+
 impl Clause {
-    /// Never inlined: a string for each `Why` would be the largest table in a kernel's object.
+    /// Never inlined: a string for each `Why` would be larger still.
     #[inline(never)]
     const fn name(self) -> &'static str {
-        match self {
-            Clause::A => "A",
-            Clause::B => "B",
-            Clause::D => "D",
-            Clause::F => "F",
-            Clause::K => "K",
-            Clause::M => "M",
-            Clause::P => "P",
-            Clause::R2 => "R2",
-            Clause::R3 => "R3",
-            Clause::R4 => "R4",
-            Clause::R5 => "R5",
-            Clause::R6 => "R6",
-            Clause::R7 => "R7",
-            Clause::R8 => "R8",
-            Clause::U => "U",
-            Clause::V => "V",
-            Clause::W => "W",
-            Clause::X => "X",
-            Clause::Kernel => "kernel",
+        let len = match self {
+            Clause::R2
+            | Clause::R3
+            | Clause::R4
+            | Clause::R5
+            | Clause::R6
+            | Clause::R7
+            | Clause::R8 => 2,
+            Clause::Kernel => 6,
+            _ => 1,
+        };
+        match NAMES.split_at_checked((self as usize).saturating_mul(2)) {
+            Some((_, names)) => match names.split_at_checked(len) {
+                Some((name, _)) => name,
+                None => "",
+            },
+            None => "",
         }
     }
 }
@@ -140,7 +143,8 @@ macro_rules! whys {
 whys! {
     HostValueRead R4 "the file has a host value";
     EntryRead R4 "an entry applies to the caller's namespace";
-    NothingToRead R4 "neither a host value nor an entry that applies to the caller's namespace";
+    OnlyEntryRead T "the file's only entry, for another namespace's root";
+    NothingToRead R4 "no host value, no entry that applies to the caller's namespace, no single entry that it can name";
     EntriesRead R6 "the file has entries";
     NoEntries R6 "the file has no entry";
     ValueMalformed R5 "the value is malformed";
@@ -283,5 +287,22 @@ impl<T> Decision<T> {
 impl<T> From<Denied> for Decision<T> {
     fn from(no: Denied) -> Decision<T> {
         Decision::Deny(no.errno, no.why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    #[test]
+    fn each_clause_has_its_own_name() {
+        use Clause::*;
+        let named = [A, B, D, F, K, M, P, R2, R3, R4, R5, R6, R7, R8, T, U, V, W, X];
+        for clause in named {
+            assert_eq!(clause.name(), format!("{clause:?}"));
+        }
+        assert_eq!(Kernel.name(), "kernel");
+        assert_eq!(Kernel as usize, named.len());
     }
 }

@@ -70,7 +70,7 @@ pub use read::{
 };
 pub use remove::{
     Operation, content_change, remove_capability, remove_entry, remove_nscapability,
-    remove_or_strip,
+    remove_or_strip, remove_own,
 };
 pub use setid::set_id_dropped;
 pub use shift::{Shift, ShiftDenied, Shifted, Unmapped, shift, shift_root};

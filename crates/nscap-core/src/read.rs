@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reading and listing: R4, R6 and L; and W, what a file system may hand to the kernel beneath.
+//! Reading and listing: R4, T, R6 and L; and W, what a file system may hand to the kernel beneath.
 
 use crate::cap::FileCaps;
 use crate::decision::{Denied, Errno, Why};
@@ -11,12 +11,13 @@ use crate::stored::{Host, SeenEntry, Stored};
 use crate::vfscap::VfsCaps;
 use crate::wire::Record;
 
-/// R4: what getxattr(2) of `security.capability` gives a caller in `ns`, always revision 2, with
-/// the reason.
+/// R4: what getxattr(2) of `security.capability` gives a caller in `ns`, with the reason: revision 2
+/// of a host value and of an entry that applies; by T revision 3 of the only entry, with its rootid in
+/// the caller's terms.
 ///
 /// # Errors
-/// ENODATA where there is neither a host value nor an entry that applies; EINVAL where the stored
-/// value is malformed, as the kernel answers. Never EOVERFLOW.
+/// ENODATA where there is none of these; EINVAL where the stored value is malformed, as the kernel
+/// answers. Never EOVERFLOW.
 ///
 /// ```
 /// # use nscap_core::*;
@@ -27,9 +28,10 @@ use crate::wire::Record;
 /// # let place = Place::plain(Initial, root, zero);
 /// let (value, why) = get_capability(Initial, &place, &Stored::host(ping)).unwrap();
 /// assert_eq!((value, why), (VfsCaps::v2(ping), Why::HostValueRead));
-/// // An entry of a container's is no value on the host.
+/// // A container's entry names its root.
 /// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// assert_eq!(get_capability(Initial, &place, &entry).unwrap_err().errno, Errno::ENODATA);
+/// let (value, why) = get_capability(Initial, &place, &entry).unwrap();
+/// assert_eq!((value, why.clause()), (VfsCaps::v3(100_000, ping), "T"));
 /// ```
 pub fn get_capability<N: UserNs>(
     ns: N,
@@ -39,13 +41,14 @@ pub fn get_capability<N: UserNs>(
     Ok(match applicable(ns, place, stored)? {
         Applicable::Host(caps) => (VfsCaps::v2(caps), Why::HostValueRead),
         Applicable::Entry(entry) => (VfsCaps::v2(entry.caps), Why::EntryRead),
+        Applicable::Named(entry, uid) => (VfsCaps::v3(uid.get(), entry.caps), Why::OnlyEntryRead),
     })
 }
 
 /// W: what a file system answers the kernel when it asks for `security.capability` on behalf of a
 /// task in `ns`: a host value as revision 2, but an entry always as revision 3 with its stored
-/// rootid. The kernel turns that into revision 2 for whom R4 says so; and where it copies the
-/// value on (an overlayfs copy-up with its mounter's credentials), the copy is no wider grant.
+/// rootid. The kernel turns that into revision 2, or T's revision 3, as R4 says; and where it copies
+/// the value on (an overlayfs copy-up with its mounter's credentials), the copy is no wider grant.
 ///
 /// # Errors
 /// As [`get_capability`].
@@ -65,18 +68,20 @@ pub fn handed_to_kernel<N: UserNs>(
     place: &Place<N>,
     stored: &Stored<'_>,
 ) -> Result<(VfsCaps, Why), Denied> {
-    match applicable(ns, place, stored)? {
-        Applicable::Host(caps) => Ok((VfsCaps::v2(caps), Why::HostValueRead)),
-        Applicable::Entry(entry) => {
-            Ok((VfsCaps::v3(entry.stored.get(), entry.caps), Why::EntryRead))
-        }
-    }
+    let entry = |entry: SeenEntry| VfsCaps::v3(entry.stored.get(), entry.caps);
+    Ok(match applicable(ns, place, stored)? {
+        Applicable::Host(caps) => (VfsCaps::v2(caps), Why::HostValueRead),
+        Applicable::Entry(own) => (entry(own), Why::EntryRead),
+        Applicable::Named(other, _) => (entry(other), Why::OnlyEntryRead),
+    })
 }
 
 /// What R4 shows a caller.
 enum Applicable {
     Host(FileCaps),
     Entry(SeenEntry),
+    /// T: another root's entry, the only one, with its rootid in the caller's terms.
+    Named(SeenEntry, Uid),
 }
 
 fn applicable<N: UserNs>(
@@ -88,10 +93,16 @@ fn applicable<N: UserNs>(
     match seen.host() {
         Host::Value(caps) => Ok(Applicable::Host(caps)),
         Host::Malformed => Err(Denied::new(Errno::EINVAL, Why::StoredMalformed)),
-        Host::Absent => match seen.nearest(ns) {
-            Some((entry, _)) => Ok(Applicable::Entry(entry)),
-            None => Err(Denied::new(Errno::ENODATA, Why::NothingToRead)),
-        },
+        Host::Absent => {
+            if let Some((entry, _)) = seen.nearest(ns) {
+                return Ok(Applicable::Entry(entry));
+            }
+            let named = seen.only().and_then(|entry| Some((entry, shown_as(ns, &entry)?)));
+            match named {
+                Some((entry, uid)) => Ok(Applicable::Named(entry, uid)),
+                None => Err(Denied::new(Errno::ENODATA, Why::NothingToRead)),
+            }
+        }
     }
 }
 
@@ -181,20 +192,20 @@ pub struct Listed {
 /// assert!(listed.capability && !listed.nscapability);
 /// ```
 pub fn list<N: UserNs>(ns: N, place: &Place<N>, stored: &Stored<'_>) -> Listed {
-    let seen = stored.seen_from(ns, place);
-    if ns.same(place.sb_ns) {
-        return Listed {
-            capability: seen.host() != Host::Absent,
-            nscapability: seen.has_entries(),
-        };
+    let (mut entries, mut all_map) = (0usize, true);
+    for entry in stored.seen_from(ns, place).entries() {
+        entries = entries.saturating_add(1);
+        all_map &= shown_as(ns, &entry).is_some();
     }
-    let capability = match applicable(ns, place, stored) {
-        Ok(_) => true,
+    let (capability, shown) = match applicable(ns, place, stored) {
+        Ok(Applicable::Host(_)) => (true, 0),
+        Ok(Applicable::Entry(_) | Applicable::Named(..)) => (true, 1),
         // A malformed value is listed, as the kernel lists it: what is broken must be findable.
-        Err(no) => no.errno == Errno::EINVAL,
+        Err(no) => (no.errno == Errno::EINVAL, 0),
     };
-    let all_map = seen.entries().all(|entry| shown_as(ns, &entry).is_some());
-    Listed { capability, nscapability: !capability && seen.has_entries() && all_map }
+    let nscapability =
+        if ns.same(place.sb_ns) { entries > shown } else { !capability && entries > 0 && all_map };
+    Listed { capability, nscapability }
 }
 
 fn shown_as<N: UserNs>(ns: N, entry: &SeenEntry) -> Option<Uid> {
@@ -221,15 +232,34 @@ mod tests {
     }
 
     #[test]
-    fn r4_shows_revision_2_to_whom_the_entry_applies_and_nothing_to_others() {
+    fn r4_shows_revision_2_to_a_caller_that_the_entry_applies_to_and_nothing_to_a_stranger() {
         let world = world();
         let place = Place::plain(world.ns(0), kuid(0), kgid(0));
         let (value, why) = get_capability(world.ns(1), &place, &entry()).unwrap();
         assert_eq!((value.revision(), why), (Revision::V2, Why::EntryRead));
-        for ns in [0, 2] {
-            let no = get_capability(world.ns(ns), &place, &entry()).unwrap_err();
-            assert_eq!(no, Denied::new(Errno::ENODATA, Why::NothingToRead));
-        }
+        let no = get_capability(world.ns(2), &place, &entry()).unwrap_err();
+        assert_eq!(no, Denied::new(Errno::ENODATA, Why::NothingToRead));
+    }
+
+    #[test]
+    fn t_names_the_root_of_the_only_entry_and_of_no_other() {
+        let mut world = world();
+        world.add(1, 100_000, &[(0, 500, 100)]);
+        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let shown = |ns, stored: &Stored<'_>| {
+            get_capability(world.ns(ns), &place, stored).map(|(value, why)| (value.revision(), why))
+        };
+        let named = |rootid| Ok((Revision::V3 { rootid }, Why::OnlyEntryRead));
+        let none = Err(Denied::new(Errno::ENODATA, Why::NothingToRead));
+        assert_eq!(shown(0, &entry()), named(100_000));
+        // A child's, in the parent's terms.
+        let nested = Stored::one(Uid::new(100_500).unwrap(), FileCaps::default());
+        assert_eq!([0, 1, 2].map(|ns| shown(ns, &nested)), [named(100_500), named(500), none]);
+        let two = [100_000, 200_000].map(|id| *Record::new(id, FileCaps::default()).as_bytes());
+        let two = Stored { entries: crate::Entries::decode(&two).unwrap(), ..Stored::EMPTY };
+        assert_eq!(shown(0, &two), none);
+        let both = Stored { host: Host::Value(FileCaps::default()), ..entry() };
+        assert_eq!(shown(0, &both), Ok((Revision::V2, Why::HostValueRead)));
     }
 
     #[test]
@@ -263,8 +293,21 @@ mod tests {
         };
         assert_eq!(
             [listed(0), listed(1), listed(2)],
-            [(false, true), (true, false), (false, false)]
+            [(true, false), (true, false), (false, false)]
         );
+    }
+
+    #[test]
+    fn l_of_a_host_value_and_an_entry_the_owner_lists_both_and_of_two_entries_only_their_name() {
+        let world = world();
+        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let two = [100_000, 100_500].map(|id| *Record::new(id, FileCaps::default()).as_bytes());
+        let two = Stored { entries: crate::Entries::decode(&two).unwrap(), ..Stored::EMPTY };
+        let both = Stored { host: Host::Value(FileCaps::default()), ..entry() };
+        for (stored, shown) in [(two, (false, true)), (both, (true, true))] {
+            let Listed { capability, nscapability } = list(world.ns(0), &place, &stored);
+            assert_eq!((capability, nscapability), shown);
+        }
     }
 
     #[test]
@@ -272,7 +315,9 @@ mod tests {
         let world = world();
         let place = Place::plain(world.ns(1), kuid(100_000), kgid(100_000));
         let stored = Stored::host(FileCaps::default());
-        assert!(get_capability(world.ns(0), &place, &stored).is_err());
+        let (value, why) = get_capability(world.ns(0), &place, &stored).unwrap();
+        let named = (Revision::V3 { rootid: 100_000 }, Why::OnlyEntryRead);
+        assert_eq!((value.revision(), why), named);
         let mut out = [0; NsCaps::encoded_len(1)];
         get_nscapability(world.ns(0), &place, &stored, &mut out).unwrap();
         assert!(NsCaps::decode(&out).unwrap().iter().map(|r| r.rootid()).eq([100_000]));

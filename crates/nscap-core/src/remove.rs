@@ -12,9 +12,9 @@ use crate::stored::{Host, SeenEntry, Stored};
 use crate::wire::RECORD_LEN;
 use crate::write::Request;
 
-/// removexattr(2) of `security.capability`: the host value for who may write one, else the
-/// caller's own entry (in single-entry mode the one entry). `out` needs as many slots as the
-/// file has entries.
+/// removexattr(2) of `security.capability`: the host value, for a caller that may write one; else the
+/// entry for the caller's root kuid; else the file's only entry, if the caller could have written it.
+/// `out` needs as many slots as the file has entries.
 ///
 /// Errors: V's; EPERM where R4 shows the caller a value that it may not remove; ENODATA where R4
 /// shows it none.
@@ -35,14 +35,53 @@ pub fn remove_capability<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Decision<Stored<'o>> {
-    match own(request, out) {
+    let only = request.stored.seen_from(request.cred.ns, request.place).only();
+    match own(request, own_entry(request).or(only), out) {
         Ok(yes) => yes,
         Err(no) => no.into(),
     }
 }
 
+/// As [`remove_capability`], but of the entries only the one for the caller's root kuid: for a command
+/// that has other words for those of others. `out` needs as many slots as the file has entries.
+///
+/// Errors: as [`remove_capability`], but ENODATA where T shows the caller another root's entry.
+///
+/// ```
+/// # use nscap_core::*;
+/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
+/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
+/// # let admin = Cred::privileged(Initial, root, zero);
+/// # let place = Place::plain(Initial, root, zero);
+/// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &entry };
+/// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+/// assert_eq!(remove_own(&request, &mut out).errno(), Some(Errno::ENODATA));
+/// assert_eq!(remove_capability(&request, &mut out).errno(), None);
+/// ```
+pub fn remove_own<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Decision<Stored<'o>> {
+    match own(request, own_entry(request), out) {
+        Ok(yes) => yes,
+        Err(Denied { why: Why::NotOursToRemove, .. }) if shows_anothers(request) => {
+            Decision::Deny(Errno::ENODATA, Why::NothingToRemove)
+        }
+        Err(no) => no.into(),
+    }
+}
+
+/// Whether what the caller reads is another root's entry (T).
+fn shows_anothers<N: UserNs>(request: &Request<'_, '_, N>) -> bool {
+    let shown = get_capability(request.cred.ns, request.place, request.stored);
+    matches!(shown, Ok((_, Why::OnlyEntryRead)))
+}
+
 fn own<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
+    entry: Option<SeenEntry>,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Result<Decision<Stored<'o>>, Denied> {
     let Request { cred, place, stored, .. } = *request;
@@ -52,7 +91,7 @@ fn own<'o, N: UserNs>(
         next.host = Host::Absent;
         return next.finish(Why::HostRemoved);
     }
-    match own_entry(request).filter(|entry| could_write(request, entry)) {
+    match entry.filter(|entry| could_write(request, entry)) {
         Some(own) => keep_others(request, Some(own.stored), out, Why::EntryRemoved),
         None => Err(match get_capability(cred.ns, place, stored) {
             Err(Denied { errno: Errno::ENODATA, .. }) => {
@@ -103,15 +142,9 @@ fn could_ask<N: UserNs>(request: &Request<'_, '_, N>) -> bool {
     request.cred.has_cap(Capability::Setfcap)
 }
 
-/// The entry for the caller's root kuid; in single-entry mode the only one, whosever it is.
+/// The entry for the caller's root kuid.
 fn own_entry<N: UserNs>(request: &Request<'_, '_, N>) -> Option<SeenEntry> {
     let seen = request.stored.seen_from(request.cred.ns, request.place);
-    let mut entries = seen.entries();
-    if !request.policy.array
-        && let (Some(only), None) = (entries.next(), entries.next())
-    {
-        return Some(only);
-    }
     let root = root_kuid(request.cred.ns)?;
     seen.entries().find(|entry| entry.kuid == Some(root))
 }
@@ -339,6 +372,48 @@ mod tests {
         assert_eq!(errno(&world, 0, 0, &entry(100_500)), [None, None]);
         let eperm = Some(Errno::EPERM);
         assert_eq!(errno(&world, 2, 100_500, &entry(100_000)), [eperm, eperm]);
+    }
+
+    #[test]
+    fn d_the_only_entry_goes_by_the_old_name_and_of_several_only_the_callers_own() {
+        let world = world();
+        let place = Place::plain(world.ns(0), kuid(100_000), kgid(100_000));
+        let left = |ns, root: u32, ids: &[u32]| {
+            let records: std::vec::Vec<_> = ids
+                .iter()
+                .map(|id| *crate::Record::new(*id, FileCaps::default()).as_bytes())
+                .collect();
+            let entries = crate::Entries::decode(&records).unwrap();
+            let stored = Stored { entries, ..Stored::EMPTY };
+            let cred = Cred::privileged(world.ns(ns), kuid(root), kgid(root));
+            let policy = Policy::ARRAYS;
+            let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+            let mut out = [[0; RECORD_LEN]; 2];
+            match remove_capability(&request, &mut out) {
+                Decision::Write(next, _) => {
+                    Ok(next.entries.iter().map(|(id, _)| id.get()).collect::<std::vec::Vec<_>>())
+                }
+                decision => Err(decision.errno()),
+            }
+        };
+        assert_eq!(left(0, 0, &[100_000]), Ok(std::vec![]));
+        assert_eq!(left(1, 100_000, &[100_500]), Ok(std::vec![]));
+        assert_eq!(left(1, 100_000, &[100_000, 100_500]), Ok(std::vec![100_500]));
+        assert_eq!(left(0, 0, &[100_000, 100_500]), Err(Some(Errno::ENODATA)));
+    }
+
+    #[test]
+    fn t_what_is_shown_to_a_caller_that_may_not_remove_it_is_eperm() {
+        let world = world();
+        let stored = entry(100_500);
+        let place = Place::plain(world.ns(0), kuid(100_500), kgid(100_500));
+        for (ns, errno) in [(0, Errno::EPERM), (1, Errno::EPERM)] {
+            let cred = Cred::ordinary(world.ns(ns), kuid(100_007), kgid(100_007));
+            let policy = Policy::ARRAYS;
+            let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+            let mut out = [[0; RECORD_LEN]; 2];
+            assert_eq!(remove_capability(&request, &mut out).errno(), Some(errno));
+        }
     }
 
     #[test]

@@ -222,6 +222,16 @@ impl<N: UserNs> Seen<'_, '_, N> {
         self.entries().next().is_some()
     }
 
+    /// The entry, where the caller sees exactly one.
+    #[must_use]
+    pub fn only(&self) -> Option<SeenEntry> {
+        let mut entries = self.entries();
+        match (entries.next(), entries.next()) {
+            (only, None) => only,
+            (_, Some(_)) => None,
+        }
+    }
+
     /// A: the entry that applies to a task in `ns`, the nearest of several, with the namespace
     /// whose root its kuid is.
     ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file holds where the design's rules decide: on a mount of nscap's, and on the reference
-//! kernel (`kernel/`), where the kernel itself does. There the two names show what R4 and R6 say and
+//! kernel (`kernel/`), where the kernel itself does. There the two names show what R4, T and R6 say and
 //! take what R5, R7, R8 and D allow; how it is written down is somebody else's business, and a table
 //! cannot be written by anyone.
 
@@ -8,7 +8,8 @@ use std::ffi::CStr;
 
 use nscap_core::storage::{self, Form, Table};
 use nscap_core::{
-    Entries, FileCaps, Host, NsCaps, Record, Stored, Uid, UserNs as _, VfsCaps, get_capability,
+    Entries, FileCaps, Host, NsCaps, Record, Revision, Stored, Uid, UserNs as _, VfsCaps,
+    get_capability,
 };
 use rustix::io::Errno;
 
@@ -47,7 +48,9 @@ pub(crate) fn read(file: &CapFile, state: &mut FileState, namespaces: &Namespace
     records.sort_unstable_by_key(|bytes| Record::from_bytes(*bytes).rootid());
     let entries = Entries::decode(&records)
         .map_err(|_| unexpected(file, "security.nscapability names the owner's root"))?;
-    let host = host(shown.map(|value| value.caps()), entries, state, namespaces);
+    // T: revision 3 is the only entry, which R6 shows too.
+    let plain = shown.filter(|value| value.revision() == Revision::V2);
+    let host = host(plain.map(|value| value.caps()), entries, state, namespaces);
     write_down(&Stored { host, entries }, state, namespaces);
     Ok(())
 }
@@ -74,7 +77,8 @@ fn host(
     let (own, place) = (namespaces.own_ns(), state.place(namespaces));
     let without = Stored { host: Host::Absent, entries };
     let explained = get_capability(own, &place, &without);
-    let is_entry = explained.is_ok_and(|(value, _)| value.caps() == caps);
+    let own_entry = VfsCaps::v2(caps);
+    let is_entry = explained.is_ok_and(|(value, _)| value == own_entry);
     if (is_entry || state.hidden.is_some()) && !own.same(place.sb_ns) {
         state.hidden = state.hidden.or(Some(Hidden::HostOrOwn));
         return Host::Absent;

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use nscap_core::storage::{self, Form, Seal};
 use nscap_core::{
-    Decision, EntryBuffer, Errno, FileCaps, Kuid, MAX_ENTRIES, NsCaps, Policy, RECORD_LEN, Record,
-    SetFlags, Stored, UserNs as _, VfsCaps, Why, root_kuid,
+    Busy, Decision, EntryBuffer, Errno, FileCaps, Kuid, MAX_ENTRIES, NsCaps, Policy, RECORD_LEN,
+    Record, SetFlags, Stored, UserNs as _, VfsCaps, Why, root_kuid,
 };
 use nscap_linux::{CapFile, FileState, Links, LiveNs, LiveTask, probe};
 use serde::Serialize;
@@ -38,17 +38,11 @@ pub(crate) fn set(args: &Set, out: &mut Out) -> Result<u8, Failure> {
     // A kernel that decides would refuse a second entry all the same.
     let arrays = probe::kernel_policy().is_none_or(|kernel| kernel.array);
     let policy = args.policy.over(Policy::SEED.with_array(arrays));
+    let policy = if args.replace { policy.with_busy(Busy::Replace) } else { policy };
     let mut change = Change::new(args.whom.as_deref(), policy)?;
     let whose = change.whose;
-    let each = |path: &Path| {
-        change.make(path, false, |request, out| {
-            if args.replace {
-                replace(request, whose, caps, out)
-            } else {
-                add(request, whose, caps, out)
-            }
-        })
-    };
+    let each =
+        |path: &Path| change.make(path, false, |request, out| add(request, whose, caps, out));
     finish(for_each(&args.files, each)?, out)
 }
 
@@ -106,25 +100,8 @@ fn remove<'o>(
     out: &'o mut Slots,
 ) -> Decision<Stored<'o>> {
     match whose {
-        Whose::Own => nscap_core::remove_capability(request, out),
+        Whose::Own => nscap_core::remove_own(request, out),
         Whose::Root(kuid) => nscap_core::remove_entry(request, kuid, out),
-    }
-}
-
-/// Removes, if there is something, then adds: one decision, so that one write follows.
-fn replace<'o>(
-    request: &Request<'_, '_, '_>,
-    whose: Whose,
-    caps: FileCaps,
-    out: &'o mut Slots,
-) -> Decision<Stored<'o>> {
-    let mut rest = buffer();
-    match remove(request, whose, rest.as_mut_slice()) {
-        Decision::Write(stored, _) => {
-            add(&Request { stored: &stored, ..*request }, whose, caps, out)
-        }
-        Decision::Keep(_) | Decision::Deny(Errno::ENODATA, _) => add(request, whose, caps, out),
-        Decision::Deny(errno, why) => Decision::Deny(errno, why),
     }
 }
 

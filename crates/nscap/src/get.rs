@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap get`: for whom each of a file's capabilities holds, or what the tools of one namespace
-//! would see of it (R4, R6).
+//! would see of it (R4, T, R6).
 
 use std::path::Path;
 
@@ -90,10 +90,10 @@ impl<T> Answer<T> {
     }
 }
 
-/// An entry in the caller's own terms.
+/// A value or an entry in the caller's own terms.
 #[derive(Serialize)]
 struct Shown {
-    /// `None` for -1.
+    /// `None` of a value of revision 2, and for -1.
     rootid: Option<u32>,
     #[serde(flatten)]
     caps: JsonCaps,
@@ -106,8 +106,8 @@ struct SeenBy {
     path: JsonPath,
     #[serde(skip)]
     shown_path: String,
-    /// R4.
-    capability: Answer<JsonCaps>,
+    /// R4 and T.
+    capability: Answer<Shown>,
     /// R6.
     nscapability: Answer<Vec<Shown>>,
     /// What an unmodified kernel answers to getxattr of `security.capability`.
@@ -128,7 +128,7 @@ fn look_as(path: &Path, ns: NsIndex, system: &mut System) -> Result<SeenBy, Fail
     Ok(SeenBy {
         path: path.into(),
         shown_path: out::path(path),
-        capability: capability.map(|(value, _)| value.caps().into()).into(),
+        capability: capability.map(|(value, _)| shown(value)).into(),
         nscapability: nscapability(ns, &place, &stored).into(),
         bare: (!state.by_design() && state.hidden.is_none()).then(bare),
     })
@@ -167,20 +167,14 @@ impl SeenBy {
             table.row([self.shown_path.clone(), name.to_owned(), value, rest]);
         };
         let name = "security.capability";
-        match &self.capability.value {
-            Some(caps) => row(name, caps.caps.clone(), String::new()),
-            None => {
-                row(name, self.capability.errno.unwrap_or_default().into(), self.capability.no())
-            }
-        }
-        if let Some(bare) = &self.bare {
-            let name = "  on a bare kernel";
-            match &bare.value {
+        let bare = self.bare.as_ref().map(|bare| ("  on a bare kernel", bare));
+        for (name, answer) in [(name, &self.capability)].into_iter().chain(bare) {
+            match &answer.value {
                 Some(Shown { rootid, caps }) => {
                     let rootid = rootid.map(|id| format!("rootid={id}")).unwrap_or_default();
                     row(name, caps.caps.clone(), rootid);
                 }
-                None => row(name, bare.errno.unwrap_or_default().to_owned(), bare.no()),
+                None => row(name, answer.errno.unwrap_or_default().to_owned(), answer.no()),
             }
         }
         let name = "security.nscapability";

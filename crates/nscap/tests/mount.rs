@@ -346,6 +346,18 @@ fn the_command_shows_and_changes_what_a_mount_shows() {
         "$nscap" get t/cat | grep -q "kuid 300000  cap_kill=ep" || fail "what others have is gone"
         "$nscap" set cap_setpcap=p t/cat --for host
         "$nscap" get t/cat | grep -q "^t/cat  host .*overrides" || fail "no host value"
+        "$nscap" rm t/cat
+        # What a child has is another's: neither command takes it away without its name.
+        "$nscap" rm t/cat --for 300000
+        "$nscap" set cap_kill=ep t/cat --for 100005
+        expect 1 ENODATA inside 0 "$nscap" rm t/cat
+        expect 1 ENODATA "$nscap" rm t/cat
+        inside 0 "$nscap" set cap_chown=ep t/cat --replace
+        "$nscap" --json get t/cat | grep -q '"kuid":100000.*"kuid":100005' || fail "a child's is gone"
+        inside 0 "$nscap" rm t/cat
+        [ "$(getcap -n t/cat)" = "t/cat cap_kill=ep [rootid=100005]" ] || fail "$(getcap -n t/cat)"
+        [ "$(inside 0 getcap -n t/cat)" = "t/cat cap_kill=ep [rootid=5]" ] || fail "not named inside"
+        "$nscap" --json get --as pid:$container t/cat | grep -q '"capability":{"value":{"rootid":5' || fail as
         "$nscap" rm --all t/cat
         expect 1 "" "$nscap" get t/cat
         [ -z "$(getfattr -d -m 'security[.](ns)?cap' p/src/cat)" ] || fail "something is left"

@@ -51,7 +51,7 @@ pub(super) enum Ask {
     Setcap(&'static str),
     /// setcap -r
     Unsetcap,
-    /// getcap
+    /// getcap -n
     Getcap,
     /// setfattr of security.capability, which asks the kernel where setcap(8) gives up before.
     SetPlain(&'static str),
@@ -80,7 +80,7 @@ pub(super) enum Expect {
     Caps(&'static str),
     /// None are.
     NoCaps,
-    /// These entries are read.
+    /// These entries are read; by getcap(8) one.
     Entries(Entries),
 }
 
@@ -163,7 +163,7 @@ impl Ask {
         let words: &[&str] = match self {
             Ask::Setcap(caps) => &["setcap", caps, file],
             Ask::Unsetcap => &["setcap", "-r", file],
-            Ask::Getcap => &["getcap", file],
+            Ask::Getcap => &["getcap", "-n", file],
             Ask::SetPlain(_) => &["setfattr", "-n", "security.capability", "-v", value, file],
             Ask::Get => &["getfattr", "-e", "hex", "-n", "security.nscapability", file],
             Ask::Set(_) => &["setfattr", "-n", name, "-v", value, file],
@@ -235,11 +235,15 @@ fn refusal(said: &str) -> String {
     errno.map_or_else(|| said.lines().last().unwrap_or("failed").to_owned(), name)
 }
 
-/// `cat cap_net_raw=ep`, or nothing.
+/// `cat cap_net_raw=ep`, `cat cap_net_raw=ep [rootid=100000]`, or nothing.
 fn getcap(out: &str) -> Option<String> {
-    match out.trim() {
-        "" => Some(NOTHING.to_owned()),
-        line => line.split_once(' ').map(|(_, caps)| caps.to_owned()),
+    if out.trim().is_empty() {
+        return Some(NOTHING.to_owned());
+    }
+    let (_, caps) = out.trim().split_once(' ')?;
+    match caps.split_once(" [rootid=") {
+        None => Some(caps.to_owned()),
+        Some((caps, id)) => Some(entry(id.strip_suffix(']')?.parse().ok()?, caps)),
     }
 }
 
@@ -273,6 +277,8 @@ mod tests {
         assert_eq!(refusal("it broke"), "it broke");
         assert_eq!(getcap("cat cap_net_raw=ep\n").as_deref(), Some("cap_net_raw=ep"));
         assert_eq!(getcap("").as_deref(), Some(NOTHING));
+        let named = getcap("cat cap_net_raw=ep [rootid=200000]\n");
+        assert_eq!(named.as_deref(), Some("200000: cap_net_raw=ep"));
         assert_eq!(status("CapEff:\t0000000000002000\n").as_deref(), Some("cap_net_raw"));
         assert_eq!(status("CapEff:\t0000000000000000\n").as_deref(), Some(NOTHING));
         let ids = Ids::Two { a: 200_000, b: 300_000, owner: 500_000 };

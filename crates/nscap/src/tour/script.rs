@@ -154,14 +154,14 @@ pub(super) const SCENES: [Scene; 12] = [
     },
     Scene {
         clause: "R4",
-        title: "reading security.capability: the caller's own, or nothing",
+        title: "reading security.capability: the caller's own, or the only one by its root's name",
         under: Under::Any,
         steps: &[
             GRANT,
             step(A_ROOT, Getcap, Caps(RAW)),
             step(A1_ROOT, Getcap, Caps(RAW)),
             two(step(B_ROOT, Getcap, NoCaps)),
-            step(Host, Getcap, NoCaps),
+            by("T", step(Host, Getcap, Entries(&[(A, RAW)]))),
         ],
     },
     Scene {
