@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Attributes: how long the kernel may keep them, and numbers that FUSE writes in its own way.
+//! Attributes: how long the kernel may cache them, and FUSE's form of device numbers.
 
 use std::time::Duration;
 
-/// How long the kernel may keep names and attributes without asking again: for ever, where nobody
-/// else reaches the source. Every change comes through the mount, and the kernel knows it.
+/// How long the kernel may cache names and attributes where no other task reaches the source: as good as
+/// for ever, since every change comes through the mount.
 pub(crate) const ALONE: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The same where others may change the source.
+/// The same where other tasks may change the source.
 pub(crate) const SHARED: Duration = Duration::from_secs(1);
 
-/// A device number as FUSE has it (the kernel's `new_encode_dev`).
+/// A device number in FUSE's form (the kernel's `new_encode_dev`).
 pub(crate) fn device_to_fuse(device: u64) -> u32 {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
 
-/// And back.
+/// A device number from FUSE's form (`new_decode_dev`).
 pub(crate) fn device_from_fuse(device: u32) -> u64 {
     let major = (device & 0xf_ff00) >> 8;
     let minor = (device & 0xff) | ((device >> 12) & 0xf_ff00);

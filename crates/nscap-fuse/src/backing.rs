@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which way an inode that is open is read and written: by the kernel itself on the source (passthrough),
-//! by one backing id that all its handles share; or by the server. One way an inode at a time, since a
-//! plain open beside a passthrough one is EIO.
+//! How an open inode is read and written: by the kernel on the source (passthrough), with one backing id for
+//! all its handles; or by the server. An inode is open in one way at a time, since a plain open beside a
+//! passthrough one is EIO.
 //!
-//! The kernel keeps the file that it is given for as long as there is the id, and opens others by it as it
-//! needs them; so it is one that can only read: one that could write would be a writer of its own (K). What
-//! the kernel writes that way it writes with the credentials of the thread that gave it the file, which
-//! therefore has the ids of no user meanwhile: blocks that the source reserves for root are not for everybody.
-//! Of the files that were open last the ids are kept.
+//! The kernel holds the registered file as long as the backing id exists, and opens others from it as it
+//! needs. So that file is open for reading only: one for writing would be a permanent writer (K). The kernel
+//! writes with the credentials of the thread that registered the file. That thread takes ids of no user
+//! meanwhile, so that users' data take no blocks that the source reserves for root. The ids of the files that
+//! were open last are kept.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,9 +19,10 @@ use nscap_linux::server::{Backing, FuseDevice, open_again};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::inodes::{Found, locked};
+use crate::inodes::InodeRef;
 use crate::opener::Opener;
 use crate::recent::Recent;
+use crate::shards::locked;
 
 /// How an inode is open.
 #[derive(Clone)]
@@ -33,7 +34,7 @@ pub(crate) enum Way {
 struct Open {
     way: Way,
     handles: usize,
-    /// What the server reads by.
+    /// The descriptor that the server reads by.
     reader: Option<Arc<OwnedFd>>,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Backings {
 }
 
 impl Backings {
-    /// `idle`: how many ids of files that are not open any more are kept.
+    /// `idle`: how many backing ids of closed files are kept.
     pub(crate) fn new(wanted: bool, idle: usize) -> Backings {
         Backings {
             open: Mutex::default(),
@@ -63,20 +64,26 @@ impl Backings {
         }
     }
 
-    /// The kernel has no passthrough.
+    /// Stops trying passthrough: the kernel refused it.
     pub(crate) fn give_up(&self) {
         self.possible.store(false, Ordering::Relaxed);
     }
 
-    /// Whether pages that the kernel has of a file are as on the source, whoever wrote it: not
-    /// where some opens go past them.
+    /// Whether the kernel's cached pages of a file always agree with the source: not after a passthrough
+    /// open, which does not use that cache.
     pub(crate) fn pages_are_true(&self) -> bool {
         !self.ever.load(Ordering::Relaxed) && !self.possible.load(Ordering::Relaxed)
     }
 
-    /// One more handle on an inode, and its way: that of the others, else passthrough, if it is `wanted`
-    /// and can be had.
-    pub(crate) fn open(&self, node: u64, inode: &Found, wanted: bool, device: &FuseDevice) -> Way {
+    /// Counts one more handle of an inode. Returns its way: that of its other handles, else passthrough if
+    /// it is `wanted` and possible.
+    pub(crate) fn open(
+        &self,
+        node: u64,
+        inode: &InodeRef,
+        wanted: bool,
+        device: &FuseDevice,
+    ) -> Way {
         let mut all = locked(&self.open);
         if let Some(open) = all.get_mut(&node) {
             return open.one_more();
@@ -88,8 +95,8 @@ impl Backings {
             return all.entry(node).or_insert(Open { way, handles: 0, reader: None }).one_more();
         }
         drop(all);
-        // To open the source may last: no lock is held meanwhile. Where another handle was faster,
-        // what it has is taken.
+        // To open the source may take long: no lock is held meanwhile. If another handle was faster, its
+        // way is used.
         let id = self.register(inode, device).map(Arc::new);
         let new = Open { way: id.map_or(Way::Plain, Way::Through), handles: 0, reader: None };
         let mut new = Some(new);
@@ -105,10 +112,10 @@ impl Backings {
         way
     }
 
-    fn register(&self, inode: &Found, device: &FuseDevice) -> Option<Backing> {
+    fn register(&self, inode: &InodeRef, device: &FuseDevice) -> Option<Backing> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let registered = open_again(inode, flags).and_then(|file| {
-            let _nobodys = Opener::UNKNOWN.take()?;
+            let _unprivileged = Opener::UNKNOWN.take()?;
             device.backing(file)
         });
         match registered {
@@ -117,8 +124,8 @@ impl Backings {
                 Some(id)
             }
             Err(errno) => {
-                // Not root of the initial namespace; no such call; a source that is stacked
-                // too deep. None of these changes from file to file.
+                // No CAP_SYS_ADMIN in the initial namespace; no such call; a source that is stacked too
+                // deep. These are the same for every file.
                 let never = [Errno::PERM, Errno::NOTTY, Errno::LOOP, Errno::OPNOTSUPP];
                 if never.contains(&errno) {
                     self.give_up();
@@ -128,7 +135,7 @@ impl Backings {
         }
     }
 
-    /// What the server reads an inode by that is open; `open` opens it. All handles share it.
+    /// The descriptor that the server reads an open inode by; `open` opens it. All handles share it.
     pub(crate) fn reader(
         &self,
         node: u64,
@@ -139,7 +146,7 @@ impl Backings {
         }
         let opened = Arc::new(open()?);
         match locked(&self.open).get_mut(&node) {
-            // Nobody reads a passthrough handle by us: this is for one request.
+            // The kernel reads passthrough handles itself: this descriptor is for one request.
             Some(Open { way: Way::Plain, reader, .. }) => {
                 Ok(Arc::clone(reader.get_or_insert(opened)))
             }
@@ -147,7 +154,7 @@ impl Backings {
         }
     }
 
-    /// One handle less.
+    /// Counts one handle less.
     pub(crate) fn release(&self, node: u64) {
         let mut all = locked(&self.open);
         let Entry::Occupied(mut open) = all.entry(node) else {
@@ -167,7 +174,7 @@ impl Backings {
         }
     }
 
-    /// The kernel does not know the inode any more.
+    /// The kernel forgot the inode.
     pub(crate) fn forget(&self, node: u64) {
         drop(self.idle.take(node));
     }

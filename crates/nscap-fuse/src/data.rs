@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files: read, written, and what else needs an open one. All of it is for handles that the kernel does not
-//! read and write itself, or that it asks about in any case.
+//! READ, WRITE, FSYNC, FALLOCATE, LSEEK, COPY_FILE_RANGE, IOCTL, and the size of SETATTR. The kernel
+//! reads and writes passthrough handles itself; it sends READ and WRITE for all others.
 //!
-//! What is written, and the space that it takes, are the opener's ([`Opener`]).
+//! The server writes with the ids of the task that opened the handle ([`Opener`]): the blocks count for
+//! that user.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -13,20 +14,20 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, s
 use rustix::io::{Errno, IoSlice, ReadWriteFlags, pread, pwritev2};
 
 use crate::caps::Writer;
-use crate::inodes::Found;
+use crate::inodes::InodeRef;
 use crate::opener::Opener;
 use crate::proto::Writing;
 use crate::tree::{OpenFile, Tree};
 
-/// The most that one request copies, in bytes; whole blocks.
+/// The most bytes that one request copies; whole blocks.
 const COPY_MAX: u64 = 16 << 20;
 
-/// What the server opens content with, beside the access mode: not to wait for a lease of another's longer
-/// than it must, nor for anything else.
+/// Flags for opening content. O_NONBLOCK: open(2) must not wait for another task's lease.
 const TO_READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW);
 pub(crate) const TO_WRITE: OFlags = OFlags::WRONLY.union(OFlags::NOFOLLOW);
 
-/// Goes on until all is done or there is no more; an error counts only where nothing was done.
+/// Repeats `piece` until `length` bytes are done or it returns 0. Returns an error only if the first piece
+/// failed.
 fn in_pieces(
     length: usize,
     mut piece: impl FnMut(usize) -> Result<usize, Errno>,
@@ -44,7 +45,7 @@ fn in_pieces(
     Ok(done)
 }
 
-/// How one write is made: as fcntl(2), F_SETFL, has the handle now.
+/// The flags of one write, from the handle's flags as fcntl(2) (F_SETFL) set them last.
 fn how(flags: OFlags) -> ReadWriteFlags {
     let each = [
         (OFlags::APPEND, ReadWriteFlags::APPEND),
@@ -55,12 +56,12 @@ fn how(flags: OFlags) -> ReadWriteFlags {
 }
 
 impl Tree {
-    /// The content of an inode, to be read. A handle that the kernel reads itself has nothing open here.
+    /// A descriptor for reading the inode. For a passthrough handle the server has none open; it opens one.
     pub(crate) fn reader(&self, node: u64) -> Result<Arc<OwnedFd>, Errno> {
         self.backings.reader(node, || self.inodes.open(node, TO_READ))
     }
 
-    /// Opens an inode for writing. A file that is append-only is opened so or not at all (open(2), EPERM).
+    /// Opens an inode for writing. An append-only file needs O_APPEND (open(2), EPERM).
     pub(crate) fn open_writer(&self, node: u64, appends: bool) -> Result<Writer, Errno> {
         match self.inodes.open(node, TO_WRITE) {
             Ok(file) => Ok(Writer::new(Arc::new(file), false)),
@@ -72,7 +73,7 @@ impl Tree {
         }
     }
 
-    /// Changes the content: K, as the opener, by the descriptor that all handles share.
+    /// Applies K, then calls `change` with the inode's shared descriptor and the opener's ids.
     fn changes<T>(
         &self,
         node: u64,
@@ -87,7 +88,7 @@ impl Tree {
         change(writer.as_fd())
     }
 
-    /// Reads into `buffer`; less than it holds only at the end of the file.
+    /// Fills `buffer`; returns less only at the end of the file.
     pub(crate) fn read(&self, handle: u64, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         self.stats.reads.add();
         let file = self.reader(self.files.get(handle)?.node)?;
@@ -107,12 +108,12 @@ impl Tree {
         let how = how(it.flags);
         let changing = self.caps.begin(open.node);
         let writer = changing.writer(open.appends, || self.open_writer(open.node, open.appends))?;
-        // What was stored through a mapping has its place.
+        // Pages of a mapping have fixed offsets; an append-only descriptor cannot write them.
         if writer.appends && it.cached {
             return Err(Errno::PERM);
         }
         if it.kills_set_id {
-            // It changes no mode while it waits for a write.
+            // The kernel changes no mode while it waits for this write.
             self.drop_set_id(tid, open.node, writer.as_fd(), device)?;
         } else if !it.cached {
             self.drop_mark_at_write(tid, open.node, writer.as_fd(), device)?;
@@ -126,12 +127,12 @@ impl Tree {
         Ok(u32::try_from(done).unwrap_or(u32::MAX))
     }
 
-    pub(crate) fn sync(&self, node: u64, data_only: bool) -> Result<(), Errno> {
+    pub(crate) fn fsync(&self, node: u64, data_only: bool) -> Result<(), Errno> {
         let file = self.reader(node)?;
         if data_only { rustix::fs::fdatasync(&file) } else { rustix::fs::fsync(&file) }
     }
 
-    pub(crate) fn allocate(
+    pub(crate) fn fallocate(
         &self,
         handle: u64,
         (offset, length): (u64, u64),
@@ -144,8 +145,8 @@ impl Tree {
     }
 
     /// SEEK_DATA and SEEK_HOLE; the kernel does the others.
-    pub(crate) fn seek(&self, node: u64, start: u64, whence: u32) -> Result<u64, Errno> {
-        // Not what others read by: the position is the descriptor's.
+    pub(crate) fn lseek(&self, node: u64, start: u64, whence: u32) -> Result<u64, Errno> {
+        // A descriptor of its own: lseek(2) changes the position, which all users of one share.
         let file = self.inodes.open(node, TO_READ)?;
         let position = match whence.cast_signed() {
             libc::SEEK_DATA => SeekFrom::Data(start),
@@ -156,7 +157,7 @@ impl Tree {
     }
 
     /// `from`: an inode that the kernel has open for reading; `to`: a handle.
-    pub(crate) fn copy_range(
+    pub(crate) fn copy_file_range(
         &self,
         (from, mut from_offset): (u64, u64),
         (to, mut to_offset): (u64, u64),
@@ -164,7 +165,7 @@ impl Tree {
     ) -> Result<u64, Errno> {
         let to = self.files.get(to)?;
         let from = self.reader(from)?;
-        // Less than was asked for is an answer, too, and no thread is kept for long.
+        // A short count is allowed, and keeps the thread for less time.
         let length = usize::try_from(length.min(COPY_MAX)).map_err(|_| Errno::INVAL)?;
         let how = (Operation::CopyInto, to.appends);
         self.changes(to.node, to.opener, how, |file| {
@@ -178,7 +179,7 @@ impl Tree {
         &self,
         node: u64,
         handle: Option<&OpenFile>,
-        inode: &Found,
+        inode: &InodeRef,
         size: u64,
     ) -> Result<(), Errno> {
         if !inode.regular {
@@ -189,9 +190,9 @@ impl Tree {
         self.changes(node, opener, how, |file| rustix::fs::ftruncate(file, size))
     }
 
-    /// ioctl(2): the flags of an inode. The kernel asks for them where it has checked the caller
-    /// (chattr(1)); everything else is ENOTTY.
-    pub(crate) fn flags_ioctl(
+    /// ioctl(2) for inode flags (chattr(1)). The kernel sends these after it checked the caller; every
+    /// other request is ENOTTY.
+    pub(crate) fn ioctl(
         &self,
         node: u64,
         request: u32,
@@ -212,8 +213,7 @@ impl Tree {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
             server::fs_ioctl(self.inodes.open(node, flags)?, request, &mut argument)?;
         }
-        // A change of flags changes ctime, which the kernel does not expect of an ioctl. What only reads
-        // has something to be told.
+        // A request without output changes flags, and so ctime; the kernel does not expect that of an ioctl.
         if room == 0 {
             device.forget_attributes(node);
         }

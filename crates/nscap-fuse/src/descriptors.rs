@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one uid can make the server keep open: a share of the descriptors that the process may have.
+//! Shares of the server's descriptors: how many one uid can make the server keep open.
 //!
-//! A handle costs the server nothing where the kernel reads and writes the file itself. Every other one is
-//! counted here, as the descriptors that it needs, although handles of one inode share theirs: then no uid
-//! depends on another's handles. A uid that is over its share gets ENFILE, and goes on when it has closed
-//! some. Root of the server's own namespace has no share of its own: the others together leave it a quarter.
+//! A passthrough handle costs the server no descriptor. Every other handle counts here, as the descriptors
+//! that it needs. It counts in full although handles of one inode share descriptors: then no uid depends on
+//! another uid's handles. A uid that is over its share gets ENFILE until it has closed some. Root of the
+//! server's own namespace has no share: the other uids together leave it a quarter.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -12,36 +12,36 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::inodes::locked;
+use crate::shards::locked;
 
 const ROOT: u32 = 0;
 
-/// How long an open waits for a descriptor of its caller's share. close(2) does not wait for RELEASE, so a
-/// handle that was just closed is counted for a moment more.
+/// How long an open waits for a descriptor of its caller's share. close(2) does not wait for RELEASE, so the
+/// server still counts a handle for a moment after its close.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How much there is.
+/// The most descriptors that handles may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Limits {
-    /// For one uid that is not root.
+    /// Of one uid that is not root.
     each: usize,
-    /// For all that are not root.
+    /// Of all uids that are not root.
     others: usize,
-    /// For everybody.
+    /// Of all uids.
     all: usize,
 }
 
-/// How a process with so many descriptors divides them.
+/// How the server divides the descriptors that it may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Division {
-    /// For inodes that were used last.
+    /// For the inodes that were used last.
     pub(crate) recent: usize,
     pub(crate) handles: Limits,
 }
 
 impl Division {
-    /// `descriptors`: RLIMIT_NOFILE; `threads`: how many serve, each of which may need some at a time.
-    /// Half is for lookups, for identifying callers, and for the server itself.
+    /// `descriptors`: RLIMIT_NOFILE. `threads`: how many threads serve; each needs some for its request.
+    /// At most half is for the server itself: for lookups and for identifying callers.
     pub(crate) fn of(descriptors: u64, threads: usize) -> Division {
         const RECENT_MAX: usize = 512;
         const FOR_A_THREAD: usize = 16;
@@ -54,8 +54,8 @@ impl Division {
     }
 }
 
-/// How many descriptors a process must be allowed that serves with so many threads: with fewer it would
-/// run out of its own before others have one.
+/// The lowest RLIMIT_NOFILE with which so many threads can serve: with fewer, the server's own half would not
+/// be enough.
 pub(crate) fn least(threads: usize) -> u64 {
     const FOR_A_THREAD: usize = 4;
     const OWN: usize = 128;
@@ -74,7 +74,7 @@ impl Used {
         self.by_uid.get(&uid).copied().unwrap_or(0)
     }
 
-    /// Whether there are so many for this uid.
+    /// Whether this uid may have `count` more.
     fn has(&self, limits: &Limits, uid: u32, count: usize) -> bool {
         let others = || self.of(uid) + count <= limits.each && self.others + count <= limits.others;
         self.all + count <= limits.all && (uid == ROOT || others())
@@ -94,12 +94,13 @@ impl Descriptors {
         Arc::new(Descriptors { limits, used: Mutex::default(), given_back: Condvar::new() })
     }
 
-    /// So many descriptors for this uid; ENFILE where that is more than its share, also a moment later.
+    /// Counts descriptors for this uid. ENFILE if they are more than its share, and still are after
+    /// [`PATIENCE`].
     pub(crate) fn take(self: &Arc<Self>, uid: u32, count: usize) -> Result<Share, Errno> {
         self.take_within(self.limits, uid, count, PATIENCE)
     }
 
-    /// One for what can be done without: ENFILE where half of that is taken.
+    /// Counts one descriptor for an optional use: ENFILE if half of the share is taken.
     pub(crate) fn take_spare(self: &Arc<Self>, uid: u32) -> Result<Share, Errno> {
         let Limits { each, others, all } = self.limits;
         let half = Limits { each: each / 2, others: others / 2, all: all / 2 };
@@ -150,7 +151,7 @@ impl Descriptors {
     }
 }
 
-/// Descriptors that are counted, until dropped.
+/// Counted descriptors; given back when dropped.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Share {

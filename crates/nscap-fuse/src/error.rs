@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can go wrong before a mount is served, and what to do about it.
+//! Errors of making and serving a mount, each with what to do about it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,16 +11,16 @@ use nscap_linux::describe;
 #[non_exhaustive]
 pub enum Error {
     /// /dev/fuse cannot be used.
-    #[error("/dev/fuse: open: {}; is the module loaded (modprobe fuse), and may we use it?",
+    #[error("/dev/fuse: open: {}; load the module (modprobe fuse), or give this user access to it",
         describe(*errno))]
     NoFuse {
         /// Why.
         errno: i32,
     },
-    /// Tasks other than root's can reach the source by its path: what they change there, no rule of
-    /// ours sees.
-    #[error("{}: others than root can reach the source: {}; chmod 0700 a directory of its own above it ({} \
-        has mode {mode:04o}), or say that it may be reachable",
+    /// Tasks of other users than root can reach the source by its path: their changes there bypass the
+    /// rules.
+    #[error("{}: users other than root can reach the source: {}; chmod 0700 a directory of its own above it ({} \
+        has mode {mode:04o}), or allow a source that others can reach",
         path.maybe_quote(), describe(libc::EPERM), parent.maybe_quote())]
     Reachable {
         /// The source.
@@ -33,7 +33,7 @@ pub enum Error {
     /// The source or the target is not a directory, or one lies in the other.
     #[error("{}: {problem}: {}", path.maybe_quote(), describe(*errno))]
     Place {
-        /// Which.
+        /// The source or the target.
         path: PathBuf,
         /// What is wrong with it.
         problem: &'static str,
@@ -47,36 +47,36 @@ pub enum Error {
         describe(libc::EMFILE)
     )]
     Descriptors {
-        /// How many it may.
+        /// The limit, in open files.
         limit: u64,
-        /// How many it must be allowed to.
+        /// The limit that is needed.
         needed: u64,
-        /// How many threads serve, with those of the queues of io_uring.
+        /// How many threads serve, including those of the io_uring queues.
         threads: usize,
     },
     /// A system call failed.
     #[error("{}: {call}: {}", path.maybe_quote(), describe(*errno))]
     Call {
-        /// What it was about.
+        /// The file of the call.
         path: PathBuf,
-        /// The call, as its manual page is named.
+        /// The call, by the name of its manual page.
         call: &'static str,
         /// Why.
         errno: i32,
     },
-    /// What the running system did not tell.
+    /// Namespaces, mounts or claims could not be read.
     #[error(transparent)]
     System(#[from] nscap_linux::Error),
 }
 
 impl Error {
-    /// The errno that the error stands for.
+    /// The errno of the error.
     ///
     /// ```
     /// use nscap_fuse::{Mount, Options};
     /// let error = Mount::new("/nonexistent".as_ref(), "/mnt".as_ref(), &Options::default())
     ///     .err().unwrap();
-    /// assert!(error.errno() > 0);
+    /// assert_eq!(error.errno(), 2); // ENOENT
     /// ```
     #[must_use]
     pub fn errno(&self) -> i32 {

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Threads that take the same requests, as they are counted: whether one of a group waits for
-//! requests, and whether the group needs one more.
+//! Groups of threads that take requests from one source, and their counters: whether a thread of the group
+//! is idle, and whether the group needs one more.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use crate::inodes::locked;
+use crate::shards::locked;
 
-/// So many more than a group has at the start may be carrying out what should be quick. Where there
-/// are more, quick requests are counted for their callers as well.
+/// When a group has this many busy threads beyond its first ones, quick requests count for their callers'
+/// shares as well.
 const BLOCKED: usize = 16;
 
-/// As long as fewer requests of a group last, no look is made at their callers.
+/// While fewer requests of a group last, the server does not look up their callers.
 const FEW: usize = 4;
 
-/// How long a thread that was added stays after the last time that its group had none left.
+/// How long an added thread stays after the last time that its group had no idle thread.
 const CALM: Duration = Duration::from_secs(1);
 
-/// How many looks in a row a group whose requests all last has to be without a thread, while others
-/// wait.
+/// After this many looks at a group without an idle thread, all of whose requests last while others wait,
+/// a thread is added.
 const LASTS: u32 = 4;
 
 /// A group of threads.
@@ -32,14 +32,14 @@ pub(crate) struct Group {
     busy: AtomicUsize,
     lasting: AtomicUsize,
     taken: AtomicU64,
-    /// Whether one thread was added after the other, and none is to end yet.
+    /// When a thread was added last; until some time after that none ends.
     stuck: Mutex<Option<Instant>>,
-    /// Whether a thread went away that was the last.
+    /// Whether the last idle thread has begun to wait for its turn.
     wants: AtomicBool,
     ended: AtomicBool,
 }
 
-/// What a group looked like the last time.
+/// The state of a group at the last look.
 #[derive(Default)]
 pub(crate) struct Seen {
     taken: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Seen {
     lasts: u32,
 }
 
-/// One number more, until dropped.
+/// Adds one to a counter, until dropped.
 pub(crate) struct One<'g>(&'g AtomicUsize);
 
 impl<'g> One<'g> {
@@ -78,7 +78,7 @@ impl Group {
         }
     }
 
-    /// One more thread belongs to it; counted before it is made, so that it is not made twice.
+    /// Counts one more thread of the group; called before the thread starts, so that it is not added twice.
     pub(crate) fn join(&self) {
         self.threads.fetch_add(1, SeqCst);
     }
@@ -87,7 +87,7 @@ impl Group {
         self.threads.fetch_sub(1, SeqCst);
     }
 
-    /// A thread that takes a request wakes the watch where it is the last.
+    /// Counts a busy thread, and wakes the watch if no thread is idle now.
     pub(crate) fn take(&self, watch: &Watch) -> One<'_> {
         let one = One::more(&self.busy);
         self.taken.fetch_add(1, SeqCst);
@@ -97,19 +97,19 @@ impl Group {
         one
     }
 
-    /// What the calling thread carries out may last.
+    /// Counts a request of the calling thread that may last.
     pub(crate) fn lasting(&self) -> One<'_> {
         One::more(&self.lasting)
     }
 
-    /// The same, where so few do that their callers do not matter.
+    /// The same if so few requests last that their callers need no share; otherwise `None`.
     pub(crate) fn one_of_few(&self) -> Option<One<'_>> {
         let before = self.lasting.fetch_add(1, SeqCst);
         let one = One(&self.lasting);
         (before < FEW).then_some(one)
     }
 
-    /// While the calling thread, which has taken a request, waits for its turn, it is not there.
+    /// Calls `wait`, and does not count the calling thread as one of the group meanwhile.
     pub(crate) fn away<T>(&self, watch: &Watch, wait: impl FnOnce() -> T) -> T {
         self.threads.fetch_sub(1, SeqCst);
         self.busy.fetch_sub(1, SeqCst);
@@ -123,18 +123,18 @@ impl Group {
         waited
     }
 
-    /// Whether no thread waits for requests.
+    /// Whether no thread of the group is idle.
     pub(crate) fn none_left(&self) -> bool {
         self.busy.load(SeqCst) >= self.threads.load(SeqCst) && !self.ended.load(SeqCst)
     }
 
-    /// Whether so many threads are busy with what should be quick that it is not.
+    /// Whether so many threads are busy with quick requests that these cannot be quick.
     pub(crate) fn is_blocked(&self) -> bool {
         let busy = self.busy.load(SeqCst);
         busy > self.base + BLOCKED && busy > self.lasting.load(SeqCst) + self.base + BLOCKED
     }
 
-    /// Whether the calling thread is to end, which has been counted out then.
+    /// Whether the calling thread is to end. If so, it is not counted any more.
     pub(crate) fn is_one_too_many(&self) -> bool {
         if self.queue.is_some() || self.threads.load(SeqCst) <= self.base {
             return false;
@@ -144,7 +144,7 @@ impl Group {
         calm && self.threads.fetch_update(SeqCst, SeqCst, less).is_ok()
     }
 
-    /// Its requests come no more.
+    /// No more requests come for this group.
     pub(crate) fn end(&self) {
         self.ended.store(true, SeqCst);
     }
@@ -154,7 +154,7 @@ impl Group {
         self.wants.swap(false, SeqCst) && self.none_left()
     }
 
-    /// Whether it needs one more thread; to be asked at intervals while a group has none left.
+    /// Whether it needs one more thread. Called at intervals while a group has no idle thread.
     /// `backlog`: whether requests wait.
     pub(crate) fn needs_one(&self, seen: &mut Seen, backlog: impl FnOnce() -> bool) -> bool {
         let now = Seen { taken: self.taken.load(SeqCst), none_left: self.none_left(), lasts: 0 };
@@ -175,7 +175,7 @@ impl Group {
     }
 }
 
-/// The thread that looks after the groups. It sleeps as long as each has a thread left.
+/// The thread that adds threads to groups. It sleeps while each group has an idle thread.
 #[derive(Default)]
 pub(crate) struct Watch {
     thread: OnceLock<Thread>,
@@ -186,7 +186,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// The calling thread is the one.
+    /// Makes the calling thread this thread.
     pub(crate) fn begin(&self) {
         let _ = self.thread.set(std::thread::current());
     }
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_away_is_not_counted() {
+    fn a_thread_that_waits_for_its_turn_is_not_counted() {
         let (group, watch) = (group(2), Watch::default());
         let _busy = group.take(&watch);
         group.away(&watch, || {
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_are_not_looked_at() {
+    fn callers_of_a_few_requests_are_not_looked_up() {
         let group = group(1);
         let few: Vec<_> = (0..10).filter_map(|_| group.one_of_few()).collect();
         assert_eq!(few.len(), FEW);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is open: the file handles that the kernel names by a number.
+//! File handles by the numbers that the kernel names them by.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,10 +9,10 @@ use rustix::io::Errno;
 
 const SHARDS: u64 = 8;
 
-/// The first number: those below mean something else than a thing that is kept here.
+/// The first number: smaller ones have a fixed meaning, and no entry in the table.
 pub(crate) const FIRST: u64 = 16;
 
-/// Things by number. A number is never used again.
+/// A table of values by number. A number is never used again.
 #[derive(Debug)]
 pub(crate) struct Handles<T> {
     shards: [RwLock<HashMap<u64, Arc<T>>>; SHARDS as usize],
@@ -41,7 +41,7 @@ impl<T> Handles<T> {
         number
     }
 
-    /// EBADF where there is none.
+    /// EBADF for a number that is not in the table.
     pub(crate) fn get(&self, number: u64) -> Result<Arc<T>, Errno> {
         let shard = self.shard(number).read().unwrap_or_else(PoisonError::into_inner);
         shard.get(&number).cloned().ok_or(Errno::BADF)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which inode a descriptor leads to. A name does not tell, since others may change what it stands
-//! for between two looks; a number does not tell, since it is given again. A file handle does: it is
-//! the number and the generation. Where there are none, the kernel is asked about two descriptors,
-//! which keep what they lead to.
+//! Whether two descriptors refer to one inode. A name does not say so: another task may rename between two
+//! lookups. An inode number does not say so either: the file system uses it again. A file handle
+//! (name_to_handle_at(2)) does: it has the number and the generation. Where a file system has no handles, the
+//! kernel compares two open descriptors.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use rustix::io::Errno;
 
 use crate::descriptors::Share;
 
-/// How an inode is held, and told from all others.
+/// How the server holds an inode, and identifies it.
 #[derive(Clone, Debug)]
 pub(crate) enum Held {
     /// By its handle; nothing is open.
     Handle(FileHandle),
-    /// By a descriptor: where no inode can be opened by handle, and what has no name any more.
+    /// By a descriptor: on a file system without handles, and for an inode without a name.
     Open(Arc<Open>),
 }
 
@@ -27,8 +27,8 @@ pub(crate) struct Open {
     /// O_PATH.
     pub(crate) file: Arc<OwnedFd>,
     pub(crate) handle: Option<FileHandle>,
-    /// Of its owner's descriptors, where it has no name: else one who has many such files could leave
-    /// others none.
+    /// Counts it for the file's owner if it has no name: otherwise one user with many such files could take
+    /// all descriptors.
     pub(crate) _share: Option<Share>,
 }
 
@@ -40,7 +40,7 @@ impl Held {
         }
     }
 
-    /// Whether both are one inode of a file system. ESTALE where that cannot be found out.
+    /// Whether both are one inode of a file system. ESTALE if the kernel cannot say.
     pub(crate) fn is(&self, other: &Held) -> Result<bool, Errno> {
         match (self.handle(), other.handle(), self, other) {
             (Some(one), Some(other), ..) => Ok(one == other),
@@ -51,7 +51,7 @@ impl Held {
     }
 }
 
-/// The handle of what a descriptor leads to, if it has one.
+/// The file handle of the inode that a descriptor refers to, if the file system has handles.
 pub(crate) fn handle_of(file: impl AsFd) -> Result<Option<FileHandle>, Errno> {
     match FileHandle::of(file) {
         Ok(handle) => Ok(Some(handle)),

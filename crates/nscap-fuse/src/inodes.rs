@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The inodes that the kernel knows: a number for each, how often it was told of it, and how to get
-//! at it again. No path is kept: an inode is held by its handle or, where there are none, by a
-//! descriptor.
+//! The inodes that the kernel knows: the node id and lookup count of each, and how to open it again. The
+//! server keeps no paths: it holds an inode by its file handle (name_to_handle_at(2)) or, without such
+//! handles, by a descriptor.
 //!
-//! The number is the one that the source's file system has for it, so that stat(2) shows the same
-//! on both sides and after being forgotten; only where that number is still in use for an inode
-//! that is gone is another one taken. So one number is never two inodes at a time: what is found
-//! under a number is compared with what is there ([`Held::is`]), and what was made or opened is
-//! known by its own descriptor, never by looking its name up again.
+//! The node id is the inode number of the source, so stat(2) shows the same number on both sides, also
+//! after the kernel forgot the inode. An inode gets another node id only while its number belongs to an
+//! inode that was deleted and not forgotten. One node id never means two inodes at a time: an inode that is
+//! found is compared with the known one ([`Held::is`]), and an inode that was made or opened is known by its
+//! own descriptor, never by a second lookup of its name.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use nscap_linux::server::{FileHandle, open_again, prepare_same_inode};
 use rustix::fs::{OFlags, Stat, fstat};
@@ -20,46 +20,45 @@ use rustix::io::Errno;
 
 use crate::descriptors::{Descriptors, Share};
 use crate::identity::{self, Held, handle_of};
-use crate::numbers::{Numbers, Own, SPARE};
+use crate::numbers::{Numbers, Own, ROOT, SPARE};
 use crate::recent::Recent;
+use crate::requests::Failed;
+use crate::shards::mixed;
 use crate::source::Source;
 use crate::spares::{Giving, Spares};
 use crate::stats::Stats;
-use crate::worker::Failed;
 
-/// The number of the root (FUSE_ROOT_ID).
-pub(crate) const ROOT: u64 = 1;
 const SHARDS: usize = 32;
 /// Below this many a map does not shrink.
 const SMALL: usize = 256;
 
-/// How many inodes of one number are compared by asking the kernel.
+/// How many inodes with one number are compared by a question to the kernel.
 const ASKED_MAX: usize = 64;
 
 #[derive(Clone, Debug)]
 struct Inode {
     held: Held,
     regular: bool,
-    /// How many times the kernel was told of it and has not said that it forgot.
+    /// Replies that named it, minus the lookups that the kernel forgot.
     lookups: u64,
 }
 
-/// An inode to do something with.
+/// An inode that is open for an operation.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(crate) struct InodeRef {
     file: Arc<OwnedFd>,
     /// Whether it is a regular file.
     pub(crate) regular: bool,
 }
 
-impl Found {
-    /// A regular file by the descriptor that made it, which may only write.
-    pub(crate) fn made(file: Arc<OwnedFd>) -> Found {
-        Found { file, regular: true }
+impl InodeRef {
+    /// A regular file by the descriptor that made it, which may be write-only.
+    pub(crate) fn made(file: Arc<OwnedFd>) -> InodeRef {
+        InodeRef { file, regular: true }
     }
 }
 
-impl AsFd for Found {
+impl AsFd for InodeRef {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -67,7 +66,7 @@ impl AsFd for Found {
 
 type Shard = RwLock<HashMap<u64, Inode>>;
 
-/// See the module.
+/// The table of inodes.
 #[derive(Debug)]
 pub(crate) struct Inodes {
     source: Source,
@@ -75,22 +74,14 @@ pub(crate) struct Inodes {
     root_held: Held,
     numbers: Numbers,
     shards: [Shard; SHARDS],
-    recent: Recent<Found>,
+    recent: Recent<InodeRef>,
     spares: Spares,
     descriptors: Arc<Descriptors>,
     stats: Arc<Stats>,
 }
 
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn mixed(node: u64) -> usize {
-    (node.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize
-}
-
 impl Inodes {
-    /// `recent`: how many inodes that were used last are kept open.
+    /// `recent`: how many of the inodes that were used last stay open.
     pub(crate) fn new(
         source: Source,
         recent: usize,
@@ -123,33 +114,33 @@ impl Inodes {
         &self.source
     }
 
-    /// The number that stat(2) shows of an inode that the kernel knows by another.
+    /// The inode number that stat(2) shows for a node id.
     pub(crate) fn shown(&self, node: u64) -> u64 {
         if node == ROOT { self.numbers.root().ino } else { node }
     }
 
-    /// The inode that an O_PATH descriptor leads to becomes known once more; its number.
+    /// Counts one lookup of the inode that an O_PATH descriptor refers to; returns its node id.
     pub(crate) fn know(&self, file: OwnedFd, stat: &Stat) -> Result<u64, Errno> {
         let (file, keep) = (Arc::new(file), self.source.handles && is_directory(stat));
         let (node, _) = self.count(Own::of(stat), self.inode(&file, stat)?)?;
         if keep && node != ROOT {
-            self.recent.keep(node, Found { file, regular: false });
+            self.recent.keep(node, InodeRef { file, regular: false });
         }
         Ok(node)
     }
 
-    /// As [`know`](Inodes::know), of one of many entries of a directory.
+    /// As [`know`](Inodes::know), for one of many entries of a directory: it is not kept open.
     pub(crate) fn know_listed(&self, file: OwnedFd, stat: &Stat) -> Result<u64, Errno> {
         self.know_new(file, stat).map(|(node, _)| node)
     }
 
-    /// As [`know`](Inodes::know); and whether it was not known before.
+    /// As [`know`](Inodes::know); also says whether the inode is new to the table.
     pub(crate) fn know_new(&self, file: OwnedFd, stat: &Stat) -> Result<(u64, bool), Errno> {
         let file = Arc::new(file);
         self.count(Own::of(stat), self.inode(&file, stat)?)
     }
 
-    /// As [`know`](Inodes::know), of a regular file that has just been made and is open otherwise.
+    /// As [`know`](Inodes::know), for a regular file that was just made; `file` need not be O_PATH.
     pub(crate) fn know_open(&self, file: &OwnedFd, stat: &Stat) -> Result<u64, Errno> {
         let inode = match handle_of(file)? {
             Some(handle) if self.source.handles && stat.st_nlink > 0 => {
@@ -160,7 +151,8 @@ impl Inodes {
         self.count(Own::of(stat), inode).map(|(node, _)| node)
     }
 
-    /// An inode that is known has got one more name. One that had none needs not be held open now.
+    /// Counts one lookup of a known inode that got one more name. If it had none before, it need not stay
+    /// open now.
     pub(crate) fn know_again(&self, node: u64) -> Result<(), Errno> {
         let mut shard = self.write(node);
         let inode = shard.get_mut(&node).ok_or(Errno::STALE)?;
@@ -175,7 +167,7 @@ impl Inodes {
         Ok(())
     }
 
-    /// What an O_PATH descriptor leads to.
+    /// The inode that an O_PATH descriptor refers to.
     fn inode(&self, file: &Arc<OwnedFd>, stat: &Stat) -> Result<Inode, Errno> {
         let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
         let held = match handle_of(&**file)? {
@@ -188,13 +180,13 @@ impl Inodes {
         Ok(Inode { held, regular, lookups: 1 })
     }
 
-    /// The share that holding an inode open takes: its owner's, where it is held since it has no name.
+    /// The descriptor share for an inode that is held open because it has no name: its owner's.
     fn share(&self, stat: &Stat) -> Result<Option<Share>, Errno> {
         let nameless = self.source.handles && stat.st_nlink == 0;
         nameless.then(|| self.descriptors.take(stat.st_uid, 1)).transpose()
     }
 
-    /// Counts an inode under the number that is its own; whether it was not known before.
+    /// Counts a lookup of an inode under the node id that is its own. Also says whether it is new.
     fn count(&self, own: Own, inode: Inode) -> Result<(u64, bool), Errno> {
         if own == self.numbers.root() && self.root_held.is(&inode.held)? {
             return Ok((ROOT, false));
@@ -211,8 +203,8 @@ impl Inodes {
         self.count_among(&mut self.spares.lock(), own, number, &inode)
     }
 
-    /// Counts it under this number, and says whether it was not known before; `None` where the number
-    /// is another inode's.
+    /// Counts a lookup under this node id, and says whether the inode is new; `None` if the node id is
+    /// another inode's.
     fn count_in(
         &self,
         shard: &mut HashMap<u64, Inode>,
@@ -244,7 +236,7 @@ impl Inodes {
         if inode.held.handle().is_none() && known.len() >= ASKED_MAX {
             return Err(Errno::STALE);
         }
-        // Its own number last: that is free again when the inode that is gone has been forgotten.
+        // Its own number last: that is free again after the kernel forgot the deleted inode.
         for node in known.iter().copied().chain(number) {
             if let Some(first) = self.count_in(&mut self.write(node), node, inode)? {
                 return Ok((node, first));
@@ -256,7 +248,7 @@ impl Inodes {
         Ok((spare, true))
     }
 
-    /// Some regular files that the kernel knows, one of each part of the table.
+    /// Some regular files that the kernel knows, one for each part of the table.
     pub(crate) fn some_regular(&self) -> impl Iterator<Item = u64> {
         self.shards.iter().filter_map(|shard| {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
@@ -273,7 +265,7 @@ impl Inodes {
         &self.shards[mixed(node) % SHARDS]
     }
 
-    /// The kernel forgot so many lookups; whether those were all.
+    /// FORGET of so many lookups; whether none is left.
     pub(crate) fn forget(&self, node: u64, lookups: u64) -> bool {
         if node == ROOT {
             return false;
@@ -299,7 +291,7 @@ impl Inodes {
         if let Some(spares) = &mut spares {
             spares.take_back(node);
         }
-        // An open descriptor would keep what has no name any more. Its end can take its time.
+        // An open descriptor would keep a deleted inode. To close it can take long: no lock is held.
         drop((spares, self.recent.take(node), gone));
         if shrink {
             nscap_linux::server::return_memory();
@@ -313,15 +305,15 @@ impl Inodes {
     }
 
     /// An O_PATH descriptor of an inode.
-    pub(crate) fn find(&self, node: u64) -> Result<Found, Errno> {
+    pub(crate) fn find(&self, node: u64) -> Result<InodeRef, Errno> {
         if node == ROOT {
-            return Ok(Found { file: self.root.clone(), regular: false });
+            return Ok(InodeRef { file: self.root.clone(), regular: false });
         }
         if let Some(found) = self.recent.get(node) {
             return Ok(found);
         }
         match self.held(node)? {
-            (Held::Open(open), regular) => Ok(Found { file: open.file.clone(), regular }),
+            (Held::Open(open), regular) => Ok(InodeRef { file: open.file.clone(), regular }),
             (Held::Handle(handle), regular) => {
                 let found = self.open_to_look(&handle, regular)?;
                 self.recent.keep(node, found.clone());
@@ -330,14 +322,14 @@ impl Inodes {
         }
     }
 
-    /// With O_PATH: opening the content can wait for others (fanotify(7), leases), and looking must not.
-    fn open_to_look(&self, handle: &FileHandle, regular: bool) -> Result<Found, Errno> {
+    /// With O_PATH: an open for content can wait for other tasks (fanotify(7), leases).
+    fn open_to_look(&self, handle: &FileHandle, regular: bool) -> Result<InodeRef, Errno> {
         let file = Arc::new(handle.open(self.source.root(), OFlags::PATH)?);
-        Ok(Found { file, regular })
+        Ok(InodeRef { file, regular })
     }
 
-    /// Opens a regular file or a directory. EINVAL for anything else: opening it could wait, or
-    /// do something.
+    /// Opens a regular file or a directory. EINVAL for other types: to open these could block, or act on
+    /// a device.
     pub(crate) fn open(&self, node: u64, flags: OFlags) -> Result<OwnedFd, Errno> {
         if node == ROOT {
             return open_again(&*self.root, flags);
@@ -352,9 +344,9 @@ impl Inodes {
         }
     }
 
-    /// Holds what has just lost its last name open until the kernel forgets it, so that a task that
-    /// has it still has it. What has a name yet was not what was removed, and stays as it is; what is more than
-    /// half of its owner's share is held by its open handles only.
+    /// Holds an inode that just lost its last name open until the kernel forgets it, so that tasks can go
+    /// on using it. An inode that still has a name stays as it is. Beyond half of its owner's share, only
+    /// open handles hold such an inode.
     pub(crate) fn pin(&self, file: OwnedFd) {
         let (Ok(stat), Ok(handle)) = (fstat(&file), handle_of(&file)) else {
             return;

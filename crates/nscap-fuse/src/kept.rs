@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What SOURCE's own mount and superblock withhold, TARGET withholds too. Covers M and X for the
-//! file system as a whole: nosuid, nodev, noexec, ro and nosymfollow of the mount that SOURCE is
-//! given by; and nosuid and nodev where a user namespace beside ours may own its superblock, since
-//! the kernel honours nothing on such a one outside that namespace.
+//! TARGET keeps the restrictions of SOURCE. Covers M and X for the file system as a whole: nosuid, nodev,
+//! noexec, ro and nosymfollow of the mount that SOURCE is on; and nosuid and nodev where another user
+//! namespace may own SOURCE's superblock, since outside that namespace the kernel ignores set-id bits,
+//! capabilities and devices there.
 
 use std::os::fd::BorrowedFd;
 
@@ -18,9 +18,9 @@ const NOSYMFOLLOW: StatVfsMountFlags = StatVfsMountFlags::from_bits_retain(0x200
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Because {
-    /// The mount that the source was given by has it.
+    /// The source's own mount has it.
     SourceMount,
-    /// A user namespace beside the server's may own the superblock of the source.
+    /// Another user namespace, not above the server's, may own the superblock of the source.
     SourceOwner,
 }
 
@@ -39,14 +39,14 @@ pub enum Because {
 pub struct Kept {
     /// As mount(8) names it: `nosuid`, `nodev`, `noexec`, `ro` or `nosymfollow`.
     pub flag: &'static str,
-    /// Why.
+    /// Why the mount has the flag.
     pub because: Because,
 }
 
-/// Where a flag is kept: the flags, and whether the mount is read-only.
-type Place = fn(&mut Flags, &mut bool);
+/// Sets a flag, in the flags of a mount or in whether it is read-only.
+type SetFlag = fn(&mut Flags, &mut bool);
 
-const OF_A_MOUNT: [(StatVfsMountFlags, &str, Place); 5] = [
+const OF_A_MOUNT: [(StatVfsMountFlags, &str, SetFlag); 5] = [
     (StatVfsMountFlags::NOSUID, "nosuid", |flags, _| flags.nosuid = true),
     (StatVfsMountFlags::NODEV, "nodev", |flags, _| flags.nodev = true),
     (StatVfsMountFlags::NOEXEC, "noexec", |flags, _| flags.noexec = true),
@@ -54,13 +54,13 @@ const OF_A_MOUNT: [(StatVfsMountFlags, &str, Place); 5] = [
     (NOSYMFOLLOW, "nosymfollow", |flags, _| flags.nosymfollow = true),
 ];
 
-/// How many of them the superblock's owner decides about: nosuid and nodev.
+/// The first ones also depend on the superblock's owner: nosuid and nodev.
 const OF_AN_OWNER: usize = 2;
 
-/// Adds to the flags of a mount what its source withholds; gives what the options did not ask for, and
-/// what is not so in any case (nodev, in a user namespace).
+/// Adds the restrictions of the source to the flags of a mount. Returns those that the options did not ask
+/// for, without nodev in a user namespace, which every mount has there.
 ///
-/// `initial`: whether we are in the initial user namespace.
+/// `initial`: whether the server is in the initial user namespace.
 ///
 /// # Errors
 /// statvfs(3)'s.
@@ -72,7 +72,7 @@ pub(crate) fn keep(
 ) -> Result<Vec<Kept>, Errno> {
     let of_source = fstatvfs(source)?.f_flag;
     let mut kept = Vec::new();
-    for (number, (bit, flag, place)) in OF_A_MOUNT.into_iter().enumerate() {
+    for (number, (bit, flag, set)) in OF_A_MOUNT.into_iter().enumerate() {
         let because = if of_source.contains(bit) {
             Because::SourceMount
         } else if may_be_anothers && number < OF_AN_OWNER {
@@ -81,7 +81,7 @@ pub(crate) fn keep(
             continue;
         };
         let before = (*flags, *read_only);
-        place(flags, read_only);
+        set(flags, read_only);
         if (*flags, *read_only) != before && (initial || flag != "nodev") {
             kept.push(Kept { flag, because });
         }

@@ -2,9 +2,9 @@
 //! One directory tree shown to many user namespaces, each with its own capabilities: a passthrough
 //! file system over FUSE on which R1-R8, D, K, L, M and A hold for every task of the machine.
 //!
-//! Nothing here decides: what a caller may do and see is asked of `nscap_core`, for the calling
-//! thread's own credentials. Permissions of ordinary operations are decided by the kernel
-//! (`default_permissions`) before a request reaches us.
+//! This crate decides nothing. `nscap_core` decides what a caller may do and see, from the calling
+//! thread's own credentials. The kernel decides the permissions of ordinary operations
+//! (`default_permissions`) before a request reaches the server.
 //!
 //! ```no_run
 //! use nscap_fuse::{Mount, Options};
@@ -40,10 +40,12 @@ mod requests;
 mod serve;
 mod session;
 mod setid;
+mod shards;
 mod shares;
 mod source;
 mod spares;
 mod stats;
+mod streams;
 mod threads;
 mod times;
 mod tree;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Directories, symbolic links, devices, FIFOs and sockets that a caller makes. mkdir(2), symlink(2)
-//! and mknod(2) give no descriptor of what they make, and no directory is the server's alone to make
-//! it in: what a new inode inherits (group, lists, quota) is its directory's, where others can
-//! rename. So the name is looked up afterwards, and what it stands for is taken as made only if it
-//! was born meanwhile, is the caller's, and is as it was asked for. What else passes for it is
-//! another new one of the caller's own; an older one, or another's, never does. And nothing is
-//! believed of what passes but what its own attributes say.
+//! Directories, symbolic links, devices, FIFOs and sockets that a caller makes. mkdir(2), symlink(2) and
+//! mknod(2) return no descriptor of the new inode. The server cannot make it elsewhere and move it: a new
+//! inode inherits its group, ACL and quota from its directory, where other tasks can rename. So the server
+//! looks the name up afterwards, and accepts the inode only if it was born meanwhile, belongs to the caller,
+//! and is as requested. Only another new inode of the same caller can also pass; an older one, or one of
+//! another owner, never does. The server uses the attributes of the inode that it found.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,17 +16,17 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-/// A moment before something is made.
+/// A time before an inode is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Before(Timespec);
 
-/// What a caller asked for.
+/// The inode that a caller asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asked<'r> {
     Directory {
         mode: u32,
     },
-    /// `device`: 0 where it is none.
+    /// `device`: 0 if it is not a device.
     Node {
         kind: FileType,
         mode: u32,
@@ -39,12 +38,12 @@ pub(crate) enum Asked<'r> {
 }
 
 impl Before {
-    /// By the clock that file systems use.
+    /// The current time, by the clock that file systems use.
     pub(crate) fn now() -> Before {
         Before(clock_gettime(ClockId::RealtimeCoarse))
     }
 
-    /// Whether a file system without fractions of a second, or with, calls this later.
+    /// Whether a timestamp of a file system, with or without fractions of a second, is not earlier.
     fn is_before(self, seconds: i64, nanoseconds: u32) -> bool {
         let Before(Timespec { tv_sec, tv_nsec }) = self;
         let whole = nanoseconds == 0;
@@ -64,7 +63,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether this is what was made in a directory, by this uid and gid: its attributes, or ESTALE.
+    /// Returns the attributes of `file` if it can be the inode that was made in `directory` by this uid and
+    /// gid; otherwise ESTALE.
     pub(crate) fn is(
         self,
         file: impl AsFd,
@@ -84,12 +84,12 @@ impl Asked<'_> {
 
     fn looks_like(self, stat: &Stat, file: impl AsFd) -> Result<bool, Errno> {
         let (kind, mode) = match self {
-            // A directory passes its set-group-ID bit on.
+            // A new directory inherits the set-group-ID bit of its parent.
             Asked::Directory { mode } => (FileType::Directory, mode | libc::S_ISGID),
             Asked::Node { kind, mode, .. } => (kind, mode),
             Asked::Symlink { .. } => (FileType::Symlink, 0o7777),
         };
-        // A mask, or a list, takes bits away and gives none.
+        // A umask or an ACL removes bits and adds none.
         let permitted = stat.st_mode & 0o7777 & !mode == 0;
         let names = if kind == FileType::Directory { 2 } else { 1 };
         let alike = FileType::from_raw_mode(stat.st_mode) == kind
@@ -112,8 +112,8 @@ fn permissions(mode: u32) -> Mode {
     Mode::from_raw_mode(mode & 0o7777)
 }
 
-/// Whether it was not before this moment. A file system that keeps no birth times cannot tell: there
-/// something older of the caller's own passes as well.
+/// Whether the inode was born at this time or later. A file system without birth times cannot say: there an
+/// older inode of the caller's passes as well.
 fn born(file: impl AsFd, before: Before) -> Result<bool, Errno> {
     let it = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME)?;
     let known = it.stx_mask & StatxFlags::BTIME.bits() != 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Attributes of inodes: read and changed.
+//! GETATTR, STATX, SETATTR, STATFS, SYNCFS.
 
 use std::os::fd::AsFd as _;
 
@@ -11,28 +11,23 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::inodes::Found;
+use crate::inodes::InodeRef;
 use crate::proto::SetAttr;
 use crate::setid;
 use crate::tree::Tree;
 
 impl Tree {
-    pub(crate) fn get_attributes(&self, node: u64) -> Result<Stat, Errno> {
+    pub(crate) fn getattr(&self, node: u64) -> Result<Stat, Errno> {
         self.stats.getattrs.add();
         fstat(self.inodes.find(node)?)
     }
 
-    /// What statx(2) tells that stat(2) does not.
-    pub(crate) fn get_more_attributes(
-        &self,
-        node: u64,
-        flags: u32,
-        mask: u32,
-    ) -> Result<Statx, Errno> {
+    /// Also the birth time and the attribute flags, which GETATTR does not carry.
+    pub(crate) fn statx(&self, node: u64, flags: u32, mask: u32) -> Result<Statx, Errno> {
         self.stats.getattrs.add();
         let sync = AtFlags::STATX_FORCE_SYNC | AtFlags::STATX_DONT_SYNC;
         let flags = AtFlags::EMPTY_PATH | (AtFlags::from_bits_retain(flags) & sync);
-        // The kernel takes the basic ones in any case.
+        // The kernel uses the basic attributes, whatever the mask says.
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::from_bits_retain(mask);
         statx(
             self.inodes.find(node)?,
@@ -42,14 +37,14 @@ impl Tree {
         )
     }
 
-    /// Owner before mode, since a change of owner takes set-id bits away, and since nobody is to
-    /// have them with the wrong owner; size before mode likewise; times last, since a change of
-    /// size changes them.
-    pub(crate) fn change(&self, node: u64, change: &SetAttr) -> Result<Stat, Errno> {
+    /// Changes the owner before the mode: chown(2) drops set-id bits, and a file must never have them
+    /// with the wrong owner. Changes the size before the mode for the same reason. Sets times last,
+    /// since a change of size changes them.
+    pub(crate) fn setattr(&self, node: u64, change: &SetAttr) -> Result<Stat, Errno> {
         self.stats.setattrs.add();
         let inode = self.inodes.find(node)?;
         if change.uid.is_some() || change.gid.is_some() || change.is_of_nothing() {
-            self.change_owner(node, &inode, change.uid, change.gid)?;
+            self.chown(node, &inode, change.uid, change.gid)?;
         }
         if let Some(size) = change.size {
             let open = self.handle(node, change.handle);
@@ -71,10 +66,10 @@ impl Tree {
         fstat(&inode)
     }
 
-    fn change_owner(
+    fn chown(
         &self,
         node: u64,
-        inode: &Found,
+        inode: &InodeRef,
         uid: Option<u32>,
         gid: Option<u32>,
     ) -> Result<(), Errno> {
@@ -90,18 +85,17 @@ impl Tree {
         chownat(inode, c"", uid, gid, AtFlags::EMPTY_PATH)
     }
 
-    pub(crate) fn statistics(&self) -> Result<StatVfs, Errno> {
+    pub(crate) fn statfs(&self) -> Result<StatVfs, Errno> {
         fstatvfs(self.inodes.root())
     }
 
-    /// syncfs(2).
-    pub(crate) fn sync_all(&self) -> Result<(), Errno> {
+    pub(crate) fn syncfs(&self) -> Result<(), Errno> {
         rustix::fs::syncfs(self.inodes.source().root())
     }
 }
 
 /// Beside an owner or a size, the kernel sends the mode that it read before without set-id bits that go. A bit
 /// that went meanwhile does not come back.
-fn without_new_set_id(inode: &Found, mode: u32) -> Result<u32, Errno> {
+fn without_new_set_id(inode: &InodeRef, mode: u32) -> Result<u32, Errno> {
     Ok(mode & (!setid::BITS | fstat(inode)?.st_mode))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Names: looked up, made, removed, changed.
+//! LOOKUP, FORGET, READLINK, MKNOD, MKDIR, SYMLINK, LINK, UNLINK, RMDIR, RENAME.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -11,15 +11,15 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::attr::device_from_fuse;
-use crate::inodes::Found;
+use crate::inodes::InodeRef;
 use crate::made::{Asked, Before};
 use crate::opener::Opener;
 use crate::proto::Header;
-use crate::tree::{Known, Tree};
+use crate::tree::{Entry, Tree};
 
 impl Tree {
-    /// `None`: there is nothing of that name.
-    pub(crate) fn look_up(&self, parent: u64, name: &OsStr) -> Result<Option<Known>, Errno> {
+    /// `None`: the directory has no such name.
+    pub(crate) fn lookup(&self, parent: u64, name: &OsStr) -> Result<Option<Entry>, Errno> {
         self.stats.lookups.add();
         let directory = self.inodes.find(parent)?;
         match self.enter(directory.as_fd(), name) {
@@ -37,37 +37,37 @@ impl Tree {
         }
     }
 
-    pub(crate) fn read_link(&self, node: u64) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn readlink(&self, node: u64) -> Result<Vec<u8>, Errno> {
         let link = self.inodes.find(node)?;
         Ok(readlinkat(link, c"", Vec::with_capacity(256))?.into_bytes())
     }
 
-    /// Makes something as the caller. The call gives no descriptor, so the name is looked up, and what
-    /// it stands for must be what was made: by another way the name can be another's by now. ESTALE
-    /// for that.
+    /// Makes a directory, symbolic link or node as the caller. The system call returns no descriptor, so
+    /// the name is looked up afterwards. The inode must be the new one: another task with access to the
+    /// source may have renamed. ESTALE if it is not.
     fn make(
         &self,
-        caller: &Header,
+        header: &Header,
         name: &OsStr,
         umask: u32,
         asked: Asked<'_>,
-    ) -> Result<Known, Errno> {
+    ) -> Result<Entry, Errno> {
         self.stats.creates.add();
-        let directory = self.inodes.find(caller.node)?;
+        let directory = self.inodes.find(header.node)?;
         let before = Before::now();
         {
-            let _caller = self.as_caller(caller, umask)?;
+            let _caller = self.as_caller(header, umask)?;
             asked.make(directory.as_fd(), name)?;
         }
-        self.streams.drop_of(caller.node);
+        self.streams.drop_of(header.node);
         let file = self
             .inodes
             .source()
-            .look_up(directory.as_fd(), name)
+            .lookup(directory.as_fd(), name)
             .map_err(|errno| if errno == Errno::NOENT { Errno::STALE } else { errno })?;
-        let stat = asked.is(&file, &directory, (caller.uid, caller.gid), before)?;
+        let stat = asked.is(&file, &directory, (header.uid, header.gid), before)?;
         match self.inodes.know_new(file, &stat)? {
-            (node, true) => Ok(Known { node, stat }),
+            (node, true) => Ok(Entry { node, stat }),
             (known, false) => {
                 self.forget(known, 1);
                 Err(Errno::STALE)
@@ -75,69 +75,82 @@ impl Tree {
         }
     }
 
-    pub(crate) fn make_node(
+    pub(crate) fn mknod(
         &self,
-        caller: &Header,
+        header: &Header,
         name: &OsStr,
         (mode, umask): (u32, u32),
         device: u32,
-    ) -> Result<Known, Errno> {
+    ) -> Result<Entry, Errno> {
         let kind = FileType::from_raw_mode(mode);
         if kind == FileType::RegularFile {
-            return self.make_file(caller, name, (mode, umask));
+            return self.mknod_regular(header, name, (mode, umask));
         }
-        self.make(caller, name, umask, Asked::Node { kind, mode, device: device_from_fuse(device) })
+        self.make(header, name, umask, Asked::Node { kind, mode, device: device_from_fuse(device) })
     }
 
-    /// A regular file can be made so that it is open, and is known by its descriptor.
-    fn make_file(&self, caller: &Header, name: &OsStr, mode: (u32, u32)) -> Result<Known, Errno> {
+    /// open(2) makes a regular file and returns its descriptor, so no lookup is needed.
+    fn mknod_regular(
+        &self,
+        header: &Header,
+        name: &OsStr,
+        mode: (u32, u32),
+    ) -> Result<Entry, Errno> {
         self.stats.creates.add();
-        let file = self.open_new(caller, name, mode, OFlags::RDONLY)?;
+        let file = self.open_new(header, name, mode, OFlags::RDONLY)?;
         let stat = fstat(&file)?;
         let node = self.inodes.know_open(&file, &stat)?;
-        Ok(Known { node, stat })
+        Ok(Entry { node, stat })
     }
 
-    pub(crate) fn make_directory(
+    pub(crate) fn mkdir(
         &self,
-        caller: &Header,
+        header: &Header,
         name: &OsStr,
         (mode, umask): (u32, u32),
-    ) -> Result<Known, Errno> {
-        self.make(caller, name, umask, Asked::Directory { mode })
+    ) -> Result<Entry, Errno> {
+        self.make(header, name, umask, Asked::Directory { mode })
     }
 
-    pub(crate) fn make_symlink(
+    pub(crate) fn symlink(
         &self,
-        caller: &Header,
+        header: &Header,
         name: &OsStr,
         target: &OsStr,
-    ) -> Result<Known, Errno> {
-        self.make(caller, name, 0, Asked::Symlink { target })
+    ) -> Result<Entry, Errno> {
+        self.make(header, name, 0, Asked::Symlink { target })
     }
 
-    pub(crate) fn link(&self, node: u64, parent: u64, name: &OsStr) -> Result<Known, Errno> {
+    pub(crate) fn link(&self, node: u64, parent: u64, name: &OsStr) -> Result<Entry, Errno> {
         self.stats.creates.add();
         let (inode, directory) = (self.inodes.find(node)?, self.inodes.find(parent)?);
         {
-            // The room that a directory takes is not from what the source reserves for root.
-            let _nobodys = Opener::UNKNOWN.take()?;
+            // As no user: a directory that grows takes no blocks that the source reserves for root.
+            let _unprivileged = Opener::UNKNOWN.take()?;
             server::link(&inode, &directory, name)?;
         }
         self.streams.drop_of(parent);
-        // What was linked is known, whatever the name stands for by now.
+        // The inode is the one that was linked, also if the name was changed meanwhile.
         let stat = fstat(&inode)?;
         self.inodes.know_again(node)?;
-        Ok(Known { node, stat })
+        Ok(Entry { node, stat })
     }
 
-    /// What a name stands for that is about to be removed: it may lose its last name.
-    fn leaving(&self, directory: &Found, name: &OsStr) -> Option<OwnedFd> {
+    /// The inode of a name that is about to be removed; this may be its last name.
+    fn leaving(&self, directory: &InodeRef, name: &OsStr) -> Option<OwnedFd> {
         let source = self.inodes.source();
-        if source.handles { source.look_up(directory.as_fd(), name).ok() } else { None }
+        if source.handles { source.lookup(directory.as_fd(), name).ok() } else { None }
     }
 
-    pub(crate) fn remove(&self, parent: u64, name: &OsStr, flags: AtFlags) -> Result<(), Errno> {
+    pub(crate) fn unlink(&self, parent: u64, name: &OsStr) -> Result<(), Errno> {
+        self.remove(parent, name, AtFlags::empty())
+    }
+
+    pub(crate) fn rmdir(&self, parent: u64, name: &OsStr) -> Result<(), Errno> {
+        self.remove(parent, name, AtFlags::REMOVEDIR)
+    }
+
+    fn remove(&self, parent: u64, name: &OsStr, flags: AtFlags) -> Result<(), Errno> {
         self.stats.removes.add();
         let directory = self.inodes.find(parent)?;
         let leaving = self.leaving(&directory, name);
@@ -151,25 +164,25 @@ impl Tree {
 
     pub(crate) fn rename(
         &self,
-        caller: &Header,
+        header: &Header,
         name: &OsStr,
         (new_parent, new_name): (u64, &OsStr),
         flags: RenameFlags,
     ) -> Result<(), Errno> {
         self.stats.renames.add();
-        let (from, to) = (self.inodes.find(caller.node)?, self.inodes.find(new_parent)?);
+        let (from, to) = (self.inodes.find(header.node)?, self.inodes.find(new_parent)?);
         let stays = flags.intersects(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE);
         let leaving = if stays { None } else { self.leaving(&to, new_name) };
         {
-            // The whiteout is the caller's.
+            // The caller owns the whiteout.
             let _ids = if flags.contains(RenameFlags::WHITEOUT) {
-                Some(self.as_caller(caller, 0)?)
+                Some(self.as_caller(header, 0)?)
             } else {
                 Opener::UNKNOWN.take()?
             };
             renameat_with(&from, name, &to, new_name, flags)?;
         }
-        self.streams.drop_of(caller.node);
+        self.streams.drop_of(header.node);
         self.streams.drop_of(new_parent);
         if let Some(file) = leaving {
             self.inodes.pin(file);

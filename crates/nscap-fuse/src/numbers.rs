@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The numbers by which the kernel knows inodes, from those that the source has for them.
+//! Node ids, by which the kernel names inodes, from the inode numbers of the source.
 
 use std::sync::Mutex;
 
 use rustix::fs::Stat;
 
-use crate::inodes::{ROOT, locked};
+use crate::shards::locked;
 
-/// From here on numbers that no file system gives: for inodes whose own number is taken.
+/// The number of the root (FUSE_ROOT_ID).
+pub(crate) const ROOT: u64 = 1;
+/// Node ids from here on are no file system's inode numbers: for inodes whose own number is taken.
 pub(crate) const SPARE: u64 = 1 << 63;
-/// A number is an inode's on its device, and which device of the source that is.
+/// A node id has an inode number in its low bits, and the index of the source's device above them.
 const INODE_BITS: u32 = 47;
 const DEVICE_BITS: u32 = 15;
 
-/// An inode by what stat(2) says: for as long as it exists, this one only.
+/// An inode's device and number, as stat(2) says them. Unique while the inode exists.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Own {
     dev: u64,
@@ -31,7 +33,7 @@ impl Own {
     }
 }
 
-/// The devices of a source: one, unless it has subvolumes or is stacked.
+/// The devices of a source: one, unless it has subvolumes or is a stacked file system.
 #[derive(Debug)]
 pub(crate) struct Numbers {
     root: Own,
@@ -47,8 +49,8 @@ impl Numbers {
         self.root
     }
 
-    /// The number that an inode should have; on the root's device, its own. None where it would be
-    /// the root's or another device's.
+    /// The node id that an inode should have; on the root's device, its inode number. `None` where that
+    /// would be the root's node id, or does not fit.
     pub(crate) fn of(&self, own: Own) -> Option<u64> {
         let device = if own.dev == self.root.dev { 0 } else { self.index_of(own.dev) };
         let fits = own.ino > ROOT && own.ino >> INODE_BITS == 0 && device >> DEVICE_BITS == 0;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files opened and closed, and how: by the kernel itself on the source, or with the server in between.
+//! OPEN, CREATE, TMPFILE, RELEASE: which handles are passthrough, and which the server reads and writes.
 //!
 //! | open for | |
 //! |---|---|
-//! | reading | passthrough; nothing is kept here but its inode's backing id |
-//! | writing | the server writes, so that it can stop for a grant (K). Beside a passthrough handle the kernel takes no other than a passthrough one, which is a writer until it is closed |
-//! | both | passthrough: it can be mapped |
+//! | reading | passthrough; the server keeps only the inode's backing id |
+//! | writing | the server writes, so it can stop for a grant (K). While a passthrough handle is open, the kernel allows only passthrough handles; such a handle is a writer until it is closed |
+//! | both | passthrough, since the file can be mapped |
 //!
-//! The kernel takes set-id bits away itself before each of these writes, from the mode that it has: a task that is in
-//! execve(2) at that moment gets none. Before a direct write (FOPEN_DIRECT_IO) it takes none.
+//! Before each of these writes the kernel drops set-id bits itself, from its cached mode: a task in execve(2) at
+//! that moment gets none. Before a direct write (FOPEN_DIRECT_IO) the kernel drops none.
 //!
-//! Of a file that is append-only the server makes every write, by a descriptor that can do nothing else. Where the kernel
-//! would write or map it past the server, the handle is one for direct writes.
-//! Where there is no passthrough all of this is the server's, and the kernel caches.
+//! The server makes every write to an append-only file, by an O_APPEND descriptor. Where the kernel would write or
+//! map such a file without the server, the handle is for direct writes.
+//! Without passthrough the server reads and writes everything, and the kernel caches.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -25,38 +25,38 @@ use rustix::io::Errno;
 
 use crate::backing::Way;
 use crate::caps::{Access, Writer};
-use crate::inodes::Found;
+use crate::inodes::InodeRef;
 use crate::opener::Opener;
 use crate::proto::abi::fopen;
 use crate::proto::{Header, Opens};
 use crate::setid::is_marked;
-use crate::tree::{Known, OpenFile, Tree};
+use crate::tree::{Entry, OpenFile, Tree};
 
-/// The number of every handle for reading that is passthrough: nothing is kept of them.
+/// The number of every passthrough handle for reading: the server keeps no state for these.
 const READS_THROUGH: u64 = 1;
 
-/// What is made open is open for this, and what it was made with.
+/// The flags of CREATE and TMPFILE that the new descriptor gets.
 const MAKING: OFlags = OFlags::ACCMODE.union(OFlags::NOATIME);
 
 /// How a file is to be opened.
 struct Opening {
     flags: OFlags,
-    /// `None`: to read.
+    /// `None`: for reading alone.
     access: Option<Access>,
     appends_only: bool,
     mode: u32,
 }
 
 impl Opening {
-    fn new(flags: OFlags, inode: &Found) -> Result<Opening, Errno> {
+    fn new(flags: OFlags, inode: &InodeRef) -> Result<Opening, Errno> {
         if !inode.regular {
-            // Opening it could wait, or do something.
+            // To open another type could block, or act on a device.
             return Err(Errno::INVAL);
         }
         let access = match flags & OFlags::ACCMODE {
             OFlags::RDONLY => None,
             OFlags::WRONLY => Some(Access::WriteOnly),
-            // O_RDWR; and whatever the fourth mode may come to mean.
+            // O_RDWR; and access mode 3, if it ever gets a meaning.
             _ => Some(Access::Mapped),
         };
         let facts = statx(inode, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
@@ -67,7 +67,7 @@ impl Opening {
         Ok(Opening { flags, access, appends_only, mode: facts.stx_mode.into() })
     }
 
-    /// Whether passthrough will do.
+    /// Whether the handle may be passthrough.
     fn may_pass(&self) -> bool {
         self.access != Some(Access::WriteOnly) && !self.appends_only
     }
@@ -76,7 +76,7 @@ impl Opening {
         self.flags.contains(OFlags::APPEND)
     }
 
-    /// Whether a task can change the source past the server, by a mapping.
+    /// Whether a mapping can change the source without a request to the server.
     fn maps(&self, way: &Way) -> bool {
         self.access == Some(Access::Mapped) && matches!(way, Way::Through(_))
     }
@@ -86,7 +86,7 @@ impl Opening {
     }
 }
 
-/// Counts a handle with an inode, until it is open.
+/// One handle of an inode; uncounted when dropped, unless it was opened.
 struct Counted<'t> {
     tree: &'t Tree,
     node: u64,
@@ -105,29 +105,29 @@ impl Drop for Counted<'_> {
 impl Tree {
     pub(crate) fn open(
         &self,
-        caller: &Header,
+        header: &Header,
         flags: OFlags,
         device: &FuseDevice,
     ) -> Result<Opens, Errno> {
-        let inode = self.inodes.find(caller.node)?;
+        let inode = self.inodes.find(header.node)?;
         let opening = Opening::new(flags, &inode)?;
         if opening.access == Some(Access::Mapped) && is_marked(opening.mode) {
-            // Later writes may be the kernel's.
-            self.drop_mark(caller.tid, caller.node, &inode, device)?;
+            // The kernel may make the later writes itself.
+            self.drop_mark(header.tid, header.node, &inode, device)?;
         }
-        // The kernel says of no open who it is for.
+        // An OPEN request has no valid ids where the kernel allows id-mapped mounts.
         let opener = || {
-            let caller = self.caps.caller(caller.tid);
+            let caller = self.caps.caller(header.tid);
             caller.map_or(Opener::UNKNOWN, |caller| Opener::of_caller(&caller))
         };
-        self.opens(caller.node, &inode, &opening, opener, None, device)
+        self.opens(header.node, &inode, &opening, opener, None, device)
     }
 
-    /// `made`: what this request has made the file by, open as it is to be.
+    /// `made`: the descriptor by which this request made the file, with its final flags.
     fn opens(
         &self,
         node: u64,
-        inode: &Found,
+        inode: &InodeRef,
         opening: &Opening,
         opener: impl FnOnce() -> Opener,
         made: Option<Arc<OwnedFd>>,
@@ -138,7 +138,7 @@ impl Tree {
         let mut counted = Counted { tree: self, node, way, is_open: false };
         let handle = match (&counted.way, opening.access) {
             (Way::Through(_), None) => READS_THROUGH,
-            // It could be mapped, and written anywhere.
+            // A mapping could write anywhere in an append-only file.
             (Way::Through(_), Some(Access::Mapped)) if opening.appends_only => {
                 return Err(Errno::TXTBSY);
             }
@@ -154,7 +154,7 @@ impl Tree {
         Ok(Opens { handle, flags: reply, backing })
     }
 
-    /// From here on the kernel keeps no attributes of an inode that can be mapped, and none that it has.
+    /// Makes the kernel drop its cached attributes of an inode that can be mapped, and cache none from here on.
     fn tell_of_mapping(&self, counted: &Counted<'_>, opening: &Opening, device: &FuseDevice) {
         let node = counted.node;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
@@ -164,11 +164,11 @@ impl Tree {
         }
     }
 
-    /// A handle of which something is kept open: what it needs is its opener's share.
+    /// A handle for which the server keeps descriptors open; they count for its opener.
     fn served(
         &self,
         counted: &Counted<'_>,
-        inode: &Found,
+        inode: &InodeRef,
         opening: &Opening,
         opener: Opener,
         made: Option<Arc<OwnedFd>>,
@@ -218,81 +218,81 @@ impl Tree {
 
     pub(crate) fn create(
         &self,
-        caller: &Header,
+        header: &Header,
         name: &OsStr,
         (mode, umask): (u32, u32),
         flags: OFlags,
         device: &FuseDevice,
-    ) -> Result<(Known, Opens), Errno> {
+    ) -> Result<(Entry, Opens), Errno> {
         self.stats.creates.add();
-        match self.open_new(caller, name, (mode, umask), flags) {
-            // The kernel has not asked whether the caller may open what the name stands for; it does
-            // when it looks again.
+        match self.open_new(header, name, (mode, umask), flags) {
+            // The kernel has not checked whether the caller may open the existing file. After ESTALE it
+            // looks up again, and checks.
             Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => Err(Errno::STALE),
-            made => self.made(caller, made?, flags, device),
+            made => self.made(header, made?, flags, device),
         }
     }
 
-    /// Makes a file as the caller: what this opens did not exist before.
+    /// Makes a file as the caller. O_EXCL: the file did not exist before.
     pub(crate) fn open_new(
         &self,
-        caller: &Header,
+        header: &Header,
         name: &OsStr,
         (mode, umask): (u32, u32),
         flags: OFlags,
     ) -> Result<OwnedFd, Errno> {
-        let directory = self.inodes.find(caller.node)?;
+        let directory = self.inodes.find(header.node)?;
         let file = {
-            let _caller = self.as_caller(caller, umask)?;
+            let _caller = self.as_caller(header, umask)?;
             let how = making(flags) | OFlags::CREATE | OFlags::EXCL;
             openat(&directory, name, how, Mode::from_raw_mode(mode & 0o7777))?
         };
-        self.streams.drop_of(caller.node);
+        self.streams.drop_of(header.node);
         Ok(file)
     }
 
-    /// O_TMPFILE. The file has no name, and stays open until it has one or is forgotten.
-    pub(crate) fn create_nameless(
+    /// O_TMPFILE. The file stays open until it gets a name or the kernel forgets it.
+    pub(crate) fn tmpfile(
         &self,
-        caller: &Header,
+        header: &Header,
         (mode, umask): (u32, u32),
         flags: OFlags,
         device: &FuseDevice,
-    ) -> Result<(Known, Opens), Errno> {
+    ) -> Result<(Entry, Opens), Errno> {
         self.stats.creates.add();
-        let directory = self.inodes.find(caller.node)?;
+        let directory = self.inodes.find(header.node)?;
         let file = {
-            let _caller = self.as_caller(caller, umask)?;
+            let _caller = self.as_caller(header, umask)?;
             let excl = flags & OFlags::EXCL;
             let how = (making(flags) | OFlags::TMPFILE | excl) - OFlags::NOFOLLOW;
             openat(&directory, c".", how, Mode::from_raw_mode(mode & 0o7777))?
         };
-        self.made(caller, file, flags, device)
+        self.made(header, file, flags, device)
     }
 
-    /// A file that has just been made. It is what this descriptor leads to, whatever its name stands
-    /// for by now; of nothing else is it believed that it is new.
+    /// Opens a handle on a file that was just made. Only the inode of this descriptor is new: its name may
+    /// lead to another one by now.
     fn made(
         &self,
-        caller: &Header,
+        header: &Header,
         file: OwnedFd,
         flags: OFlags,
         device: &FuseDevice,
-    ) -> Result<(Known, Opens), Errno> {
+    ) -> Result<(Entry, Opens), Errno> {
         let stat = fstat(&file)?;
         let node = self.inodes.know_open(&file, &stat)?;
         let file = Arc::new(file);
-        let inode = Found::made(file.clone());
+        let inode = InodeRef::made(file.clone());
         let opened = Opening::new(flags, &inode).and_then(|opening| {
-            let opener = || Opener::of_request(caller);
+            let opener = || Opener::of_request(header);
             self.opens(node, &inode, &opening, opener, Some(file), device)
         });
         let opens = opened.inspect_err(|_| self.forget(node, 1))?;
-        Ok((Known { node, stat }, opens))
+        Ok((Entry { node, stat }, opens))
     }
 
     pub(crate) fn release(&self, node: u64, handle: u64) {
-        // What it has open is closed before its inode can be open in another way.
+        // Its descriptors are closed before the inode can be opened in the other way.
         let open = self.files.remove(handle);
         let (known, maps) = (open.is_some(), open.as_ref().is_some_and(|open| open.maps));
         drop(open);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! As whom the server writes: data, and the space that it takes, are the opener's, as if the opener had
-//! written to the source.
+//! The ids that the server writes with: those of the task that opened the handle, as if that task had written
+//! to the source. So its quota and its limits count.
 
 use nscap_core::UserNs as _;
 use nscap_linux::Caller;
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::proto::Header;
 
-/// The uid and gid that a file is written as, in the server's own namespace's terms.
+/// The uid and gid that the server writes a file with, as ids of the server's own namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Opener {
     uid: u32,
@@ -17,15 +17,15 @@ pub(crate) struct Opener {
 }
 
 impl Opener {
-    /// No user's: for what no task asked for, or one that cannot be identified.
+    /// Ids of no user: for writes without a task, or of a task that cannot be identified.
     pub(crate) const UNKNOWN: Opener = Opener { uid: u32::MAX - 1, gid: u32::MAX - 1 };
 
-    /// As a request says that makes a file.
+    /// The ids of a request that makes a file.
     pub(crate) fn of_request(header: &Header) -> Opener {
         Opener { uid: header.uid, gid: header.gid }
     }
 
-    /// The ids that a thread has for files (setfsuid(2)).
+    /// The fsuid and fsgid of a thread (setfsuid(2)).
     pub(crate) fn of_caller(caller: &Caller) -> Opener {
         let (cred, own) = (caller.cred(), caller.lineage().namespaces().own_ns());
         match (own.uid(cred.fsuid), own.gid(cred.fsgid)) {
@@ -34,13 +34,13 @@ impl Opener {
         }
     }
 
-    /// By which its share is counted.
+    /// The uid that its descriptors count for.
     pub(crate) fn uid(self) -> u32 {
         self.uid
     }
 
-    /// While this lives the thread has these ids. In a user namespace that does not map them it goes on with
-    /// its own, which are no more than that namespace's.
+    /// While the result lives, the calling thread has these ids. If the server's namespace does not map them,
+    /// the thread keeps its own, which have no privilege outside that namespace.
     pub(crate) fn take(self) -> Result<Option<FsIds>, Errno> {
         match FsIds::take(self.uid, self.gid) {
             Err(Errno::PERM) => Ok(None),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the administrator chooses about a mount.
+//! The options of a mount.
 
 use nscap_core::Policy;
 
@@ -13,45 +13,44 @@ use nscap_core::Policy;
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// What the rules leave open (A, B). Default: [`Policy::ARRAYS`].
+    /// The choices that the rules leave to the administrator (A, B). Default: [`Policy::ARRAYS`].
     pub policy: Policy,
-    /// Every change is EROFS.
+    /// Refuse every change with EROFS.
     pub read_only: bool,
-    /// Take a source that others than root can reach by its path.
+    /// Accept a source that users other than root can reach by its path.
     pub reachable_ok: bool,
-    /// Take the superblock of the source for our own user namespace's where that cannot be shown: the
-    /// administrator vouches for whoever mounted it. Without it such a source is shown nosuid and
-    /// nodev, and no table of entries in it counts.
+    /// Treat the superblock of the source as owned by the server's user namespace where the kernel does not
+    /// say so: the administrator vouches for the task that mounted it. Without this option such a source is
+    /// mounted nosuid and nodev, and the rules ignore every table of entries in it.
     pub source_owner_ok: bool,
-    /// Let the kernel read and write the files of the source itself where it can (Linux 6.9, as
-    /// root of the initial user namespace). Where it cannot, the server does.
+    /// Let the kernel itself read and write the files of the source where it can (FUSE passthrough, Linux
+    /// 6.9, as root of the initial user namespace). Otherwise the server does.
     pub passthrough: bool,
-    /// Take requests by the queues of io_uring where the kernel offers that (Linux 6.14, and
-    /// /sys/module/fuse/parameters/enable_uring is set): with four threads for each processor, or
-    /// more as they are needed, beside the others; where there can be more than 64 processors, not.
+    /// Take requests through io_uring queues where the kernel offers them (Linux 6.14, and
+    /// /sys/module/fuse/parameters/enable_uring is set). This takes four more threads for each processor, or
+    /// more as they are needed. Ignored on a machine with more than 64 possible processors.
     pub io_uring: bool,
-    /// Worker threads while no request lasts; more are added while some do. 0 is taken for 1. Default:
-    /// as many as there are processors, 2 to 8.
+    /// Threads for /dev/fuse; more are added while requests last. 0 means 1. Default: the number of
+    /// processors, at least 2 and at most 8.
     pub threads: usize,
     /// Flags of the mount, as for mount(8).
     pub flags: Flags,
-    /// What the first column of /proc/self/mounts says; `None`: the path of the source.
+    /// The first column in /proc/self/mounts; `None`: the path of the source.
     pub name: Option<String>,
 }
 
-/// Flags of a mount, as mount(8) has them.
+/// Flags of a mount, as in mount(8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Flags {
-    /// Nothing is executed from it.
+    /// No file can be executed.
     pub noexec: bool,
     /// Device nodes cannot be opened. Always so in a user namespace.
     pub nodev: bool,
-    /// Set-id bits are ignored, and with them every file capability: nothing that is granted has an
-    /// effect.
+    /// The kernel ignores set-id bits and file capabilities: no grant has an effect.
     pub nosuid: bool,
     /// Symbolic links are not followed.
     pub nosymfollow: bool,
-    /// When reading updates access times, those of the source's files.
+    /// When reads update the access times of the source's files.
     pub atime: Atime,
     /// Access times of directories are not updated.
     pub nodiratime: bool,
@@ -60,10 +59,10 @@ pub struct Flags {
 /// When reading a file updates its access time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Atime {
-    /// As on the mount that the source is given by.
+    /// As on the source's own mount.
     #[default]
     AsSource,
-    /// When it is not later than the last change, or is a day old.
+    /// When the access time is not later than the last change, or is a day old (relatime).
     Relative,
     /// Always.
     Strict,

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Things of the inodes that were used last, so that not every request makes them anew.
+//! A direct-mapped cache by node id.
 
 use std::sync::Mutex;
 
-use crate::inodes::{locked, mixed};
+use crate::shards::{locked, mixed};
 
-/// One place for each number; whoever comes later takes it.
+/// Each node id has one slot; a later value replaces an earlier one.
 #[derive(Debug)]
 pub(crate) struct Recent<T>(Vec<Mutex<Option<(u64, T)>>>);
 
 impl<T> Recent<T> {
-    /// Keeps at most so many.
+    /// A cache of at most `slots` values.
     pub(crate) fn new(slots: usize) -> Recent<T> {
         Recent((0..slots).map(|_| Mutex::new(None)).collect())
     }
@@ -34,7 +34,7 @@ impl<T> Recent<T> {
     pub(crate) fn keep(&self, node: u64, thing: T) {
         if let Some(slot) = self.slot(node) {
             let before = locked(slot).replace((node, thing));
-            // Dropped without the lock.
+            // Dropped after the lock.
             drop(before);
         }
     }

@@ -1,31 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where requests come from: read from /dev/fuse, or, where the administrator has the kernel offer it
-//! (Linux 6.14), by the queues of io_uring, one for each processor.
+//! The two sources of requests: read(2) of /dev/fuse, and the queues of io_uring, one for each processor
+//! (Linux 6.14, where the administrator allows it).
 
 use nscap_linux::server::{FuseDevice, FuseQueue};
 use rustix::io::{Errno, read, write};
 
-use crate::worker::Failed;
+/// Which call failed, and why.
+pub(crate) type Failed = (&'static str, Errno);
 
 /// The most data that a request or a reply carries, in bytes.
 pub(crate) const DATA_MAX: u32 = 1024 * 1024;
-/// And the rest of it: headers, names.
+/// The largest request: data, headers and names.
 const REQUEST_MAX: usize = DATA_MAX as usize + 16 * 1024;
 
-/// Places of each queue at the start, each with a thread; more come as they are needed. The kernel takes
-/// the one that was busy last.
+/// Entries of each queue at the start, each with a thread; the server adds more when all are busy. The
+/// kernel prefers the entry that was busy last.
 const PLACES: usize = 4;
 
-/// More queues are not used: each has threads and memory of its own, also those of processors that are
-/// only possible.
+/// With more possible processors than this the server uses no queues: each queue has its own threads and
+/// memory, also those of processors that are not present.
 const QUEUES_MAX: u16 = 64;
 
 /// One thread's source of requests.
 pub(crate) trait Requests {
-    /// The next one; `None` at the end of the connection.
+    /// The next request; `None` at the end of the connection.
     fn next(&mut self) -> Result<Option<&[u8]>, Failed>;
-    /// A reply to it. One that the kernel does not take has failed the request there, and one to a
-    /// request that was taken back is of no use.
+    /// Sends a reply. An error is ignored: the kernel then failed the request, or the request was
+    /// interrupted.
     fn answer(&mut self, reply: &[u8]);
 }
 
@@ -46,7 +47,7 @@ impl Requests for FromDevice {
         loop {
             match read(&self.device, &mut *self.room) {
                 Ok(length) => return Ok(self.room.get(..length)),
-                // The request was taken back, or a signal came.
+                // The kernel withdrew the request, or a signal came.
                 Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => {}
                 Err(Errno::NODEV) => return Ok(None),
                 Err(errno) => return Err(("read(/dev/fuse)", errno)),
@@ -59,7 +60,7 @@ impl Requests for FromDevice {
     }
 }
 
-/// A place in a queue.
+/// One entry of a queue.
 pub(crate) struct FromQueue {
     device: FuseDevice,
     queue: FuseQueue,
@@ -79,7 +80,7 @@ impl Requests for FromQueue {
                 self.has_served = true;
                 Ok(request)
             }
-            // The kernel does not take it, and goes on without queues: by the device.
+            // The kernel refused the entry, and sends all requests through /dev/fuse.
             Err(_) if !self.has_served => Ok(None),
             Err(errno) => Err(("io_uring_enter(/dev/fuse)", errno)),
         }
@@ -90,8 +91,8 @@ impl Requests for FromQueue {
     }
 }
 
-/// All places of all queues, for a connection that is to be made; none where one cannot be had, since
-/// the kernel waits for all of them.
+/// The entries of all queues for a new connection. Empty if one of them cannot be made: the kernel starts
+/// only when it has all of them.
 pub(crate) fn places() -> Vec<FuseQueue> {
     let count = FuseQueue::count().filter(|count| *count <= QUEUES_MAX);
     let numbers = 0..count.unwrap_or(0);

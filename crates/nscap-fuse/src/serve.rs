@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a thread does with a request: carries it out, or, where it may last, lets it wait for its turn in
+//! One thread's loop: it takes a request and carries it out. A request that may last waits for its turn in
 //! its caller's share. A panic fails one request.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,10 +13,9 @@ use crate::fs::{Done, carry_out};
 use crate::groups::{Group, One, Watch};
 use crate::proto::abi;
 use crate::proto::{Arguments, Header, Reply};
-use crate::requests::Requests;
+use crate::requests::{Failed, Requests};
 use crate::shares::{Aside, Class, Client, Party, Permit, Shares, Verdict, class};
 use crate::tree::Tree;
-use crate::worker::Failed;
 
 /// What all threads of a mount share.
 pub(crate) struct Server {
@@ -43,11 +42,11 @@ impl Server {
         }
     }
 
-    /// What waits in the kernel for a place in the queue of the calling thread's processor comes when
-    /// a request has been answered there: makes one.
+    /// Makes the kernel send requests that wait for an entry of this processor's queue: it sends them
+    /// after a reply there, so this causes a request.
     pub(crate) fn nudge(&self) {
         let mut files = self.tree.inodes.some_regular();
-        // One that has just been forgotten is not known any more.
+        // ENOENT: the kernel has just forgotten the inode.
         files.any(|file| self.device.nudge(file) != Err(Errno::NOENT));
     }
 
@@ -58,24 +57,24 @@ impl Server {
     }
 }
 
-/// A request that may last, while it is carried out: with a share of its caller's, where that was looked at.
+/// A request that may last, while it is carried out, with its part of the caller's share.
 struct Running<'s> {
     _one: One<'s>,
     _permit: Option<Permit<'s>>,
 }
 
-/// What a request is answered with, after what is in the reply.
+/// How a request is answered, beside the bytes in the reply.
 struct Answer<'s> {
     unique: u64,
     /// An errno, or 0.
     error: i32,
-    /// Until it has been sent.
+    /// Held until the reply has been sent.
     _running: Option<Running<'s>>,
 }
 
 impl Server {
-    /// Whether the connection is over; else the thread is one too many. `later`: where to answer what
-    /// is carried out by another thread.
+    /// Serves until the connection ends (`true`), or until the group has a thread too many (`false`).
+    /// `later`: the device for the replies of requests that were set aside.
     pub(crate) fn serve(
         &self,
         group: &Group,
@@ -113,7 +112,7 @@ impl Server {
         }
     }
 
-    /// What was set aside and has its turn.
+    /// Carries out requests that were set aside and have their turn.
     fn carry_out_ready(&self, group: &Group, reply: &mut Reply) {
         while self.shares.any_ready() {
             let _busy = group.take(&self.watch);
@@ -125,13 +124,13 @@ impl Server {
             };
             let running = Some(Running { _one: group.lasting(), _permit: Some(permit) });
             if let Some(answer) = self.carry_out(&header, arguments, running, reply) {
-                // One that the kernel does not take was given up there.
+                // If the kernel refuses the reply, it gave up the request.
                 let _ = write(&aside.device, reply.finish(answer.unique, answer.error));
             }
         }
     }
 
-    /// A request that has just come.
+    /// Takes a new request: carries it out, sets it aside, or refuses it.
     fn take<'s>(
         &'s self,
         group: &'s Group,
@@ -155,7 +154,7 @@ impl Server {
             let answered = !matches!(header.opcode, abi::FORGET | abi::BATCH_FORGET);
             answered.then_some(Answer { unique: header.unique, error, _running: None })
         };
-        // The last thread is for what is quick.
+        // The last thread is kept for quick requests.
         if class == Class::Lasting && self.watch.is_full() && group.none_left() {
             self.tree.stats.turned_away.add();
             return refusal(libc::EAGAIN);
@@ -164,8 +163,8 @@ impl Server {
             let running = Some(Running { _one: one, _permit: None });
             return self.carry_out(header, arguments, running, reply);
         }
-        let who = || self.client(header.tid);
-        let mut verdict = self.shares.enter(class, (header.unique, length), who, aside);
+        let client = || self.client(header.tid);
+        let mut verdict = self.shares.enter(class, (header.unique, length), client, aside);
         if let Verdict::Sit(seat) = verdict {
             verdict = group.away(&self.watch, || self.shares.sit(&seat));
         }
@@ -197,8 +196,8 @@ impl Server {
         reply: &mut Reply,
     ) -> Option<Answer<'s>> {
         reply.clear();
-        // What is locked when a thread panics is taken as it is: no invariant spans two locks'
-        // worth of steps that can panic. One request fails, and not the mount.
+        // Data under a lock stay usable after a panic: no invariant covers two locks. So one request
+        // fails, and not the mount.
         let done = catch_unwind(AssertUnwindSafe(|| {
             carry_out(&self.tree, &self.device, header, arguments, reply)
         }));
@@ -206,7 +205,7 @@ impl Server {
             Ok(Ok(Done::NoReply)) => return None,
             Ok(Ok(Done::Unknown)) => libc::ENOSYS,
             Ok(Ok(Done::Reply)) => 0,
-            // From the source it would turn the operation off for the whole mount.
+            // ENOSYS from the source would turn the operation off for the whole mount.
             Ok(Err(Errno::NOSYS)) | Err(_) => libc::EIO,
             Ok(Err(errno)) => errno.raw_os_error(),
         };

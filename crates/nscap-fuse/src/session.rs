@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A mount: from a source and a target to a file system that is served.
+//! A mount: makes the file system of a source, attaches it to a target, and serves it.
 
 use std::fmt;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -31,14 +31,14 @@ use crate::stats::Stats;
 use crate::tree::{Tree, WITHOUT};
 use crate::{threads, worker};
 
-/// How long a server of the same source may take to end, once it is unmounted.
+/// How long to wait for another server of the same source, which is unmounted, to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What one parameter of a mount can be long, in bytes.
+/// The longest parameter of fsconfig(2), in bytes.
 const PARAMETER_MAX: usize = 255;
 
-/// A tree that is mounted. It must be [served](Mount::serve): until then whoever touches it waits;
-/// when this value is dropped unserved, they get ENOTCONN.
+/// A mounted tree. It must be [served](Mount::serve): until then every task that uses it waits. If this
+/// value is dropped without that, these tasks get ENOTCONN.
 pub struct Mount {
     _claim: Claim,
     tree: Arc<Tree>,
@@ -55,21 +55,20 @@ impl fmt::Debug for Mount {
 }
 
 impl Mount {
-    /// Mounts `source` on `target`; when this returns the mount is in place, of
-    /// type `fuse.nscap`. Permissions are decided by the kernel, for any user
-    /// (`default_permissions`, `allow_other`). As root of a user namespace it works on a tree of
-    /// that namespace's, without passthrough. From here on the process may open as many files, and
-    /// as large ones, as its hard limits allow.
+    /// Mounts `source` on `target`, with file system type `fuse.nscap`. The mount is in place when this
+    /// returns. The kernel decides permissions, for any user (`default_permissions`, `allow_other`). Root of
+    /// a user namespace can mount a tree of that namespace, without passthrough. This raises the process's
+    /// limits for open files and file size (RLIMIT_NOFILE, RLIMIT_FSIZE) to the hard limits.
     ///
     /// # Errors
-    /// [`Error::NoFuse`] without /dev/fuse; [`Error::Reachable`] where others than root can reach
-    /// the source and the options do not allow that; [`Error::Place`] where source or target is
-    /// not a directory, or one lies in the other; [`Error::Descriptors`] where this process may not
-    /// open enough files; [`Error::Call`] for what the kernel refuses, EPERM
-    /// without CAP_SYS_ADMIN; [`Error::System`] where namespaces cannot be looked at, and with
-    /// [`Claimed`](nscap_linux::Error::Claimed) (EBUSY) where another mount shows the source, a part
-    /// of it or what is around it, or a tool changes that. A mount that ends is waited for, for two
-    /// seconds.
+    /// - [`Error::NoFuse`] without /dev/fuse.
+    /// - [`Error::Reachable`] if users other than root can reach the source, and the options do not allow that.
+    /// - [`Error::Place`] if source or target is not a directory, or one lies in the other.
+    /// - [`Error::Descriptors`] if this process may not open enough files.
+    /// - [`Error::Call`] if the kernel refuses a call; EPERM without CAP_SYS_ADMIN.
+    /// - [`Error::System`] if namespaces cannot be read. With [`Claimed`](nscap_linux::Error::Claimed) (EBUSY)
+    ///   if another mount shows the source, a part of it or a directory above it, or a tool changes one of
+    ///   these. For a mount that ends, this waits up to two seconds.
     pub fn new(source: &Path, target: &Path, options: &Options) -> Result<Mount, Error> {
         let (from, to) = (source::open_directory(source)?, source::open_directory(target)?);
         source::apart((from.as_fd(), source), (to.as_fd(), target))?;
@@ -85,8 +84,7 @@ impl Mount {
         if descriptors < needed {
             return Err(Error::Descriptors { limit: descriptors, needed, threads });
         }
-        // K: what another server shows, tasks reach through that one, and neither knows the other's
-        // writers.
+        // K: two servers of one source would not know each other's writers.
         let mut claim = Claim::take(from.as_fd(), source, Purpose::Mount, PATIENCE)?;
         let division = Division::of(descriptors, threads);
         let descriptors = Descriptors::new(division.handles);
@@ -128,13 +126,13 @@ impl Mount {
         Ok(Mount { _claim: claim, tree, device, queues, target: target.to_owned(), kept })
     }
 
-    /// The flags that it has because of its source, and its options did not ask for.
+    /// The flags that the mount has because of its source, beyond those of its options.
     #[must_use]
     pub fn kept(&self) -> &[Kept] {
         &self.kept
     }
 
-    /// Its counters.
+    /// The counters of the mount.
     ///
     /// ```no_run
     /// # use nscap_fuse::{Mount, Options};
@@ -149,10 +147,10 @@ impl Mount {
         self.tree.stats.clone()
     }
 
-    /// Serves until it is unmounted. Must be called in the process that made the mount.
+    /// Serves until the file system is unmounted. Call it in the process that made the mount.
     ///
     /// # Errors
-    /// [`Error::Call`] where worker threads cannot be made or /dev/fuse fails.
+    /// [`Error::Call`] if threads cannot be made, or /dev/fuse fails.
     ///
     /// ```no_run
     /// # use nscap_fuse::{Mount, Options};
@@ -165,7 +163,7 @@ impl Mount {
     }
 }
 
-/// Whether threads can be made workers: later there would be nobody to tell.
+/// Tries what each serving thread does first, while an error can still be returned.
 fn try_to_settle() -> Result<(), Error> {
     let tried = std::thread::spawn(|| settle(WITHOUT)).join();
     tried
@@ -173,7 +171,7 @@ fn try_to_settle() -> Result<(), Error> {
         .map_err(|errno| Error::call(Path::new("nscap"), "prctl(PR_SET_SECUREBITS)", errno))
 }
 
-/// Our own limits are not the callers'; where one cannot be raised we go on with less.
+/// Raises the server's own limits, which must not restrict its callers. Ignores a failure.
 fn raise_limits() {
     for resource in [Resource::Nofile, Resource::Fsize] {
         let limits = getrlimit(resource);
@@ -209,7 +207,7 @@ fn make(
     Ok(context)
 }
 
-/// Makes a mount of it, with its flags, that is nowhere yet.
+/// Makes a mount of the superblock, with its flags; it is not attached yet.
 fn attributed(
     superblock: BorrowedFd<'_>,
     options: &Options,
@@ -231,14 +229,14 @@ fn attributed(
     fsmount(superblock, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|e| ("fsmount", e))
 }
 
-/// The device number that stat(2) shows there, without a question to ourselves.
+/// The device number that stat(2) shows for the mount, without a request to this server.
 fn device_of(mount: BorrowedFd<'_>) -> Result<(u32, u32), (&'static str, Errno)> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let stat = statx(mount, c"", flags, StatxFlags::empty()).map_err(|e| ("statx", e))?;
     Ok((stat.stx_dev_major, stat.stx_dev_minor))
 }
 
-/// Puts it in place.
+/// Attaches the mount to the target.
 fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), (&'static str, Errno)> {
     let by_descriptor =
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

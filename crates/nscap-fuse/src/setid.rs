@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Set-id bits and content, where the kernel leaves them to the server. FUSE takes a set-group-ID bit away
-//! before a write only if the group may execute the file; other file systems take it also where it grants
-//! nothing, if the task that writes is not in the group (inode(7)). And where the kernel does not ask
-//! before a write it only says that the task has no CAP_FSETID.
+//! Set-id bits that the kernel leaves to the server when content changes (inode(7)).
+//!
+//! FUSE drops a set-group-ID bit before a write only if the group may execute the file. Other file systems
+//! also drop a *mark*, the bit on a file that the group may not execute, if the writer is not in the group.
+//! And where the kernel does not ask before a write, it says only that the writer has no CAP_FSETID.
 
 use std::os::fd::AsFd;
 
@@ -16,14 +17,22 @@ use crate::tree::Tree;
 
 pub(crate) const BITS: u32 = libc::S_ISUID | libc::S_ISGID;
 
-/// Whether a mode has a set-group-ID bit that grants nothing.
+/// Which bits a change of content may drop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Candidates {
+    /// A mark alone: the kernel drops the other bits.
+    Mark,
+    /// All set-id bits.
+    All,
+}
+
+/// Whether a mode has a mark.
 pub(crate) fn is_marked(mode: u32) -> bool {
     mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID
 }
 
 impl Tree {
-    /// A task is about to change the content of a file: the bit goes that the kernel leaves. What
-    /// has gone.
+    /// Drops a mark before a task changes the content of a file. Returns the bits that were dropped.
     pub(crate) fn drop_mark(
         &self,
         tid: u32,
@@ -34,14 +43,14 @@ impl Tree {
         if !is_marked_file(&fstat(&file)?) {
             return Ok(0);
         }
-        // An open is not in the kernel's order with chmod(2) and chown(2): a mode that is put together here
-        // from one that was read before either would undo it. To find out who asks can take long.
+        // The kernel does not order an open with chmod(2) and chown(2). Without the lock, a mode that was
+        // read before one of these would undo it. To identify the caller can take long, so that comes first.
         let caller = self.caps.caller(tid);
         let _alone = self.caps.by_itself(node);
-        self.drop_mark_for(node, file, || caller, device)
+        self.drop_bits(node, file, Candidates::Mark, || caller, device)
     }
 
-    /// The same before a write of a task, which the kernel puts in order with chmod(2) and chown(2) itself.
+    /// The same before a write, which the kernel itself orders with chmod(2) and chown(2).
     pub(crate) fn drop_mark_at_write(
         &self,
         tid: u32,
@@ -49,26 +58,11 @@ impl Tree {
         file: impl AsFd,
         device: &FuseDevice,
     ) -> Result<(), Errno> {
-        self.drop_mark_for(node, file, || self.caps.caller(tid), device).map(drop)
+        let caller = || self.caps.caller(tid);
+        self.drop_bits(node, file, Candidates::Mark, caller, device).map(drop)
     }
 
-    fn drop_mark_for(
-        &self,
-        node: u64,
-        file: impl AsFd,
-        caller: impl FnOnce() -> Result<Caller, Errno>,
-        device: &FuseDevice,
-    ) -> Result<u32, Errno> {
-        let stat = fstat(&file)?;
-        if !is_marked_file(&stat) {
-            return Ok(0);
-        }
-        let dropped = dropped_by(caller(), &stat) & libc::S_ISGID;
-        self.drop_bits(node, file, &stat, dropped, device).map(|()| dropped)
-    }
-
-    /// A task without CAP_FSETID is about to change the content of a file: all bits go that another
-    /// file system would take.
+    /// Drops the set-id bits that other file systems drop, before a write of a task without CAP_FSETID.
     pub(crate) fn drop_set_id(
         &self,
         tid: u32,
@@ -76,30 +70,36 @@ impl Tree {
         file: impl AsFd,
         device: &FuseDevice,
     ) -> Result<(), Errno> {
-        let stat = fstat(&file)?;
-        // Which task it is matters for a mark only.
-        let kept = if is_marked(stat.st_mode) {
-            libc::S_ISGID & !dropped_by(self.caps.caller(tid), &stat)
-        } else {
-            0
-        };
-        self.drop_bits(node, file, &stat, stat.st_mode & BITS & !kept, device)
+        let caller = || self.caps.caller(tid);
+        self.drop_bits(node, file, Candidates::All, caller, device).map(drop)
     }
 
-    /// The kernel goes on with the mode that it knows unless it is told.
+    /// Drops bits and returns them. The kernel keeps the mode that it knows, so it is told.
     fn drop_bits(
         &self,
         node: u64,
         file: impl AsFd,
-        stat: &Stat,
-        bits: u32,
+        candidates: Candidates,
+        caller: impl FnOnce() -> Result<Caller, Errno>,
         device: &FuseDevice,
-    ) -> Result<(), Errno> {
+    ) -> Result<u32, Errno> {
+        let stat = fstat(&file)?;
+        if candidates == Candidates::Mark && !is_marked_file(&stat) {
+            return Ok(0);
+        }
+        let mut bits = match candidates {
+            Candidates::Mark => libc::S_ISGID,
+            Candidates::All => stat.st_mode & BITS,
+        };
+        // Whether a mark stays depends on the caller.
+        if is_marked(stat.st_mode) && dropped_by(caller(), &stat) & libc::S_ISGID == 0 {
+            bits &= !libc::S_ISGID;
+        }
         if bits != 0 {
             server::chmod(file, stat.st_mode & 0o7777 & !bits)?;
             device.forget_attributes(node);
         }
-        Ok(())
+        Ok(bits)
     }
 }
 
@@ -107,7 +107,7 @@ fn is_marked_file(stat: &Stat) -> bool {
     stat.st_mode & libc::S_IFMT == libc::S_IFREG && is_marked(stat.st_mode)
 }
 
-/// A task that cannot be identified leaves nothing.
+/// The bits that a write of this caller drops; all of them if the caller cannot be identified.
 fn dropped_by(caller: Result<Caller, Errno>, stat: &Stat) -> u32 {
     let Ok(caller) = caller else {
         return stat.st_mode & BITS;

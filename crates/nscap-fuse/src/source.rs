@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The tree that is shown: a private copy of its mount, which shows nobody else's mounts and
-//! nothing above, once it is sure that nobody else reaches it.
+//! The source tree: a private clone of its mount, without other mounts in it. Refuses a source that other
+//! users can reach.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -19,24 +19,24 @@ const DIRECTORY: OFlags =
 /// The root of the tree.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// Open for reading: handles are not resolved through an O_PATH descriptor.
+    /// Open for reading: open_by_handle_at(2) does not take an O_PATH descriptor.
     root: OwnedFd,
-    /// The mount itself, which goes when this is closed.
+    /// The cloned mount; it ends when this is closed.
     mount: OwnedFd,
-    /// Whether `root` is on a mount of our own, on which nothing can be mounted.
+    /// Whether `root` is on a mount of the server's own, in which no other task can mount.
     private: bool,
     /// Whether inodes can be opened by handle.
     pub(crate) handles: bool,
 }
 
-/// A directory by its identity. A mount's root and what it covers are two.
+/// The identity of a directory. A mount's root differs from the directory that it covers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Identity {
     dev: (u32, u32),
     ino: u64,
 }
 
-/// A directory above another: what there is to see of it.
+/// A directory above another one, and its permissions.
 struct Above {
     identity: Identity,
     mode: u32,
@@ -78,12 +78,12 @@ pub(crate) fn apart(
     Ok(())
 }
 
-/// Refuses a source that others than root reach by its path: neither it nor any directory above
-/// keeps them out.
+/// Refuses a source that users other than root can reach by its path: neither its own mode nor that of a
+/// directory above it prevents them.
 pub(crate) fn unreachable(source: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
     let own = rustix::process::geteuid().as_raw();
     let line = line(source, path)?;
-    // The group's bits are also the most that an access control list gives to others.
+    // An ACL gives other users at most the bits of the group.
     let closed = |above: &Above| above.uid == own && above.mode & 0o011 == 0;
     if line.iter().any(closed) {
         return Ok(());
@@ -96,7 +96,7 @@ pub(crate) fn unreachable(source: BorrowedFd<'_>, path: &Path) -> Result<(), Err
     })
 }
 
-/// The directory itself and all above it, up to our root directory.
+/// The directory itself and all above it, up to the root directory of the process.
 fn line(directory: BorrowedFd<'_>, path: &Path) -> Result<Vec<Above>, Error> {
     let call = |call| move |errno| Error::call(path, call, errno);
     let look = |fd: BorrowedFd<'_>| {
@@ -124,14 +124,14 @@ fn line(directory: BorrowedFd<'_>, path: &Path) -> Result<Vec<Above>, Error> {
 }
 
 impl Source {
-    /// The tree under a directory, without what is mounted in it.
+    /// The tree under a directory, without the mounts in it.
     pub(crate) fn new(directory: BorrowedFd<'_>, path: &Path) -> Result<Source, Error> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH;
         let (mount, private) = match open_tree(directory, c"", flags) {
             Ok(mount) => (mount, true),
-            // Not ours to clone: mounts in it are refused one by one instead.
+            // The kernel refuses to clone it: lookups refuse mounts in it one by one instead.
             Err(Errno::PERM | Errno::INVAL | Errno::NOSYS) => {
                 let here = openat(directory, c".", DIRECTORY, Mode::empty())
                     .map_err(|errno| Error::call(path, "openat", errno))?;
@@ -147,11 +147,11 @@ impl Source {
         Ok(Source { root, mount, private, handles })
     }
 
-    /// Whether reading updates access times is decided by the mount that the source is read through.
+    /// Sets the access-time flags on the cloned mount, through which the source is read.
     ///
     /// # Errors
-    /// [`Error::Place`] where that is not a mount of our own; [`Error::Call`] with EPERM in a user
-    /// namespace whose mount came with such a flag from above.
+    /// [`Error::Place`] if the mount could not be cloned; [`Error::Call`] with EPERM in a user namespace that
+    /// inherited such a flag with its mount.
     pub(crate) fn keep_times(&self, flags: &Flags, path: &Path) -> Result<(), Error> {
         let (mut set, mut clear) = (MountAttrFlags::empty(), MountAttrFlags::empty());
         if flags.atime != Atime::AsSource {
@@ -169,7 +169,7 @@ impl Source {
             return Ok(());
         }
         if !self.private {
-            let problem = "cannot be cloned, so that no option about access times can be kept";
+            let problem = "cannot be cloned, so options about access times have no effect";
             return Err(Error::Place { path: path.to_owned(), problem, errno: libc::EINVAL });
         }
         set_mount(&self.mount, set, clear).map_err(|e| Error::call(path, "mount_setattr", e))
@@ -179,10 +179,10 @@ impl Source {
         self.root.as_fd()
     }
 
-    /// Opens a name in a directory of the tree, whatever it is, for looking at.
+    /// Opens a name of any type in a directory of the tree with O_PATH.
     ///
-    /// EXDEV where something is mounted on it.
-    pub(crate) fn look_up(
+    /// EXDEV if another file system is mounted on it.
+    pub(crate) fn lookup(
         &self,
         directory: BorrowedFd<'_>,
         name: &std::ffi::OsStr,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Numbers for inodes whose own number is another's: one that is gone and not forgotten, or, on a
-//! stacked file system, one that has the same number all the time.
+//! Node ids for inodes whose own number belongs to another inode: to a deleted one that the kernel has not
+//! forgotten, or, on a stacked file system, to one with the same number.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use crate::inodes::locked;
 use crate::numbers::{Own, SPARE};
+use crate::shards::locked;
 
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
@@ -15,7 +15,7 @@ pub(crate) struct Taken {
     own_of: HashMap<u64, Own>,
 }
 
-/// The spare numbers of a mount.
+/// The spare node ids of a mount.
 #[derive(Debug)]
 pub(crate) struct Spares {
     taken: Mutex<Taken>,
@@ -30,13 +30,13 @@ impl Default for Spares {
 }
 
 impl Spares {
-    /// Whether there are none, and none are being given. Asked under the lock of a number's shard:
-    /// a thread that makes a spare one says so before it takes that lock.
+    /// Whether no spare node id exists, and none is being given. Called under the lock of a node id's shard:
+    /// a thread that gives a spare node id counts it before it takes that lock.
     pub(crate) fn none(&self) -> bool {
         self.in_use.load(Ordering::SeqCst) == 0
     }
 
-    /// While this lives no other thread gives a spare number or takes one back.
+    /// While the result lives, no other thread gives a spare node id or takes one back.
     pub(crate) fn lock(&self) -> Giving<'_> {
         let taken = locked(&self.taken);
         self.in_use.fetch_add(1, Ordering::SeqCst);
@@ -51,12 +51,12 @@ pub(crate) struct Giving<'s> {
 }
 
 impl Giving<'_> {
-    /// Those of the inodes that have this number on the source.
+    /// The spare node ids of the inodes with this number on the source.
     pub(crate) fn of(&self, own: Own) -> &[u64] {
         self.taken.by_own.get(&own).map_or(&[], Vec::as_slice)
     }
 
-    /// A new one.
+    /// A new spare node id.
     pub(crate) fn give(&mut self, own: Own) -> u64 {
         let spare = self.spares.next.fetch_add(1, Ordering::Relaxed);
         self.taken.by_own.entry(own).or_default().push(spare);
@@ -64,7 +64,7 @@ impl Giving<'_> {
         spare
     }
 
-    /// It is no inode's any more.
+    /// Frees a spare node id.
     pub(crate) fn take_back(&mut self, spare: u64) {
         let taken = &mut *self.taken;
         let Some(own) = taken.own_of.remove(&spare) else {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Counters of a mount: what was asked for, what is known, what was granted.
+//! Counters of a mount: requests, inodes, grants.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The attribute of a mount's root that holds the counters, for a caller with CAP_SYS_ADMIN over the
-/// server's user namespace; for others it is not there (ENODATA). Never listed.
+/// The attribute of a mount's root that holds the counters. A caller without CAP_SYS_ADMIN over the server's
+/// user namespace gets ENODATA. listxattr(2) never lists it.
 pub const STATS_NAME: &str = "system.nscap.stats";
 
 macro_rules! counters {
@@ -23,7 +23,7 @@ macro_rules! counters {
         }
 
         impl Stats {
-            /// What the counters say now. They are read one after the other.
+            /// The counters now. They are read one after the other.
             ///
             /// ```
             /// assert_eq!(nscap_fuse::Stats::default().snapshot().lookups, 0);
@@ -60,9 +60,9 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Names looked up, without those of directory listings.
+    /// Names looked up, except those of directory listings.
     lookups,
-    /// Attributes asked for.
+    /// Attributes read.
     getattrs,
     /// Attributes changed.
     setattrs,
@@ -74,7 +74,7 @@ counters! {
     renames,
     /// Files opened.
     opens,
-    /// Of these, left to the kernel to read and write.
+    /// Files opened with passthrough.
     passthrough_opens,
     /// Reads that the server made.
     reads,
@@ -94,9 +94,9 @@ counters! {
     inodes,
     /// Entries and host values written.
     grants,
-    /// Writes of them that the rules refused.
+    /// Writes of entries and host values that the rules refused.
     refused,
-    /// Writes of them that failed since somebody could change the file unseen (ETXTBSY).
+    /// Writes of entries and host values that failed because a task could change the file unseen (ETXTBSY).
     busy,
     /// Files whose grants were dropped because their content or owner changed.
     dropped,
@@ -108,11 +108,11 @@ counters! {
     by_io_uring,
     /// Threads that serve, now.
     threads,
-    /// Requests that are being carried out in a share of their callers', now.
+    /// Requests that are being carried out and count for their callers' shares, now.
     lasting,
-    /// Requests that wait since their callers have their share, now.
+    /// Requests that wait because their callers' shares are used up, now.
     waiting,
-    /// Requests turned away (EAGAIN) since too many of their callers' waited.
+    /// Requests refused (EAGAIN) because too many of their callers' requests waited.
     turned_away,
 }
 

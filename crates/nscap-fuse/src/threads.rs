@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The threads that serve: each has a descriptor of /dev/fuse or a place in a queue of its own, and
-//! answers the requests from there one after the other. A request that may last takes its thread
-//! with it; so the calling thread of [`run`] adds another to a group that has none left, and those
-//! that were added to /dev/fuse's end when all is calm again. A place in a queue cannot be taken
-//! back from the kernel: its thread sleeps there to the end.
+//! The threads that serve. Each has its own descriptor of /dev/fuse or its own entry of a queue, and
+//! answers the requests from there one after the other. A request that may last occupies its thread; so
+//! the thread that calls [`run`] adds threads to a group without an idle one. Threads that were added for
+//! /dev/fuse end later. An entry of a queue cannot be withdrawn: its thread sleeps until the end.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle, park, park_timeout};
@@ -13,19 +12,18 @@ use nscap_linux::server::{FuseDevice, FuseQueue, settle, stay_on};
 use rustix::io::Errno;
 
 use crate::groups::{Group, Seen, Watch};
-use crate::requests::{DATA_MAX, FromDevice, FromQueue};
+use crate::requests::{DATA_MAX, Failed, FromDevice, FromQueue};
 use crate::serve::Server;
 use crate::shares::Shares;
 use crate::tree::{Tree, WITHOUT};
-use crate::worker::Failed;
 
-/// How often the groups are looked at while one has no thread left, or something waits.
+/// How often the groups are looked at while one has no idle thread, or a request waits.
 const LOOK: Duration = Duration::from_millis(2);
-/// How many looks find all well before there are none any more.
+/// After this many looks without a need the looks end.
 const LOOKS: u32 = 50;
-/// How many threads are added at most.
+/// The most threads that are added.
 const ADDED: u64 = 2048;
-/// Their stacks, in bytes.
+/// The size of a thread's stack, in bytes.
 const STACK: usize = 512 * 1024;
 
 /// Where a thread gets its requests.
@@ -34,9 +32,9 @@ enum From {
     Queue(Box<FuseQueue>),
 }
 
-/// Serves with as many threads as the options say, and one for each place in a queue, and as many
-/// more as it takes, until the file system is unmounted. Those of the device have little to do where
-/// there are queues: what is forgotten, and everything should the kernel not take a queue after all.
+/// Serves until the file system is unmounted: with as many threads for /dev/fuse as the options say, one for
+/// each entry of a queue, and more when these are busy. With queues, threads of /dev/fuse get only FORGET
+/// and INTERRUPT, or everything if the kernel declines the queues.
 pub(crate) fn run(
     tree: &Arc<Tree>,
     device: &FuseDevice,
@@ -79,10 +77,10 @@ fn another(device: &FuseDevice) -> Result<FuseDevice, Failed> {
     device.another().map_err(|errno| ("ioctl(FUSE_DEV_IOC_CLONE)", errno))
 }
 
-/// The threads, for the one that looks after them.
+/// All threads of a mount.
 struct Threads {
     server: Arc<Server>,
-    /// How many there are when nothing lasts.
+    /// How many threads there are while no request lasts.
     base: u64,
     all: Vec<JoinHandle<Result<(), Failed>>>,
     /// The first failure.
@@ -104,7 +102,7 @@ impl Threads {
         Ok(())
     }
 
-    /// One more of a group, which has none left.
+    /// Adds a thread to a group.
     fn add(&mut self, group: usize) -> Result<(), Failed> {
         if self.server.tree.stats.threads.get() >= self.base + ADDED {
             return Err(("clone", Errno::AGAIN));
@@ -119,7 +117,7 @@ impl Threads {
         self.start(group, from, true)
     }
 
-    /// Until the connection is over and all threads have ended.
+    /// Adds threads as they are needed, until the connection is over and all threads have ended.
     fn look_after(mut self) -> Result<(), Failed> {
         let server = self.server.clone();
         let mut seen: Vec<Seen> = server.groups.iter().map(|_| Seen::default()).collect();
@@ -146,7 +144,7 @@ impl Threads {
         self.ended
     }
 
-    /// Whether anything is not as it is when nothing lasts.
+    /// One look at all groups; whether there was anything to do.
     fn look(&mut self, seen: &mut [Seen]) -> bool {
         let server = self.server.clone();
         let mut seen = seen.iter_mut();
@@ -155,7 +153,7 @@ impl Threads {
             seen.next().is_some_and(|seen| group.needs_one(seen, backlog))
         });
         if !ready && server.shares.any_ready() {
-            // Where one cannot be had, one that is there will do it.
+            // If no thread can be added, a busy one does it later.
             let _ = self.add(0);
         }
         if server.shares.any_waits() {
@@ -164,13 +162,13 @@ impl Threads {
         server.is_tense()
     }
 
-    /// One more for each group that needs one; whether any did.
+    /// Adds a thread to each group that needs one; whether any did.
     fn add_all(&mut self, mut needs_one: impl FnMut(&Group) -> bool) -> bool {
         let server = self.server.clone();
         let needed: Vec<usize> = (0..server.groups.len())
             .filter(|number| server.groups.get(*number).is_some_and(&mut needs_one))
             .collect();
-        // Where one cannot be had, requests that may last are turned away.
+        // While no thread can be added, requests that may last are refused.
         let added = needed.iter().filter(|group| self.add(**group).is_ok()).count();
         server.watch.set_full(added < needed.len());
         !needed.is_empty()
@@ -183,13 +181,13 @@ impl Threads {
         self.all = left;
         for thread in ended {
             let end = thread.join().unwrap_or(Err(("worker", Errno::IO)));
-            // All are waited for, whatever the first says.
+            // Waits for all of them, also after a failure.
             self.ended = std::mem::replace(&mut self.ended, Ok(())).and(end);
         }
     }
 }
 
-/// A thread of a group, counted as one until it ends.
+/// A thread of a group; counted until it ends.
 struct Member {
     server: Arc<Server>,
     group: usize,
@@ -221,11 +219,11 @@ impl Member {
             From::Queue(mut place) => {
                 stay_on(place.number());
                 if added {
-                    // An error comes again when the first request is waited for.
+                    // An error comes again with the first wait for a request.
                     let _ = place.register(&server.device).map(|()| server.nudge());
                 }
                 let requests = FromQueue::new(server.device.clone(), *place);
-                // One that was added may be one too many for the kernel; the others go on.
+                // The kernel may refuse an entry that was added; the others go on.
                 if server.serve(group, requests, None)? && !added {
                     group.end();
                 }

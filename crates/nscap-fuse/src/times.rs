@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Of which inodes the kernel keeps no attributes: of those that tasks may be changing past the server,
-//! by a mapping of a passthrough file. What is stored through it changes mtime and ctime on the
-//! source, and FUSE is not told. A mapping outlives its handle; so an inode stays one of these until
-//! the kernel says that nothing has it open for writing, or that it has forgotten it.
+//! Inodes whose attributes the kernel must not cache: a task may change them through a mapping of a
+//! passthrough file. A store there changes mtime and ctime on the source, and FUSE does not notice. A
+//! mapping outlives its handle. So an inode stays in this table until the kernel says that no task has it
+//! open for writing, or forgets it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,18 +10,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::inodes::locked;
+use crate::shards::locked;
 
-/// How many files whose handles are all closed are kept open to ask the kernel about.
+/// How many files without handles stay open, for the question to the kernel.
 const LEFT_MAX: usize = 64;
-/// How long the kernel's word that a file is still open for writing counts.
+/// How long to wait after the kernel said that a file is open for writing, before the next question.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// An inode that can be changed unseen.
+/// An inode that a task may change unseen.
 #[derive(Debug, Default)]
 struct Inode {
     handles: usize,
-    /// What the kernel is asked about; `None` where there is no room for it.
+    /// The descriptor for the question to the kernel; `None` if too many are open.
     file: Option<Arc<File>>,
     asked: Option<Instant>,
 }
@@ -33,7 +33,7 @@ impl Inode {
     }
 }
 
-/// See the module.
+/// The table of these inodes.
 #[derive(Debug, Default)]
 pub(crate) struct Times {
     inodes: Mutex<HashMap<u64, Inode>>,
@@ -42,9 +42,9 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// A handle is about to be open that can be mapped shared and writable. Whether the kernel may
-    /// have attributes of the inode, which it is to forget. `reader` opens the file for reading: that
-    /// can wait, and asking the kernel later does not.
+    /// Counts a handle that can be mapped shared and writable, before it is open. Says whether the kernel
+    /// may have cached attributes of the inode; the caller then makes it drop them. `reader` opens the file
+    /// for reading now, since an open can wait and the later question must not.
     pub(crate) fn open(&self, node: u64, reader: impl FnOnce() -> Option<File>) -> bool {
         let (first, unread) = self.change(|inodes| {
             let known = inodes.len();
@@ -67,7 +67,7 @@ impl Times {
         first
     }
 
-    /// Such a handle is closed.
+    /// Counts such a handle as closed.
     pub(crate) fn close(&self, node: u64) {
         let unused = match locked(&self.inodes).get_mut(&node) {
             Some(inode) => {
@@ -82,13 +82,13 @@ impl Times {
         drop(unused);
     }
 
-    /// Whether the kernel may keep the attributes of this inode that have just been read.
+    /// Whether the kernel may cache attributes of this inode that were just read.
     pub(crate) fn may_keep(&self, node: u64) -> bool {
         self.some.load(Ordering::SeqCst) == 0 || !locked(&self.inodes).contains_key(&node)
     }
 
-    /// Whether it may keep those that are read next. `is_written` asks the kernel whether anything has
-    /// a file open for writing, or mapped so.
+    /// Whether the kernel may cache attributes that are read next. `is_written` asks the kernel whether a
+    /// task has the file open for writing, or mapped so.
     pub(crate) fn may_keep_next(&self, node: u64, is_written: impl FnOnce(&File) -> bool) -> bool {
         if self.some.load(Ordering::SeqCst) == 0 {
             return true;
@@ -110,14 +110,14 @@ impl Times {
         let (settled, gone) = self.change(|inodes| match inodes.get(&node) {
             None => (true, None),
             Some(inode) if unopened(inode) => (true, inodes.remove(&node)),
-            // What was opened again meanwhile was not asked about.
+            // It was opened again after the question.
             Some(_) => (false, None),
         });
         self.end(gone);
         settled
     }
 
-    /// The kernel does not know the inode any more.
+    /// The kernel forgot the inode.
     pub(crate) fn forget(&self, node: u64) {
         if self.some.load(Ordering::SeqCst) != 0 {
             self.end(self.change(|inodes| inodes.remove(&node)));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's first request: what it and the server agree on.
+//! FUSE_INIT: the features that the kernel and the server agree on.
 
 use std::sync::atomic::Ordering;
 
@@ -8,17 +8,13 @@ use rustix::io::{Errno, write};
 
 use crate::proto::abi::{self, init};
 use crate::proto::{Arguments, Header, Reply};
-use crate::requests::{DATA_MAX, FromDevice, Requests};
+use crate::requests::{DATA_MAX, Failed, FromDevice, Requests};
 use crate::tree::Tree;
 
-/// Requests of the kernel's own (readahead) at a time.
+/// Background requests (readahead) at a time.
 const BACKGROUND: u16 = 64;
 
-/// Which call failed, and why.
-pub(crate) type Failed = (&'static str, Errno);
-
-/// Answers the kernel's first request: what it and we agree on. Gives back the queues, if the kernel
-/// takes them.
+/// Answers FUSE_INIT. Returns the queues if the kernel accepts them, and none otherwise.
 pub(crate) fn agree(
     tree: &Tree,
     device: &FuseDevice,
@@ -42,13 +38,13 @@ pub(crate) fn agree(
     Ok(if agreed & init::OVER_IO_URING == 0 { Vec::new() } else { queues })
 }
 
-/// Never FUSE_WRITEBACK_CACHE: pages written back later would strip a grant that was made meanwhile
-/// (K).
+/// Never FUSE_WRITEBACK_CACHE: pages that are written back later would strip a grant that was made
+/// meanwhile (K).
 ///
-/// Not FUSE_HANDLE_KILLPRIV_V2, with which a write costs no question about `security.capability`:
-/// the kernel then goes on with the mode that it has, so that of a file of mode 4777 that uid 1000
-/// wrote, it still shows and executes 4777, whatever the source says (measured on 6.18). For the
-/// same reason not FUSE_ATOMIC_O_TRUNC.
+/// Not FUSE_HANDLE_KILLPRIV_V2. With it a write asks nothing about `security.capability`, but the kernel
+/// keeps its cached mode: after uid 1000 writes to a file of mode 4777, the kernel still shows and
+/// executes 4777, whatever the source says (measured on 6.18). Not FUSE_ATOMIC_O_TRUNC for the same
+/// reason.
 fn negotiate(
     tree: &Tree,
     mut offer: Arguments<'_>,
@@ -68,7 +64,7 @@ fn negotiate(
     if agreed & needed != needed {
         return Err(Errno::PROTO);
     }
-    // One: files of the source's own and not of a stack; and an overlayfs fits on top.
+    // 1: passthrough to files of a file system that is not stacked; an overlayfs still fits on top.
     let stack_depth = u32::from(agreed & init::PASSTHROUGH != 0);
     if stack_depth == 0 {
         tree.backings.give_up();
@@ -87,9 +83,9 @@ fn negotiate(
     Ok(agreed)
 }
 
-/// Not FUSE_READDIRPLUS_AUTO: of a directory that find(1) goes through, the kernel would then ask
-/// for the first part with attributes and for all the rest name by name. Not FUSE_ASYNC_DIO: the kernel then
-/// holds the inode until a write is answered, so that no mode with set-id bits is set meanwhile.
+/// Not FUSE_READDIRPLUS_AUTO: when find(1) reads a directory, the kernel would ask for the first part with
+/// attributes, and then for each name alone. Not FUSE_ASYNC_DIO: without it the kernel locks the inode until
+/// a write is answered, so no chmod(2) can set set-id bits meanwhile.
 fn wanted(tree: &Tree, queues: bool) -> u64 {
     let mut wanted = init::ASYNC_READ
         | init::BIG_WRITES

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Extended attributes: the two that the rules are about, and all others, which are the source's.
+//! GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR. The rules decide about the two capability attributes; all
+//! others are the source's.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::AsFd as _;
@@ -11,7 +12,7 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use crate::caps::{Asker, CapName};
-use crate::inodes::ROOT;
+use crate::numbers::ROOT;
 use crate::opener::Opener;
 use crate::proto::Setting;
 use crate::stats::STATS_NAME;
@@ -22,14 +23,14 @@ const MAX: usize = 65_536;
 const TRUSTED: &[u8] = b"trusted.";
 const SECURITY: &[u8] = b"security.";
 
-/// What was read, as the caller has room for it.
+/// A value or a list that was read.
 pub(crate) enum Value {
-    /// The caller asked how long it is, in bytes.
+    /// Its length, in bytes, for a caller that asked with size 0.
     Length(u32),
     Bytes(Vec<u8>),
 }
 
-/// The whole of something, for a caller with room for `size` bytes; 0 asks for the length.
+/// The reply for a caller with a buffer of `size` bytes; 0 asks for the length. ERANGE if it is too small.
 fn fit(whole: Vec<u8>, size: u32) -> Result<Value, Errno> {
     match u32::try_from(whole.len()).map_err(|_| Errno::TOOBIG)? {
         length if size == 0 => Ok(Value::Length(length)),
@@ -38,9 +39,9 @@ fn fit(whole: Vec<u8>, size: u32) -> Result<Value, Errno> {
     }
 }
 
-/// A name that is the source's. The VFS lets any task ask for any `system.*` name, and the source
-/// would do it for us, whom it trusts: of those only the lists are passed on, which the VFS checks.
-fn passed_on(name: &OsStr) -> Result<CString, Errno> {
+/// An attribute's name on the source. The VFS does not check `system.*` names, and the source would trust the
+/// server: so of these only the POSIX ACLs pass, which the VFS does check. EOPNOTSUPP for the others.
+fn source_name(name: &OsStr) -> Result<CString, Errno> {
     let lists = [&b"system.posix_acl_access"[..], b"system.posix_acl_default"];
     if name.as_bytes().starts_with(b"system.") && !lists.contains(&name.as_bytes()) {
         return Err(Errno::OPNOTSUPP);
@@ -49,7 +50,7 @@ fn passed_on(name: &OsStr) -> Result<CString, Errno> {
 }
 
 impl Tree {
-    pub(crate) fn get_xattr(
+    pub(crate) fn getxattr(
         &self,
         node: u64,
         name: &OsStr,
@@ -63,10 +64,10 @@ impl Tree {
         let inode = self.inodes.find(node)?;
         match CapName::of(name.as_bytes()) {
             Some(name) if inode.regular => fit(self.caps.get(inode.as_fd(), name, tid)?, size),
-            // Only a regular file is executed.
+            // Only regular files can be executed.
             Some(_) => Err(Errno::NODATA),
             None => with_buffer((size as usize).min(MAX), |buffer| {
-                let length = server::getxattr(&inode, &passed_on(name)?, buffer)?;
+                let length = server::getxattr(&inode, &source_name(name)?, buffer)?;
                 if size == 0 {
                     return Ok(Value::Length(u32::try_from(length).map_err(|_| Errno::TOOBIG)?));
                 }
@@ -75,7 +76,7 @@ impl Tree {
         }
     }
 
-    /// For who has CAP_SYS_ADMIN over our own namespace; for others there are none.
+    /// The counters, for a caller with CAP_SYS_ADMIN over the server's namespace; otherwise ENODATA.
     fn counters(&self, tid: u32) -> Result<Vec<u8>, Errno> {
         let caller = self.caps.caller(tid).map_err(|errno| match errno {
             Errno::PERM => Errno::NODATA,
@@ -86,14 +87,14 @@ impl Tree {
         administers.then(|| self.stats.snapshot().to_value().into_bytes()).ok_or(Errno::NODATA)
     }
 
-    pub(crate) fn list_xattrs(&self, node: u64, size: u32, tid: u32) -> Result<Value, Errno> {
+    pub(crate) fn listxattr(&self, node: u64, size: u32, tid: u32) -> Result<Value, Errno> {
         self.stats.listxattrs.add();
         let inode = self.inodes.find(node)?;
         let mut names = with_buffer(MAX, |buffer| {
             let length = server::listxattr(&inode, buffer)?;
             Ok::<_, Errno>(buffer.get(..length).unwrap_or_default().to_vec())
         })?;
-        // The source shows these to us whoever asks.
+        // The source shows `trusted.*` names to the server, which has CAP_SYS_ADMIN.
         if names.split(|byte| *byte == 0).any(|name| name.starts_with(TRUSTED))
             && !self.may_see_trusted(tid)?
         {
@@ -110,7 +111,7 @@ impl Tree {
         fit(names, size)
     }
 
-    /// As the file systems of the kernel do: CAP_SYS_ADMIN in the initial namespace.
+    /// CAP_SYS_ADMIN in the initial namespace, as the kernel's file systems require.
     fn may_see_trusted(&self, tid: u32) -> Result<bool, Errno> {
         match self.caps.caller(tid) {
             Ok(caller) => {
@@ -122,7 +123,7 @@ impl Tree {
         }
     }
 
-    pub(crate) fn set_xattr(
+    pub(crate) fn setxattr(
         &self,
         node: u64,
         setting: &Setting<'_>,
@@ -143,15 +144,15 @@ impl Tree {
             Some(_) => Err(Errno::OPNOTSUPP),
             None => {
                 self.may_change(name, asker)?;
-                // Room for it is not from what the source reserves for root.
-                let _nobodys = Opener::UNKNOWN.take()?;
+                // As no user: the value takes no blocks that the source reserves for root.
+                let _unprivileged = Opener::UNKNOWN.take()?;
                 let _decided = killing_set_group_id(kill_set_group_id)?;
-                server::setxattr(&inode, &passed_on(name)?, value, flags)
+                server::setxattr(&inode, &source_name(name)?, value, flags)
             }
         }
     }
 
-    pub(crate) fn remove_xattr(&self, node: u64, name: &OsStr, asker: Asker) -> Result<(), Errno> {
+    pub(crate) fn removexattr(&self, node: u64, name: &OsStr, asker: Asker) -> Result<(), Errno> {
         self.stats.removexattrs.add();
         let inode = self.inodes.find(node)?;
         match CapName::of(name.as_bytes()) {
@@ -159,13 +160,13 @@ impl Tree {
             Some(_) => Err(Errno::NODATA),
             None => {
                 self.may_change(name, asker)?;
-                server::removexattr(&inode, &passed_on(name)?)
+                server::removexattr(&inode, &source_name(name)?)
             }
         }
     }
 
-    /// Not asked of `trusted.*`: for that every kernel wants CAP_SYS_ADMIN in the initial namespace, whatever
-    /// its security modules say; and overlayfs uses it with its mounter's credentials.
+    /// EPERM if the caller may not change this name. Every kernel itself checks `trusted.*`, by CAP_SYS_ADMIN
+    /// in the initial namespace; and overlayfs uses those names with its mounter's credentials.
     fn may_change(&self, name: &OsStr, asker: Asker) -> Result<(), Errno> {
         match name.as_bytes().starts_with(SECURITY) {
             true => self.caps.may_change_security(asker),
@@ -174,18 +175,17 @@ impl Tree {
     }
 }
 
-/// An access control list that is set by somebody who is not in the file's group takes its
-/// set-group-ID bit away (acl(5), chmod(2)): the kernel says when. The source decides by our own
-/// ids, which are to be in no group then.
+/// An ACL that is set by a task outside the file's group drops the set-group-ID bit (acl(5), chmod(2)); the
+/// request says when. The source decides by the server's own ids, so these are of no group meanwhile.
 fn killing_set_group_id(kill: bool) -> Result<Option<(Raised, FsIds)>, Errno> {
-    const NOBODYS: u32 = u32::MAX - 1;
+    const NO_GROUP: u32 = u32::MAX - 1;
     if !kill {
         return Ok(None);
     }
     let own = rustix::process::geteuid().as_raw();
     let lowered = Raised::lower(SET_ID)?;
-    // In a namespace that does not map it our own group stays.
-    let ids = FsIds::take(own, NOBODYS)
+    // In a namespace that does not map this gid the server's own gid stays.
+    let ids = FsIds::take(own, NO_GROUP)
         .or_else(|_| FsIds::take(own, rustix::process::getegid().as_raw()))?;
     Ok(Some((lowered, ids)))
 }

@@ -7,7 +7,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::inodes::locked;
+use crate::shards::locked;
 
 const SLOTS: usize = 64;
 /// Longer than the requests take that come between.

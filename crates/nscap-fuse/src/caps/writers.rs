@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use crate::shards::mixed;
+
 /// How many locks there are: more than threads.
 const SHARDS: usize = 64;
 
@@ -172,9 +174,8 @@ impl Writers {
     }
 
     fn shard(&self, node: u64) -> &Shard {
-        // The numbers of inodes are often addresses or counters.
-        let mixed = node.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
-        &self.shards[mixed as usize % SHARDS]
+        // The remainder is in range.
+        &self.shards[mixed(node) % SHARDS]
     }
 
     /// A change or an open begins, once no grant is under way.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a reply is: bytes after a header, built in a buffer that each worker keeps.
+//! Replies: a header and bytes after it, built in a buffer that each thread keeps.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,12 +13,12 @@ use crate::attr;
 /// A reply under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
-    /// Only grows, so that nothing is cleared for each request.
+    /// Only grows, so that no request clears it.
     room: Vec<u8>,
     length: usize,
 }
 
-/// How long the kernel may keep what a name stands for, and the attributes of that.
+/// How long the kernel may cache the inode of a name, and the inode's attributes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lifetimes {
     pub(crate) name: Duration,
@@ -30,7 +30,7 @@ pub(crate) struct Lifetimes {
 pub(crate) struct Opens {
     pub(crate) handle: u64,
     pub(crate) flags: u32,
-    /// 0: none.
+    /// The backing id; 0: none.
     pub(crate) backing: i32,
 }
 
@@ -41,13 +41,13 @@ pub(crate) struct Listing<'r> {
 }
 
 impl Reply {
-    /// Starts anew, with nothing after the header.
+    /// Empties the reply, except for its header.
     pub(crate) fn clear(&mut self) {
         self.length = 0;
         self.data(&[0; abi::OUT_HEADER]);
     }
 
-    /// The whole reply to a request; `error` is an errno, or 0.
+    /// The bytes of the reply to a request; `error` is an errno, or 0.
     pub(crate) fn finish(&mut self, unique: u64, error: i32) -> &[u8] {
         let end = if error == 0 { self.length } else { abi::OUT_HEADER };
         self.length = 0;
@@ -55,7 +55,7 @@ impl Reply {
         self.room.get(..end).unwrap_or_default()
     }
 
-    /// So many bytes to be written next.
+    /// The buffer for the next `count` bytes.
     fn next(&mut self, count: usize) -> &mut [u8] {
         let end = self.length + count;
         if self.room.len() < end {
@@ -82,7 +82,7 @@ impl Reply {
         self
     }
 
-    /// Data of at most `room` bytes that `fill` writes, giving its length.
+    /// Appends at most `room` bytes, which `fill` writes; it returns their length.
     pub(crate) fn fill<E>(
         &mut self,
         room: usize,
@@ -122,8 +122,8 @@ impl Reply {
         self.attributes(node, stat);
     }
 
-    /// An entry that says nothing but how long that holds: there is no such name, or, in a
-    /// directory, it was not looked up.
+    /// An entry without an inode, and how long the kernel may cache that: the name does not exist, or a
+    /// directory listing did not look it up.
     pub(crate) fn no_entry(&mut self, lifetime: Duration) {
         self.u64(0).u64(0).lifetime(lifetime).data(&[0; abi::ENTRY - 24]);
     }
@@ -160,20 +160,20 @@ impl Reply {
         self.data(&[0; 14 * 8]);
     }
 
-    /// A directory of at most so many bytes.
+    /// A directory listing of at most `size` bytes.
     pub(crate) fn listing(&mut self, size: u32) -> Listing<'_> {
         Listing { reply: self, left: size as usize }
     }
 }
 
 impl Listing<'_> {
-    /// Whether an entry fits; `looked_up`: with what it stands for.
+    /// Whether an entry fits; `looked_up`: with its inode.
     pub(crate) fn has_room(&self, name: &OsStr, looked_up: bool) -> bool {
         let entry = if looked_up { abi::ENTRY } else { 0 };
         entry + abi::DIRENT + name.len().next_multiple_of(8) <= self.left
     }
 
-    /// Adds a name that fits. `next`: the offset of the one after it; `kind`: DT_*.
+    /// Adds a name that fits. `next`: the offset of the following entry; `kind`: DT_*.
     pub(crate) fn add(&mut self, number: u64, next: u64, kind: u8, name: &OsStr) {
         let before = self.reply.length;
         self.reply.u64(number).u64(next);
@@ -184,7 +184,7 @@ impl Listing<'_> {
         self.left = self.left.saturating_sub(self.reply.length - before);
     }
 
-    /// Adds what a name stands for, before the name itself.
+    /// Adds the inode of a name, before the name itself.
     pub(crate) fn entry(&mut self, known: Option<(u64, &Stat)>, lifetimes: Lifetimes) {
         match known {
             Some((node, stat)) => self.reply.entry(node, stat, lifetimes),

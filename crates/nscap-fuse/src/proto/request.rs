@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a request says.
+//! Requests: the header and the arguments of each operation, parsed from bytes.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,20 +15,20 @@ pub(crate) struct Header {
     pub(crate) opcode: u32,
     pub(crate) unique: u64,
     pub(crate) node: u64,
-    /// Of the caller, in our user namespace's terms. -1 for what makes nothing, where the kernel
-    /// allows id-mapped mounts.
+    /// The caller's ids, as the server's user namespace sees them. -1 where the kernel allows id-mapped
+    /// mounts and the request makes no file.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// The calling thread in our pid namespace; 0 where it has none there.
+    /// The calling thread's id in the server's pid namespace; 0 if it has none there.
     pub(crate) tid: u32,
 }
 
-/// The rest of a request.
+/// The rest of a request, after its header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arguments<'r>(&'r [u8]);
 
 impl Header {
-    /// Takes a request apart. `None` where it has no header.
+    /// Splits a request into header and arguments. `None` if it is shorter than a header.
     pub(crate) fn parse(request: &[u8]) -> Option<(Header, Arguments<'_>)> {
         let (header, rest) = request.split_at_checked(abi::IN_HEADER)?;
         let mut header = Arguments(header);
@@ -45,7 +45,7 @@ impl Header {
     }
 }
 
-/// What SETATTR changes; what is `None` stays.
+/// SETATTR; `None`: unchanged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SetAttr {
     pub(crate) handle: Option<u64>,
@@ -58,7 +58,7 @@ pub(crate) struct SetAttr {
 }
 
 impl SetAttr {
-    /// chown(2) that names no id: it changes no owner and is one still (K).
+    /// Whether this is a chown(2) without ids: it changes no owner, but is still a chown for K.
     pub(crate) fn is_of_nothing(&self) -> bool {
         let Self { handle: _, mode, uid, gid, size, atime, mtime } = self;
         let ids = mode.is_none() && uid.is_none() && gid.is_none();
@@ -78,7 +78,7 @@ pub(crate) struct Setting<'r> {
     pub(crate) name: &'r OsStr,
     pub(crate) value: &'r [u8],
     pub(crate) flags: u32,
-    /// An access control list takes the set-group-ID bit away: the caller is not in the group.
+    /// This ACL drops the set-group-ID bit: the caller is not in the group.
     pub(crate) kill_set_group_id: bool,
 }
 
@@ -88,11 +88,11 @@ pub(crate) struct Writing<'r> {
     pub(crate) handle: u64,
     pub(crate) offset: u64,
     pub(crate) data: &'r [u8],
-    /// The handle's flags of open(2), as they are now.
+    /// The open(2) flags of the handle, as fcntl(2) set them last.
     pub(crate) flags: OFlags,
-    /// What was stored through a mapping; the handle is any.
+    /// The data were stored through a mapping; `handle` is any handle of the inode.
     pub(crate) cached: bool,
-    /// Set-id bits go: the writer has no CAP_FSETID.
+    /// The writer has no CAP_FSETID: the write drops set-id bits.
     pub(crate) kills_set_id: bool,
 }
 
@@ -113,12 +113,12 @@ impl<'r> Arguments<'r> {
         bytes.try_into().map(u64::from_ne_bytes).map_err(|_| Errno::IO)
     }
 
-    /// Goes past what means nothing here, in bytes.
+    /// Skips so many bytes.
     pub(crate) fn skip(&mut self, length: usize) -> Result<(), Errno> {
         self.take(length).map(|_| ())
     }
 
-    /// A string that ends in NUL.
+    /// A string up to its NUL.
     pub(crate) fn string(&mut self) -> Result<&'r OsStr, Errno> {
         let end = self.0.iter().position(|byte| *byte == 0).ok_or(Errno::IO)?;
         let string = self.take(end)?;
@@ -126,7 +126,7 @@ impl<'r> Arguments<'r> {
         Ok(OsStr::from_bytes(string))
     }
 
-    /// A name in a directory: nothing that leads elsewhere.
+    /// A name in a directory: not empty, `.` or `..` (ESTALE), and without a slash (EINVAL).
     pub(crate) fn name(&mut self) -> Result<&'r OsStr, Errno> {
         let name = self.string()?;
         match name.as_bytes() {
@@ -180,7 +180,7 @@ impl<'r> Arguments<'r> {
         })
     }
 
-    /// `extended`: SETXATTR_EXT was agreed on.
+    /// `extended`: the kernel uses FUSE_SETXATTR_EXT.
     pub(crate) fn setting(&mut self, extended: bool) -> Result<Setting<'r>, Errno> {
         let (size, flags) = (self.u32()?, self.u32()?);
         let mut more = 0;

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who has how much of what is shared: requests that run, requests that wait, and whose turn is next.
-//! Nothing here waits or serves.
+//! Accounts: how many requests of each caller run and wait, and which caller has the next turn. Pure
+//! bookkeeping: it never blocks.
 
 use std::collections::{HashMap, VecDeque};
 
 /// How many lasting requests of one party run at a time.
 pub(super) const RUNNING: usize = 8;
-/// How many run at a time in all, as long as every party that waits has one that runs.
+/// How many run at a time in all, if every party that waits has one that runs.
 pub(super) const RUNNING_ALL: usize = 64;
-/// The most that ever run in all: one more of a party at a time, where none of its own has begun or
-/// ended for [`STUCK`] looks, and as long as it has not more than half of what the others leave.
+/// The most that ever run in all. A party gets one more at a time if none of its requests has begun or ended for
+/// [`STUCK`] looks, and if it runs at most half of what the other parties leave.
 pub(super) const RUNNING_EVER: usize = 512;
 const STUCK: u64 = 50;
-/// How many wait in all. One party has at most half of what the others leave.
+/// How many wait in all. One party has at most half of what the other parties leave.
 pub(super) const WAITING_ALL: usize = 1536;
-/// A request that waits counts once more for each of these that it has, in bytes.
+/// A waiting request counts once more for each so many bytes of its length.
 const WEIGHT: usize = 256 * 1024;
 
-/// Whom a request is counted for.
+/// A party that requests count for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Party {
-    /// The kernel's word that something is over.
+    /// The kernel, which says that a handle or an inode ended.
     Over,
     /// Callers that cannot be identified.
     Unknown,
@@ -34,8 +34,8 @@ pub(crate) enum Party {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Client {
     pub(crate) own: Party,
-    /// Where more than half of something is used: a caller may have as many kuids as its namespace
-    /// maps, so the outermost one counts instead, or the user that made it.
+    /// The party that counts once more than half of a resource is used. A caller may use every kuid that its
+    /// namespace maps, so this is the outermost namespace, or the user that made it.
     pub(crate) whole: Party,
 }
 
@@ -45,7 +45,7 @@ impl Client {
     }
 }
 
-/// A request that waits. `T`: what is done when its turn comes.
+/// A request that waits. `T`: how it continues when its turn comes.
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
     pub(super) client: Client,
@@ -58,11 +58,11 @@ pub(super) struct Waiting<T> {
 #[derive(Debug)]
 struct Account<T> {
     running: usize,
-    /// Weights of what waits, also of what is only counted for it as a whole.
+    /// Weights of its waiting requests, also of those that count for it as the `whole` party.
     held: usize,
-    /// When it had a turn last.
+    /// The clock at its last turn.
     turn: u64,
-    /// At which look one of its requests last began or ended.
+    /// The look at which one of its requests last began or ended.
     changed: u64,
     waiting: VecDeque<Waiting<T>>,
 }
@@ -73,7 +73,7 @@ impl<T> Default for Account<T> {
     }
 }
 
-/// See the module.
+/// The accounts of all parties.
 #[derive(Debug)]
 pub(super) struct Accounts<T> {
     all: HashMap<Party, Account<T>>,
@@ -89,13 +89,13 @@ impl<T> Default for Accounts<T> {
     }
 }
 
-/// What a request of so many bytes counts while it waits.
+/// The weight of a waiting request of `length` bytes.
 fn weight(length: usize) -> usize {
     1 + length / WEIGHT
 }
 
 impl<T> Accounts<T> {
-    /// One more runs, where that can be.
+    /// Starts a request if it may run; whether it does.
     pub(super) fn start(&mut self, client: &Client) -> bool {
         let may = self.may_run(client);
         if may {
@@ -113,7 +113,7 @@ impl<T> Accounts<T> {
         });
     }
 
-    /// One more waits; given back where the caller has its share.
+    /// Lets a request wait; `false` if the caller's share is used up.
     pub(super) fn wait(
         &mut self,
         client: Client,
@@ -132,14 +132,14 @@ impl<T> Accounts<T> {
         true
     }
 
-    /// What has its turn: of those that have waited longest for one.
+    /// The request that has the next turn: of the party whose last turn is longest ago.
     pub(super) fn next(&mut self) -> Option<Waiting<T>> {
         let party = self.longest(|accounts, client| accounts.may_run(client))?;
         self.start_first(party)
     }
 
-    /// A look now and then while some wait. The same as [`next`](Accounts::next), beyond what runs at
-    /// a time: for a party none of whose requests runs, or whose requests that run may never end.
+    /// As [`next`](Accounts::next), beyond the number that runs at a time: for a party that has none running,
+    /// or whose running requests may never end. Called at intervals while requests wait.
     pub(super) fn look_for_more(&mut self) -> Option<Waiting<T>> {
         self.looks += 1;
         let party = self.longest(|accounts, client| {
@@ -157,7 +157,7 @@ impl<T> Accounts<T> {
         })
     }
 
-    /// Takes one out that waits.
+    /// Removes a waiting request.
     pub(super) fn remove(&mut self, unique: u64) -> Option<Waiting<T>> {
         let (party, at) = self.all.iter().find_map(|(party, account)| {
             let at = account.waiting.iter().position(|waiting| waiting.unique == unique)?;
@@ -166,7 +166,7 @@ impl<T> Accounts<T> {
         self.take(party, at)
     }
 
-    /// Takes all out that wait.
+    /// Removes all waiting requests.
     pub(super) fn remove_all(&mut self) -> Vec<Waiting<T>> {
         let parties: Vec<Party> = self.all.keys().copied().collect();
         let mut all = Vec::new();
@@ -191,7 +191,7 @@ impl<T> Accounts<T> {
             || (self.running < RUNNING_ALL && self.running_of(client.whole) < RUNNING)
     }
 
-    /// What is over is never turned away; the kernel sends only so much of it at a time.
+    /// Requests of [`Party::Over`] always wait; the kernel limits their number.
     fn may_wait(&self, client: &Client, weight: usize) -> bool {
         let free = WAITING_ALL.saturating_sub(self.held);
         let fits = |party| self.held_of(party) + weight <= free.div_ceil(2);
@@ -222,7 +222,7 @@ impl<T> Accounts<T> {
         });
     }
 
-    /// Changes the accounts of a caller, and forgets those that have nothing.
+    /// Changes the accounts of a caller, and removes those that are empty.
     fn each(&mut self, client: &Client, mut change: impl FnMut(&mut Account<T>)) {
         let whole = (client.whole != client.own).then_some(client.whole);
         for party in [Some(client.own), whole].into_iter().flatten() {
@@ -298,12 +298,12 @@ mod tests {
             assert_eq!(most(|| accounts.start(&user(uid))), RUNNING);
         }
         assert!(!accounts.start(&user(5000)));
-        // What does not end does not keep others for ever.
+        // Requests that do not end do not delay other parties for ever.
         let beyond = accounts.look_for_more().unwrap();
         assert!(accounts.running_of(beyond.client.own) == 1);
     }
 
-    /// Root's own, of which some hang at the files of somebody else.
+    /// Requests of root, some of which hang at another user's files.
     #[test]
     fn what_hangs_does_not_keep_its_own_user_for_ever() {
         let mut accounts = Accounts::default();

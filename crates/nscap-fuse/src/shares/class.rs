@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which requests may last: as long as a disk, another task, a lease or a fanotify listener likes, or
-//! as long as a reader or a writer of the source's file holds its inode lock (i_rwsem). That lock can
-//! be held without end: by a direct read or write into memory whose pages do not come.
+//! Which requests may last. A request lasts while it waits for a disk, another task, a lease or a fanotify
+//! listener, or for the inode lock (i_rwsem) of the source's file. A reader or writer can hold that lock
+//! without end: by a direct read or write whose pages never arrive.
 
 use crate::proto::abi;
 
 /// How long a request may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Class {
-    /// It waits for nothing but metadata, and for no lock of a file's content.
+    /// It waits for metadata only, and for no lock of a file's content.
     Quick,
     /// It may last, and its caller waits for it.
     Lasting,
-    /// It may last, and nobody waits: the kernel's own word that something is over. The last
+    /// It may last, and no caller waits for it: the kernel says that a handle or an inode ended. The last
     /// descriptor of a file without a name frees its blocks.
     Over,
 }
 
-/// The one table. What the server answers without the source is quick, and so is what it does not
-/// know.
+/// The class of an opcode. Requests that the server answers without the source are quick, and so are unknown
+/// ones.
 pub(crate) fn class(opcode: u32) -> Class {
     match opcode {
         // Content is opened: leases, fanotify's permission events, O_TRUNC, the inode lock.
@@ -31,7 +31,7 @@ pub(crate) fn class(opcode: u32) -> Class {
         // FS_IOC_SETFLAGS, notify_change(), vfs_setxattr() and vfs_removexattr().
         abi::FALLOCATE | abi::LSEEK | abi::IOCTL | abi::SETATTR => Class::Lasting,
         abi::SETXATTR | abi::REMOVEXATTR => Class::Lasting,
-        // The inode lock of what a name stood for: vfs_unlink(), vfs_rename(), vfs_link(). The lock of
+        // The inode lock of the inode that has the name: vfs_unlink(), vfs_rename(), vfs_link(). The lock of
         // a directory in which one of these waits, and the journal.
         abi::UNLINK | abi::RMDIR | abi::RENAME | abi::RENAME2 | abi::LINK => Class::Lasting,
         abi::SYMLINK | abi::MKNOD | abi::MKDIR => Class::Lasting,
@@ -44,7 +44,7 @@ pub(crate) fn class(opcode: u32) -> Class {
 mod tests {
     use super::*;
 
-    /// What looks at names and attributes has its thread whatever others do.
+    /// Lookups and reads of attributes never wait for a share.
     #[test]
     fn looking_is_quick() {
         let looking = [

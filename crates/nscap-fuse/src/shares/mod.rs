@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Shares: how much of the server one caller has at a time. A request that may last is carried out
-//! in a share of its caller's; what is beyond that waits, as a few bytes where it was read from
-//! /dev/fuse, as a thread that is asleep where it holds a place in a queue of io_uring. What is
-//! beyond that fails with EAGAIN, for its caller alone.
+//! Shares: how much of the server one caller can use at a time. A request that may last counts for its
+//! caller's share. Beyond the share it waits: a request from /dev/fuse as a copy of its bytes, one from an
+//! io_uring queue as a sleeping thread. If too many wait, a request fails with EAGAIN, for its caller alone.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use nscap_linux::server::FuseDevice;
 use rustix::io::write;
 
-use crate::inodes::locked;
 use crate::proto::Reply;
+use crate::shards::locked;
 use crate::stats::Stats;
 
 mod accounts;
@@ -22,29 +21,29 @@ use accounts::{Accounts, Waiting};
 pub(crate) use accounts::{Client, Party};
 pub(crate) use class::{Class, class};
 
-/// How many requests are remembered that were interrupted before they waited.
+/// How many interrupts are remembered for requests that do not wait yet.
 const EARLY: usize = 64;
 
 /// A request that waits without a thread.
 pub(crate) struct Aside {
     pub(crate) request: Vec<u8>,
-    /// Where it is answered.
+    /// The device that its reply is written to.
     pub(crate) device: FuseDevice,
 }
 
-/// Where a thread waits for its turn.
+/// A thread that waits for its turn.
 #[derive(Default)]
 pub(crate) struct Seat {
     called: Mutex<Option<Called>>,
     changed: Condvar,
 }
 
-/// Why a thread is called.
+/// Why a waiting thread wakes.
 #[derive(Clone, Copy)]
 enum Called {
     /// Its request is to be carried out, and is counted as running.
     Run(Client),
-    /// Its caller got a signal.
+    /// Its caller got a signal: EINTR.
     Interrupted,
     /// The connection is over.
     Closed,
@@ -62,7 +61,7 @@ enum Ticket {
     Seat(Arc<Seat>),
 }
 
-/// What becomes of a request.
+/// Whether a request runs, waits or fails.
 pub(crate) enum Verdict<'s> {
     /// It is to be carried out while this lives.
     Run(Permit<'s>),
@@ -70,7 +69,7 @@ pub(crate) enum Verdict<'s> {
     Aside,
     /// The thread is to wait for its turn.
     Sit(Arc<Seat>),
-    /// EAGAIN: its caller has its share.
+    /// EAGAIN: its caller's share is used up.
     Refused,
     /// EINTR: its caller got a signal.
     Interrupted,
@@ -86,7 +85,7 @@ struct State {
     closed: bool,
 }
 
-/// See the module.
+/// The shares of all callers.
 #[derive(Default)]
 pub(crate) struct Shares {
     state: Mutex<State>,
@@ -130,16 +129,16 @@ impl Shares {
         }
     }
 
-    /// Whether a request is carried out now. `who`: looks at its caller. `aside`: the request of so
-    /// many bytes as it waits without a thread, where it can.
+    /// Whether a request is carried out now. `client` looks its caller up. `length`: its bytes. `aside` copies
+    /// the request so that it can wait without a thread; `None` if it cannot.
     pub(crate) fn enter(
         &self,
         class: Class,
         (unique, length): (u64, usize),
-        who: impl FnOnce() -> Client,
+        client: impl FnOnce() -> Client,
         aside: impl FnOnce() -> Option<Aside>,
     ) -> Verdict<'_> {
-        let client = if class == Class::Over { Client::one(Party::Over) } else { who() };
+        let client = if class == Class::Over { Client::one(Party::Over) } else { client() };
         let mut state = self.lock();
         if state.closed {
             return Verdict::Closed;
@@ -178,7 +177,7 @@ impl Shares {
         }
     }
 
-    /// A request's turn has come, and it is counted as running.
+    /// Starts a request that waited; it already counts as running.
     fn begin(&self, state: &mut State, waiting: Waiting<Ticket>) {
         self.stats.waiting.subtract();
         match waiting.what {
@@ -190,7 +189,7 @@ impl Shares {
         }
     }
 
-    /// A request that was set aside and has its turn.
+    /// Takes a request that was set aside and has its turn.
     pub(crate) fn take_ready(&self) -> Option<(Aside, Permit<'_>)> {
         if !self.any_ready() {
             return None;
@@ -201,7 +200,7 @@ impl Shares {
         Some((aside, self.permit(client)))
     }
 
-    /// Whether one waits for a thread.
+    /// Whether such a request waits for a thread.
     pub(crate) fn any_ready(&self) -> bool {
         self.ready.load(Ordering::SeqCst) > 0
     }
@@ -210,7 +209,7 @@ impl Shares {
         self.lock().accounts.any_waits()
     }
 
-    /// To be called now and then while some wait: those that run may never end.
+    /// Called at intervals while requests wait: those that run may never end.
     pub(crate) fn go_on(&self) {
         let mut state = self.lock();
         if let Some(waiting) = state.accounts.look_for_more() {
@@ -218,12 +217,12 @@ impl Shares {
         }
     }
 
-    /// The caller of this request got a signal. One that waits is answered with EINTR; one that runs
-    /// goes on.
+    /// INTERRUPT: the caller of this request got a signal. A request that waits fails with EINTR; one that
+    /// runs goes on.
     pub(crate) fn interrupt(&self, unique: u64) {
         let mut state = self.lock();
         let Some(waiting) = state.accounts.remove(unique) else {
-            // It may be on its way to where it waits.
+            // It may be about to wait.
             state.early.push_back(unique);
             if state.early.len() > EARLY {
                 state.early.pop_front();
@@ -241,7 +240,7 @@ impl Shares {
         }
     }
 
-    /// The connection is over: nothing waits from now on.
+    /// The connection is over: no request waits from now on.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -263,13 +262,13 @@ mod tests {
     use super::accounts::RUNNING;
     use super::*;
 
-    fn who() -> Client {
+    fn client() -> Client {
         Client::one(Party::Uid(1000))
     }
 
-    /// As many as run.
+    /// Starts as many requests as run at a time.
     fn full(shares: &Shares) -> Vec<Permit<'_>> {
-        let run = |_| match shares.enter(Class::Lasting, (0, 0), who, || None) {
+        let run = |_| match shares.enter(Class::Lasting, (0, 0), client, || None) {
             Verdict::Run(permit) => permit,
             _ => panic!("it waits"),
         };
@@ -280,7 +279,7 @@ mod tests {
     fn a_thread_sits_until_another_is_done() {
         let shares = Shares::default();
         let mut running = full(&shares);
-        let Verdict::Sit(seat) = shares.enter(Class::Lasting, (7, 0), who, || None) else {
+        let Verdict::Sit(seat) = shares.enter(Class::Lasting, (7, 0), client, || None) else {
             panic!("it does not wait")
         };
         assert_eq!(shares.stats.snapshot().waiting, 1);
@@ -292,10 +291,10 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_can_be_interrupted_also_before() {
+    fn a_request_can_be_interrupted_while_it_waits_and_before() {
         let shares = Shares::default();
         let _running = full(&shares);
-        let wait = |unique| shares.enter(Class::Lasting, (unique, 0), who, || None);
+        let wait = |unique| shares.enter(Class::Lasting, (unique, 0), client, || None);
         let Verdict::Sit(seat) = wait(7) else { panic!("it does not wait") };
         shares.interrupt(7);
         assert!(matches!(shares.sit(&seat), Verdict::Interrupted));
@@ -309,15 +308,15 @@ mod tests {
     }
 
     #[test]
-    fn the_end_calls_everyone() {
+    fn the_end_wakes_each_waiting_thread() {
         let shares = Shares::default();
         let _running = full(&shares);
-        let Verdict::Sit(seat) = shares.enter(Class::Lasting, (7, 0), who, || None) else {
+        let Verdict::Sit(seat) = shares.enter(Class::Lasting, (7, 0), client, || None) else {
             panic!("it does not wait")
         };
         shares.close();
         assert!(matches!(shares.sit(&seat), Verdict::Closed));
-        assert!(matches!(shares.enter(Class::Lasting, (8, 0), who, || None), Verdict::Closed));
+        assert!(matches!(shares.enter(Class::Lasting, (8, 0), client, || None), Verdict::Closed));
     }
 
     #[test]
@@ -326,7 +325,7 @@ mod tests {
         let shares = Shares::default();
         let mut running = full(&shares);
         let aside = || Some(Aside { request: vec![1], device: device.clone() });
-        assert!(matches!(shares.enter(Class::Lasting, (7, 0), who, aside), Verdict::Aside));
+        assert!(matches!(shares.enter(Class::Lasting, (7, 0), client, aside), Verdict::Aside));
         assert!(shares.take_ready().is_none() && shares.any_waits());
         running.pop();
         assert!(shares.any_ready() && !shares.any_waits());
