@@ -8,24 +8,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rustix::fs::{Gid, OFlags, Uid};
+use nscap_testing::as_user;
+use rustix::fs::OFlags;
 
 mod support;
 use support::{Ground, can_mount, on_ground};
-
-/// What a thread does as this user, without any capability.
-fn as_user<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
-            rustix::thread::set_thread_groups(&[]).unwrap();
-            rustix::thread::set_thread_res_gid(group, group, group).unwrap();
-            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
-            work()
-        });
-        thread.join().unwrap()
-    })
-}
 
 fn open_by_the_server(ground: &Ground) -> usize {
     fs::read_dir(format!("/proc/{}/fd", ground.pid())).unwrap().count()

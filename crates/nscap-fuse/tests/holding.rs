@@ -13,10 +13,8 @@ use nscap_fuse::{Mount, Options};
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod machine;
 mod support;
-use machine::{Container, Mapping, is_root};
+use nscap_testing::{Container, Mapping, is_root};
 use support::{on_ground, on_mounts};
 
 const ROOT: u32 = 410_000;
@@ -145,7 +143,7 @@ fn an_overlay_copies_up_onto_the_mount() {
     on_ground("an_overlay_copies_up_onto_the_mount", |ground| {
         ground.serve("");
         let container = Container::new(&format!("0 {ROOT} 1000"));
-        let cat = machine::cat(&ground.native, ROOT);
+        let cat = nscap_testing::cat(&ground.native, ROOT);
         let setcap = |path: &Path, caps: &str| {
             let done = container.run(&["setcap", caps, path.to_str().unwrap()], "0");
             assert!(done.status.success(), "{done:?}");
@@ -173,9 +171,9 @@ fn an_overlay_copies_up_onto_the_mount() {
         // Copying up goes on; a new owner ends what was there (K), for the host too.
         let touched = container.run(&["touch", file.to_str().unwrap()], "0");
         assert!(touched.status.success(), "{touched:?}");
-        assert_eq!((container.gains(&file), machine::host_gains(&file)), (Some(0), Some(0)));
+        assert_eq!((container.gains(&file), nscap_testing::host_gains(&file)), (Some(0), Some(0)));
         setcap(&file, "cap_net_raw=ep");
-        let gains = (container.gains(&file), machine::host_gains(&file));
+        let gains = (container.gains(&file), nscap_testing::host_gains(&file));
         assert_eq!(gains, (Some(1 << 13), Some(0)));
         mount("umount", &[]);
     });

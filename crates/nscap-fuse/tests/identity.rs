@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use nscap_testing::as_user;
 use rustix::fs::XattrFlags;
 
 mod support;
@@ -177,14 +178,7 @@ fn the_kernel_itself_has_no_set_id_bits_after_a_strangers_write() {
             chmod(&path, 0o4777);
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o4777);
             let mut file = early.unwrap_or_else(open);
-            std::thread::scope(|scope| {
-                let write = scope.spawn(|| {
-                    let user = rustix::fs::Uid::from_raw(1000);
-                    rustix::thread::set_thread_res_uid(user, user, user).unwrap();
-                    file.write_all(b"new").unwrap();
-                });
-                write.join().unwrap();
-            });
+            as_user(1000, || file.write_all(b"new").unwrap());
             let known = rustix::fs::statx(
                 rustix::fs::CWD,
                 &path,

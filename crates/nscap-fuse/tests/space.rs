@@ -8,7 +8,8 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use rustix::fs::{FallocateFlags, Gid, IFlags, Mode, OFlags, Uid};
+use nscap_testing::as_user;
+use rustix::fs::{FallocateFlags, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 mod support;
@@ -32,20 +33,6 @@ fn disk(ground: &Ground, kind: &str, options: &str, make: &[&str]) {
     run("mount", &["-o", options]);
     fs::set_permissions(&ground.source, std::os::unix::fs::PermissionsExt::from_mode(0o777))
         .unwrap();
-}
-
-/// What a thread does as this user, without any capability.
-fn as_user<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
-            rustix::thread::set_thread_groups(&[]).unwrap();
-            rustix::thread::set_thread_res_gid(group, group, group).unwrap();
-            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
-            work()
-        });
-        thread.join().unwrap()
-    })
 }
 
 const PIECE: usize = 1 << 20;

@@ -10,10 +10,8 @@ use std::time::Duration;
 use nscap_fuse::STATS_NAME;
 use rustix::fs::{AtFlags, CWD, FallocateFlags, IFlags, Mode, OFlags, XattrFlags};
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod machine;
 mod support;
-use machine::Mapping;
+use nscap_testing::Mapping;
 use support::{Ground, on_ground, on_mounts};
 
 type Times = [i64; 7];

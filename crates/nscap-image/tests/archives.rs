@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Archives of every kind that producers write, and those that programs read differently.
 
-mod support;
-
 use nscap_core::storage::{SealFacts, Table, tripwire};
 use nscap_core::translate::Translation;
 use nscap_core::{Entries, Extent, IdMap, Record, Uid, VfsCaps, Why};
 use nscap_image::layer::{self, Change, Changed, Error, Problem, Trouble};
-use support::{
+use nscap_testing::archives::{
     CAPABILITY, NSCAPABILITY, archive, entries, entry, extended, file, header, host, ping, record,
 };
 

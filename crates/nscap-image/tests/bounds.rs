@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What reading an image takes is bounded by its size, however its documents name each other.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +8,8 @@ use bolero::{check, produce};
 use nscap_core::translate::Translation;
 use nscap_core::{Extent, IdMap};
 use nscap_image::layer::{self, Change, Layout};
+use nscap_testing::archives::{archive, file, host};
 use sha2::{Digest as _, Sha256};
-use support::{archive, file, host};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

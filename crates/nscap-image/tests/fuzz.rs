@@ -3,15 +3,15 @@
 //! byte by byte from another's terms; nobody but the translated holds a grant in what is written,
 //! as the `tar` crate reads it.
 
-mod support;
-
 use std::io::Read as _;
 
 use bolero::{check, produce};
 use nscap_core::translate::Translation;
 use nscap_core::{Extent, IdMap, Uid};
 use nscap_image::layer::{self, Change, Changed};
-use support::{archive, entries, entry, extended, file, header, host, padded, record};
+use nscap_testing::archives::{
+    CAPABILITY, NSCAPABILITY, archive, entries, entry, extended, file, header, host, padded, record,
+};
 
 const ALL: [Extent; 1] = [Extent { inside: 0, outside: 0, count: u32::MAX }];
 const A: [Extent; 1] = [Extent { inside: 0, outside: 100_000, count: 1000 }];
@@ -170,7 +170,7 @@ fn there_and_back_is_byte_identical() {
 /// Both attributes in one header: what becomes of them may come back in another order.
 fn split_attributes(bytes: &[u8]) -> bool {
     let count = |name: &str| bytes.windows(name.len()).filter(|w| *w == name.as_bytes()).count();
-    count(support::CAPABILITY) > 0 && count(support::NSCAPABILITY) > 0
+    count(CAPABILITY) > 0 && count(NSCAPABILITY) > 0
 }
 
 /// Member, id, capabilities.

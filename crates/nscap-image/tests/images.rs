@@ -2,8 +2,6 @@
 //! Image layouts: what changes is named rightly everywhere, what does not stays byte by byte, and
 //! nothing is half done. What is written is read with `oci-spec`'s types.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -12,9 +10,9 @@ use std::path::{Path, PathBuf};
 use nscap_core::translate::Translation;
 use nscap_core::{Extent, IdMap};
 use nscap_image::layer::{self, Change, Compression, Error, ImageChanged, Layout};
+use nscap_testing::archives::{archive, entry, file, host};
 use oci_spec::image::{ImageConfiguration, ImageIndex, ImageManifest};
 use sha2::{Digest as _, Sha256};
-use support::{archive, entry, file, host};
 
 const ALL: [Extent; 1] = [Extent { inside: 0, outside: 0, count: u32::MAX }];
 const A: [Extent; 1] = [Extent { inside: 0, outside: 100_000, count: 65_536 }];

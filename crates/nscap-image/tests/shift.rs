@@ -2,9 +2,6 @@
 //! The shift of a whole tree, held against a tree that was made where the other is moved to, real
 //! programs executed in real namespaces, and a kill after each step.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 mod sample;
 
 use std::collections::BTreeMap;
@@ -14,9 +11,9 @@ use std::process::Command;
 
 use nscap_image::shift::Direction;
 use nscap_linux::Namespaces;
+use nscap_testing::{Container, is_root};
 use sample::run::{A, B, Notes, again, forward, map, moved, options, same};
 use sample::{PROGRAMS, Sample};
-use support::{Container, is_root};
 
 #[test]
 fn a_tree_that_moves_is_as_if_made_there_and_comes_back_as_it_was() {

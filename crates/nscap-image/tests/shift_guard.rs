@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a shift refuses, what it notices, and what it does not let anybody make of it.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 mod sample;
 
 use std::cell::RefCell;
@@ -16,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nscap_core::{FileCaps, Host};
 use nscap_image::shift::{Direction, Error, Journal, Odd, Options, Tree, Unmapped};
 use nscap_linux::{CapFile, Links, Namespaces};
+use nscap_testing::is_root;
 use sample::run::{A, B, Notes, again, forward, map, moved, options};
 use sample::{Sample, copy_cat, tool};
-use support::is_root;
 
 /// A directory with a tree in it that has one file.
 struct Small {

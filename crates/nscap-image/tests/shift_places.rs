@@ -2,18 +2,15 @@
 //! The same shift on every file system, as root of a user namespace, and against GNU tar, which
 //! packs in the one namespace and unpacks in the other.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 mod sample;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nscap_image::shift::Direction;
+use nscap_testing::{Container, is_root, own_program};
 use sample::run::{A, B, Notes, again, forward, map, moved, options, same};
 use sample::{Sample, tool};
-use support::{Container, is_root, own_program};
 
 /// Runs a test of this program that is ignored otherwise, by this command and with these words.
 fn elsewhere(mut command: Command, test: &str, words: &str) -> std::process::Output {

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who a waiting thread is: real threads and real namespaces, those that go away included.
 
-mod support;
-
 use std::sync::mpsc;
 
 use nscap_core::{Capability, Kuid, UserNs as _, root_kuid};
 use nscap_linux::{Callers, Lineage};
+use nscap_testing::{Container, Process, WAIT, is_root};
 use rustix::thread::{CapabilitySet, gettid};
-use support::{Container, Process, WAIT, is_root};
 
 fn kuid(id: u32) -> Option<Kuid> {
     Kuid::new(id)

@@ -2,8 +2,6 @@
 //! Capabilities of real files: what is read back, what each step of a change grants to a real
 //! execve, what content changes leave, and whether setcap and getcap agree.
 
-mod support;
-
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +9,7 @@ use std::process::Command;
 use nscap_core::storage::{Seal, VoidReason};
 use nscap_core::{Entries, FileCaps, Host, Record, Stored, Uid};
 use nscap_linux::{CapFile, FileState, Hidden, Links, Namespaces, Step};
-use support::{Container, cat, host_gains, is_root, own_program};
+use nscap_testing::{Container, cat, host_gains, is_root, own_program};
 
 const NET_RAW: u64 = 1 << 13;
 const CHOWN: u64 = 1;

@@ -2,16 +2,14 @@
 //! Mounts as the rules see them (M, X): flags, id maps, and what is stored through them, held
 //! against the kernel's own answers.
 
-mod support;
-
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nscap_core::{FileCaps, Host, Kuid, Stored, Uid, root_kuid};
 use nscap_linux::{CapFile, Links, Namespaces};
+use nscap_testing::{Container, cat, is_root, with_own_mounts};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
-use support::{Container, cat, is_root, with_own_mounts};
 
 /// Mounts a directory over itself with these attributes; with the maps of a namespace, id-mapped.
 fn remount(directory: &Path, attributes: u64, maps: Option<&OwnedFd>) {

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Live namespaces, as this process sees them and as one inside a namespace does.
 
-mod support;
-
 use std::process::Command;
 
 use nscap_core::{Kuid, Uid, UserNs, is_same_or_below, root_kuid};
 use nscap_linux::{LiveTask, Namespaces, Origin, Who};
-use support::{Container, is_root, own_program};
+use nscap_testing::{Container, is_root, own_program};
 
 fn kuid(id: u32) -> Kuid {
     Kuid::new(id).unwrap()

@@ -5,8 +5,6 @@
 //! Mounts are made in a mount namespace of their own, in which this program is run again as
 //! `walker`.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
@@ -16,8 +14,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nscap_linux::walk::{Event, Walk};
+use nscap_testing::is_root;
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, mkdirat, openat};
-use support::is_root;
 
 /// cap_net_raw=ep, revision 2.
 const VALUE: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

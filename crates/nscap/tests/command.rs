@@ -2,16 +2,13 @@
 //! The command on real files and live namespaces: what it says is held against setcap, getcap,
 //! getfattr and a real execve.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use nscap_testing::{Container, cat, code, copy_program, host_gains, is_root, stderr, stdout};
 use serde_json::Value;
-use support::{Container, cat, code, copy_program, host_gains, is_root, stderr, stdout};
 
 const NET_RAW: u64 = 1 << 13;
 

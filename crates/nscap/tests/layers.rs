@@ -2,12 +2,6 @@
 //! Layers and images through the programs that people pack and unpack them with: whatever way a
 //! grant goes, at the end execve gives it in the container that it is for, and nowhere else.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
-#[path = "../../nscap-image/tests/support/mod.rs"]
-mod archives;
-
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -15,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use archives::{archive, entries, entry, file, host, record};
+use nscap_testing::archives::{archive, entries, entry, file, host, record};
+use nscap_testing::{Container, cat, host_gains, is_root};
 use serde_json::Value;
-use support::{Container, cat, host_gains, is_root};
 
 const NET_RAW: u64 = 1 << 13;
 const A: u32 = 510_000;
@@ -544,7 +538,7 @@ fn what_cannot_be_is_told_with_its_place_and_status() {
         (&["layer", "ls"], &archive(&[]), 1, ""),
         (
             &["layer", "ls"],
-            &archive(&[file("a", &[record(archives::CAPABILITY, b"?")], b"")]),
+            &archive(&[file("a", &[record(nscap_testing::archives::CAPABILITY, b"?")], b"")]),
             2,
             "",
         ),
@@ -570,7 +564,7 @@ fn every_json_field_of_layers_is_documented() {
     let input = archive(&[
         file("p", &[entry(100_000)], b""),
         file("q", &[entries(&[7, 100_001])], b""),
-        file("r", &[record(archives::CAPABILITY, b"?")], b""),
+        file("r", &[record(nscap_testing::archives::CAPABILITY, b"?")], b""),
     ]);
     let mut objects = Vec::new();
     let listed = piped(&["--json", "layer", "ls"], &input).stdout;

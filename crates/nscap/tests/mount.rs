@@ -2,16 +2,13 @@
 //! `nscap mount`, `umount` and `stats` as administrators use them: by hand, by mount(8), by
 //! systemd, and after things have gone wrong.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 mod stage;
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use nscap_testing::is_root;
 use stage::{has, script, script_with};
-use support::is_root;
 
 #[test]
 fn a_mount_is_usable_when_the_command_returns_and_the_server_holds_nothing_of_the_caller() {

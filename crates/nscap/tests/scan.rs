@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap scan` on real trees: held against `getcap -r`, and against what getcap does not say.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use nscap_testing::{Container, code, copy_program, is_root, stderr, stdout};
 use serde_json::Value;
-use support::{Container, code, copy_program, is_root, stderr, stdout};
 
 const NSCAP: &str = env!("CARGO_BIN_EXE_nscap");
 

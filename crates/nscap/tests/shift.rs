@@ -2,15 +2,12 @@
 //! `nscap shift` as people and programs use it: exit statuses, what is said, and a capability that
 //! still works where the tree went.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use nscap_testing::{Container, cat, host_gains, is_root};
 use serde_json::Value;
-use support::{Container, cat, host_gains, is_root};
 
 const NET_RAW: u64 = 1 << 13;
 

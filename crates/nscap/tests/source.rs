@@ -2,13 +2,10 @@
 //! `nscap mount` and what its SOURCE is: of whose file system, on which mount, and who else changes
 //! it.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 mod stage;
 
+use nscap_testing::is_root;
 use stage::{script, script_with};
-use support::is_root;
 
 /// Shell functions: `flags` of what is mounted on $dir/t, and a tmpfs in $dir/p/src that root of a
 /// user namespace makes, with that map.

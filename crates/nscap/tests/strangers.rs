@@ -2,15 +2,12 @@
 //! What strangers name, hold and mount, read by root: names that would deceive, many namespaces,
 //! files under a lease, file systems that do not answer.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 
+use nscap_testing::{code, is_root, stdout};
 use serde_json::Value;
-use support::{code, is_root, stdout};
 
 const NSCAP: &str = env!("CARGO_BIN_EXE_nscap");
 
@@ -423,7 +420,7 @@ mod servers {
     use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
 
     use super::*;
-    use crate::support::with_own_mounts;
+    use nscap_testing::with_own_mounts;
 
     /// Mounts a FUSE file system whose server takes every request and answers none but the first.
     /// The connection ends with the last descriptor, and with it whoever waits.

@@ -2,17 +2,14 @@
 //! `nscap tour` as root, as an ordinary user with and without a range of ids, and where something is
 //! missing; that it tells a wrong answer, and that nothing of it stays behind.
 
-#[path = "../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 mod stage;
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use nscap_testing::is_root;
 use serde_json::Value;
 use stage::{has, script};
-use support::is_root;
 
 /// In a script: `as_user COMMAND...` runs it as uid 65534, which may open /dev/fuse, and has a
 /// directory for temporary files, which must be empty afterwards.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use nscap_core::Operation;
 use rustix::fs::OFlags;
 
-use super::support::{Container, is_root};
 use super::{CAPABILITY, NSCAPABILITY, Source, us};
+use nscap_testing::{Container, is_root};
 
 fn spent() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

@@ -10,8 +10,8 @@ use nscap_linux::{CapFile, Links, Namespaces};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
-use super::support::is_root;
 use super::{CAPABILITY, NSCAPABILITY, Source, on_each_disk, run, text, us};
+use nscap_testing::is_root;
 
 /// Sets attributes as the owner may, until not even an empty one fits.
 fn fill(path: &Path) {

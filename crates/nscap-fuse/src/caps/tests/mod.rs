@@ -2,9 +2,6 @@
 //! The capability side on real files of real file systems, called as the file system calls it:
 //! what passthrough does is done here on the backing file.
 
-#[path = "../../../../nscap-linux/tests/support/mod.rs"]
-mod support;
-
 mod costs;
 mod full;
 mod rules;
@@ -18,9 +15,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use nscap_core::{FileCaps, NsCaps, Policy, Record, SetFlags, VfsCaps};
+use nscap_testing::with_own_mounts;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use support::with_own_mounts;
 
 use super::{Asker, CapName, Caps};
 use crate::options::Options;

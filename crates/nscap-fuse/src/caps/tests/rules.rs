@@ -9,10 +9,10 @@ use nscap_core::{Busy, NsCaps, Policy, SetFlags, VfsCaps};
 use rustix::io::Errno;
 
 use super::super::CapName;
-use super::support::{Container, Process, WAIT, is_root};
 use super::{
     ARRAYS, Asker, CAPABILITY, NO_FLAGS, NSCAPABILITY, Source, Subject, asker, entries, raw, us,
 };
+use nscap_testing::{Container, Process, WAIT, is_root};
 
 /// `system.nscapability`.
 const SYSTEM: CapName = CapName::Unchecked;

@@ -9,8 +9,8 @@ use nscap_core::Operation;
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
-use super::support::is_root;
 use super::{Source, Subject, on_each_disk};
+use nscap_testing::is_root;
 
 type Change = fn(&Subject<'_>) -> Result<(), Errno>;
 

@@ -11,8 +11,8 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::super::{Access, Opened, Writer};
-use super::support::{Mapping, is_root};
 use super::{NSCAPABILITY, Source, Subject, on_each_disk, us};
+use nscap_testing::{Mapping, is_root};
 
 impl Subject<'_> {
     fn writer(&self) -> Writer {

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Real namespaces and real programs for the tests: everything made here goes with its guard.
-
-#![allow(dead_code, reason = "not every test that includes this module needs all of it")]
+//! Real namespaces, processes and programs.
 
 use std::ffi::c_void;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,12 +7,13 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::fs::{Gid, Uid};
 use rustix::mount::MountPropagationFlags;
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-/// Whether we are root of the initial namespace, with the capabilities that making namespaces and
-/// mounts takes; if not, says that the test is skipped.
-pub(crate) fn is_root(test: &str) -> bool {
+/// Whether the test runs as root of the initial namespace, with the capabilities for making namespaces and
+/// mounts. If not, prints that the test is skipped.
+pub fn is_root(test: &str) -> bool {
     let need = CapabilitySet::SYS_ADMIN | CapabilitySet::SETFCAP | CapabilitySet::SETUID;
     let able = rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(need));
     let root = able
@@ -28,18 +27,19 @@ pub(crate) fn is_root(test: &str) -> bool {
 }
 
 /// A user namespace with a process in it, until dropped.
-pub(crate) struct Container {
+#[derive(Debug)]
+pub struct Container {
     child: Child,
 }
 
 impl Container {
-    /// With these lines for uid_map and gid_map, in the initial namespace's terms.
-    pub(crate) fn new(map: &str) -> Container {
+    /// A namespace below the initial one. `map`: the lines of uid_map and gid_map.
+    pub fn new(map: &str) -> Container {
         Container::below(None, map)
     }
 
-    /// Below another one; `map` in that one's terms.
-    pub(crate) fn below(parent: Option<&Container>, map: &str) -> Container {
+    /// A namespace below another one; the outside ids of `map` are ids of that one.
+    pub fn below(parent: Option<&Container>, map: &str) -> Container {
         let mut command = match parent {
             None => Command::new("unshare"),
             Some(parent) => {
@@ -61,7 +61,7 @@ impl Container {
         container
     }
 
-    /// Maps are in the terms of the namespace of whoever writes them.
+    /// The outside ids of a map are ids of the writer's namespace.
     fn write_map(&self, parent: Option<&Container>, name: &str, map: &str) {
         let file = format!("/proc/{}/{name}", self.pid());
         match parent {
@@ -73,13 +73,14 @@ impl Container {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// The id of the process in the namespace.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Runs a program in the namespace, with this uid and gid there and no capability but what
-    /// execve gives.
-    pub(crate) fn run(&self, program: &[&str], id: &str) -> std::process::Output {
+    /// Runs a program in the namespace, with this uid and gid there. It has only the capabilities that execve(2)
+    /// gives it.
+    pub fn run(&self, program: &[&str], id: &str) -> std::process::Output {
         Command::new("nsenter")
             .args(["-U", "-S", id, "-G", id, "-t", &self.pid().to_string()])
             .args(program)
@@ -87,16 +88,16 @@ impl Container {
             .unwrap()
     }
 
-    /// A process in the namespace that waits, with this uid and gid there; uid 0 with every
+    /// Starts a process in the namespace that waits, with this uid and gid there; as uid 0 it has every
     /// capability.
-    pub(crate) fn enter(&self, id: &str) -> Process {
+    pub fn enter(&self, id: &str) -> Process {
         let target = self.pid().to_string();
         Process::start(&["nsenter", "-U", "-S", id, "-G", id, "-t", &target, "sh", "-c", WAIT])
     }
 
-    /// The permitted set of that copy of cat(1) when an ordinary user of the namespace executes it;
-    /// `None` where execve fails.
-    pub(crate) fn gains(&self, cat: &Path) -> Option<u64> {
+    /// The permitted set of a copy of cat(1) when an ordinary user of the namespace executes it; `None` if
+    /// execve(2) fails.
+    pub fn gains(&self, cat: &Path) -> Option<u64> {
         permitted(&self.run(&[cat.to_str().unwrap(), "/proc/self/status"], "7").stdout)
     }
 }
@@ -108,15 +109,16 @@ impl Drop for Container {
     }
 }
 
-/// A shell script that says that it is there and waits.
-pub(crate) const WAIT: &str = "echo up; exec sleep infinity";
+/// A shell script that prints `up` and waits.
+pub const WAIT: &str = "echo up; exec sleep infinity";
 
-/// A process that goes with its guard.
-pub(crate) struct Process(Child);
+/// A process that is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process(Child);
 
 impl Process {
-    /// Starts a program, and waits until it says `up`.
-    pub(crate) fn start(program: &[&str]) -> Process {
+    /// Starts a program, and waits until it prints `up`.
+    pub fn start(program: &[&str]) -> Process {
         let mut command = Command::new(program[0]);
         let mut child = command.args(&program[1..]).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -125,7 +127,8 @@ impl Process {
         Process(child)
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its id.
+    pub fn pid(&self) -> u32 {
         self.0.id()
     }
 }
@@ -138,10 +141,10 @@ impl Drop for Process {
 }
 
 /// Runs `work` in a thread with a mount namespace of its own.
-pub(crate) fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let in_thread = || {
         let flags = UnshareFlags::FS | UnshareFlags::NEWNS;
-        // SAFETY: file descriptors stay shared, so none that somebody owns goes stale.
+        // SAFETY: the thread still shares its file descriptors, so no owned descriptor becomes invalid.
         unsafe { rustix::thread::unshare_unsafe(flags) }.unwrap();
         let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
         rustix::mount::mount_change("/", private).unwrap();
@@ -150,36 +153,51 @@ pub(crate) fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(in_thread).join().unwrap())
 }
 
-/// A page of a file mapped shared and writable, until dropped.
-pub(crate) struct Mapping(*mut c_void);
+/// Runs `work` in a thread with this uid and gid, without supplementary groups and without capabilities.
+pub fn as_user<T: Send>(id: u32, work: impl FnOnce() -> T + Send) -> T {
+    let in_thread = || {
+        let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
+        rustix::thread::set_thread_groups(&[]).unwrap();
+        rustix::thread::set_thread_res_gid(group, group, group).unwrap();
+        rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(in_thread).join().unwrap())
+}
 
-// SAFETY: a mapping is the process's; only its address is kept here.
+/// A page of a file mapped shared and writable, until dropped.
+#[derive(Debug)]
+pub struct Mapping(*mut c_void);
+
+// SAFETY: a mapping belongs to the process; this is only its address.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    pub(crate) fn of(file: impl AsFd) -> Mapping {
+    /// Maps the first page of a file that is open for reading and writing.
+    pub fn of(file: impl AsFd) -> Mapping {
         use rustix::mm::{MapFlags, ProtFlags, mmap};
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at no address of ours.
+        // SAFETY: the kernel chooses an unused address.
         let at = unsafe { mmap(std::ptr::null_mut(), 4096, access, MapFlags::SHARED, file, 0) };
         Mapping(at.unwrap())
     }
 
-    pub(crate) fn write(&self, byte: u8) {
-        // SAFETY: the page is mapped and nothing in this program refers to it.
+    /// Stores a byte at the start of the page.
+    pub fn write(&self, byte: u8) {
+        // SAFETY: the page is mapped, and this program has no reference to it.
         unsafe { self.0.cast::<u8>().write_volatile(byte) };
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: it is ours and not used again.
+        // SAFETY: this value owns the mapping, which is not used again.
         unsafe { rustix::mm::munmap(self.0, 4096) }.unwrap();
     }
 }
 
 /// The permitted set when uid 7 of the initial namespace executes a copy of cat(1).
-pub(crate) fn host_gains(cat: &Path) -> Option<u64> {
+pub fn host_gains(cat: &Path) -> Option<u64> {
     let output = Command::new("setpriv")
         .args(["--reuid=7", "--regid=7", "--clear-groups"])
         .arg(cat)
@@ -195,8 +213,8 @@ fn permitted(status: &[u8]) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-/// A copy of cat(1) in a directory that everybody may search.
-pub(crate) fn cat(directory: &Path, owner: u32) -> PathBuf {
+/// Makes a copy of cat(1) with this owner, in a directory that every user may search.
+pub fn cat(directory: &Path, owner: u32) -> PathBuf {
     use std::os::unix::fs::{PermissionsExt, chown};
     std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
     let path = directory.join("cat");
@@ -206,9 +224,9 @@ pub(crate) fn cat(directory: &Path, owner: u32) -> PathBuf {
     path
 }
 
-/// A copy of this test program where everybody may execute it, since the checkout may be out of a
-/// namespace's reach.
-pub(crate) fn own_program(directory: &Path) -> PathBuf {
+/// Makes a copy of this test program that every user may execute: the checkout itself may be unreachable for
+/// them.
+pub fn own_program(directory: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
     let path = directory.join("program");
@@ -216,24 +234,25 @@ pub(crate) fn own_program(directory: &Path) -> PathBuf {
     path
 }
 
-/// A copy that everybody may execute. By a process of its own: a descriptor of ours for writing would
-/// also be that of whatever another thread's test starts meanwhile, and executing the copy ETXTBSY as
-/// long as that has it.
-pub(crate) fn copy_program(from: &Path, to: &Path) {
+/// Copies a program so that every user may execute it. Another process makes the copy: a child that another
+/// thread's test starts would inherit our descriptor for writing, and execve(2) of the copy would be ETXTBSY.
+pub fn copy_program(from: &Path, to: &Path) {
     let copied = Command::new("cp").args([from, to]).status().unwrap();
     assert!(copied.success(), "cp {from:?} {to:?}");
     std::fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
-/// How a program ended that no signal ended.
-pub(crate) fn code(output: &Output) -> i32 {
+/// The exit status of a program. Panics if a signal killed it.
+pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("{output:?}"))
 }
 
-pub(crate) fn stdout(output: &Output) -> String {
+/// The standard output of a program.
+pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-pub(crate) fn stderr(output: &Output) -> String {
+/// The standard error of a program.
+pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
