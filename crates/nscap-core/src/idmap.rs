@@ -111,10 +111,8 @@ impl<'a> IdMap<'a> {
         Ok(IdMap { by_inside, by_outside })
     }
 
-    /// A map from the same extents in two orders that the caller made once with
-    /// [`new`](IdMap::new) (see [`extents`](IdMap::extents) and
-    /// [`extents_by_outside`](IdMap::extents_by_outside)) and keeps. Wrong order gives wrong
-    /// answers, not a panic.
+    /// A map from two slices of the same extents, which [`new`](IdMap::new) sorted once: `by_inside` ascends by
+    /// inside id, `by_outside` by outside id. With another order the map gives wrong answers, and does not panic.
     #[must_use]
     pub const fn from_sorted(by_inside: &'a [Extent], by_outside: &'a [Extent]) -> IdMap<'a> {
         IdMap { by_inside, by_outside }
@@ -138,12 +136,6 @@ impl<'a> IdMap<'a> {
     #[must_use]
     pub fn extents(&self) -> &'a [Extent] {
         self.by_inside
-    }
-
-    /// The extents, ascending by their outside id.
-    #[must_use]
-    pub fn extents_by_outside(&self) -> &'a [Extent] {
-        self.by_outside
     }
 }
 

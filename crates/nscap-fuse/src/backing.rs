@@ -15,7 +15,8 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use nscap_linux::server::{Backing, FuseDevice, open_again};
+use nscap_linux::opath;
+use nscap_linux::server::{Backing, FuseDevice};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -114,7 +115,7 @@ impl Backings {
 
     fn register(&self, inode: &InodeRef, device: &FuseDevice) -> Option<Backing> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let registered = open_again(inode, flags).and_then(|file| {
+        let registered = opath::reopen(inode, flags).and_then(|file| {
             let _unprivileged = Opener::UNKNOWN.take()?;
             device.backing(file)
         });

@@ -14,7 +14,8 @@ use std::collections::hash_map::Entry;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use nscap_linux::server::{FileHandle, open_again, prepare_same_inode};
+use nscap_linux::opath;
+use nscap_linux::server::{FileHandle, prepare_same_inode};
 use rustix::fs::{OFlags, Stat, fstat};
 use rustix::io::Errno;
 
@@ -146,7 +147,7 @@ impl Inodes {
             Some(handle) if self.source.handles && stat.st_nlink > 0 => {
                 Inode { held: Held::Handle(handle), regular: true, lookups: 1 }
             }
-            _ => self.inode(&Arc::new(open_again(file, OFlags::PATH)?), stat)?,
+            _ => self.inode(&Arc::new(opath::reopen(file, OFlags::PATH)?), stat)?,
         };
         self.count(Own::of(stat), inode).map(|(node, _)| node)
     }
@@ -332,14 +333,14 @@ impl Inodes {
     /// a device.
     pub(crate) fn open(&self, node: u64, flags: OFlags) -> Result<OwnedFd, Errno> {
         if node == ROOT {
-            return open_again(&*self.root, flags);
+            return opath::reopen(&*self.root, flags);
         }
         let (held, regular) = self.held(node)?;
         if !regular && !flags.contains(OFlags::DIRECTORY) {
             return Err(Errno::INVAL);
         }
         match held {
-            Held::Open(open) => open_again(&*open.file, flags),
+            Held::Open(open) => opath::reopen(&*open.file, flags),
             Held::Handle(handle) => handle.open(self.source.root(), flags),
         }
     }

@@ -4,7 +4,7 @@
 use std::os::fd::AsFd as _;
 
 use nscap_core::Operation;
-use nscap_linux::server;
+use nscap_linux::opath;
 use rustix::fs::{
     AtFlags, Gid, Stat, StatVfs, Statx, StatxFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chownat,
     fstat, fstatvfs, statx, utimensat,
@@ -53,7 +53,7 @@ impl Tree {
         if let Some(mode) = change.mode {
             let _change = inode.regular.then(|| self.caps.begin(node));
             let mode = if change.is_chmod() { mode } else { without_new_set_id(&inode, mode)? };
-            server::chmod(&inode, mode & 0o7777)?;
+            opath::chmod(&inode, mode & 0o7777)?;
         }
         if change.atime.is_some() || change.mtime.is_some() {
             let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use nscap_linux::server;
+use nscap_linux::opath;
 use rustix::fs::{
     AtFlags, FileType, OFlags, RenameFlags, fstat, readlinkat, renameat_with, unlinkat,
 };
@@ -127,7 +127,7 @@ impl Tree {
         {
             // As no user: a directory that grows takes no blocks that the source reserves for root.
             let _unprivileged = Opener::UNKNOWN.take()?;
-            server::link(&inode, &directory, name)?;
+            opath::link(&inode, &directory, name)?;
         }
         self.streams.drop_of(parent);
         // The inode is the one that was linked, also if the name was changed meanwhile.

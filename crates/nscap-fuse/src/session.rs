@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use nscap_linux::server::{FuseDevice, FuseQueue, settle};
+use nscap_linux::server::{FuseDevice, FuseQueue, prepare_thread};
 use nscap_linux::{Claim, Purpose};
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
@@ -75,7 +75,7 @@ impl Mount {
         if !options.reachable_ok {
             source::unreachable(from.as_fd(), source)?;
         }
-        try_to_settle()?;
+        try_to_prepare()?;
         raise_limits();
         let queues = if options.io_uring { requests::places() } else { Vec::new() };
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -164,8 +164,8 @@ impl Mount {
 }
 
 /// Tries what each serving thread does first, while an error can still be returned.
-fn try_to_settle() -> Result<(), Error> {
-    let tried = std::thread::spawn(|| settle(WITHOUT)).join();
+fn try_to_prepare() -> Result<(), Error> {
+    let tried = std::thread::spawn(|| prepare_thread(WITHOUT)).join();
     tried
         .unwrap_or(Err(Errno::IO))
         .map_err(|errno| Error::call(Path::new("nscap"), "prctl(PR_SET_SECUREBITS)", errno))

@@ -9,7 +9,8 @@ use std::os::fd::AsFd;
 
 use nscap_core::{Gid, Kgid, Kuid, Uid, UserNs as _, set_id_dropped};
 use nscap_linux::Caller;
-use nscap_linux::server::{self, FuseDevice};
+use nscap_linux::opath;
+use nscap_linux::server::FuseDevice;
 use rustix::fs::{Stat, fstat};
 use rustix::io::Errno;
 
@@ -96,7 +97,7 @@ impl Tree {
             bits &= !libc::S_ISGID;
         }
         if bits != 0 {
-            server::chmod(file, stat.st_mode & 0o7777 & !bits)?;
+            opath::chmod(file, stat.st_mode & 0o7777 & !bits)?;
             device.forget_attributes(node);
         }
         Ok(bits)

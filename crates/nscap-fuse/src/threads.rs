@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle, park, park_timeout};
 use std::time::{Duration, Instant};
 
-use nscap_linux::server::{FuseDevice, FuseQueue, settle, stay_on};
+use nscap_linux::server::{FuseDevice, FuseQueue, prepare_thread, stay_on};
 use rustix::io::Errno;
 
 use crate::groups::{Group, Seen, Watch};
@@ -204,7 +204,7 @@ impl Member {
     }
 
     fn serve(mut self, from: From, added: bool) -> Result<(), Failed> {
-        settle(WITHOUT).map_err(|errno| ("prctl(PR_SET_SECUREBITS)", errno))?;
+        prepare_thread(WITHOUT).map_err(|errno| ("prctl(PR_SET_SECUREBITS)", errno))?;
         let server = self.server.clone();
         let Some(group) = server.groups.get(self.group) else { return Ok(()) };
         match from {

@@ -7,7 +7,8 @@ use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use nscap_core::{Capability, SetFlags};
-use nscap_linux::server::{self, FsIds, Raised};
+use nscap_linux::opath;
+use nscap_linux::server::{FsIds, Lowered};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
@@ -67,7 +68,7 @@ impl Tree {
             // Only regular files can be executed.
             Some(_) => Err(Errno::NODATA),
             None => with_buffer((size as usize).min(MAX), |buffer| {
-                let length = server::getxattr(&inode, &source_name(name)?, buffer)?;
+                let length = opath::getxattr(&inode, &source_name(name)?, buffer)?;
                 if size == 0 {
                     return Ok(Value::Length(u32::try_from(length).map_err(|_| Errno::TOOBIG)?));
                 }
@@ -91,7 +92,7 @@ impl Tree {
         self.stats.listxattrs.add();
         let inode = self.inodes.find(node)?;
         let mut names = with_buffer(MAX, |buffer| {
-            let length = server::listxattr(&inode, buffer)?;
+            let length = opath::listxattr(&inode, buffer)?;
             Ok::<_, Errno>(buffer.get(..length).unwrap_or_default().to_vec())
         })?;
         // The source shows `trusted.*` names to the server, which has CAP_SYS_ADMIN.
@@ -147,7 +148,7 @@ impl Tree {
                 // As no user: the value takes no blocks that the source reserves for root.
                 let _unprivileged = Opener::UNKNOWN.take()?;
                 let _decided = killing_set_group_id(kill_set_group_id)?;
-                server::setxattr(&inode, &source_name(name)?, value, flags)
+                opath::setxattr(&inode, &source_name(name)?, value, flags)
             }
         }
     }
@@ -160,7 +161,7 @@ impl Tree {
             Some(_) => Err(Errno::NODATA),
             None => {
                 self.may_change(name, asker)?;
-                server::removexattr(&inode, &source_name(name)?)
+                opath::removexattr(&inode, &source_name(name)?)
             }
         }
     }
@@ -177,13 +178,13 @@ impl Tree {
 
 /// An ACL that is set by a task outside the file's group drops the set-group-ID bit (acl(5), chmod(2)); the
 /// request says when. The source decides by the server's own ids, so these are of no group meanwhile.
-fn killing_set_group_id(kill: bool) -> Result<Option<(Raised, FsIds)>, Errno> {
+fn killing_set_group_id(kill: bool) -> Result<Option<(Lowered, FsIds)>, Errno> {
     const NO_GROUP: u32 = u32::MAX - 1;
     if !kill {
         return Ok(None);
     }
     let own = rustix::process::geteuid().as_raw();
-    let lowered = Raised::lower(SET_ID)?;
+    let lowered = Lowered::new(SET_ID)?;
     // In a namespace that does not map this gid the server's own gid stays.
     let ids = FsIds::take(own, NO_GROUP)
         .or_else(|_| FsIds::take(own, rustix::process::getegid().as_raw()))?;

@@ -50,7 +50,7 @@ fn open(path: &Path, flags: OFlags) -> File {
 }
 
 /// Until the server has heard of what was closed.
-fn settle() {
+fn wait_for_releases() {
     std::thread::sleep(Duration::from_millis(100));
 }
 
@@ -62,7 +62,7 @@ fn a_writer_that_is_gone_is_in_nobodys_way() {
         let writer = open(&path, OFlags::WRONLY);
         let reader = open(&path, OFlags::RDONLY);
         drop(writer);
-        settle();
+        wait_for_releases();
         assert_eq!(grant(&path), Ok(()));
         drop(reader);
         assert!(is_held(&path));
@@ -82,7 +82,7 @@ fn a_mapping_forbids_grants_as_long_as_it_lives() {
         assert_eq!(grant(&path), busy);
         let mapping = Mapping::of(&file);
         drop(file);
-        settle();
+        wait_for_releases();
         assert_eq!(grant(&path), busy);
         ground.kill();
         rustix::mount::unmount(&ground.target, rustix::mount::UnmountFlags::DETACH).unwrap();

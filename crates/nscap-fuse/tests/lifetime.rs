@@ -31,7 +31,7 @@ fn what_is_open_outlives_its_name() {
         for gone in [&directory, &file, &over] {
             assert_eq!(rustix::fs::fstat(gone).unwrap().st_nlink, 0);
         }
-        let again = nscap_linux::server::open_again(&file, OFlags::RDONLY).unwrap();
+        let again = nscap_linux::opath::reopen(&file, OFlags::RDONLY).unwrap();
         let mut content = [0; 20];
         assert_eq!(rustix::io::read(again, &mut content).unwrap(), 7);
         assert_eq!(rustix::fs::fstat(&open).unwrap().st_nlink, 0);
@@ -57,7 +57,7 @@ fn a_number_is_never_two_inodes() {
         }
         fs::write(ground.at("new"), "x").unwrap();
         for (_, old) in &held {
-            nscap_linux::server::chmod(old, 0o777).unwrap();
+            nscap_linux::opath::chmod(old, 0o777).unwrap();
         }
         assert_eq!(fs::metadata(ground.beneath("new")).unwrap().mode() & 0o777, 0o644);
         drop(held);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::path_fd::reopen;
+use crate::opath::reopen_regular;
 use crate::sys;
 
 /// Less than the kernel lets anyone wait for us before it breaks a lease
@@ -50,7 +50,7 @@ impl ReadLease {
     /// have no CAP_LEASE; EINVAL or ENOLCK, where it is not regular, or there are no leases on this
     /// file system or this machine (/proc/sys/fs/leases-enable); open(2)'s.
     pub fn take(file: impl AsFd, path: &Path) -> Result<Option<ReadLease>> {
-        let file = match reopen(file, path) {
+        let file = match reopen_regular(file, path) {
             Ok(file) => file,
             Err(error) if error.errno() == libc::EAGAIN => return Ok(None),
             Err(error) => return Err(error),

@@ -15,14 +15,12 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, openat};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::ns::DIRECTORY;
 use crate::{file, lock};
-
-const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 /// What one process holds, for as long as it lives.
 pub(crate) struct Places {
@@ -66,7 +64,7 @@ pub(crate) fn held() -> std::result::Result<&'static Places, Errno> {
 impl Places {
     fn open(process: u32) -> std::result::Result<Places, Errno> {
         let proc = rustix::fs::open("/proc", DIRECTORY, Mode::empty())?;
-        if rustix::fs::fstatfs(&proc)?.f_type as u64 != PROC_SUPER_MAGIC {
+        if rustix::fs::fstatfs(&proc)?.f_type != PROC_SUPER_MAGIC {
             return Err(Errno::OPNOTSUPP);
         }
         let links = openat(&proc, "self/fd", DIRECTORY, Mode::empty())?;

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::file::{CAPABILITY, TABLE};
-use crate::server::{FuseQueue, Raised};
+use crate::server::{FuseQueue, Lowered};
 use crate::sys;
 use crate::xattr::{self, Present};
 
@@ -181,7 +181,7 @@ pub fn kernel_policy() -> Option<Policy> {
 pub fn asks_for_security_names() -> bool {
     let tried = std::thread::spawn(|| {
         let file = rustix::fs::memfd_create("nscap-probe", MemfdFlags::CLOEXEC)?;
-        let _without = Raised::lower(CapSet::of(&[Capability::SysAdmin]))?;
+        let _without = Lowered::new(CapSet::of(&[Capability::SysAdmin]))?;
         rustix::fs::fsetxattr(&file, "security.nscap-probe", b"", XattrFlags::empty())
     });
     // Where it could not be tried, or nothing was asked, it is not known.

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use nscap_linux::{CapFile, FileState, Namespaces, ReadLease, path_fd};
+use nscap_linux::{CapFile, FileState, Namespaces, ReadLease, opath};
 use rustix::fs::{FileType, SeekFrom};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -40,13 +40,18 @@ impl Attributes {
             return Ok(Attributes::default());
         }
         let listed = LISTING.contains(&tree.mount.fs_type.as_str());
-        let names = if listed { Some(path_fd::list(&file, path)?) } else { None };
+        let call = |call| move |errno| Error::call(path, call, errno);
+        let names =
+            if listed { Some(opath::list(&file).map_err(call("listxattr"))?) } else { None };
         let may_have = |name: &std::ffi::CStr| {
             let has =
                 |names: &Vec<u8>| names.split(|byte| *byte == 0).any(|n| n == name.to_bytes());
             names.as_ref().is_none_or(has)
         };
-        let get = |name| if may_have(name) { path_fd::get(&file, name, path) } else { Ok(None) };
+        let get = |name| match may_have(name) {
+            true => opath::get(&file, name).map_err(call("getxattr")),
+            false => Ok(None),
+        };
         let access = get(acl::ACCESS)?;
         let default = if kind == FileType::Directory { get(acl::DEFAULT)? } else { None };
         let regular = kind == FileType::RegularFile;
@@ -61,17 +66,14 @@ impl Attributes {
     }
 }
 
-/// What getxattr(2) says of a value that is not for us, and of one that is none.
-const NOT_SHOWN: [i32; 2] = [Errno::OVERFLOW.raw_os_error(), Errno::INVAL.raw_os_error()];
-
-/// Whether there is one of two attributes; one that we are not shown is one.
+/// Whether the file has one of two attributes. EOVERFLOW and EINVAL of getxattr(2) mean a value that the kernel
+/// does not show to this process: the file has it.
 fn holds_any(file: impl AsFd, two: [&std::ffi::CStr; 2], path: &Path) -> Result<bool> {
     for name in two {
-        match path_fd::get(&file, name, path) {
+        match opath::get(&file, name) {
             Ok(None) => {}
-            Ok(Some(_)) => return Ok(true),
-            Err(error) if NOT_SHOWN.contains(&error.errno()) => return Ok(true),
-            Err(error) => return Err(error.into()),
+            Ok(Some(_)) | Err(Errno::OVERFLOW | Errno::INVAL) => return Ok(true),
+            Err(errno) => return Err(Error::call(path, "getxattr", errno)),
         }
     }
     Ok(false)

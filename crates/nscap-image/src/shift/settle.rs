@@ -16,12 +16,13 @@
 //! what stands in it is what stood there when its grants were read, by its digest. Otherwise it
 //! moves without them.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use nscap_core::storage::Seal;
-use nscap_linux::{FileState, Namespaces, path_fd};
-use rustix::fs::{AtFlags, FileType, Gid, Uid, chownat};
+use nscap_linux::{FileState, Namespaces, opath};
+use rustix::fs::{AtFlags, FileType, Gid, Uid, XattrFlags, chownat};
 use rustix::io::Errno;
 
 use super::acl::{ACCESS, Acl, DEFAULT};
@@ -224,19 +225,32 @@ impl Settle<'_> {
             access.is_some_and(|pair| attributes.access.as_deref() != Some(self.target(pair)));
         let mode = if lists { self.locked(seen.mode) } else { self.stripped(seen.mode) };
         if mode != seen.mode {
-            path_fd::chmod(self.fd, mode & PERMISSIONS, self.path)?;
+            self.chmod(mode)?;
             self.watch.step(Step::ModeLocked);
         }
         Ok(())
     }
 
+    fn chmod(&self, mode: u32) -> Result<()> {
+        opath::chmod(self.fd, mode & PERMISSIONS).map_err(|e| Error::call(self.path, "chmod", e))
+    }
+
+    fn set(&self, name: &CStr, value: &[u8]) -> Result<()> {
+        opath::setxattr(self.fd, name, value, XattrFlags::empty())
+            .map_err(|e| Error::call(self.path, "setxattr", e))
+    }
+
+    fn remove(&self, name: &CStr) -> Result<()> {
+        opath::remove(self.fd, name).map_err(|e| Error::call(self.path, "removexattr", e))
+    }
+
     fn take_grants(&mut self, state: &FileState) -> Result<()> {
         if state.capability.is_some() {
-            path_fd::remove(self.fd, c"security.capability", self.path)?;
+            self.remove(c"security.capability")?;
             self.watch.step(Step::CapabilityRemoved);
         }
         if state.table.is_some() {
-            path_fd::remove(self.fd, c"security.nscapability", self.path)?;
+            self.remove(c"security.nscapability")?;
             self.watch.step(Step::TableRemoved);
         }
         Ok(())
@@ -256,13 +270,13 @@ impl Settle<'_> {
         if let Some(value) = change.default.as_ref().map(|pair| self.target(pair))
             && attributes.default.as_deref() != Some(value)
         {
-            path_fd::set(self.fd, DEFAULT, value, self.path)?;
+            self.set(DEFAULT, value)?;
             self.watch.step(Step::DefaultAcl);
         }
         if let Some(value) = change.access.as_ref().map(|pair| self.target(pair))
             && attributes.access.as_deref() != Some(value)
         {
-            path_fd::set(self.fd, ACCESS, value, self.path)?;
+            self.set(ACCESS, value)?;
             self.watch.step(Step::AccessAcl);
         }
         Ok(())
@@ -270,7 +284,7 @@ impl Settle<'_> {
 
     fn mode(&mut self, mode: u32) -> Result<()> {
         if Seen::of(self.fd, self.path)?.mode != mode {
-            path_fd::chmod(self.fd, mode & PERMISSIONS, self.path)?;
+            self.chmod(mode)?;
             self.watch.step(Step::Mode);
         }
         Ok(())

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::file::Links;
 use crate::mounts::MountPoint;
 use crate::sys;
-use crate::{path_fd, places};
+use crate::{opath, places};
 
 mod gather;
 mod identity;
@@ -301,7 +301,7 @@ impl Namespaces {
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     pub fn add_path(&mut self, path: &Path) -> Result<NsIndex> {
-        let file = path_fd::open_regular(path, Links::Follow)?;
+        let file = opath::open_regular(path, Links::Follow)?;
         self.add_fd(file.into(), path)
     }
 

@@ -56,7 +56,7 @@ impl FuseDevice {
     /// ```
     pub fn another(&self) -> Result<FuseDevice, Errno> {
         // Not by its path, which may lead into the file system that it is for.
-        let new = super::open_again(self, OFlags::RDWR)?;
+        let new = crate::opath::reopen(self, OFlags::RDWR)?;
         sys::fuse_clone(new.as_fd(), self.as_fd())?;
         Ok(FuseDevice(Arc::new(new)))
     }

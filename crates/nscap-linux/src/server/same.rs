@@ -44,7 +44,7 @@ fn prepare(instance: &mut Option<(u32, OwnedFd)>) -> Result<&OwnedFd, Errno> {
 
 /// Whether two descriptors, O_PATH at least, lead to one inode. The working directory of the calling
 /// thread is another one meanwhile, so the thread must have one of its own (see
-/// [`settle`](super::settle)).
+/// [`prepare_thread`](super::prepare_thread)).
 ///
 /// # Errors
 /// inotify_init1(2)'s, EMFILE where this user has too many instances; inotify_add_watch(2)'s, EACCES
@@ -52,11 +52,11 @@ fn prepare(instance: &mut Option<(u32, OwnedFd)>) -> Result<&OwnedFd, Errno> {
 /// where /proc is not procfs.
 ///
 /// ```
-/// use nscap_linux::server::{same_inode, settle};
+/// use nscap_linux::server::{same_inode, prepare_thread};
 /// use rustix::fs::{Mode, OFlags};
 /// std::thread::spawn(|| {
 ///     let open = |path| rustix::fs::open(path, OFlags::PATH, Mode::empty()).unwrap();
-///     if settle(nscap_core::CapSet::EMPTY).is_ok() {
+///     if prepare_thread(nscap_core::CapSet::EMPTY).is_ok() {
 ///         assert_eq!(same_inode(open("/"), open("/..")), Ok(true));
 ///         assert_eq!(same_inode(open("/"), open("/proc")), Ok(false));
 ///     }
@@ -119,7 +119,7 @@ mod tests {
     fn settled(body: impl FnOnce() + Send) {
         std::thread::scope(|scope| {
             let ran = scope.spawn(|| {
-                if super::super::settle(nscap_core::CapSet::EMPTY).is_err() {
+                if super::super::prepare_thread(nscap_core::CapSet::EMPTY).is_err() {
                     return println!("skipped: a thread cannot be settled here");
                 }
                 body();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Credentials of one thread: file system ids of somebody else while capabilities stay, a umask of
-//! its own, and capabilities that it goes without.
+//! Credentials of one thread: another user's fsuid and fsgid while capabilities stay, its own umask, and fewer
+//! effective capabilities.
 //!
-//! Linux keeps these for each thread (credentials(7)); the C library's wrappers that change all
-//! threads are not used.
+//! Linux keeps these for each thread (credentials(7)). The C library's wrappers change all threads, so this does
+//! not use them.
 
 use std::cell::Cell;
 
@@ -11,30 +11,29 @@ use nscap_core::CapSet;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities, capabilities_secure_bits,
+    CapabilitiesSecureBits, CapabilitySet, capabilities, capabilities_secure_bits,
     set_capabilities, set_capabilities_secure_bits,
 };
 
 use crate::{places, sys};
 
 thread_local! {
-    /// What this thread last set.
+    /// The umask that this thread set last.
     static UMASK: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Prepares the calling thread: its umask and working directory are its own from now on
-/// (unshare(2), CLONE_FS), the latter /proc/self/fd, changing file system ids leaves its capabilities alone
-/// (SECBIT_NO_SETUID_FIXUP), and the capabilities `without` leave its effective set; they stay
-/// permitted, for [`Raised`].
+/// Prepares the calling thread to serve. From then on its umask and its working directory, /proc/self/fd, are its
+/// own (unshare(2), CLONE_FS); a change of its fsuid leaves its capabilities as they are
+/// (SECBIT_NO_SETUID_FIXUP); and the capabilities `without` are not in its effective set, but still permitted.
 ///
 /// # Errors
 /// EPERM without CAP_SETPCAP; open(2)'s for /proc/self/fd.
 ///
 /// ```no_run
 /// use nscap_core::{CapSet, Capability};
-/// std::thread::spawn(|| nscap_linux::server::settle(CapSet::of(&[Capability::Fsetid])));
+/// std::thread::spawn(|| nscap_linux::server::prepare_thread(CapSet::of(&[Capability::Fsetid])));
 /// ```
-pub fn settle(without: CapSet) -> Result<(), Errno> {
+pub fn prepare_thread(without: CapSet) -> Result<(), Errno> {
     sys::unshare_fs()?;
     places::enter_links()?;
     UMASK.set(None);
@@ -49,7 +48,7 @@ fn bits(caps: CapSet) -> CapabilitySet {
     CapabilitySet::from_bits_retain(caps.bits())
 }
 
-/// Sets the umask of a [settled](settle) thread.
+/// Sets the umask of a [prepared](prepare_thread) thread. `mask`: permission bits.
 ///
 /// ```no_run
 /// nscap_linux::server::set_umask(0o027);
@@ -62,29 +61,29 @@ pub fn set_umask(mask: u32) {
     }
 }
 
-/// While this lives, the calling thread makes files as somebody else: their owner and group
-/// (setfsuid(2), setfsgid(2)). Capabilities stay, if the thread is [settled](settle).
+/// While this lives, files that the calling thread makes have another owner and group (setfsuid(2), setfsgid(2)).
+/// Its capabilities stay, if the thread is [prepared](prepare_thread).
 #[derive(Debug)]
 #[must_use = "dropping it changes the ids back"]
 pub struct FsIds {
     before: Option<(u32, u32)>,
-    /// The ids are a thread's.
+    /// Not `Send`: the ids belong to one thread.
     _thread: std::marker::PhantomData<*const ()>,
 }
 
 impl FsIds {
-    /// Takes the ids. When the value is dropped, the thread has its own again; where that fails
-    /// the process ends, since it would go on as somebody else.
+    /// Sets the ids of the calling thread, as ids of its user namespace. Dropping the value restores them; if that
+    /// fails the process aborts, since the thread would go on with another user's ids.
     ///
     /// # Errors
-    /// EOVERFLOW for an id that is -1; EPERM where the ids may not be taken (not mapped in our
-    /// user namespace, or no CAP_SETUID or CAP_SETGID). Nothing has changed then.
+    /// EOVERFLOW for an id that is -1; EPERM if the thread may not have the ids (its user namespace does not map
+    /// them, or it has no CAP_SETUID or CAP_SETGID). The ids are unchanged then.
     ///
     /// ```
     /// use nscap_linux::server::FsIds;
     /// let own = FsIds::take(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     /// assert!(own.is_ok());
-    /// assert!(FsIds::take(u32::MAX, 0).is_err());
+    /// assert_eq!(FsIds::take(u32::MAX, 0).err(), Some(rustix::io::Errno::OVERFLOW));
     /// ```
     pub fn take(uid: u32, gid: u32) -> Result<FsIds, Errno> {
         if uid == u32::MAX || gid == u32::MAX {
@@ -109,62 +108,44 @@ impl Drop for FsIds {
     }
 }
 
-/// While this lives, the calling thread has capabilities in its effective set that it otherwise
-/// goes without.
+/// While this lives, the calling thread's effective set is without certain capabilities.
 #[derive(Debug)]
-#[must_use = "dropping it lowers them again"]
-pub struct Raised {
+#[must_use = "dropping it raises them again"]
+pub struct Lowered {
     before: CapabilitySet,
     _thread: std::marker::PhantomData<*const ()>,
 }
 
-impl Raised {
-    /// Raises what of `caps` is permitted. When the value is dropped they are lowered again; where
-    /// that fails the process ends.
+impl Lowered {
+    /// Removes `caps` from the effective set. Dropping the value restores the set; if that fails the process
+    /// aborts.
     ///
     /// # Errors
     /// capset(2)'s.
     ///
     /// ```
     /// use nscap_core::{CapSet, Capability};
-    /// use nscap_linux::server::Raised;
-    /// assert!(Raised::raise(CapSet::of(&[Capability::Fsetid])).is_ok());
+    /// use nscap_linux::server::Lowered;
+    /// use rustix::thread::{CapabilitySet, capabilities};
+    /// let _lowered = Lowered::new(CapSet::of(&[Capability::Fsetid])).unwrap();
+    /// assert!(!capabilities(None).unwrap().effective.contains(CapabilitySet::FSETID));
     /// ```
-    pub fn raise(caps: CapSet) -> Result<Raised, Errno> {
-        Raised::change(|sets| sets.effective | sets.permitted & bits(caps))
-    }
-
-    /// Lowers `caps`. When the value is dropped those that were there are raised again; where that
-    /// fails the process ends.
-    ///
-    /// # Errors
-    /// capset(2)'s.
-    ///
-    /// ```
-    /// use nscap_core::{CapSet, Capability};
-    /// use nscap_linux::server::Raised;
-    /// assert!(Raised::lower(CapSet::of(&[Capability::Fsetid])).is_ok());
-    /// ```
-    pub fn lower(caps: CapSet) -> Result<Raised, Errno> {
-        Raised::change(|sets| sets.effective - bits(caps))
-    }
-
-    fn change(effective: impl FnOnce(&CapabilitySets) -> CapabilitySet) -> Result<Raised, Errno> {
+    pub fn new(caps: CapSet) -> Result<Lowered, Errno> {
         let mut sets = capabilities(None)?;
         let before = sets.effective;
-        sets.effective = effective(&sets);
+        sets.effective -= bits(caps);
         set_capabilities(None, sets)?;
-        Ok(Raised { before, _thread: std::marker::PhantomData })
+        Ok(Lowered { before, _thread: std::marker::PhantomData })
     }
 }
 
-impl Drop for Raised {
+impl Drop for Lowered {
     fn drop(&mut self) {
-        let lowered = capabilities(None).and_then(|mut sets| {
+        let restored = capabilities(None).and_then(|mut sets| {
             sets.effective = self.before;
             set_capabilities(None, sets)
         });
-        if lowered.is_err() {
+        if restored.is_err() {
             std::process::abort();
         }
     }
@@ -175,16 +156,16 @@ mod tests {
     use super::*;
     use nscap_core::Capability;
 
-    /// In a thread of its own, so that nothing of it stays.
+    /// In its own thread, whose credentials end with it.
     #[test]
-    fn a_settled_thread_makes_files_as_somebody_else_and_keeps_its_capabilities() {
+    fn a_prepared_thread_makes_files_as_another_user_and_keeps_its_capabilities() {
         if !rustix::process::geteuid().is_root() {
             return println!("skipped: needs root");
         }
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_owned();
         let other = std::thread::spawn(move || {
-            settle(CapSet::of(&[Capability::Fsetid])).unwrap();
+            prepare_thread(CapSet::of(&[Capability::Fsetid])).unwrap();
             let effective = || capabilities(None).unwrap().effective;
             let own = effective();
             assert!(!own.contains(CapabilitySet::FSETID));
@@ -193,9 +174,9 @@ mod tests {
                 let _as_them = FsIds::take(1000, 1001).unwrap();
                 assert_eq!(effective(), own);
                 std::fs::create_dir(path.join("theirs")).unwrap();
-                let raised = Raised::raise(CapSet::of(&[Capability::Fsetid])).unwrap();
-                assert!(effective().contains(CapabilitySet::FSETID));
-                drop(raised);
+                let lowered = Lowered::new(CapSet::of(&[Capability::Chown])).unwrap();
+                assert!(!effective().contains(CapabilitySet::CHOWN));
+                drop(lowered);
                 assert_eq!(effective(), own);
             }
             std::fs::create_dir(path.join("ours")).unwrap();

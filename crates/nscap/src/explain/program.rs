@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use nscap_linux::{CapFile, path_fd};
+use nscap_linux::{CapFile, opath};
 
 use crate::failure::{EAGAIN, ELOOP, Failure};
 use crate::out;
@@ -52,7 +52,7 @@ pub(crate) fn resolve(
 /// Where the file cannot be read just now, so that nothing is known of it.
 fn head(file: &CapFile) -> Result<Vec<u8>, Failure> {
     let mut head = Vec::new();
-    match path_fd::reopen(file, file.path()) {
+    match opath::reopen_regular(file, file.path()) {
         Ok(readable) => {
             let _ = readable.take(HEAD).read_to_end(&mut head);
         }

@@ -16,7 +16,7 @@ use nscap_core::translate::Grant;
 use nscap_core::{Denied, Uid};
 use nscap_image::layer::{self, Compression, ImageLayer, Layout};
 use nscap_image::shift::{Ids, Side};
-use nscap_linux::{Links, path_fd};
+use nscap_linux::{Links, opath};
 use serde::Serialize;
 
 use crate::cli::Layer;
@@ -78,7 +78,7 @@ impl Input {
 /// A layer by its path: a regular file without waiting for the holder of a lease; what is no file, such as
 /// the pipe of a process substitution, as it comes.
 fn open(path: &Path) -> Result<File, Failure> {
-    match path_fd::open_regular(path, Links::Follow) {
+    match opath::open_regular(path, Links::Follow) {
         Err(nscap_linux::Error::NotRegular { .. }) => File::open(path).map_err(|error| {
             let errno = error.raw_os_error().unwrap_or(EIO);
             input(&out::path(path), "cannot be opened".into(), errno)

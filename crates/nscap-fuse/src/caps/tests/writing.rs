@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nscap_core::Operation;
-use nscap_linux::server::open_again;
+use nscap_linux::opath;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
@@ -169,7 +169,7 @@ fn a_file_that_was_removed_is_granted_on_and_written() {
     std::fs::remove_file(&file.path).unwrap();
     assert_eq!(file.grants(), Ok(()));
     let changing = file.caps.begin(file.node);
-    let open = || Ok(Writer::new(Arc::new(open_again(&again, OFlags::WRONLY)?), false));
+    let open = || Ok(Writer::new(Arc::new(opath::reopen(&again, OFlags::WRONLY)?), false));
     let writer = changing.writer(false, open).unwrap();
     assert_eq!(rustix::io::pwrite(&*writer, b"x", 0), Ok(1));
     drop((writer, changing, opened));

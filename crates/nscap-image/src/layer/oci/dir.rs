@@ -65,7 +65,7 @@ impl Dir {
         let fd = fs::openat(&self.fd, name, flags, Mode::empty());
         let fd = fd.map_err(self.failed(name, "open"))?;
         let shown = self.shown(name);
-        nscap_linux::path_fd::reopen(&fd, Path::new(name)).map_err(|error| match error {
+        nscap_linux::opath::reopen_regular(&fd, Path::new(name)).map_err(|error| match error {
             nscap_linux::Error::NotRegular { .. } => Error::image(shown, "not a regular file"),
             error => Error::call(shown, "open", io::Error::from_raw_os_error(error.errno())),
         })
