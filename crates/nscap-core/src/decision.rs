@@ -193,6 +193,8 @@ whys! {
     EntryApplies R3 "the entry's root kuid is root in the task's namespace or an ancestor of it";
     NoEntryApplies R3 "no entry's root kuid is root in the task's namespace or an ancestor of it";
     CapsMissing X "the effective bit is set and the bounding set lacks a permitted capability";
+    BoundingLacks X "the task's bounding set lacks it";
+    ScriptIgnored X "a script's own capabilities are ignored; its interpreter's count";
     NoNewPrivs X "no_new_privs is set: no more than the old permitted set";
     Traced X "the task is traced by one without CAP_SYS_PTRACE over it: no more than the old permitted set";
     SharedFs X "the task shares its file system information (CLONE_FS): no more than the old permitted set";
@@ -212,6 +214,8 @@ whys! {
     NotExpected W "no root there has that id";
     GrantsDiffer A "two values give the same root different capabilities";
     TableVoid K "the sealed table is void and grants nothing";
+    EntriesVoid K "the file has changed since its entries were written, so they are void";
+    TableUnread A "an entry in the table applies, and an unmodified kernel does not look at tables";
     KernelUnreadable Kernel "the stored value is longer than any revision";
 }
 

@@ -31,6 +31,7 @@ mod decision;
 mod exec;
 mod id;
 mod idmap;
+mod loss;
 mod next;
 mod ns;
 mod nscaps;
@@ -58,6 +59,7 @@ pub use decision::{Decision, Denied, Errno, Why};
 pub use exec::{Executed, Grant, Program, System, Task, exec, file_grant};
 pub use id::{Gid, Kgid, Kuid, Uid, id_or_minus_one};
 pub use idmap::{Extent, IdMap, MAX_EXTENTS, MapError};
+pub use loss::{Loss, Promise};
 pub use ns::{
     Initial, UserNs, is_same_or_below, path_to_initial, root_kuid, root_of_ancestor, rooted_at,
 };

@@ -7,22 +7,21 @@ use std::path::{Path, PathBuf};
 use nscap_core::{CapSet, FileCaps, Host, Kuid, Why, path_to_initial, root_kuid};
 use nscap_linux::Quotable as _;
 
-use super::verdict::{Loss, Verdict, promise};
+use super::verdict::{Verdict, promise};
 use super::{Question, Subject};
 
 /// What mends it.
 pub(crate) fn of(question: &Question<'_>, verdict: &Verdict<'_>) -> Option<String> {
     let file = quoted(&reachable(question));
     Some(match verdict.why? {
-        Loss::Rule(why) => by_rule(question, verdict, why, &file),
-        Loss::TableOnBareKernel => own_copy(question, &file),
-        Loss::Void => format!("nscap set CAPS {file} --for {}", whom(question)),
-        Loss::OnScript => {
+        Why::TableUnread => own_copy(question, &file),
+        Why::EntriesVoid => format!("nscap set CAPS {file} --for {}", whom(question)),
+        Why::ScriptIgnored => {
             "set them on a compiled program: on the interpreter they would go to every script"
                 .into()
         }
-        Loss::NotEffective => "run it with a real uid that is the effective uid".into(),
-        Loss::Bounding => cap_add(question, verdict.lost),
+        Why::BoundingLacks => cap_add(question, verdict.lost),
+        why => by_rule(question, verdict, why, &file),
     })
 }
 
