@@ -60,6 +60,7 @@ impl Model<'_> {
         Program {
             place: self.place(inode),
             mode: inode.mode,
+            by_acl: None,
             nosuid: fs.nosuid,
             noexec: fs.noexec,
             foreign: fs.foreign,

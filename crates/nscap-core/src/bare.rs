@@ -6,12 +6,11 @@
 //! 3, one rootid per file, EOVERFLOW and all. The live differential test holds them against the
 //! kernel that it runs on.
 
+use crate::access::check_executable;
 use crate::cap::Capability;
 use crate::cred::Cred;
 use crate::decision::{Denied, Errno, Why};
-use crate::exec::{
-    Executed, Grant, Program, System, Task, check_executable, file_caps_ignored, transform,
-};
+use crate::exec::{Executed, Grant, Program, System, Task, file_caps_ignored, transform};
 use crate::id::Uid;
 use crate::ns::{UserNs, rooted_at};
 use crate::place::Place;

@@ -182,7 +182,8 @@ whys! {
     IdsUnmapped V "the file's owner or group is not a valid id on this mount";
     ForAnother W "the kernel asks with other credentials than the caller's own (overlayfs copies up): nothing is written";
     NoExec X "the mount is noexec";
-    NotExecutable X "the mode bits give the task no execute permission";
+    NotExecutable X "neither the mode nor an access control list gives the task execute permission";
+    NotSearchable X "neither the mode nor an access control list gives the task search permission";
     NoSuid X "the mount is nosuid, so file capabilities and set-id bits are ignored";
     ForeignMount X "the mount is of another mount namespace, so file capabilities and set-id bits are ignored";
     ForeignSuperblock X "the superblock's owner namespace is neither the task's nor an ancestor of it";

@@ -6,6 +6,7 @@
 //! bits; file capabilities; root's override; downgrade of a task that may gain nothing; ambient;
 //! effective.
 
+use crate::access::check_executable;
 use crate::cap::{CapSet, Capability, FileCaps};
 use crate::cred::{Cred, Securebits};
 use crate::decision::{Denied, Errno, Why};
@@ -71,7 +72,7 @@ impl<N: UserNs> Task<'_, N> {
     }
 
     /// The kernel's `in_group_p`.
-    fn in_group(&self, gid: Kgid) -> bool {
+    pub(crate) fn in_group(&self, gid: Kgid) -> bool {
         self.cred.fsgid == gid || self.groups.contains(&gid)
     }
 }
@@ -84,6 +85,9 @@ pub struct Program<N> {
     pub place: Place<N>,
     /// Permission bits with set-user-ID and set-group-ID, as in `st_mode`.
     pub mode: u32,
+    /// Where the file has an access control list: whether it and the mode let the task execute the file
+    /// ([`permits`](crate::permits)). `None`: the mode alone decides.
+    pub by_acl: Option<bool>,
     /// Whether the mount is nosuid.
     pub nosuid: bool,
     /// Whether the mount is noexec.
@@ -96,7 +100,7 @@ impl<N: UserNs> Program<N> {
     /// A file with this mode on an ordinary mount.
     #[must_use]
     pub fn plain(place: Place<N>, mode: u32) -> Program<N> {
-        Program { place, mode, nosuid: false, noexec: false, foreign: false }
+        Program { place, mode, by_acl: None, nosuid: false, noexec: false, foreign: false }
     }
 
     /// Why set-id bits and file capabilities mean nothing here (`mnt_may_suid`).
@@ -191,8 +195,7 @@ impl<N> Executed<N> {
 /// What execve(2) gives `task` for `program`, by the design's rules.
 ///
 /// # Errors
-/// EACCES on a noexec mount or without execute permission (mode bits only; access control lists
-/// are not looked at); EINVAL where the stored value is malformed; EPERM where the effective bit
+/// EACCES on a noexec mount or without execute permission; EINVAL where the stored value is malformed; EPERM where the effective bit
 /// is set and the bounding set lacks a permitted capability, whoever the caller is.
 ///
 /// ```
@@ -274,32 +277,6 @@ pub(crate) fn file_caps_ignored<N: UserNs>(
         return Some(Why::FileCapsOff);
     }
     program.suid_ignored(task.cred.ns)
-}
-
-/// noexec, and execute permission by the mode bits (path_resolution(7), "Permissions").
-pub(crate) fn check_executable<N: UserNs>(
-    task: &Task<'_, N>,
-    program: &Program<N>,
-) -> Result<(), Denied> {
-    if program.noexec {
-        return Err(Denied::new(Errno::EACCES, Why::NoExec));
-    }
-    let Place { owner, group, .. } = program.place;
-    let class = if owner == Some(task.cred.fsuid) {
-        0o100
-    } else if group.is_some_and(|group| task.in_group(group)) {
-        0o010
-    } else {
-        0o001
-    };
-    let maps = owner.and_then(|id| task.cred.ns.uid(id)).is_some()
-        && group.and_then(|id| task.cred.ns.gid(id)).is_some();
-    let overrides = maps && task.cred.has_cap(Capability::DacOverride) && program.mode & 0o111 != 0;
-    if program.mode & class != 0 || overrides {
-        Ok(())
-    } else {
-        Err(Denied::new(Errno::EACCES, Why::NotExecutable))
-    }
 }
 
 /// The effective ids after set-user-ID and set-group-ID (`bprm_fill_uid`).

@@ -24,6 +24,7 @@ extern crate self as nscap_core;
 #[cfg(test)]
 extern crate std;
 
+mod access;
 pub mod bare;
 mod cap;
 mod cred;
@@ -53,6 +54,7 @@ mod wire;
 mod world;
 mod write;
 
+pub use access::{AclEntry, AclTag, check_executable, check_searchable, may_read, permits};
 pub use cap::{CapSet, Capability, FileCaps};
 pub use cred::{Cred, Securebits};
 pub use decision::{Decision, Denied, Errno, Why};

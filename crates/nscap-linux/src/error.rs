@@ -161,6 +161,19 @@ impl From<i32> for Raw {
     }
 }
 
+/// The name of an errno.
+///
+/// ```
+/// assert_eq!(nscap_linux::errno_name(13), "EACCES");
+/// ```
+#[must_use]
+pub fn errno_name(errno: i32) -> String {
+    match nix::errno::Errno::from_raw(errno) {
+        nix::errno::Errno::UnknownErrno => format!("errno {errno}"),
+        known => format!("{known:?}"),
+    }
+}
+
 /// An errno by name and in words: `"EACCES, Permission denied"`.
 ///
 /// ```

@@ -17,6 +17,10 @@ pub(crate) struct Status {
     pub(crate) no_new_privs: bool,
     /// The tracer's process id, 0 for none.
     pub(crate) tracer: u32,
+    /// The process that the thread is of.
+    pub(crate) process: u32,
+    /// How many seccomp filters it has; `None` before Linux 5.9.
+    pub(crate) filters: Option<u32>,
 }
 
 /// Reads the file; `None` where a line that every kernel since 4.10 prints is missing or no number.
@@ -34,6 +38,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Status> {
         sets: [set("CapInh")?, set("CapPrm")?, set("CapEff")?, set("CapBnd")?, set("CapAmb")?],
         no_new_privs: line("NoNewPrivs")? == "1",
         tracer: line("TracerPid")?.parse().ok()?,
+        process: line("Tgid")?.parse().ok()?,
+        filters: line("Seccomp_filters").and_then(|text| text.parse().ok()),
     })
 }
 
@@ -67,12 +73,13 @@ mod tests {
     #[test]
     fn the_lines_are_found_whatever_the_name_is() {
         let text =
-            b"Name:\t\xff\xfe\\nUid:\t9 9 9 9\nUmask:\t0022\nTracerPid:\t7\nUid:\t1\t2\t3\t4\n\
+            b"Name:\t\xff\xfe\\nUid:\t9 9 9 9\nUmask:\t0022\nTgid:\t4\nTracerPid:\t7\nUid:\t1\t2\t3\t4\n\
             Gid:\t5\t6\t7\t8\nGroups:\t10 11 \nCapInh:\t0\nCapPrm:\tff\nCapEff:\t0\nCapBnd:\t1ff\n\
             CapAmb:\t0\nNoNewPrivs:\t1\n";
         let status = parse(text).unwrap();
         assert_eq!((status.uids, status.gids), ([1, 2, 3, 4], [5, 6, 7, 8]));
         assert_eq!((status.groups, status.tracer), (vec![10, 11], 7));
+        assert_eq!((status.process, status.filters), (4, None));
         assert!(status.no_new_privs && status.sets == [0, 0xff, 0, 0x1ff, 0]);
         assert_eq!(parse(b"Uid:\t1\t2\t3\n"), None);
         assert_eq!(parse(b""), None);

@@ -15,6 +15,10 @@ use crate::ns::{LiveNs, Namespaces, NsIndex, pids};
 use crate::status::{self, Status};
 use crate::sys;
 
+mod over;
+
+pub use over::Over;
+
 /// A task as it was when it was read.
 ///
 /// ```
@@ -27,6 +31,7 @@ use crate::sys;
 #[derive(Debug)]
 pub struct LiveTask {
     pid: u32,
+    thread: u32,
     name: Vec<u8>,
     ns: NsIndex,
     ids: Ids,
@@ -34,6 +39,8 @@ pub struct LiveTask {
     tracer: Option<Tracer>,
     shares_fs: Option<bool>,
     securebits: Option<u32>,
+    filters: Option<u32>,
+    dir: OwnedFd,
     root: OwnedFd,
 }
 
@@ -42,41 +49,54 @@ pub struct LiveTask {
 pub struct Tracer {
     /// The tracer's process id.
     pub pid: u32,
-    /// Whether it has CAP_SYS_PTRACE over the task's namespace, so that the task may gain
-    /// capabilities. `false` where that cannot be seen.
+    /// Whether it has CAP_SYS_PTRACE over the task's namespace now; `false` where that cannot be seen. The
+    /// kernel asks for what the tracer had when it attached (ptrace(2)), which cannot be seen later.
     pub capable: bool,
 }
 
 impl LiveTask {
-    /// Reads a process (its main thread), or another thread by its id. The task's namespace is
-    /// added to `namespaces`.
+    /// Reads a process (its main thread, or another one where that has ended), or another thread by its
+    /// id. The task's namespace is added to `namespaces`.
     ///
     /// # Errors
     /// [`Error::NoProcess`] where there is none or it ended meanwhile; [`Error::Call`] where we may
     /// not look at it (ptrace(2), "Ptrace access mode checking").
     pub fn read(pid: u32, namespaces: &mut Namespaces) -> Result<LiveTask> {
+        let main = LiveTask::of_thread(pid, PathBuf::from(format!("/proc/{pid}")), namespaces);
+        let Err(Error::NoProcess { .. }) = main else { return main };
+        for thread in threads(pid) {
+            let path = PathBuf::from(format!("/proc/{pid}/task/{thread}"));
+            match LiveTask::of_thread(thread, path, namespaces) {
+                Err(Error::NoProcess { .. }) => {}
+                read => return read,
+            }
+        }
+        Err(Error::NoProcess { pid })
+    }
+
+    fn of_thread(thread: u32, path: PathBuf, namespaces: &mut Namespaces) -> Result<LiveTask> {
         let gone = |error: Error| match error.errno() {
-            libc::ENOENT | libc::ESRCH => Error::NoProcess { pid },
+            libc::ENOENT | libc::ESRCH => Error::NoProcess { pid: thread },
             _ => error,
         };
         // Everything is read through this: of a process that ends, and of whoever gets its number,
         // it gives nothing.
-        let path = PathBuf::from(format!("/proc/{pid}"));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&path, flags, Mode::empty())
             .map_err(|e| gone(Error::call(&path, "open", e)))?;
         let status = read_status(&path, &dir).map_err(gone)?;
-        let ns = namespaces.add_member(pid, &path, &dir).map_err(gone)?;
+        let ns = namespaces.add_member(thread, &path, &dir).map_err(gone)?;
         let root = openat(&dir, "root", flags, Mode::empty())
             .map_err(|e| gone(Error::call(&path.join("root"), "open", e)))?;
         let tracer = (status.tracer != 0).then(|| tracer(status.tracer, ns, namespaces));
-        let shares_fs = shares_fs(pid);
-        let securebits = (pid == std::process::id()).then(own_securebits).flatten();
+        let shares_fs = shares_fs(thread, status.process);
+        let securebits = (thread == std::process::id()).then(own_securebits).flatten();
         let name = read_at(&path, &dir, "comm").map_err(gone)?;
         let ids = Ids::of(&status, namespaces)
             .ok_or_else(|| Error::unexpected(&path.join("status"), "ids that are unmapped here"))?;
         Ok(LiveTask {
-            pid,
+            pid: status.process,
+            thread,
             name: name.strip_suffix(b"\n").unwrap_or(&name).to_vec(),
             ns,
             ids,
@@ -84,14 +104,22 @@ impl LiveTask {
             tracer,
             shares_fs,
             securebits,
+            filters: status.filters,
+            dir,
             root,
         })
     }
 
-    /// Its id.
+    /// The id of its process.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Its own id: of a main thread the process's.
+    #[must_use]
+    pub fn thread(&self) -> u32 {
+        self.thread
     }
 
     /// Its name (comm), as it calls itself: any bytes.
@@ -110,6 +138,30 @@ impl LiveTask {
     #[must_use]
     pub fn root(&self) -> impl AsFd + '_ {
         &self.root
+    }
+
+    /// Its working directory; `None` where it has none, or we may not look.
+    #[must_use]
+    pub fn cwd(&self) -> Option<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(&self.dir, "cwd", flags, Mode::empty()).ok()
+    }
+
+    /// How many seccomp filters it has, any of which may refuse execve(2); `None` where that cannot be
+    /// seen (before Linux 5.9).
+    #[must_use]
+    pub fn filters(&self) -> Option<u32> {
+        self.filters
+    }
+
+    /// What a security module calls it (attr/current, proc_pid_attr(5)), any bytes; `None` where none does.
+    #[must_use]
+    pub fn label(&self) -> Option<Vec<u8>> {
+        let mut label = read_at(Path::new("attr"), &self.dir, "attr/current").ok()?;
+        while label.last().is_some_and(|byte| matches!(byte, 0 | b'\n')) {
+            label.pop();
+        }
+        (!label.is_empty()).then_some(label)
     }
 
     /// Who traces it.
@@ -241,11 +293,21 @@ fn tracer(pid: u32, target: NsIndex, namespaces: &mut Namespaces) -> Tracer {
 }
 
 /// Whether a process outside the thread group shares the task's file system information.
-fn shares_fs(pid: u32) -> Option<bool> {
+fn shares_fs(thread: u32, process: u32) -> Option<bool> {
     // A task that the kernel will not compare with itself tells nothing about others.
-    sys::shares_fs(pid, pid).ok()?;
-    let others = pids().ok()?;
-    Some(others.into_iter().any(|other| other != pid && sys::shares_fs(pid, other) == Ok(true)))
+    sys::shares_fs(thread, thread).ok()?;
+    let mut others = pids().ok()?;
+    others.retain(|other| *other != process);
+    Some(others.into_iter().any(|other| sys::shares_fs(thread, other) == Ok(true)))
+}
+
+/// The threads of a process, ascending.
+fn threads(pid: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let mut threads: Vec<u32> = entries.filter_map(number).collect();
+    threads.sort_unstable();
+    threads
 }
 
 fn own_securebits() -> Option<u32> {

@@ -62,6 +62,12 @@ impl System {
         }
     }
 
+    /// Whether we are root of the initial user namespace.
+    pub(crate) fn is_root_of_host(&self) -> bool {
+        let own = self.namespaces.own_ns();
+        own.is_initial() && own.is_namespace() && rustix::process::geteuid().is_root()
+    }
+
     /// Finds every live namespace.
     pub(crate) fn scan(&mut self) -> Result<(), Failure> {
         if !self.scanned {

@@ -235,8 +235,14 @@ impl CapFile {
     }
 
     pub(crate) fn inode(&self) -> Result<Inode> {
-        let stat = statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
-            .map_err(|e| self.error("statx", e))?;
+        Inode::of(&self.fd, &self.path)
+    }
+}
+
+impl Inode {
+    pub(crate) fn of(file: impl AsFd, path: &Path) -> Result<Inode> {
+        let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+            .map_err(|e| Error::call(path, "statx", e))?;
         let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
         Ok(Inode {
             size: stat.stx_size,

@@ -1,69 +1,47 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap explain`: what execve(2) would give a task, step by step, and what would mend it.
 //!
-//! On a file system of nscap's, and on a kernel that decides so itself, the design's rules decide; everywhere else the kernel's own do, for
-//! they are what execve will meet.
+//! On a file system of nscap's, and on a kernel that decides so itself, the design's rules decide; everywhere
+//! else the kernel's own do, for they are what execve will meet. What cannot be seen is said, and where it
+//! may change the answer, the answer is that it could not be told.
 
-mod program;
+mod chain;
+mod counts;
+mod format;
+mod look;
+mod misc;
 mod remedy;
+mod subject;
+mod tell;
+mod unseen;
 mod verdict;
 mod walk;
 
-use std::ffi::OsStr;
 use std::path::Path;
 
-use nscap_core::{
-    Cred, Denied, Executed, Gid, Program, Stored, System as Kernel, Task, Uid, UserNs as _, bare,
-};
-use nscap_linux::{CapFile, FileState, Hidden, Links, LiveNs, LiveTask, NsIndex, probe};
+use nscap_core::{Denied, Executed, Program, Stored, System as Kernel, Task, bare};
+use nscap_linux::{FileState, Hidden, LiveNs, Over, probe};
+
+use chain::Chain;
+use subject::Subject;
 
 use crate::cli::Explain;
-use crate::failure::{EINVAL, Failure};
-use crate::out::{self, Out};
+use crate::failure::Failure;
+use crate::out::Out;
 use crate::system::System;
 
 pub(crate) fn run(args: &Explain, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     let subject = Subject::find(args, &mut system)?;
-    let named = subject.open(&args.file)?;
-    let mut program = program::resolve(named, |path| subject.open(path))?;
-    check_scripts(&mut program, &subject, &mut system)?;
-    let state = subject.read(&program.file, &mut system)?;
-    let question = Question::new(args, &subject, &program, &state, &system)?;
+    let chain = Chain::follow(&args.file, &subject, &mut system)?;
+    let over = subject.live().map(|task| task.is_over(&mut system.namespaces)).unwrap_or_default();
+    let question = Question::new(&args.file, &chain, &subject, &over, &system)?;
     let answer = verdict::Verdict::of(&question);
-    walk::print(&question, &answer, out)?;
-    Ok(u8::from(!answer.complete()))
-}
-
-/// Looks at the scripts on the way: whether any has capabilities of its own; and the first that may
-/// not be executed is the file that decides.
-fn check_scripts(
-    program: &mut program::Resolved,
-    subject: &Subject,
-    system: &mut System,
-) -> Result<(), Failure> {
-    for n in 0..program.scripts.len() {
-        let state = subject.read(&program.scripts[n], system)?;
-        program.script_has_caps |= !state.stored(&system.namespaces).0.is_empty();
-        let how = how(&state, system);
-        if bare::exec(kernel(), &subject.task(system)?, &how, None).is_err() {
-            program.file = program.scripts.swap_remove(n);
-            program.scripts.truncate(n);
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-/// The file as execve(2) sees it, but for its capabilities.
-fn how<'n>(state: &FileState, system: &'n System) -> Program<LiveNs<'n>> {
-    Program {
-        place: state.place(&system.namespaces),
-        mode: state.inode.mode,
-        nosuid: state.mount.nosuid,
-        noexec: state.mount.noexec,
-        foreign: state.mount.foreign,
-    }
+    tell::print(&question, &answer, out)?;
+    Ok(match answer.complete() {
+        Some(complete) => u8::from(!complete),
+        None => 2,
+    })
 }
 
 /// The running kernel.
@@ -71,103 +49,36 @@ fn kernel() -> Kernel {
     Kernel { kernel: probe::version(), no_file_caps: !probe::file_caps() }
 }
 
-/// The task that is asked about.
-enum Subject {
-    /// A process as it is.
-    Live(Box<LiveTask>),
-    /// One that would be.
-    Supposed { ns: NsIndex, uid: u32, gid: u32 },
-}
-
-impl Subject {
-    fn find(args: &Explain, system: &mut System) -> Result<Subject, Failure> {
-        if let Some(pid) = args.pid {
-            return Ok(Subject::Live(Box::new(LiveTask::read(pid, &mut system.namespaces)?)));
-        }
-        let who = args.seen_by.as_deref().unwrap_or(OsStr::new("host"));
-        let ns = system.resolve_live(who)?.namespace(&mut system.namespaces)?;
-        let uid = args.uid.unwrap_or(0);
-        Ok(Subject::Supposed { ns, uid, gid: args.gid.unwrap_or(uid) })
-    }
-
-    /// A file as the task finds it; a supposed task finds what we find.
-    fn open(&self, path: &Path) -> Result<CapFile, Failure> {
-        Ok(match self {
-            Subject::Live(task) => CapFile::open_in_root(task.root(), path)?,
-            Subject::Supposed { .. } => CapFile::open(path, Links::Follow)?,
-        })
-    }
-
-    fn read(&self, file: &CapFile, system: &mut System) -> Result<FileState, Failure> {
-        Ok(match self {
-            Subject::Live(task) => file.read_as_task(task.pid(), &mut system.namespaces)?,
-            Subject::Supposed { .. } => file.read(&mut system.namespaces)?,
-        })
-    }
-
-    fn task<'n>(&'n self, system: &'n System) -> Result<Task<'n, LiveNs<'n>>, Failure> {
-        match self {
-            Subject::Live(task) => Ok(task.task(&system.namespaces)),
-            Subject::Supposed { ns, uid, gid } => supposed(system.namespaces.get(*ns), *uid, *gid),
-        }
-    }
-
-    /// What the task is called in a sentence.
-    fn name(&self, task: &Task<'_, LiveNs<'_>>) -> String {
-        let uid =
-            |kuid| task.cred.ns.uid(kuid).map_or("unmapped".to_owned(), |uid| uid.to_string());
-        match self {
-            Subject::Live(live) => format!(
-                "pid {} ({}), uid {} in its namespace",
-                live.pid(),
-                out::name(live.name()),
-                uid(task.cred.uid)
-            ),
-            Subject::Supposed { .. } => {
-                format!("a task with uid {} in its namespace", uid(task.cred.uid))
-            }
-        }
-    }
-}
-
-/// uid 0 has every capability, as the first process of a container has; others have none.
-fn supposed(ns: LiveNs<'_>, uid: u32, gid: u32) -> Result<Task<'static, LiveNs<'_>>, Failure> {
-    let unmapped = |what: &str, id: u32| Failure::Input {
-        what: format!("{what} {id}"),
-        problem: "has no mapping in the namespace".to_owned(),
-        errno: EINVAL,
-    };
-    let kuid = Uid::new(uid).and_then(|uid| ns.kuid(uid)).ok_or_else(|| unmapped("uid", uid))?;
-    let kgid = Gid::new(gid).and_then(|gid| ns.kgid(gid)).ok_or_else(|| unmapped("gid", gid))?;
-    let cred =
-        if uid == 0 { Cred::privileged(ns, kuid, kgid) } else { Cred::ordinary(ns, kuid, kgid) };
-    Ok(Task::of(cred))
-}
-
 /// Everything that the answer depends on.
+#[derive(Clone, Copy)]
 struct Question<'a> {
     path: &'a Path,
-    program: &'a program::Resolved,
+    chain: &'a Chain,
     state: &'a FileState,
     stored: Stored<'a>,
     seal: nscap_core::storage::Seal,
     subject: &'a Subject,
+    system: &'a System,
+    /// The namespaces of other kinds that the task is in.
+    over: &'a [Over],
     task: Task<'a, LiveNs<'a>>,
     how: Program<LiveNs<'a>>,
 }
 
 impl<'a> Question<'a> {
     fn new(
-        args: &'a Explain,
+        path: &'a Path,
+        chain: &'a Chain,
         subject: &'a Subject,
-        program: &'a program::Resolved,
-        state: &'a FileState,
+        over: &'a [Over],
         system: &'a System,
     ) -> Result<Question<'a>, Failure> {
+        let program = chain.program();
+        let state = &program.state;
         let (stored, seal) = state.stored(&system.namespaces);
-        let how = how(state, system);
         let task = subject.task(system)?;
-        Ok(Question { path: &args.file, program, state, stored, seal, subject, task, how })
+        let how = program.program(&task, system);
+        Ok(Question { path, chain, state, stored, seal, subject, system, over, task, how })
     }
 
     /// Whether the design's rules decide, and not the kernel's own alone.

@@ -1,90 +1,277 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The one command that would mend a loss, or a sentence where no command can.
+//! What mends a loss: a command line where one does, else advice.
+//!
+//! A command is meant to be pasted into a root shell. So it names a file only by a path that no other user can
+//! turn to another file meanwhile, and it never gives the host's capabilities to a program that a container
+//! controls; an entry for a container's own root gives nothing that this root could not give. Each kind of
+//! command is executed by a test (crates/nscap/tests/mends.rs).
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use nscap_core::{CapSet, FileCaps, Host, Kuid, Why, path_to_initial, root_kuid};
-use nscap_linux::Quotable as _;
+use nscap_core::{
+    CapSet, FileCaps, Host, Kgid, Kuid, UserNs as _, Why, path_to_initial, root_kuid,
+};
+use nscap_linux::{Quotable as _, Start, Way};
 
-use super::verdict::{Verdict, promise};
+use super::verdict::{Cause, promise};
 use super::{Question, Subject};
 
-/// What mends it.
-pub(crate) fn of(question: &Question<'_>, verdict: &Verdict<'_>) -> Option<String> {
-    let file = quoted(&reachable(question));
-    Some(match verdict.why? {
-        Why::TableUnread => own_copy(question, &file),
-        Why::EntriesVoid => format!("nscap set CAPS {file} --for {}", whom(question)),
-        Why::ScriptIgnored => {
-            "set them on a compiled program: on the interpreter they would go to every script"
-                .into()
-        }
-        Why::BoundingLacks => cap_add(question, verdict.lost),
-        why => by_rule(question, verdict, why, &file),
-    })
+/// What mends a loss.
+#[derive(Default)]
+pub(crate) struct Remedy {
+    pub(crate) command: Option<String>,
+    pub(crate) advice: Option<String>,
 }
 
-fn by_rule(question: &Question<'_>, verdict: &Verdict<'_>, why: Why, file: &str) -> String {
-    match why {
-        Why::NoSuid => remount(question, "suid"),
-        Why::NoExec => remount(question, "exec"),
-        Why::NotExecutable => format!("chmod a+x {file}"),
-        Why::NoEntryApplies if question.by_design() || question.stored.is_empty() => {
-            let caps = some_caps(question).map_or("CAPS".to_owned(), |caps| quote(&caps));
-            format!("nscap set {caps} {file} --for {}", whom(question))
-        }
-        Why::NoEntryApplies => own_copy(question, file),
-        Why::StoredMalformed | Why::KernelUnreadable => format!("nscap rm {file} --all"),
-        Why::CapsMissing => cap_add(question, verdict.lost),
-        Why::NoNewPrivs => "start it without no_new_privs: podman run \
-             --security-opt=no-new-privileges=false, or NoNewPrivileges=no in its unit"
-            .into(),
-        Why::Traced => match question.subject {
-            Subject::Live(task) => match task.tracer() {
-                Some(tracer) => format!("kill {}", tracer.pid),
-                None => "stop tracing it".into(),
-            },
-            Subject::Supposed { .. } => "stop tracing it".into(),
-        },
-        Why::SharedFs => {
-            "start it by fork(2): a task that shares its root and umask gains nothing".into()
-        }
-        Why::FileCapsOff => "boot without no_file_caps".into(),
-        Why::ForeignMount => "execute it by a path of the task's own mount namespace".into(),
-        Why::ForeignSuperblock | Why::HostNotRooted => {
-            "copy it to a file system that the task's namespace or one above it has mounted".into()
-        }
-        _ => format!("nscap get {file}"),
+impl Remedy {
+    fn command(command: String) -> Remedy {
+        Remedy { command: Some(command), advice: None }
+    }
+
+    fn advice(advice: impl Into<String>) -> Remedy {
+        Remedy { command: None, advice: Some(advice.into()) }
+    }
+
+    /// The command if there is one, else advice.
+    fn or(command: Option<String>, advice: impl Into<String>) -> Remedy {
+        command.map_or_else(|| Remedy::advice(advice), Remedy::command)
     }
 }
 
-fn remount(question: &Question<'_>, option: &str) -> String {
-    let point = question.state.mount.point.as_deref().unwrap_or(Path::new("/"));
-    let enter = match question.subject {
-        Subject::Live(task) => format!("nsenter --mount --target {} ", task.pid()),
-        Subject::Supposed { .. } => String::new(),
+pub(crate) fn of(question: &Question<'_>, cause: Cause) -> Remedy {
+    match cause {
+        Cause::Stop(n) => stop(question, n),
+        Cause::Rule(why) => by_rule(question, why),
+    }
+}
+
+/// How to remove a value that the kernel does not show.
+pub(crate) fn clear(question: &Question<'_>) -> Remedy {
+    let reach = Reach::of(question);
+    let command = reach.command(question, |file| format!("nscap rm {file} --all"));
+    Remedy::or(command, "remove security.capability from it (setcap -r, nscap rm --all)")
+}
+
+/// The command that gives capabilities to a file that has none, if we may name one.
+pub(crate) fn how_to_grant(question: &Question<'_>) -> Option<String> {
+    grant(question, "CAPS", false)
+}
+
+fn stop(question: &Question<'_>, n: usize) -> Remedy {
+    match question.chain.stops[n].why {
+        Some(Why::NotSearchable) => Remedy::advice(
+            "let the task search that directory: chmod a+x, or an entry for its uid with setfacl -m u:UID:x",
+        ),
+        _ => Remedy::default(),
+    }
+}
+
+fn by_rule(question: &Question<'_>, why: Why) -> Remedy {
+    match why {
+        Why::NoSuid => remount(question, "suid"),
+        Why::NoExec => remount(question, "exec"),
+        Why::NotExecutable => {
+            let reach = Reach::of(question);
+            // A list may name the very task.
+            let plain = question.how.by_acl.is_none();
+            let command = reach.command(question, |file| format!("chmod a+x {file}"));
+            Remedy::or(command.filter(|_| plain), "give the task execute permission on it")
+        }
+        Why::NoEntryApplies if question.by_design() || question.stored.is_empty() => {
+            let caps = some_caps(question).map(|caps| quote(&caps));
+            let command = caps.and_then(|caps| grant(question, &caps, false));
+            Remedy::or(
+                command,
+                "have the owner of the file set capabilities for the task's namespace",
+            )
+        }
+        Why::NoEntryApplies => own_copy(question),
+        Why::StoredMalformed | Why::KernelUnreadable => clear(question),
+        Why::CapsMissing => fewer(question),
+        Why::NoNewPrivs => Remedy::advice(
+            "start it without no_new_privs: podman run --security-opt=no-new-privileges=false, or \
+             NoNewPrivileges=no in its unit",
+        ),
+        Why::Traced => {
+            let tracer = question.subject.live().and_then(|task| task.tracer());
+            let pid = tracer.map(|tracer| format!(" (pid {})", tracer.pid)).unwrap_or_default();
+            Remedy::advice(format!("end the tracer{pid}, or trace as root"))
+        }
+        Why::SharedFs => Remedy::advice(
+            "start it by fork(2): a task that shares its root and umask gains nothing",
+        ),
+        Why::FileCapsOff => Remedy::advice("boot without no_file_caps"),
+        Why::ForeignMount => {
+            Remedy::advice("execute it by a path of the task's own mount namespace")
+        }
+        Why::ForeignSuperblock | Why::HostNotRooted => Remedy::advice(
+            "have it on a file system that the task's namespace or one above it has mounted",
+        ),
+        Why::TableUnread => own_copy(question),
+        Why::EntriesVoid => Remedy::advice("set them again with nscap set, for each root anew"),
+        Why::ScriptIgnored => Remedy::advice(
+            "set them on a compiled program: on the interpreter they would go to every script",
+        ),
+        Why::BoundingLacks => Remedy::advice(cap_add(question)),
+        _ => Remedy::default(),
+    }
+}
+
+/// A file as a command line can name it.
+struct Reach {
+    path: PathBuf,
+    /// Whether it is by our own mount namespace, and no other user can change a directory on the way.
+    is_safe: bool,
+}
+
+impl Reach {
+    /// The program, which the task may find by another path.
+    fn of(question: &Question<'_>) -> Reach {
+        let named = question.chain.program().file.path();
+        let Subject::Live(task) = question.subject else {
+            return Reach::ours(std::fs::canonicalize(named).unwrap_or_else(|_| named.to_owned()));
+        };
+        let theirs = PathBuf::from(format!("/proc/{}/root", task.pid()))
+            .join(named.strip_prefix("/").unwrap_or(named));
+        let id = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+        match std::fs::canonicalize(named) {
+            Ok(ours) if id(&ours).is_some() && id(&ours) == id(&theirs) => Reach::ours(ours),
+            _ => Reach { path: theirs, is_safe: false },
+        }
+    }
+
+    fn ours(path: PathBuf) -> Reach {
+        let is_safe = Start::ours().is_ok_and(|start| {
+            let way = Way::take(&start, &path);
+            // In a directory like /tmp only what is root's own stays where it is.
+            let fixed = |(n, dir): (usize, &nscap_linux::Passed)| {
+                dir.inode().is_ok_and(|inode| {
+                    let kept =
+                        inode.mode & 0o1000 != 0 && (n + 1 < way.passed.len() || is_roots(&path));
+                    inode.uid == 0 && (kept || is_written_by_owner(inode.mode, inode.gid == 0))
+                })
+            };
+            way.magic.is_empty() && way.end.is_ok() && way.passed.iter().enumerate().all(fixed)
+        });
+        Reach { path, is_safe }
+    }
+
+    /// A command on the file as it is, where one may be offered.
+    fn command(
+        &self,
+        question: &Question<'_>,
+        line: impl FnOnce(&str) -> String,
+    ) -> Option<String> {
+        let writable = !question.state.mount.read_only && !question.state.inode.immutable;
+        (self.is_safe && writable).then(|| line(&quoted(&self.path)))
+    }
+}
+
+fn is_roots(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|data| data.uid() == 0)
+}
+
+fn is_written_by_owner(mode: u32, group_is_root: bool) -> bool {
+    mode & if group_is_root { 0o002 } else { 0o022 } == 0
+}
+
+/// Sets capabilities for the task's nearest root, where that root could do so itself.
+fn grant(question: &Question<'_>, caps: &str, replace: bool) -> Option<String> {
+    let (reach, whom) = (Reach::of(question), whom(question));
+    let mount = &question.state.mount;
+    let allowed = !mount.read_only
+        && !question.state.inode.immutable
+        && may_be_given(question, whom)
+        && (whom != Kuid::ROOT || reach.is_safe);
+    let replace = if replace { " --replace" } else { "" };
+    allowed.then(|| {
+        format!("nscap set {caps} {}{replace} --for {}", quoted(&reach.path), name_of(whom))
+    })
+}
+
+/// Whether the file may get something for this root: host root's own files may; others only for a root that
+/// is over their owner. The host's is only for files that host root alone can change.
+fn may_be_given(question: &Question<'_>, whom: Kuid) -> bool {
+    let (place, ns) = (&question.how.place, question.task.cred.ns);
+    let roots = place.owner == Some(Kuid::ROOT) && place.group.is_some();
+    let alone = is_written_by_owner(question.how.mode, place.group == Some(Kgid::ROOT))
+        && question.how.by_acl.is_none();
+    let host_made = question.state.mount.sb_owner_certain && place.sb_ns.is_initial();
+    if whom == Kuid::ROOT {
+        return roots && alone && host_made;
+    }
+    (roots && alone) || place.owner.is_some_and(|owner| ns.uid(owner).is_some())
+}
+
+/// An unmodified kernel honours one entry a file: another root needs a file of its own.
+fn own_copy(question: &Question<'_>) -> Remedy {
+    let (reach, whom) = (Reach::of(question), whom(question));
+    let caps = some_caps(question).map(|caps| quote(&caps));
+    let mount = &question.state.mount;
+    let mends = reach.is_safe
+        && whom != Kuid::ROOT
+        && may_be_given(question, whom)
+        && !(mount.read_only || mount.nosuid || mount.noexec || mount.foreign)
+        && mount.idmap.is_none();
+    let mut copy = reach.path.clone().into_os_string();
+    copy.push(format!(".{}", name_of(whom)));
+    let command = caps.filter(|_| mends).map(|caps| {
+        let (file, copy) = (quoted(&reach.path), quoted(Path::new(&copy)));
+        format!(
+            "cp --preserve=mode,ownership {file} {copy} && nscap set {caps} {copy} --for {}",
+            name_of(whom)
+        )
+    });
+    Remedy::or(
+        command,
+        "show the tree with nscap mount, where each namespace has an entry of its own, or give this one a \
+         file of its own",
+    )
+}
+
+/// Drops what the task cannot have, or the effective bit where nothing would be left.
+fn fewer(question: &Question<'_>) -> Remedy {
+    let Some(caps) = promise(question) else { return Remedy::advice(cap_add(question)) };
+    let missing = caps.permitted.known().minus(question.task.cred.bounding);
+    let left = caps.permitted.known().minus(missing);
+    let reduced = if left.is_empty() {
+        FileCaps { effective: false, ..caps }
+    } else {
+        FileCaps { permitted: left, ..caps }
     };
-    format!("{enter}mount -o remount,bind,{option} {}", quoted(point))
+    Remedy { command: grant(question, &quote(&reduced), true), advice: Some(cap_add(question)) }
 }
 
-fn cap_add(question: &Question<'_>, lost: CapSet) -> String {
-    let missing = lost.minus(question.task.cred.bounding).iter();
+/// Clears a flag of a mount. In a mount namespace that a user namespace owns, flags may be locked; in one that
+/// is not ours, the program that mounts would be the container's.
+fn remount(question: &Question<'_>, option: &str) -> Remedy {
+    let point = question.state.mount.point.as_deref();
+    let ours = std::fs::metadata("/proc/self/ns/mnt").map(|data| data.ino()).ok();
+    let namespaces = &question.system.namespaces;
+    let theirs = question.over.iter().find(|over| over.kind == "mnt");
+    let unlocked = match theirs {
+        Some(over) => {
+            let initial = |owner| namespaces.get(owner).is_initial();
+            Some(over.inode) == ours && over.owner.is_some_and(initial)
+        }
+        None => question.subject.live().is_none(),
+    };
+    let mends = unlocked && question.system.is_root_of_host() && !question.state.mount.foreign;
+    let command = point
+        .filter(|_| mends)
+        .map(|point| format!("mount -o remount,bind,{option} {}", quoted(point)));
+    Remedy::or(command, format!("mount it with {option} in the configuration of the container"))
+}
+
+fn cap_add(question: &Question<'_>) -> String {
+    let promised = promise(question).map_or(CapSet::EMPTY, |caps| caps.permitted.known());
+    let missing = promised.minus(question.task.cred.bounding).iter();
     let add: Vec<String> = missing.map(|cap| format!("--cap-add={}", cap.name())).collect();
-    format!("podman run {} (and so for docker run)", add.join(" "))
+    format!("start the container with podman run {} (and so docker run)", add.join(" "))
 }
 
-/// An unmodified kernel honours one entry a file: whoever needs another needs a file of its own.
-fn own_copy(question: &Question<'_>, file: &str) -> String {
-    let caps = some_caps(question).map_or("CAPS".to_owned(), |caps| quote(&caps));
-    let whom = whom(question);
-    let mut copy = reachable(question).into_os_string();
-    copy.push(format!(".{whom}"));
-    let copy = quoted(Path::new(&copy));
-    format!("cp --preserve=mode,ownership {file} {copy} && nscap set {caps} {copy} --for {whom}")
-}
-
-/// The capabilities that are meant: those that would apply, else the first that somebody has.
+/// The capabilities that are meant: those that would apply, else the first that the file names.
 fn some_caps(question: &Question<'_>) -> Option<FileCaps> {
     let host = match question.stored.host {
         Host::Value(caps) => Some(caps),
@@ -103,31 +290,10 @@ fn quoted(path: &Path) -> String {
 }
 
 /// The nearest root that a grant can name.
-fn whom(question: &Question<'_>) -> String {
-    match path_to_initial(question.task.cred.ns).find_map(root_kuid) {
-        None | Some(Kuid::ROOT) => "host".to_owned(),
-        Some(kuid) => kuid.to_string(),
-    }
+fn whom(question: &Question<'_>) -> Kuid {
+    path_to_initial(question.task.cred.ns).find_map(root_kuid).unwrap_or(Kuid::ROOT)
 }
 
-/// A path by which we reach the program, which a task may find by another.
-fn reachable(question: &Question<'_>) -> PathBuf {
-    let named = question.program.file.path();
-    let Subject::Live(task) = question.subject else {
-        return std::fs::canonicalize(named).unwrap_or_else(|_| named.to_owned());
-    };
-    let theirs = PathBuf::from(format!("/proc/{}/root", task.pid()))
-        .join(named.strip_prefix("/").unwrap_or(named));
-    let id = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
-    match std::fs::canonicalize(named) {
-        Ok(ours) if id(&ours).is_some() && id(&ours) == id(&theirs) => ours,
-        _ => theirs,
-    }
-}
-
-impl Question<'_> {
-    /// What a fresh file would need: the command that gives it capabilities.
-    pub(crate) fn how_to_grant(&self) -> String {
-        format!("nscap set CAPS {} --for {}", quoted(&reachable(self)), whom(self))
-    }
+fn name_of(whom: Kuid) -> String {
+    if whom == Kuid::ROOT { "host".to_owned() } else { whom.to_string() }
 }

@@ -1,38 +1,153 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What came of it: whether execve succeeds, what the task gains, and what of the file's promise
-//! is lost for which reason.
+//! is lost for which reasons.
 
-use nscap_core::{CapSet, Denied, Executed, FileCaps, Promise, Why};
-use nscap_linux::LiveNs;
+use nscap_core::{CapSet, Denied, Executed, FileCaps, Loss, Program, Promise, Why};
+use nscap_linux::{Hidden, LiveNs};
 
 use super::Question;
+use super::look::Stop;
+use super::unseen::{self, Unseen};
+
+/// What execve(2) does.
+pub(crate) type Outcome<'a> = Result<Executed<LiveNs<'a>>, Denied>;
 
 /// The answer.
 pub(crate) struct Verdict<'a> {
-    pub(crate) outcome: Result<Executed<LiveNs<'a>>, Denied>,
+    /// What comes of it if what cannot be seen is as it mostly is; `None` where that says nothing.
+    pub(crate) outcome: Option<Outcome<'a>>,
+    /// What else may come of it.
+    pub(crate) otherwise: Vec<Outcome<'a>>,
     /// Of what the file promises, what the task does not get.
     pub(crate) lost: CapSet,
-    /// Why, where anything is lost.
-    pub(crate) why: Option<Why>,
+    /// Every reason why something is lost, the first one first.
+    pub(crate) causes: Vec<Cause>,
+    pub(crate) unseen: Vec<Unseen>,
+    told: bool,
+}
+
+/// Why something is lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// The way to the program ends: which of the chain's stops.
+    Stop(usize),
+    /// A rule's reason.
+    Rule(Why),
+}
+
+impl Cause {
+    pub(crate) fn clause(self) -> &'static str {
+        match self {
+            Cause::Rule(why) => why.clause(),
+            Cause::Stop(_) => "X",
+        }
+    }
+
+    pub(crate) fn text(self, question: &Question<'_>) -> String {
+        match self {
+            Cause::Stop(n) => question.chain.stops[n].text.clone(),
+            Cause::Rule(why) => why.text().to_owned(),
+        }
+    }
 }
 
 impl<'a> Verdict<'a> {
     pub(crate) fn of(question: &Question<'a>) -> Verdict<'a> {
-        let outcome = question.exec();
-        let loss = promised(question).loss(&outcome);
-        // The program is what decides; a script on the way may have capabilities of its own.
-        let script = question.program.script_has_caps.then_some(Why::ScriptIgnored);
+        let (ways, mut unseen) = unseen::ways(question.subject, question.task);
+        let mut all: Vec<(Outcome<'a>, Option<Loss>)> = Vec::new();
+        for task in ways {
+            let question = Question { task, ..*question };
+            let outcome = question.exec();
+            let judged = judge(&question, &outcome);
+            if all.iter().all(|(known, _)| *known != outcome) {
+                all.push((outcome, judged));
+            }
+        }
+        unseen.extend(question.chain.unseen.iter().cloned());
+        unseen.extend(value(question, &all));
+        unseen.extend(unseen::modules(question.subject));
+        // Where execve(2) fails before, the rest is of no matter.
+        let stopped = !question.chain.stops.is_empty();
+        let open = unseen.iter().any(|unseen| unseen.decides);
+        let mut outcomes = all.iter().map(|(outcome, _)| *outcome);
+        let judged = all[0].1;
+        let differ = all.iter().any(|(_, other)| other.is_some() != judged.is_some());
         Verdict {
-            outcome,
-            lost: loss.map_or(CapSet::EMPTY, |loss| loss.caps),
-            why: loss.map(|loss| loss.why).or(script),
+            outcome: outcomes.next().filter(|_| !open),
+            otherwise: if open { Vec::new() } else { outcomes.collect() },
+            lost: if stopped {
+                permitted(question)
+            } else {
+                judged.map_or(CapSet::EMPTY, |loss| loss.caps)
+            },
+            causes: causes(question),
+            unseen,
+            told: stopped || !(open || differ),
         }
     }
 
-    /// Whether the task gains everything that the file promises it.
-    pub(crate) fn complete(&self) -> bool {
-        self.why.is_none()
+    /// Whether the task gains everything that the file promises it; `None` where that could not be told.
+    pub(crate) fn complete(&self) -> Option<bool> {
+        self.told.then_some(self.causes.is_empty())
     }
+}
+
+/// What is lost by one outcome.
+fn judge<'a>(question: &Question<'a>, outcome: &Outcome<'a>) -> Option<Loss> {
+    let script = Loss { caps: CapSet::EMPTY, why: Why::ScriptIgnored };
+    // The program is what decides; a script on the way may have capabilities of its own.
+    promised(question).loss(outcome).or(question.chain.script_has_caps.then_some(script))
+}
+
+/// A value that getxattr(2) refuses: execve(2) honours revision 1 and ignores unknown flags, and refuses the
+/// rest. Where it does not read the value at all, there is nothing to tell.
+fn value(question: &Question<'_>, all: &[(Outcome<'_>, Option<Loss>)]) -> Option<Unseen> {
+    let read = |(outcome, _): &(Outcome<'_>, Option<Loss>)| matches!(outcome, Err(denied) if denied.why == Why::StoredMalformed);
+    (question.state.hidden == Some(Hidden::Malformed) && all.iter().any(read)).then(|| {
+        Unseen::deciding(
+            "security.capability",
+            "getxattr(2) refuses it (EINVAL). execve(2) honours revision 1, and a value with unknown flags; \
+             of any other value it fails: EINVAL, or ERANGE where it is longer than 24 bytes",
+        )
+    })
+}
+
+/// Every reason why something is lost: each is taken away in thought, to find the next.
+fn causes(question: &Question<'_>) -> Vec<Cause> {
+    let mut causes: Vec<Cause> = (0..question.chain.stops.len()).map(Cause::Stop).collect();
+    let mut now = *question;
+    loop {
+        let Some(Loss { why, .. }) = judge(&now, &now.exec()) else { return causes };
+        if causes.contains(&Cause::Rule(why)) {
+            return causes;
+        }
+        causes.push(Cause::Rule(why));
+        if !without(&mut now, why) {
+            return causes;
+        }
+    }
+}
+
+/// Takes a reason away; `false` where what would follow cannot be said.
+fn without(question: &mut Question<'_>, why: Why) -> bool {
+    let Program { mode, by_acl, nosuid, noexec, foreign, .. } = &mut question.how;
+    match why {
+        Why::NoSuid => *nosuid = false,
+        Why::NoExec => *noexec = false,
+        Why::ForeignMount => *foreign = false,
+        Why::NotExecutable => {
+            *mode |= 0o111;
+            *by_acl = Some(true);
+        }
+        Why::NoNewPrivs => question.task.no_new_privs = false,
+        Why::Traced => question.task.traced = false,
+        Why::SharedFs => question.task.shares_fs = false,
+        Why::CapsMissing | Why::BoundingLacks => {
+            question.task.cred.bounding = CapSet::KNOWN;
+        }
+        _ => return false,
+    }
+    true
 }
 
 fn promised<'q>(question: &'q Question<'_>) -> Promise<'q, LiveNs<'q>> {
@@ -48,4 +163,15 @@ fn promised<'q>(question: &'q Question<'_>) -> Promise<'q, LiveNs<'q>> {
 /// What the file would give the task if nothing stood in the way.
 pub(crate) fn promise(question: &Question<'_>) -> Option<FileCaps> {
     promised(question).caps()
+}
+
+fn permitted(question: &Question<'_>) -> CapSet {
+    promise(question).unwrap_or_default().permitted.known()
+}
+
+impl Verdict<'_> {
+    /// Why execve(2) fails before it looks at capabilities.
+    pub(crate) fn stop<'q>(&self, question: &Question<'q>) -> Option<&'q Stop> {
+        question.chain.stops.first()
+    }
 }

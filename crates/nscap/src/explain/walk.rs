@@ -1,124 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The decision as a walk: mount, task, host value, each namespace tried, bounding set, the five
-//! resulting sets, and the verdict.
+//! The decision as a walk: the way to the file, mount, task, host value, each namespace tried, bounding set,
+//! what cannot be seen.
 
 use nscap_core::storage::Seal;
-use nscap_core::{CapSet, Cred, Grant, Host, path_to_initial, root_kuid};
+use nscap_core::{CapSet, Grant, Host, path_to_initial, root_kuid};
 use nscap_linux::{Hidden, LiveNs};
 use serde::Serialize;
 
+use super::counts::{self, Count};
+use super::look::owners;
 use super::verdict::{Verdict, promise};
-use super::{Question, Subject, remedy};
-use crate::failure::Failure;
-use crate::out::{self, BAD, GOOD, HEAD, JsonPath, Out, Table, names};
+use super::{Question, Subject};
+use crate::out;
 
 /// One step: what was looked at, and what was found.
 #[derive(Serialize)]
-struct Step {
-    step: String,
-    text: String,
+pub(crate) struct Step {
+    pub(crate) step: String,
+    pub(crate) text: String,
 }
 
-/// The five sets, as JSON has them.
-#[derive(Serialize)]
-struct Sets {
-    inheritable: Vec<String>,
-    permitted: Vec<String>,
-    effective: Vec<String>,
-    bounding: Vec<String>,
-    ambient: Vec<String>,
-}
-
-/// The whole answer, as JSON has it.
-#[derive(Serialize)]
-struct Explanation<'t> {
-    #[serde(flatten)]
-    path: JsonPath,
-    program: JsonPath,
-    task: &'t str,
-    pid: Option<u32>,
-    namespace: Option<u64>,
-    rules: &'static str,
-    steps: &'t [Step],
-    before: Sets,
-    after: Option<Sets>,
-    secure: bool,
-    errno: Option<&'static str>,
-    lost: Vec<String>,
-    why: Option<&'static str>,
-    clause: Option<&'static str>,
-    mend: Option<String>,
-    complete: bool,
-}
-
-pub(crate) fn print(
-    question: &Question<'_>,
-    verdict: &Verdict<'_>,
-    out: &mut Out,
-) -> Result<(), Failure> {
-    let steps = steps(question, verdict);
-    let task = question.subject.name(&question.task);
-    if out.is_json() {
-        return Ok(out.object(&json(question, verdict, &task, &steps))?);
-    }
-    out.styled(HEAD, &format!("{} for {task}", out::path(question.path)))?;
-    let mut table = Table::indented(2);
-    steps.into_iter().for_each(|step| table.row([step.step, step.text]));
-    out.table(&table)?;
-    if let Ok(executed) = &verdict.outcome {
-        out.table(&sets(&question.task.cred, &executed.cred))?;
-    }
-    conclude(question, verdict, out)
-}
-
-fn json<'t>(
-    question: &Question<'_>,
-    verdict: &Verdict<'_>,
-    task: &'t str,
-    steps: &'t [Step],
-) -> Explanation<'t> {
-    let ns = question.task.cred.ns;
-    Explanation {
-        path: question.path.into(),
-        program: question.program.file.path().into(),
-        task,
-        pid: match question.subject {
-            Subject::Live(task) => Some(task.pid()),
-            Subject::Supposed { .. } => None,
-        },
-        namespace: ns.is_namespace().then(|| ns.inode()),
-        rules: if question.by_design() { "design" } else { "kernel" },
-        steps,
-        before: Sets::of(&question.task.cred),
-        after: verdict.outcome.as_ref().ok().map(|executed| Sets::of(&executed.cred)),
-        secure: verdict.outcome.as_ref().is_ok_and(|executed| executed.secure),
-        errno: verdict.outcome.as_ref().err().map(|denied| denied.errno.name()),
-        lost: names(verdict.lost),
-        why: verdict.why.map(|why| why.text()),
-        clause: verdict.why.map(|why| why.clause()),
-        mend: remedy::of(question, verdict),
-        complete: verdict.complete(),
-    }
-}
-
-impl Sets {
-    fn of(cred: &Cred<LiveNs<'_>>) -> Sets {
-        Sets {
-            inheritable: names(cred.inheritable),
-            permitted: names(cred.permitted),
-            effective: names(cred.effective),
-            bounding: names(cred.bounding),
-            ambient: names(cred.ambient),
-        }
-    }
-}
-
-fn steps(question: &Question<'_>, verdict: &Verdict<'_>) -> Vec<Step> {
+pub(crate) fn steps(question: &Question<'_>, verdict: &Verdict<'_>, counts: &[Count]) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut step = |step: &str, text: String| steps.push(Step { step: step.to_owned(), text });
-    for script in &question.program.scripts {
-        let text = "a script: its interpreter's capabilities count, not its own [X]";
-        step("script", format!("{} is {text}", out::path(script.path())));
+    for (what, text) in &question.chain.steps {
+        step(what, text.clone());
     }
     step("program", program(question));
     step("mount", mount(question));
@@ -133,25 +39,45 @@ fn steps(question: &Question<'_>, verdict: &Verdict<'_>) -> Vec<Step> {
         step("table", text);
     }
     step("bounding set", bounding(question));
-    if let Ok(executed) = &verdict.outcome {
+    if let Some(Ok(executed)) = &verdict.outcome {
         step("file gives", gives(question, &executed.grant));
         if let Some(why) = executed.limited {
             step("held back", format!("{why} [{}]", why.clause()));
         }
     }
+    for count in counts.iter().filter(|count| !count.asked.is_empty()) {
+        step(counts::title(count.kind), over(count));
+    }
+    if question.subject.live().is_none() {
+        step(
+            "namespaces",
+            "of what kinds the task has its own cannot be seen: it does not run".into(),
+        );
+    }
+    for unseen in &verdict.unseen {
+        step("not seen", format!("{}: {}", unseen.what, unseen.text));
+    }
     steps
 }
 
+/// Over one of the task's namespaces: whether what it has counts there.
+fn over(count: &Count) -> String {
+    let Count { kind, namespace, asked, owner_name, counts, .. } = count;
+    let does = if *counts { "over it" } else { "not over it" };
+    format!("{kind}:[{namespace}], owned by {owner_name}: {does}: {asked}")
+}
+
 fn program(question: &Question<'_>) -> String {
-    let inode = &question.state.inode;
-    let id = |id: Option<u32>| id.map_or("unmapped".to_owned(), |id| id.to_string());
-    let place = &question.how.place;
+    let list = if question.chain.program().list().is_empty() {
+        ""
+    } else {
+        ", with an access control list"
+    };
     format!(
-        "{}: mode {:04o}, owner kuid {}, group kgid {}",
-        out::path(question.program.file.path()),
-        inode.mode & 0o7777,
-        id(place.owner.map(nscap_core::Kuid::get)),
-        id(place.group.map(nscap_core::Kgid::get)),
+        "{}: mode {:04o}, {}{list}",
+        out::path(question.chain.program().file.path()),
+        question.state.inode.mode & 0o7777,
+        owners(&question.how.place),
     )
 }
 
@@ -185,20 +111,20 @@ fn mount(question: &Question<'_>) -> String {
 fn task(question: &Question<'_>) -> String {
     let task = &question.task;
     let mut text = format!("in {}", question.ns_name(task.cred.ns));
-    let facts = [
-        (task.traced, "traced without CAP_SYS_PTRACE"),
-        (task.shares_fs, "shares its file system information"),
-    ];
-    for (_, fact) in facts.iter().filter(|(is, _)| *is) {
-        text.push_str(", ");
-        text.push_str(fact);
+    if let Subject::Live(live) = question.subject
+        && live.thread() != live.pid()
+    {
+        text.push_str(&format!(", thread {} (the main one has ended)", live.thread()));
+    }
+    if task.shares_fs {
+        text.push_str(", shares its file system information");
     }
     text
 }
 
 fn host_value(question: &Question<'_>) -> String {
     if question.state.hidden == Some(Hidden::Malformed) {
-        return "security.capability is malformed or of revision 1".to_owned();
+        return "security.capability is malformed, of revision 1, or has unknown flags".to_owned();
     }
     let seen = question.stored.seen_from(question.task.cred.ns, &question.how.place);
     match (question.stored.host, seen.host()) {
@@ -225,7 +151,7 @@ fn entry(question: &Question<'_>, ns: LiveNs<'_>) -> String {
 fn table(question: &Question<'_>) -> Option<String> {
     match question.seal {
         Seal::None => None,
-        Seal::Void(reason) => Some(format!("its entries count for nothing: {} [K]", reason.text())),
+        Seal::Void(reason) => Some(format!("its entries are void: {} [K]", reason.text())),
         Seal::Sealed if question.by_design() => Some("sealed".to_owned()),
         Seal::Sealed => Some("sealed; an unmodified kernel does not look at it".to_owned()),
     }
@@ -250,56 +176,4 @@ fn gives(question: &Question<'_>, grant: &Grant<LiveNs<'_>>) -> String {
             format!("{caps}, by the entry for kuid {kuid}, root of {} [R3]", question.ns_name(*at))
         }
     }
-}
-
-fn sets(before: &Cred<LiveNs<'_>>, after: &Cred<LiveNs<'_>>) -> Table {
-    let mut table = Table::indented(2);
-    table.row(["".to_owned(), "before".to_owned(), "after execve".to_owned()]);
-    let rows = [
-        ("inheritable", before.inheritable, after.inheritable),
-        ("permitted", before.permitted, after.permitted),
-        ("effective", before.effective, after.effective),
-        ("bounding", before.bounding, after.bounding),
-        ("ambient", before.ambient, after.ambient),
-    ];
-    for (name, before, after) in rows {
-        table.row([name.to_owned(), short(before), short(after)]);
-    }
-    table
-}
-
-/// A set in a few words.
-fn short(set: CapSet) -> String {
-    let missing = CapSet::KNOWN.minus(set);
-    match missing.iter().count() {
-        0 => "all".to_owned(),
-        1..=12 => format!("all but {missing}"),
-        _ => set.to_string(),
-    }
-}
-
-fn conclude(question: &Question<'_>, verdict: &Verdict<'_>, out: &mut Out) -> Result<(), Failure> {
-    if let Err(denied) = &verdict.outcome {
-        let errno = nscap_linux::describe(denied.errno.raw());
-        out.styled(
-            BAD,
-            &format!("execve fails: {} [{}]: {errno}", denied.why, denied.why.clause()),
-        )?;
-    } else if let Some(loss) = verdict.why {
-        let what = if verdict.lost.is_empty() {
-            "nothing gained".to_owned()
-        } else {
-            format!("lost: {}", verdict.lost)
-        };
-        out.styled(BAD, &format!("{what}: {} [{}]", loss.text(), loss.clause()))?;
-    } else if question.stored.is_empty() {
-        out.styled(GOOD, "nothing lost: the file promises nothing")?;
-        out.line(&format!("to grant: {}", question.how_to_grant()))?;
-    } else {
-        out.styled(GOOD, "nothing lost")?;
-    }
-    if let Some(mend) = remedy::of(question, verdict) {
-        out.line(&format!("mend: {mend}"))?;
-    }
-    Ok(())
 }

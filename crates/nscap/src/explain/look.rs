@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One file as the task comes to it: each directory that it has to search, the file, and its access control
+//! list.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nscap_core::{
+    AclEntry, AclTag, Capability, Place, Program, Task, Why, check_searchable, permits,
+};
+use nscap_image::shift::{Acl, Tag};
+use nscap_linux::{CapFile, FileState, Inode, LiveNs, Start, Way, opath};
+
+use super::subject::Subject;
+use super::unseen::Unseen;
+use crate::failure::{EACCES, Failure, call};
+use crate::out;
+use crate::system::System;
+
+const ACCESS: &std::ffi::CStr = c"system.posix_acl_access";
+
+/// Why execve(2) fails before it looks at capabilities.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop {
+    pub(crate) errno: i32,
+    pub(crate) text: String,
+    pub(crate) why: Option<Why>,
+}
+
+/// A file that execve(2) opens.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) file: CapFile,
+    pub(crate) state: FileState,
+    acl: Vec<AclEntry>,
+}
+
+/// What came of looking for one.
+pub(crate) struct Looked {
+    /// The directories on the way, in words.
+    pub(crate) way: String,
+    /// The first directory that refuses, and the rest of what refuses.
+    pub(crate) refused: Vec<Stop>,
+    pub(crate) unseen: Vec<Unseen>,
+    pub(crate) found: Result<Found, nscap_linux::Error>,
+}
+
+impl Looked {
+    /// Looks for a file as the task does.
+    pub(crate) fn at(
+        path: &Path,
+        start: &Start,
+        subject: &Subject,
+        system: &mut System,
+    ) -> Result<Looked, Failure> {
+        let way = Way::take(start, path);
+        let mut looked = Looked {
+            way: String::new(),
+            refused: Vec::new(),
+            unseen: Vec::new(),
+            found: Err(nscap_linux::Error::NoProcess { pid: 0 }),
+        };
+        looked.pass(&way, &subject.task(system)?, system)?;
+        looked.follow(&way.magic, subject, system)?;
+        looked.found = match way.file() {
+            Ok(file) => Ok(Found::read(file, subject, system)?),
+            Err(error) => Err(error),
+        };
+        Ok(looked)
+    }
+
+    fn pass(
+        &mut self,
+        way: &Way,
+        task: &Task<'_, LiveNs<'_>>,
+        system: &System,
+    ) -> Result<(), Failure> {
+        for dir in &way.passed {
+            let inode = dir.inode()?;
+            let acl = access_list(dir, &dir.path, system)?;
+            let place = place(&inode, task.cred.ns, system);
+            if let Err(denied) = check_searchable(task, &place, inode.mode, &acl) {
+                let name = shown(&dir.path);
+                let list = if acl.is_empty() { "" } else { ", with an access control list" };
+                let text = format!(
+                    "the directory {name} (mode {:04o}, {}{list}) may not be searched by the task",
+                    inode.mode & 0o7777,
+                    owners(&place),
+                );
+                self.refused.push(Stop { errno: EACCES, text, why: Some(denied.why) });
+            }
+        }
+        self.way = match (self.refused.first(), way.passed.len()) {
+            (Some(first), _) => first.text.clone(),
+            (None, 1) => "1 directory: it may be searched".to_owned(),
+            (None, count) => format!("{count} directories: each may be searched"),
+        };
+        Ok(())
+    }
+
+    /// Whether the task may follow the magic links on the way: like ptrace(2), and what else decides about
+    /// that cannot be seen.
+    fn follow(
+        &mut self,
+        links: &[PathBuf],
+        subject: &Subject,
+        system: &mut System,
+    ) -> Result<(), Failure> {
+        for link in links {
+            let pid = link.iter().nth(2).and_then(|name| name.to_str()?.parse().ok());
+            if pid.is_some() && pid == subject.live().map(|task| task.pid()) {
+                continue;
+            }
+            let ns = pid.and_then(|pid| system.namespaces.add_pid(pid).ok());
+            let cred = subject.task(system)?.cred;
+            let able = ns.is_some_and(|ns| {
+                cred.has_cap_over(Capability::SysPtrace, system.namespaces.get(ns))
+            });
+            if !able {
+                let text = format!(
+                    "whether the task may follow {} (ptrace(2), \"Ptrace access mode checking\")",
+                    out::path(link)
+                );
+                self.unseen.push(Unseen::deciding("link", text));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Found {
+    fn read(file: CapFile, subject: &Subject, system: &mut System) -> Result<Found, Failure> {
+        let state = subject.read(&file, system)?;
+        let acl = access_list(&file, file.path(), system)?;
+        Ok(Found { file, state, acl })
+    }
+
+    /// The file as execve(2) sees it, but for its capabilities.
+    pub(crate) fn program<'n>(
+        &self,
+        task: &Task<'_, LiveNs<'n>>,
+        system: &'n System,
+    ) -> Program<LiveNs<'n>> {
+        let (place, mode) = (self.state.place(&system.namespaces), self.state.inode.mode);
+        let listed = !self.acl.is_empty();
+        Program {
+            by_acl: listed.then(|| permits(task, &place, mode, &self.acl)),
+            place,
+            mode,
+            nosuid: self.state.mount.nosuid,
+            noexec: self.state.mount.noexec,
+            foreign: self.state.mount.foreign,
+        }
+    }
+
+    /// Its access control list; empty: none.
+    pub(crate) fn list(&self) -> &[AclEntry] {
+        &self.acl
+    }
+}
+
+fn place<'n>(inode: &Inode, ns: LiveNs<'n>, system: &System) -> Place<LiveNs<'n>> {
+    Place {
+        sb_ns: ns,
+        idmap: None,
+        owner: system.namespaces.shown_uid(inode.uid),
+        group: system.namespaces.shown_gid(inode.gid),
+        read_only: false,
+        immutable: inode.immutable,
+    }
+}
+
+/// Owner and group in words.
+pub(crate) fn owners(place: &Place<LiveNs<'_>>) -> String {
+    let id = |id: Option<u32>| id.map_or("unmapped".to_owned(), |id| id.to_string());
+    format!(
+        "owner kuid {}, group kgid {}",
+        id(place.owner.map(nscap_core::Kuid::get)),
+        id(place.group.map(nscap_core::Kgid::get))
+    )
+}
+
+fn shown(path: &Path) -> String {
+    out::path(if path.as_os_str().is_empty() { Path::new(".") } else { path })
+}
+
+/// The access control list; empty where there is none.
+fn access_list(file: impl AsFd, path: &Path, system: &System) -> Result<Vec<AclEntry>, Failure> {
+    let value = opath::get(file, ACCESS).map_err(|e| call(path, "getxattr", e))?;
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let Ok(acl) = Acl::decode(&value) else { return Ok(Vec::new()) };
+    let entries = acl.entries().iter().map(|entry| AclEntry {
+        tag: match entry.tag {
+            Tag::Owner => AclTag::Owner,
+            Tag::User(uid) => AclTag::User(system.namespaces.shown_uid(uid)),
+            Tag::OwningGroup => AclTag::OwningGroup,
+            Tag::Group(gid) => AclTag::Group(system.namespaces.shown_gid(gid)),
+            Tag::Mask => AclTag::Mask,
+            Tag::Other => AclTag::Other,
+        },
+        permissions: entry.permissions.into(),
+    });
+    Ok(entries.collect())
+}

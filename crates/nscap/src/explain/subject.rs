@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The task that is asked about: a process as it is, or one that would be.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd as _;
+
+use nscap_core::{Cred, Gid, Task, Uid, UserNs as _};
+use nscap_linux::{CapFile, FileState, LiveNs, LiveTask, NsIndex, Start, Who};
+
+use crate::cli::Explain;
+use crate::failure::{EINVAL, Failure};
+use crate::out;
+use crate::system::System;
+
+pub(crate) enum Subject {
+    /// A process as it is.
+    Live(Box<LiveTask>),
+    /// One that would be.
+    Supposed { ns: NsIndex, uid: u32, gid: u32 },
+}
+
+impl Subject {
+    pub(crate) fn find(args: &Explain, system: &mut System) -> Result<Subject, Failure> {
+        if let Some(pid) = args.pid {
+            return Ok(Subject::Live(Box::new(LiveTask::read(pid, &mut system.namespaces)?)));
+        }
+        let who = args.seen_by.as_deref().unwrap_or(OsStr::new("host"));
+        let ns = namespace(who, system)?;
+        let uid = args.uid.unwrap_or(0);
+        Ok(Subject::Supposed { ns, uid, gid: args.gid.unwrap_or(uid) })
+    }
+
+    pub(crate) fn live(&self) -> Option<&LiveTask> {
+        match self {
+            Subject::Live(task) => Some(task),
+            Subject::Supposed { .. } => None,
+        }
+    }
+
+    /// Where it looks paths up; a supposed task where we do.
+    pub(crate) fn start(&self) -> Result<Start, Failure> {
+        let Subject::Live(task) = self else { return Ok(Start::ours()?) };
+        let root = task
+            .root()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|e| crate::failure::call(std::path::Path::new("/"), "fcntl", e))?;
+        Ok(Start { root, cwd: task.cwd(), task: Some((task.pid(), task.thread())) })
+    }
+
+    pub(crate) fn read(&self, file: &CapFile, system: &mut System) -> Result<FileState, Failure> {
+        Ok(match self {
+            Subject::Live(task) => file.read_as_task(task.thread(), &mut system.namespaces)?,
+            Subject::Supposed { .. } => file.read(&mut system.namespaces)?,
+        })
+    }
+
+    pub(crate) fn task<'n>(&'n self, system: &'n System) -> Result<Task<'n, LiveNs<'n>>, Failure> {
+        match self {
+            Subject::Live(task) => Ok(task.task(&system.namespaces)),
+            Subject::Supposed { ns, uid, gid } => supposed(system.namespaces.get(*ns), *uid, *gid),
+        }
+    }
+
+    /// What the task is called in a sentence.
+    pub(crate) fn name(&self, task: &Task<'_, LiveNs<'_>>) -> String {
+        let uid =
+            |kuid| task.cred.ns.uid(kuid).map_or("unmapped".to_owned(), |uid| uid.to_string());
+        match self {
+            Subject::Live(live) => format!(
+                "pid {} ({}), uid {} in its namespace",
+                live.pid(),
+                out::name(live.name()),
+                uid(task.cred.uid)
+            ),
+            Subject::Supposed { .. } => {
+                format!("a task with uid {} in its namespace", uid(task.cred.uid))
+            }
+        }
+    }
+}
+
+/// The namespace that WHO names: one that maps no uid 0 has tasks too, although no entry is for it.
+fn namespace(who: &OsStr, system: &mut System) -> Result<NsIndex, Failure> {
+    let namespaces = &mut system.namespaces;
+    let named = match Who::parse(who)? {
+        Who::Process(pid) => Some(namespaces.add_pid(pid)?),
+        Who::File(path) => Some(namespaces.add_path(&path)?),
+        Who::Host | Who::Kuid(_) | Who::User(_) => None,
+    };
+    match named {
+        Some(ns) if system.namespaces.get(ns).maps_known() => Ok(ns),
+        _ => Ok(system.resolve_live(who)?.namespace(&mut system.namespaces)?),
+    }
+}
+
+/// uid 0 has every capability, as the first process of a container has; others have none.
+fn supposed(ns: LiveNs<'_>, uid: u32, gid: u32) -> Result<Task<'static, LiveNs<'_>>, Failure> {
+    let unmapped = |what: &str, id: u32| Failure::Input {
+        what: format!("{what} {id}"),
+        problem: format!("has no mapping in the namespace (--{what} says another)"),
+        errno: EINVAL,
+    };
+    let kuid = Uid::new(uid).and_then(|uid| ns.kuid(uid)).ok_or_else(|| unmapped("uid", uid))?;
+    let kgid = Gid::new(gid).and_then(|gid| ns.kgid(gid)).ok_or_else(|| unmapped("gid", gid))?;
+    let cred =
+        if uid == 0 { Cred::privileged(ns, kuid, kgid) } else { Cred::ordinary(ns, kuid, kgid) };
+    Ok(Task::of(cred))
+}
