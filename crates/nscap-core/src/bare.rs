@@ -25,15 +25,14 @@ use crate::write::SetFlags;
 /// where the rootid neither maps into `ns` nor is root of it or of an ancestor.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let stored = VfsCaps::v3(100_000, ping).encode();
-/// let shown = bare::get_capability(Initial, &place, Some(stored.as_bytes())).unwrap();
-/// assert_eq!(shown, VfsCaps::v3(100_000, ping));
+/// let read = |ns| bare::get_capability(ns, &container.file(), Some(stored.as_bytes())).unwrap();
+/// assert_eq!(read(&host), VfsCaps::v3(100_000, ping));
+/// assert_eq!(read(&container), VfsCaps::v2(ping));
 /// ```
 pub fn get_capability<N: UserNs>(
     ns: N,
@@ -74,17 +73,16 @@ fn rootid(value: &VfsCaps) -> Option<Uid> {
 /// EEXIST, ENODATA by the flags.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// # let user = Cred::ordinary(Initial, user, group);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let value = VfsCaps::v2(ping).encode();
-/// let set = |cred| bare::set_capability(cred, &place, None, value.as_bytes(), SetFlags::default());
-/// assert_eq!(set(&admin).unwrap(), VfsCaps::v2(ping));
-/// assert_eq!(set(&user).unwrap_err().errno, Errno::EPERM);
+/// let (file, flags) = (container.file(), SetFlags::default());
+/// let set = |cred: Cred<_>| bare::set_capability(&cred, &file, None, value.as_bytes(), flags);
+/// assert_eq!(set(host.root()).unwrap(), VfsCaps::v2(ping));
+/// assert_eq!(set(container.root()).unwrap(), VfsCaps::v3(100_000, ping));
+/// assert_eq!(set(container.user(1000).unwrap()).unwrap_err().errno, Errno::EPERM);
 /// ```
 pub fn set_capability<N: UserNs>(
     cred: &Cred<N>,
@@ -136,14 +134,12 @@ fn check_setfcap<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> Result<(), Deni
 /// file's owner or group does not map; ENODATA where there is none.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// assert_eq!(bare::remove_capability(&admin, &place, Some(b"any bytes")), Ok(()));
-/// assert_eq!(bare::remove_capability(&admin, &place, None).unwrap_err().errno, Errno::ENODATA);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let (root, file) = (container.root(), container.file());
+/// assert_eq!(bare::remove_capability(&root, &file, Some(b"any bytes")), Ok(()));
+/// assert_eq!(bare::remove_capability(&root, &file, None).unwrap_err().errno, Errno::ENODATA);
 /// ```
 pub fn remove_capability<N: UserNs>(
     cred: &Cred<N>,
@@ -163,16 +159,13 @@ pub fn remove_capability<N: UserNs>(
 /// superblock's owner namespace; EEXIST, ENODATA by the flags.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// # let user = Cred::ordinary(Initial, user, group);
-/// let set = |cred| bare::set_other(cred, &place, false, SetFlags::default());
-/// assert!(set(&admin).is_ok());
-/// assert_eq!(set(&user).unwrap_err().why, Why::KernelSysAdmin);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let file = container.file();
+/// let set = |cred: Cred<_>| bare::set_other(&cred, &file, false, SetFlags::default());
+/// assert!(set(host.root()).is_ok());
+/// assert_eq!(set(container.root()).unwrap_err().why, Why::KernelSysAdmin);
 /// ```
 pub fn set_other<N: UserNs>(
     cred: &Cred<N>,
@@ -190,14 +183,14 @@ pub fn set_other<N: UserNs>(
 /// As [`set_other`], and ENODATA where there is none.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// assert!(bare::remove_other(&admin, &place, true).is_ok());
-/// assert_eq!(bare::remove_other(&admin, &place, false).unwrap_err().errno, Errno::ENODATA);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let file = container.file();
+/// let remove = |cred: Cred<_>, exists| bare::remove_other(&cred, &file, exists);
+/// assert!(remove(host.root(), true).is_ok());
+/// assert_eq!(remove(host.root(), false).unwrap_err().errno, Errno::ENODATA);
+/// assert_eq!(remove(container.root(), true).unwrap_err().errno, Errno::EPERM);
 /// ```
 pub fn remove_other<N: UserNs>(
     cred: &Cred<N>,
@@ -234,17 +227,18 @@ fn check_there(exists: bool) -> Result<(), Denied> {
 /// As [`exec`](crate::exec()); and ERANGE where the stored value is longer than revision 3.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// # let user = Cred::ordinary(Initial, user, group);
-/// let stored = VfsCaps::v2(ping).encode();
-/// let (task, program) = (Task::of(user), Program::plain(place, 0o755));
-/// let got = bare::exec(System::kernel(6, 1), &task, &program, Some(stored.as_bytes())).unwrap();
-/// assert!(got.cred.effective.has(Capability::NetRaw));
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let stored = VfsCaps::v3(100_000, ping).encode();
+/// let program = Program::plain(container.file(), 0o755);
+/// let exec = |cred| {
+///     let got = bare::exec(System::kernel(6, 1), &Task::of(cred), &program, Some(stored.as_bytes()));
+///     got.unwrap().cred.effective.has(Capability::NetRaw)
+/// };
+/// assert!(exec(container.user(1000).unwrap()));
+/// assert!(!exec(host.user(1000).unwrap()));
 /// ```
 pub fn exec<N: UserNs>(
     system: System,

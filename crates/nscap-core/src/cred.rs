@@ -129,20 +129,19 @@ impl<N: UserNs> Cred<N> {
 
     /// The kernel's `cap_capable`: whether the task has `cap` over `target`.
     ///
-    /// It does in its own namespace when the capability is in its effective set; over a
-    /// namespace below when it has it in its own, or when it is in the parent of a namespace on the
-    /// way and its effective uid made that namespace; never over any other.
+    /// A task has `cap` over its own namespace if the capability is in its effective set. It has `cap` over a namespace
+    /// below if it has it over its own, or if, on the way up, it is in the parent of a namespace that its effective uid
+    /// made. It has `cap` over no other namespace.
     ///
     /// ```
-    /// # use nscap_core::*;
-    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-    /// # let admin = Cred::privileged(Initial, root, zero);
-    /// # let place = Place::plain(Initial, root, zero);
-    /// # let user = Cred::ordinary(Initial, user, group);
-    /// assert!(admin.has_cap_over(Capability::Setfcap, Initial));
-    /// assert!(!user.has_cap_over(Capability::Setfcap, Initial));
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let inner = container.below(150_000, 1000);
+    /// let has = |cred: Cred<_>, ns| cred.has_cap_over(Capability::Setfcap, ns);
+    /// assert!(has(container.root(), &container) && has(container.root(), &inner));
+    /// assert!(!has(container.root(), &host));
+    /// assert!(!has(container.user(1000).unwrap(), &container));
     /// ```
     pub fn has_cap_over(&self, cap: Capability, target: N) -> bool {
         for ns in path_to_initial(target) {

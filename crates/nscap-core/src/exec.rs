@@ -175,14 +175,13 @@ impl<N> Executed<N> {
     /// Capabilities that the file's permitted set names and the task did not get.
     ///
     /// ```
-    /// # use nscap_core::*;
-    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-    /// # let admin = Cred::privileged(Initial, root, zero);
-    /// # let place = Place::plain(Initial, root, zero);
-    /// let program = Program { nosuid: true, ..Program::plain(place, 0o755) };
-    /// let got = exec(System::kernel(6, 18), &Task::of(admin), &program, &Stored::host(ping)).unwrap();
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// let program = Program { nosuid: true, ..Program::plain(container.file(), 0o755) };
+    /// let (task, stored) = (Task::of(container.user(1000).unwrap()), Stored::host(ping));
+    /// let got = exec(System::kernel(6, 18), &task, &program, &stored).unwrap();
     /// assert!(got.lost().is_empty() && got.grant.why() == Why::NoSuid);
     /// ```
     #[must_use]
@@ -199,17 +198,17 @@ impl<N> Executed<N> {
 /// is set and the bounding set lacks a permitted capability, whoever the caller is.
 ///
 /// ```
-/// # use nscap_core::*;
-/// let ping = FileCaps { permitted: CapSet::of(&[Capability::NetRaw]), effective: true, ..FileCaps::default() };
-/// let user = Cred::ordinary(Initial, Kuid::new(1000).unwrap(), Kgid::new(1000).unwrap());
-/// let place = Place::plain(Initial, Kuid::ROOT, Kgid::ROOT);
-/// let got = exec(
-///     System::kernel(6, 18),
-///     &Task::of(user),
-///     &Program::plain(place, 0o755),
-///     &Stored::host(ping),
-/// ).unwrap();
-/// assert!(got.cred.effective.has(Capability::NetRaw) && got.secure);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let program = Program::plain(container.file(), 0o755);
+/// let run = |cred| exec(System::kernel(6, 18), &Task::of(cred), &program, &stored).unwrap();
+/// let inside = run(container.user(1000).unwrap());
+/// assert!(inside.cred.effective.has(Capability::NetRaw) && inside.secure);
+/// let outside = run(host.user(1000).unwrap());
+/// assert!(outside.cred.effective.is_empty() && !outside.secure);
 /// ```
 pub fn exec<N: UserNs>(
     system: System,
@@ -231,15 +230,14 @@ pub fn exec<N: UserNs>(
 /// EINVAL where the stored value is malformed.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let grant = file_grant(Initial, &place, &stored).unwrap();
-/// assert_eq!(grant, Grant::Nothing(Why::NoEntryApplies));
+/// let grant = |ns| file_grant(ns, &container.file(), &stored).unwrap();
+/// assert_eq!(grant(&container).caps(), Some(ping));
+/// assert_eq!(grant(&host), Grant::Nothing(Why::NoEntryApplies));
 /// ```
 pub fn file_grant<N: UserNs>(
     ns: N,

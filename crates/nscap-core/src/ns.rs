@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! User namespaces as the rules see them: one small trait, and what follows from it.
+//! User namespaces as the rules see them: one small trait, and functions of it.
 //!
-//! Covers R3 (to whom an entry applies), U (roots of ancestors) and the walk that
+//! Covers R3 (the namespaces that an entry applies to), U (roots of ancestors) and the walk that
 //! user_namespaces(7) describes. The model, the live system and a kernel each implement
-//! [`UserNs`] with a handle that is cheap to copy.
+//! [`UserNs`] with a handle that is cheap to copy; [`Mapped`](crate::Mapped) is one without storage.
 
 use crate::id::{Gid, Kgid, Kuid, Uid};
 
@@ -14,7 +14,7 @@ use crate::id::{Gid, Kgid, Kuid, Uid};
 /// identity of the kernel's object (inode numbers are reused and are not identity), and that the
 /// answers do not change: a map is written once.
 pub trait UserNs: Copy {
-    /// Whether two handles stand for the same namespace.
+    /// Whether two handles refer to the same namespace.
     fn same(self, other: Self) -> bool;
 
     /// The namespace in which this one was made; `None` for the initial one.
@@ -73,13 +73,10 @@ impl UserNs for Initial {
 /// The root kuid of a namespace: `make_kuid(ns, 0)`. A namespace that maps no uid 0 has none.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// assert_eq!(root_kuid(Initial), Some(root));
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// assert_eq!(root_kuid(&container), Kuid::new(100_000));
 /// ```
 pub fn root_kuid<N: UserNs>(ns: N) -> Option<Kuid> {
     ns.kuid(Uid::ROOT)
@@ -88,13 +85,12 @@ pub fn root_kuid<N: UserNs>(ns: N) -> Option<Kuid> {
 /// The namespace itself and then each ancestor, nearest first, ending with the initial one.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// assert_eq!(path_to_initial(Initial).count(), 1);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let inner = container.below(150_000, 1000);
+/// let path: Vec<_> = path_to_initial(&inner).collect();
+/// assert_eq!(path, [&inner, &container, &host]);
 /// ```
 pub fn path_to_initial<N: UserNs>(ns: N) -> impl Iterator<Item = N> {
     core::iter::successors(Some(ns), |ns| ns.parent())
@@ -103,46 +99,43 @@ pub fn path_to_initial<N: UserNs>(ns: N) -> impl Iterator<Item = N> {
 /// Whether `ns` is `ancestor` or below it (`in_userns` in the kernel).
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// assert!(is_same_or_below(Initial, Initial));
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let inner = container.below(150_000, 1000);
+/// assert!(is_same_or_below(&inner, &container) && is_same_or_below(&inner, &inner));
+/// assert!(!is_same_or_below(&container, &inner));
 /// ```
 pub fn is_same_or_below<N: UserNs>(ns: N, ancestor: N) -> bool {
     path_to_initial(ns).any(|n| n.same(ancestor))
 }
 
-/// R3: the nearest namespace on the path from `ns` to the initial one whose root `kuid` is;
-/// `None` where an entry for that kuid does not apply to a task in `ns`.
+/// R3: the nearest namespace, on the path from `ns` to the initial one, that has the root kuid `kuid`; `None` if an
+/// entry for that kuid does not apply to a task in `ns`.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// assert_eq!(rooted_at(root, Initial), Some(Initial));
-/// assert_eq!(rooted_at(user, Initial), None);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let inner = container.below(150_000, 1000);
+/// let root = Kuid::new(100_000).unwrap();
+/// assert_eq!(rooted_at(root, &inner), Some(&container));
+/// assert_eq!(rooted_at(root, &host), None);
 /// ```
 pub fn rooted_at<N: UserNs>(kuid: Kuid, ns: N) -> Option<N> {
     path_to_initial(ns).find(|n| n.uid(kuid) == Some(Uid::ROOT))
 }
 
-/// U: the nearest strict ancestor of `ns` whose root `kuid` is, if there is one.
+/// U: the nearest strict ancestor of `ns` that has the root kuid `kuid`, if there is one.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// // The initial namespace has no strict ancestor.
-/// assert_eq!(root_of_ancestor(root, Initial), None);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let inner = container.below(150_000, 1000);
+/// let root = Kuid::new(100_000).unwrap();
+/// assert_eq!(root_of_ancestor(root, &inner), Some(&container));
+/// assert_eq!(root_of_ancestor(root, &container), None);
 /// ```
 pub fn root_of_ancestor<N: UserNs>(kuid: Kuid, ns: N) -> Option<N> {
     rooted_at(kuid, ns.parent()?)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A file as one caller reaches it: the superblock's owner namespace, the mount's id map, the
-//! owner. Covers M (ids on disk are in the owner namespace's terms) and the part of V that comes
+//! owner. Covers M (ids on disk are ids of the owner namespace) and the checks of V that come
 //! before every write.
 
 use crate::decision::{Denied, Errno, Why};
@@ -39,17 +39,20 @@ impl<N: UserNs> Place<N> {
         }
     }
 
-    /// The kuid that a stored rootid stands for when seen through this mount (`make_vfsuid` of
-    /// `make_kuid`). `None` where it has no image: such an entry holds for nobody.
+    /// The kuid of a stored rootid, through this mount (`make_vfsuid` of
+    /// `make_kuid`). `None` if it has no image: such an entry applies to no task.
     ///
     /// ```
-    /// # use nscap_core::*;
-    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-    /// # let admin = Cred::privileged(Initial, root, zero);
-    /// # let place = Place::plain(Initial, root, zero);
-    /// assert_eq!(place.kuid_of(Uid::ROOT), Some(root));
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let file = container.file();
+    /// let stored = Uid::new(100_000).unwrap();
+    /// assert_eq!(file.kuid_of(stored), Kuid::new(100_000));
+    /// // The same superblock on a mount that is id-mapped for the container.
+    /// let mapped = Place { idmap: Some(&container), ..file };
+    /// assert_eq!(mapped.kuid_of(Uid::ROOT), Kuid::new(100_000));
+    /// assert_eq!(mapped.kuid_of(stored), None);
     /// ```
     pub fn kuid_of(&self, stored: Uid) -> Option<Kuid> {
         let kuid = self.sb_ns.kuid(stored)?;
@@ -63,13 +66,13 @@ impl<N: UserNs> Place<N> {
     /// `None` where the superblock cannot hold it.
     ///
     /// ```
-    /// # use nscap_core::*;
-    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-    /// # let admin = Cred::privileged(Initial, root, zero);
-    /// # let place = Place::plain(Initial, root, zero);
-    /// assert_eq!(place.stored_of(user), Uid::new(1000));
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let (file, root) = (container.file(), Kuid::new(100_000).unwrap());
+    /// assert_eq!(file.stored_of(root), Uid::new(100_000));
+    /// let mapped = Place { idmap: Some(&container), ..file };
+    /// assert_eq!(mapped.stored_of(root), Some(Uid::ROOT));
     /// ```
     pub fn stored_of(&self, kuid: Kuid) -> Option<Uid> {
         match self.idmap {
@@ -81,20 +84,17 @@ impl<N: UserNs> Place<N> {
         }
     }
 
-    /// V: what the VFS refuses before any rule about capabilities is asked.
+    /// V: what the VFS refuses before any rule about capabilities applies.
     ///
     /// # Errors
     /// EROFS on a read-only mount; EPERM on an immutable or append-only file, and where the
     /// file's owner or group has no valid id on this mount.
     ///
     /// ```
-    /// # use nscap_core::*;
-    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-    /// # let admin = Cred::privileged(Initial, root, zero);
-    /// # let place = Place::plain(Initial, root, zero);
-    /// let read_only = Place { read_only: true, ..place };
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let read_only = Place { read_only: true, ..container.file() };
     /// assert_eq!(read_only.check_writable().unwrap_err().errno, Errno::EROFS);
     /// ```
     pub fn check_writable(&self) -> Result<(), Denied> {

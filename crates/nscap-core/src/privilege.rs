@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who may grant what: the conditions (a) to (d) of R5, which R7 and D use too, and R8's.
-//! Covers R5, P, U, the part of R8 and M that says who writes a host value, and who changes the other
-//! attributes of the kernel's security modules.
+//! The privilege to grant: the conditions (a) to (d) of R5, which R7 and D use too, and the condition of R8.
+//! Covers R5, P, U, the part of R8 and M about the writer of a host value, and the kernel's rule for other
+//! attributes of security modules.
 
 use crate::cap::Capability;
 use crate::cred::Cred;
@@ -10,8 +10,8 @@ use crate::id::Kuid;
 use crate::ns::{UserNs, root_kuid, root_of_ancestor};
 use crate::place::Place;
 
-/// Whether the caller may write an entry for `kuid` on the file: R5 (a) to (d), with the kuid
-/// named, as R7 asks. R5 asks it of the caller's own root kuid.
+/// Whether the caller may write an entry for `kuid` on the file: R5 (a) to (d) for the kuid that R7 names. R5 itself
+/// uses the caller's own root kuid.
 ///
 /// # Errors
 /// EPERM, with the first condition that fails, in this order: (a) CAP_SETFCAP in the caller's own
@@ -19,16 +19,16 @@ use crate::place::Place;
 /// group map into it; (d) `kuid` is not the root kuid of a strict ancestor.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// # let user = Cred::ordinary(Initial, user, group);
-/// let kuid = Kuid::new(100_000).unwrap();
-/// assert_eq!(may_grant(&admin, &place, kuid), Ok(()));
-/// assert_eq!(may_grant(&user, &place, kuid).unwrap_err().why, Why::NoSetfcap);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let (file, own) = (container.file(), Kuid::new(100_000).unwrap());
+/// assert_eq!(may_grant(&container.root(), &file, own), Ok(()));
+/// assert_eq!(may_grant(&host.root(), &file, own), Ok(()));
+/// let user = container.user(1000).unwrap();
+/// assert_eq!(may_grant(&user, &file, own).unwrap_err().why, Why::NoSetfcap);
+/// let denied = may_grant(&container.root(), &file, Kuid::ROOT).unwrap_err();
+/// assert_eq!(denied.why, Why::KuidNotOurs);
 /// ```
 pub fn may_grant<N: UserNs>(cred: &Cred<N>, place: &Place<N>, kuid: Kuid) -> Result<(), Denied> {
     let eperm = |why| Err(Denied::new(Errno::EPERM, why));
@@ -53,19 +53,15 @@ pub fn may_grant<N: UserNs>(cred: &Cred<N>, place: &Place<N>, kuid: Kuid) -> Res
     Ok(())
 }
 
-/// R8 and M: whether what the caller writes as revision 2 is a host value. CAP_SETFCAP over the
-/// superblock's owner namespace, by `cap_capable`, on a mount that is not id-mapped.
+/// R8 and M: whether a revision 2 that the caller writes is a host value. It is with CAP_SETFCAP over the superblock's
+/// owner namespace, by `cap_capable`, on a mount that is not id-mapped.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// # let user = Cred::ordinary(Initial, user, group);
-/// assert!(writes_host_value(&admin, &place));
-/// assert!(!writes_host_value(&user, &place));
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// assert!(writes_host_value(&host.root(), &container.file()));
+/// assert!(!writes_host_value(&container.root(), &container.file()));
 /// ```
 pub fn writes_host_value<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> bool {
     place.idmap.is_none() && cred.has_cap_over(Capability::Setfcap, place.sb_ns)
@@ -73,19 +69,18 @@ pub fn writes_host_value<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> bool {
 
 /// Whether the caller may set and remove names of `security.*` other than `security.capability`: the
 /// kernel's own rule (capabilities(7), CAP_SYS_ADMIN; xattr(7)), for a front end on a kernel that does not
-/// ask it by itself. `sb_ns` is the superblock's owner namespace.
+/// check it itself. `sb_ns` is the superblock's owner namespace.
 ///
 /// # Errors
 /// EPERM without CAP_SYS_ADMIN over `sb_ns`, by `cap_capable`.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let user = Cred::ordinary(Initial, user, group);
-/// assert_eq!(may_change_security(&admin, Initial), Ok(()));
-/// assert_eq!(may_change_security(&user, Initial).unwrap_err().why, Why::KernelSysAdmin);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// assert_eq!(may_change_security(&host.root(), &host), Ok(()));
+/// let denied = may_change_security(&container.root(), &host).unwrap_err();
+/// assert_eq!(denied.why, Why::KernelSysAdmin);
 /// ```
 pub fn may_change_security<N: UserNs>(cred: &Cred<N>, sb_ns: N) -> Result<(), Denied> {
     if cred.has_cap_over(Capability::SysAdmin, sb_ns) {

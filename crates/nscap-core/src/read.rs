@@ -20,18 +20,15 @@ use crate::wire::Record;
 /// answers. Never EOVERFLOW.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// let (value, why) = get_capability(Initial, &place, &Stored::host(ping)).unwrap();
-/// assert_eq!((value, why), (VfsCaps::v2(ping), Why::HostValueRead));
-/// // A container's entry names its root.
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let (value, why) = get_capability(Initial, &place, &entry).unwrap();
-/// assert_eq!((value, why.clause()), (VfsCaps::v3(100_000, ping), "T"));
+/// let read = |ns| get_capability(ns, &container.file(), &entry).unwrap();
+/// assert_eq!(read(&container), (VfsCaps::v2(ping), Why::EntryRead));
+/// // To the host the entry names its root (T).
+/// assert_eq!(read(&host), (VfsCaps::v3(100_000, ping), Why::OnlyEntryRead));
 /// ```
 pub fn get_capability<N: UserNs>(
     ns: N,
@@ -54,14 +51,16 @@ pub fn get_capability<N: UserNs>(
 /// As [`get_capability`].
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// let (value, _) = handed_to_kernel(Initial, &place, &Stored::host(ping)).unwrap();
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let file = container.file();
+/// let (value, _) = handed_to_kernel(&container, &file, &Stored::host(ping)).unwrap();
 /// assert_eq!(value, VfsCaps::v2(ping));
+/// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let (value, _) = handed_to_kernel(&container, &file, &entry).unwrap();
+/// assert_eq!(value, VfsCaps::v3(100_000, ping));
 /// ```
 pub fn handed_to_kernel<N: UserNs>(
     ns: N,
@@ -114,16 +113,17 @@ fn applicable<N: UserNs>(
 /// [`nscapability_len`].
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
 /// let mut value = [0; NsCaps::encoded_len(1)];
-/// assert_eq!(get_nscapability(Initial, &place, &entry, &mut value), Ok(32));
-/// assert_eq!(NsCaps::decode(&value).unwrap().iter().next().unwrap().rootid(), 100_000);
+/// let mut read = |ns| {
+///     get_nscapability(ns, &container.file(), &entry, &mut value).unwrap();
+///     NsCaps::decode(&value).unwrap().iter().next().unwrap().rootid()
+/// };
+/// assert_eq!((read(&host), read(&container)), (100_000, 0));
 /// ```
 pub fn get_nscapability<N: UserNs>(
     ns: N,
@@ -148,15 +148,14 @@ pub fn get_nscapability<N: UserNs>(
 /// ENODATA where the file has no entry.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// assert_eq!(nscapability_len(Initial, &place, &entry), Ok(32));
-/// assert!(nscapability_len(Initial, &place, &Stored::host(ping)).is_err());
+/// let file = container.file();
+/// assert_eq!(nscapability_len(&container, &file, &entry), Ok(32));
+/// assert!(nscapability_len(&container, &file, &Stored::host(ping)).is_err());
 /// ```
 pub fn nscapability_len<N: UserNs>(
     ns: N,
@@ -182,13 +181,12 @@ pub struct Listed {
 /// copies each grant once.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// let listed = list(Initial, &place, &Stored::host(ping));
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let listed = list(&container, &container.file(), &entry);
 /// assert!(listed.capability && !listed.nscapability);
 /// ```
 pub fn list<N: UserNs>(ns: N, place: &Place<N>, stored: &Stored<'_>) -> Listed {

@@ -20,16 +20,19 @@ use crate::write::Request;
 /// shows it none.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &Stored::host(ping) };
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let (root, file) = (container.root(), container.file());
+/// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let request = Request { policy: Policy::default(), cred: &root, place: &file, stored: &stored };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let decision = remove_capability(&request, &mut out);
-/// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::HostRemoved));
+/// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::EntryRemoved));
+/// // The host value is not the container's to remove.
+/// let decision = remove_capability(&Request { stored: &Stored::host(ping), ..request }, &mut out);
+/// assert_eq!(decision.errno(), Some(Errno::EPERM));
 /// ```
 pub fn remove_capability<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
@@ -48,14 +51,13 @@ pub fn remove_capability<'o, N: UserNs>(
 /// Errors: as [`remove_capability`], but ENODATA where T shows the caller another root's entry.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &entry };
+/// let (admin, file) = (host.root(), container.file());
+/// let request = Request { policy: Policy::default(), cred: &admin, place: &file, stored: &entry };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// assert_eq!(remove_own(&request, &mut out).errno(), Some(Errno::ENODATA));
 /// assert_eq!(remove_capability(&request, &mut out).errno(), None);
@@ -111,14 +113,13 @@ fn own<'o, N: UserNs>(
 /// Errors: V's; ENODATA where R4 shows a caller that satisfies (a) and (c) no value.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// let user = Cred::ordinary(Initial, user, group);
-/// let request = Request { policy: Policy::default(), cred: &user, place: &place, stored: &Stored::host(ping) };
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let (user, file) = (container.user(1000).unwrap(), container.file());
+/// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let request = Request { policy: Policy::default(), cred: &user, place: &file, stored: &stored };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let decision = remove_or_strip(&request, &mut out);
 /// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::ContentChanged));
@@ -156,14 +157,13 @@ fn own_entry<N: UserNs>(request: &Request<'_, '_, N>) -> Option<SeenEntry> {
 /// could not have written.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let (root, file) = (container.root(), container.file());
 /// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &stored };
+/// let request = Request { policy: Policy::default(), cred: &root, place: &file, stored: &stored };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let decision = remove_nscapability(&request, &mut out);
 /// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::EntriesRemoved));
@@ -201,15 +201,17 @@ fn writable<'o, N: UserNs>(
 /// caller could not have written.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &Stored::EMPTY };
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let (root, file) = (container.root(), container.file());
+/// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let request = Request { policy: Policy::default(), cred: &root, place: &file, stored: &stored };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let decision = remove_entry(&request, Kuid::new(100_000).unwrap(), &mut out);
+/// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::EntryRemoved));
+/// let decision = remove_entry(&request, Kuid::new(100_001).unwrap(), &mut out);
 /// assert_eq!(decision.errno(), Some(Errno::ENODATA));
 /// ```
 pub fn remove_entry<'o, N: UserNs>(

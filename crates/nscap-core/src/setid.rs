@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Set-id bits and content: which of them a change takes away.
+//! The set-id bits that a change of content drops.
 
 use crate::Capability;
 use crate::cred::Cred;
@@ -10,22 +10,23 @@ const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
 const S_IXGRP: u32 = 0o010;
 
-/// What of the `mode` of a regular file a task takes away when it changes the content, as Linux does
-/// since 6.2 (`setattr_should_drop_suidgid`; inode(7)): both bits, unless it has CAP_FSETID over a file whose
-/// `owner` and `group` its namespace knows. Where the group may not execute, the set-group-ID bit
-/// grants nothing, and a task that is in the group leaves it; `groups` are its supplementary ones.
+/// The set-id bits of `mode` that Linux since 6.2 drops when a task changes the content of a regular file
+/// (`setattr_should_drop_suidgid`; inode(7)). It drops both, unless the task has CAP_FSETID and its namespace maps the
+/// file's `owner` and `group`. If the group may not execute the file, the set-group-ID bit grants nothing, and stays
+/// when the task is in the group; `groups` are its supplementary groups.
 ///
 /// ```
-/// use nscap_core::{CapSet, Cred, Initial, Kgid, Kuid, set_id_dropped};
-/// let (uid, gid) = (Kuid::new(1000).unwrap(), Kgid::new(1000).unwrap());
-/// let mut user = Cred::privileged(Initial, uid, gid);
-/// user.effective = CapSet::EMPTY;
-/// let others = (Kuid::ROOT, Kgid::ROOT);
-/// assert_eq!(set_id_dropped(0o6755, others, &user, &[]), 0o6000);
-/// assert_eq!(set_id_dropped(0o2666, others, &user, &[]), 0o2000);
-/// assert_eq!(set_id_dropped(0o2666, others, &user, &[Kgid::ROOT]), 0);
-/// let root = Cred::privileged(Initial, Kuid::ROOT, Kgid::ROOT);
-/// assert_eq!(set_id_dropped(0o6755, (uid, gid), &root, &[]), 0);
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let (user, root) = (container.user(1000).unwrap(), container.root());
+/// let roots = (root.fsuid, root.fsgid);
+/// assert_eq!(set_id_dropped(0o6755, roots, &user, &[]), 0o6000);
+/// assert_eq!(set_id_dropped(0o2666, roots, &user, &[]), 0o2000);
+/// assert_eq!(set_id_dropped(0o2666, roots, &user, &[root.fsgid]), 0);
+/// // CAP_FSETID holds for files whose ids the namespace maps.
+/// assert_eq!(set_id_dropped(0o6755, (user.fsuid, user.fsgid), &root, &[]), 0);
+/// assert_eq!(set_id_dropped(0o6755, (Kuid::ROOT, Kgid::ROOT), &root, &[]), 0o6000);
 /// ```
 #[must_use]
 pub fn set_id_dropped<N: UserNs>(

@@ -154,16 +154,19 @@ impl<'a> Stored<'a> {
     /// What a caller in `ns` sees of this through `place`.
     ///
     /// ```
-    /// # use nscap_core::*;
-    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-    /// # let admin = Cred::privileged(Initial, root, zero);
-    /// # let place = Place::plain(Initial, root, zero);
-    /// let stored = Stored::host(ping);
-    /// let seen = stored.seen_from(Initial, &place);
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// let (stored, file) = (Stored::host(ping), container.file());
+    /// let seen = stored.seen_from(&container, &file);
     /// assert_eq!(seen.host(), Host::Value(ping));
     /// assert!(!seen.has_entries());
+    /// // On a file system of the container, a task of the host sees an entry for its root.
+    /// let own = Place { sb_ns: &container, ..file };
+    /// let seen = stored.seen_from(&host, &own);
+    /// assert_eq!(seen.host(), Host::Absent);
+    /// assert_eq!(seen.only().and_then(|entry| entry.kuid), Kuid::new(100_000));
     /// ```
     pub fn seen_from<N: UserNs>(&self, ns: N, place: &Place<N>) -> Seen<'_, 'a, N> {
         let below = is_same_or_below(ns, place.sb_ns);
@@ -236,14 +239,15 @@ impl<N: UserNs> Seen<'_, '_, N> {
     /// whose root its kuid is.
     ///
     /// ```
-    /// # use nscap_core::*;
-    /// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-    /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-    /// # let admin = Cred::privileged(Initial, root, zero);
-    /// # let place = Place::plain(Initial, root, zero);
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
     /// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
-    /// assert!(stored.seen_from(Initial, &place).nearest(Initial).is_none());
+    /// let file = container.file();
+    /// let nearest = |ns| stored.seen_from(ns, &file).nearest(ns).map(|(entry, _)| entry.caps);
+    /// assert_eq!(nearest(&container), Some(ping));
+    /// assert_eq!(nearest(&host), None);
     /// ```
     pub fn nearest(&self, ns: N) -> Option<(SeenEntry, N)> {
         let mut best: Option<(SeenEntry, N)> = None;

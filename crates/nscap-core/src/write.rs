@@ -53,15 +53,19 @@ pub type EntryBuffer = [[u8; RECORD_LEN]; MAX_ENTRIES];
 /// ENOSPC.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &Stored::EMPTY };
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let (root, file) = (container.root(), container.file());
+/// let request = Request { policy: Policy::default(), cred: &root, place: &file, stored: &Stored::EMPTY };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let value = VfsCaps::v2(ping).encode();
+/// let decision = set_capability(&request, value.as_bytes(), SetFlags::default(), &mut out);
+/// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// assert_eq!(decision, Decision::Write(entry, Why::EntryWritten));
+/// // The same value from the host's root is a host value (R8).
+/// let request = Request { cred: &host.root(), ..request };
 /// let decision = set_capability(&request, value.as_bytes(), SetFlags::default(), &mut out);
 /// assert_eq!(decision, Decision::Write(Stored::host(ping), Why::HostWritten));
 /// ```
@@ -110,13 +114,12 @@ fn capability<'o, N: UserNs>(
 /// stored; EPERM; at last ENODATA by XATTR_REPLACE, and ENOSPC.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// let request = Request { policy: Policy::default(), cred: &admin, place: &place, stored: &Stored::EMPTY };
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let (admin, file) = (host.root(), container.file());
+/// let request = Request { policy: Policy::default(), cred: &admin, place: &file, stored: &Stored::EMPTY };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let mut value = [0; NsCaps::encoded_len(1)];
 /// NsCaps::encode([Record::new(100_000, ping)], &mut value).unwrap();
@@ -159,19 +162,19 @@ pub fn set_nscapability<'o, N: UserNs>(
 /// stored, EBUSY, ENODATA by XATTR_REPLACE, ENOSPC.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// let write = |cred| {
-///     let request = Request { policy: Policy::default(), cred, place: &place, stored: &Stored::EMPTY };
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let file = container.file();
+/// let write = |cred: Cred<_>| {
+///     let (cred, policy, stored) = (&cred, Policy::default(), &Stored::EMPTY);
 ///     let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+///     let request = Request { policy, cred, place: &file, stored };
 ///     set_translated(&request, Uid::ROOT, ping, SetFlags::default(), &mut out).why()
 /// };
-/// assert_eq!(write(&admin), Why::HostWritten);
-/// assert_eq!(write(&Cred::ordinary(Initial, user, group)), Why::ForAnother);
+/// assert_eq!(write(container.root()), Why::HostWritten);
+/// assert_eq!(write(container.user(1000).unwrap()), Why::ForAnother);
 /// ```
 pub fn set_translated<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
@@ -221,16 +224,14 @@ pub enum Checked {
 /// that the caller could not have named: through an id-mapped mount the caller itself may have.
 ///
 /// ```
-/// # use nscap_core::*;
-/// # let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
-/// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// # let admin = Cred::privileged(Initial, root, zero);
-/// # let place = Place::plain(Initial, root, zero);
-/// let user = Cred::ordinary(Initial, user, group);
-/// let request = Request { policy: Policy::default(), cred: &user, place: &place, stored: &Stored::EMPTY };
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let (user, file) = (container.user(1000).unwrap(), container.file());
+/// let request = Request { policy: Policy::default(), cred: &user, place: &file, stored: &Stored::EMPTY };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
-/// let value = VfsCaps::v3(100_000, ping).encode();
+/// let value = VfsCaps::v2(ping).encode();
 /// let decision = set_capability(&request, value.as_bytes(), SetFlags::default(), &mut out);
 /// assert_eq!(decision.errno(), Some(Errno::EPERM));
 /// let decision = passed_on(&request, Checked::Capability, decision);
