@@ -174,15 +174,40 @@ pub fn errno_name(errno: i32) -> String {
     }
 }
 
-/// An errno by name and in words: `"EACCES, Permission denied"`.
+/// An errno by name and in the words of strerror(3): `"EACCES, Permission denied"`.
 ///
 /// ```
 /// assert_eq!(nscap_linux::describe(13), "EACCES, Permission denied");
+/// assert_eq!(nscap_linux::describe(11), "EAGAIN, Resource temporarily unavailable");
 /// ```
 #[must_use]
 pub fn describe(errno: i32) -> String {
     match nix::errno::Errno::from_raw(errno) {
         nix::errno::Errno::UnknownErrno => format!("errno {errno}"),
-        known => format!("{known:?}, {}", known.desc()),
+        known => format!("{known:?}, {}", strerror(errno)),
     }
+}
+
+/// The words of strerror(3) alone, as every tool ends its messages.
+///
+/// ```
+/// assert_eq!(nscap_linux::strerror(11), "Resource temporarily unavailable");
+/// ```
+#[must_use]
+pub fn strerror(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// What an input or output error says: the errno as [`describe`] has it, where the system gave one.
+///
+/// ```
+/// let full = std::io::Error::from_raw_os_error(28);
+/// assert_eq!(nscap_linux::describe_io(&full), "ENOSPC, No space left on device");
+/// let other = std::io::Error::other("the stream is cut short");
+/// assert_eq!(nscap_linux::describe_io(&other), "the stream is cut short");
+/// ```
+#[must_use]
+pub fn describe_io(error: &std::io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), describe)
 }

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use nscap_core::storage::Table;
 use nscap_core::{CapSet, Capability, FileCaps, NsCaps, Policy, Record, SYSCTLS, VfsCaps};
-use rustix::fs::{MemfdFlags, Mode, OFlags, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, MemfdFlags, Mode, OFlags, StatxAttributes, StatxFlags, XattrFlags, statx,
+};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
@@ -55,7 +57,7 @@ impl Kernel {
         let own = std::fs::File::open("/proc/self/ns/user");
         Kernel {
             version,
-            user_namespaces: sys::may_unshare_user(),
+            user_namespaces: user_namespace().is_ok(),
             fuse: rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
                 .is_ok(),
             fuse_passthrough: if version < (6, 9) {
@@ -73,6 +75,44 @@ impl Kernel {
             pidfd_thread: version >= (6, 9),
         }
     }
+}
+
+/// Whether this process may make a user namespace: a child of it tries.
+///
+/// # Errors
+/// [`Error::Call`] with unshare(2)'s errno: EPERM in a chroot and where a setting or security module
+/// forbids it, ENOSPC or EUSERS beyond a limit, EINVAL where the kernel has none.
+///
+/// ```
+/// let made = nscap_linux::probe::user_namespace().is_ok();
+/// assert_eq!(made, nscap_linux::probe::Kernel::probe().user_namespaces);
+/// ```
+pub fn user_namespace() -> Result<()> {
+    sys::try_unshare_user().map_err(|e| Error::call(Path::new("user namespace"), "unshare", e))
+}
+
+/// Whether this process is in a chroot, as far as it can see: its root is no mount, or is not the root of
+/// the first process that it sees in its own mount namespace. The kernel makes no user namespace there
+/// (user_namespaces(7)).
+///
+/// ```
+/// assert!(!nscap_linux::probe::is_chroot());
+/// ```
+#[must_use]
+pub fn is_chroot() -> bool {
+    let look = |path: &str| {
+        let mask = StatxFlags::INO | StatxFlags::MNT_ID;
+        statx(CWD, path, AtFlags::empty(), mask).ok()
+    };
+    let Some(own) = look("/") else { return false };
+    if !own.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return true;
+    }
+    let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let first = namespace("1").filter(|first| namespace("self").as_ref() == Some(first));
+    first
+        .and_then(|_| look("/proc/1/root/"))
+        .is_some_and(|first| (first.stx_mnt_id, first.stx_ino) != (own.stx_mnt_id, own.stx_ino))
 }
 
 /// The smaller of two limits; 0 stands for none.

@@ -283,18 +283,30 @@ pub(crate) fn replace_device(
     check(unsafe { libc::dup3(new.as_raw_fd(), number, libc::O_CLOEXEC) }.into()).map(|_| ())
 }
 
-/// Whether this process may make a user namespace: a child of it tries.
-pub(crate) fn may_unshare_user() -> bool {
+/// Whether this process may make a user namespace: a child of it tries, and its status is the errno.
+pub(crate) fn try_unshare_user() -> Result<(), Errno> {
     // SAFETY: the child only makes system calls and exits.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        // SAFETY: numbers only; _exit runs nothing of the parent's.
-        unsafe { libc::_exit(libc::unshare(libc::CLONE_NEWUSER)) };
+        // SAFETY: numbers only; _exit runs nothing of the parent's, and errno is the child's own.
+        unsafe {
+            let done = libc::unshare(libc::CLONE_NEWUSER);
+            libc::_exit(if done == 0 { 0 } else { *libc::__errno_location() });
+        }
+    }
+    if pid < 0 {
+        return Err(last());
     }
     let mut status = 0;
     // SAFETY: waits for the child that we made; `status` is ours.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    waited == pid && pid > 0 && status == 0
+    if unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {
+        return Err(last());
+    }
+    match libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)) {
+        Some(0) => Ok(()),
+        Some(errno) => Err(Errno::from_raw_os_error(errno)),
+        None => Err(Errno::INTR),
+    }
 }
 
 /// An id that setfsuid(2) and setfsgid(2) take for a question.

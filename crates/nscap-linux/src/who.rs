@@ -189,6 +189,28 @@ pub fn user_name(kuid: Kuid) -> Option<String> {
     user.ok().flatten().map(|user| user.name)
 }
 
+/// The uid and the login group of a user, by name (getpwnam(3)); `None` where there is no such user.
+///
+/// ```
+/// assert_eq!(nscap_linux::user_ids("root"), Some((0, 0)));
+/// ```
+#[must_use]
+pub fn user_ids(name: &str) -> Option<(u32, u32)> {
+    let user = nix::unistd::User::from_name(name).ok().flatten()?;
+    Some((user.uid.as_raw(), user.gid.as_raw()))
+}
+
+/// The gid of a group, by name (getgrnam(3)); `None` where there is no such group.
+///
+/// ```
+/// assert_eq!(nscap_linux::group_id("root"), Some(0));
+/// ```
+#[must_use]
+pub fn group_id(name: &str) -> Option<u32> {
+    let group = nix::unistd::Group::from_name(name).ok().flatten()?;
+    Some(group.gid.as_raw())
+}
+
 fn who_error(who: &std::ffi::OsStr, problem: &str) -> Error {
     Error::Who { who: who.maybe_quote().to_string(), problem: problem.to_owned() }
 }

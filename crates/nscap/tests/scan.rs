@@ -209,13 +209,15 @@ fn what_cannot_be_read_is_named_with_status_2() {
     assert_eq!(code(&tree.scan(&["tree"])), 0);
     std::os::unix::fs::symlink("open", tree.path("tree/link")).unwrap();
     for (root, errno) in
-        [("missing", "ENOENT"), ("tree/open/file", "ENOTDIR"), ("tree/link", "ENOTDIR")]
+        [("missing", "ENOENT"), ("tree/open/file/", "ENOTDIR"), ("tree/link", "ENOTDIR")]
     {
         let output = tree.scan(&[root, "tree"]);
         assert_eq!((code(&output), stdout(&output).lines().count()), (2, 2), "{root}");
         assert!(stderr(&output).contains(errno), "{output:?}");
     }
     assert_eq!(stdout(&tree.scan(&["tree/link/"])).lines().count(), 1);
+    // A file is looked at, as getcap -r does.
+    assert_eq!(code(&tree.scan(&["tree/open/file"])), 0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
 use nscap_core::Denied;
-use nscap_linux::Quotable as _;
+use nscap_linux::{Quotable as _, describe_io};
 
 /// Why a layer or an image could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -33,13 +33,13 @@ pub enum Error {
         denied: Denied,
     },
     /// The input could not be read or uncompressed.
-    #[error("reading the layer: {0}")]
+    #[error("reading the layer: {}", describe_io(.0))]
     Read(#[source] io::Error),
     /// The output, or a report about it, could not be written.
-    #[error("writing the layer: {0}")]
+    #[error("writing the layer: {}", describe_io(.0))]
     Write(#[source] io::Error),
     /// A system call on a part of an image failed.
-    #[error("{what}: {call}: {error}")]
+    #[error("{what}: {call}: {}", describe_io(error))]
     Call {
         /// The file or directory, quoted where needed.
         what: String,

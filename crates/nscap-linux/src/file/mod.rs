@@ -89,11 +89,29 @@ impl CapFile {
     /// assert!(CapFile::open_in_root(&root, "../../bin/true".as_ref()).is_ok());
     /// ```
     pub fn open_in_root(root: impl AsFd, path: &Path) -> Result<CapFile> {
+        CapFile::open_below(root, path, Links::Follow, path)
+    }
+
+    /// The same with a choice for a path whose last part is a link; `shown` is what errors call the file.
+    ///
+    /// # Errors
+    /// As [`open_in_root`](CapFile::open_in_root).
+    ///
+    /// ```
+    /// use nscap_linux::{CapFile, Links};
+    /// let root = tempfile::tempdir().unwrap();
+    /// std::os::unix::fs::symlink("/bin", root.path().join("bin")).unwrap();
+    /// let top = std::fs::File::open(root.path()).unwrap();
+    /// let outside = CapFile::open_below(&top, "bin/true".as_ref(), Links::Refuse, "bin/true".as_ref());
+    /// assert!(outside.is_err());
+    /// ```
+    pub fn open_below(root: impl AsFd, path: &Path, links: Links, shown: &Path) -> Result<CapFile> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let no_follow = if links == Links::Refuse { OFlags::NOFOLLOW } else { OFlags::empty() };
+        let flags = OFlags::PATH | OFlags::CLOEXEC | no_follow;
         let fd = openat2(root, path, flags, Mode::empty(), resolve)
-            .map_err(|e| Error::call(path, "openat2", e))?;
-        CapFile::regular(fd, path)
+            .map_err(|e| Error::call(shown, "openat2", e))?;
+        CapFile::regular(fd, shown)
     }
 
     /// `security.capability` as the kernel shows it to us: the one question that a file without

@@ -26,13 +26,31 @@ const LISTS_WHAT_IT_GIVES: [u64; 4] = [
     0x0102_1994,
 ];
 
-/// Whether listing is enough in the file system that this directory is in.
-pub(super) fn lists_what_it_gives(dir: impl AsFd) -> bool {
-    rustix::fs::fstatfs(dir).is_ok_and(|stat| {
+/// What the type of a file system says about the files on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Kind(u64);
+
+/// `f_type` of the kernel's own file systems, from which no program is executed: proc, sysfs and both of
+/// cgroup.
+const NO_PROGRAMS: [u64; 4] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270];
+
+impl Kind {
+    /// Of the file system that this file is in.
+    pub(super) fn of(file: impl AsFd) -> Kind {
         #[allow(clippy::unnecessary_cast, reason = "its type depends on the architecture")]
-        let kind = stat.f_type as u64;
-        LISTS_WHAT_IT_GIVES.contains(&kind)
-    })
+        let kind = rustix::fs::fstatfs(file).map(|stat| stat.f_type as u64);
+        Kind(kind.unwrap_or_default())
+    }
+
+    /// Whether listing is enough there.
+    pub(super) fn lists_what_it_gives(self) -> bool {
+        LISTS_WHAT_IT_GIVES.contains(&self.0)
+    }
+
+    /// Whether there is nothing to look for.
+    pub(super) fn has_no_programs(self) -> bool {
+        NO_PROGRAMS.contains(&self.0)
+    }
 }
 
 /// How the calls name a file.

@@ -154,8 +154,9 @@ impl Walk {
         Arc::clone(&self.progress)
     }
 
-    /// Walks these directories and what is below them, and tells `each` what it comes upon, in no
-    /// order, on the caller's thread; until the end, or `ControlFlow::Break`. A root that is a
+    /// Walks these directories and what is below them, looks at those roots that are regular files, and tells `each` what it comes upon, in no
+    /// order, on the caller's thread; until the end, or `ControlFlow::Break`. What is mounted as proc, sysfs or
+    /// cgroup is passed over: no program is executed from there. A root that is a
     /// symbolic link is not followed (ENOTDIR): `link/` names what it leads to.
     ///
     /// ```

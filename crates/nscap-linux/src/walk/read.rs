@@ -18,14 +18,14 @@ use rustix::io::Errno;
 use rustix::process::{Resource, fchdir, getrlimit};
 
 use super::dir::{self, Dir, Identity};
-use super::look::{Calls, Look, lists_what_it_gives};
+use super::look::{Calls, Kind, Look};
 use super::mounts::{directories_with_mount_points, waits_for_a_server};
 use super::queue::{Batch, Job, Queue};
 use super::slot::{At, Slot};
 use super::{Event, Progress, Walk};
 use crate::error::{Error, Result};
-use crate::file::CapFile;
-use crate::sys;
+use crate::file::{CAPABILITY, CapFile, TABLE};
+use crate::{sys, xattr};
 
 /// The size of a buffer for getdents64(2), in bytes: that of glibc.
 const BUFFER: usize = 32_768;
@@ -226,22 +226,41 @@ impl Worker<'_, '_> {
         if let Ok(mount) = dir::mount_in(shared.base(), &name) {
             self.slot.asks(mount);
         }
-        let opened = shared.open(|| dir::open_root(shared.base(), &name)).and_then(|fd| {
-            let identity = Identity::of(&fd)?;
-            let listing = shared.with_mount_points.is_some() && lists_what_it_gives(&fd);
-            Ok((fd, identity, listing))
-        });
+        let opened = shared
+            .open(|| dir::open_root(shared.base(), &name))
+            .and_then(|fd| Ok((Identity::of(&fd)?, Kind::of(&fd), fd)));
         match opened {
-            Ok((fd, identity, listing)) => {
+            Ok((_, kind, _)) if kind.has_no_programs() => None,
+            Ok((identity, kind, fd)) => {
+                let listing = shared.with_mount_points.is_some() && kind.lists_what_it_gives();
                 let dir = Dir::new(None, name, identity, listing);
                 Some(Reading::new(Arc::new(dir), Arc::new(fd), shared))
             }
             Err(errno) => {
                 let path = Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()));
-                let _ = self.fail(Error::call(path, "open", errno));
+                if errno != Errno::NOTDIR || !self.root_file(&name, path) {
+                    let _ = self.fail(Error::call(path, "open", errno));
+                }
                 None
             }
         }
+    }
+
+    /// A root that is a regular file, of which there is no directory to read.
+    fn root_file(&mut self, name: &CStr, path: &Path) -> bool {
+        let Ok(file) = CapFile::open_at(self.shared.base(), name, path) else { return false };
+        self.shared.progress.count(0, 1);
+        let has = |attribute| match xattr::get_into(file.as_fd(), attribute, &mut []) {
+            Ok(_) | Err(Errno::OVERFLOW | Errno::INVAL | Errno::RANGE) => Ok(true),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+            Err(errno) => Err(Error::call(path, "getxattr", errno)),
+        };
+        let _ = match has(CAPABILITY).and_then(|first| Ok(first || has(TABLE)?)) {
+            Ok(true) => self.tell(Event::Found(file)),
+            Ok(false) => ControlFlow::Continue(()),
+            Err(error) => self.fail(error),
+        };
+        true
     }
 
     fn open(&mut self, parent: Arc<Dir>, at: &OwnedFd, name: CString) -> Option<Reading> {
@@ -263,7 +282,11 @@ impl Worker<'_, '_> {
                 let listing = if identity.mount == parent.identity.mount {
                     parent.listing
                 } else {
-                    shared.with_mount_points.is_some() && lists_what_it_gives(&fd)
+                    let kind = Kind::of(&fd);
+                    if kind.has_no_programs() {
+                        return None;
+                    }
+                    shared.with_mount_points.is_some() && kind.lists_what_it_gives()
                 };
                 let dir = Dir::new(Some(parent), name, identity, listing);
                 Some(Reading::new(Arc::new(dir), Arc::new(fd), shared))
