@@ -7,17 +7,18 @@ use std::path::Path;
 
 use nscap_core::storage::{self, Form, Seal};
 use nscap_core::{
-    Busy, Decision, EntryBuffer, Errno, FileCaps, Kuid, MAX_ENTRIES, NsCaps, Policy, RECORD_LEN,
-    Record, SetFlags, Stored, UserNs as _, VfsCaps, Why, root_kuid,
+    Busy, Decision, EntryBuffer, Errno, FileCaps, Host, Kuid, MAX_ENTRIES, NsCaps, Policy,
+    RECORD_LEN, Record, SetFlags, Stored, UserNs as _, VfsCaps, Why, root_kuid,
 };
-use nscap_linux::{CapFile, FileState, Links, LiveNs, LiveTask, probe};
+use nscap_linux::{CapFile, FileState, LiveNs, LiveTask, probe};
 use serde::Serialize;
 
-use crate::cli::{Rm, Set};
+use crate::cli::{FileArgs, Rm, Set};
 use crate::failure::Failure;
+use crate::files::{self, Files};
 use crate::out::{self, JsonPath, Out};
 use crate::system::System;
-use crate::{for_each, note};
+use crate::{for_each, next, note, stdin};
 
 type Request<'r, 's, 'n> = nscap_core::Request<'r, 's, LiveNs<'n>>;
 type Slots = [[u8; RECORD_LEN]];
@@ -33,35 +34,90 @@ struct Done {
 }
 
 pub(crate) fn set(args: &Set, out: &mut Out) -> Result<u8, Failure> {
-    let caps = FileCaps::from_text(args.caps.as_bytes())
-        .map_err(|error| Failure::Caps { text: args.caps.clone(), error })?;
+    let given = args.files();
+    if args.remove {
+        return change(&given, args.whom.as_deref(), Policy::ARRAYS, Act::Remove, out);
+    }
+    // clap asks for them.
+    let caps = match args.caps.as_deref().unwrap_or_default() {
+        text if text == "-" => stdin::caps(&given)?,
+        text => text.to_owned(),
+    };
+    let caps = FileCaps::from_text(caps.as_bytes())
+        .map_err(|error| Failure::Caps { text: caps.clone(), error })?;
     // A kernel that decides would refuse a second entry all the same.
     let arrays = probe::kernel_policy().is_none_or(|kernel| kernel.array);
     let policy = args.policy.over(Policy::SEED.with_array(arrays));
     let policy = if args.replace { policy.with_busy(Busy::Replace) } else { policy };
-    let mut change = Change::new(args.whom.as_deref(), policy)?;
-    let whose = change.whose;
-    let each =
-        |path: &Path| change.make(path, false, |request, out| add(request, whose, caps, out));
-    finish(for_each(&args.files, each)?, out)
+    change(&given, args.whom.as_deref(), policy, Act::Add(caps), out)
 }
 
 pub(crate) fn rm(args: &Rm, out: &mut Out) -> Result<u8, Failure> {
-    let mut change = Change::new(args.whom.as_deref(), Policy::ARRAYS)?;
-    let whose = change.whose;
-    let each = |path: &Path| {
-        change.make(path, args.all, |request, out| {
-            if args.all { remove_all(request, out) } else { remove(request, whose, out) }
-        })
-    };
-    finish(for_each(&args.files, each)?, out)
+    let act = if args.all { Act::RemoveAll } else { Act::Remove };
+    change(&args.files, args.whom.as_deref(), Policy::ARRAYS, act, out)
 }
 
-fn finish((done, worst): (Vec<Done>, u8), out: &mut Out) -> Result<u8, Failure> {
+fn change(
+    given: &FileArgs,
+    whom: Option<&OsStr>,
+    policy: Policy,
+    act: Act,
+    out: &mut Out,
+) -> Result<u8, Failure> {
+    let (names, unnamed) = files::named(given)?;
+    let mut change = Change::new(Files::new(given)?, whom, policy, act)?;
+    let (done, worst) = for_each(&names, |path| change.make(path))?;
     if out.is_json() {
         done.iter().try_for_each(|done| out.object(done))?;
     }
-    Ok(worst)
+    Ok(worst.max(unnamed))
+}
+
+/// What is to be done to each file.
+#[derive(Clone, Copy)]
+enum Act {
+    Add(FileCaps),
+    Remove,
+    /// Removes the entries, then what security.capability holds.
+    RemoveAll,
+}
+
+impl Act {
+    fn adds(self) -> bool {
+        matches!(self, Act::Add(_))
+    }
+
+    fn decide<'o>(
+        self,
+        request: &Request<'_, '_, '_>,
+        whose: Whose,
+        out: &'o mut Slots,
+    ) -> Decision<Stored<'o>> {
+        match self {
+            Act::Add(caps) => add(request, whose, caps, out),
+            Act::Remove => remove(request, whose, out),
+            Act::RemoveAll => remove_all(request, out),
+        }
+    }
+
+    /// What EBUSY leaves: --replace, where that would not be refused as well.
+    fn instead_of_busy(self, request: &Request<'_, '_, '_>, whose: Whose) -> Option<String> {
+        let Act::Add(caps) = self else { return None };
+        let mut room = buffer();
+        let policy = request.policy.with_busy(Busy::Replace);
+        match add(&Request { policy, ..*request }, whose, caps, room.as_mut_slice()) {
+            Decision::Deny(Errno::EPERM, why) => {
+                Some(format!("--replace is refused as well: {why}"))
+            }
+            Decision::Deny(Errno::EBUSY, _) => {
+                Some("nscap get says whose it is, nscap rm --for removes it".to_owned())
+            }
+            Decision::Deny(..) => None,
+            Decision::Write(..) | Decision::Keep(_) => {
+                Some("--replace does both as one step".to_owned())
+            }
+        }
+    }
 }
 
 /// Whose capabilities are meant.
@@ -105,7 +161,6 @@ fn remove<'o>(
     }
 }
 
-/// Removes the entries, then what security.capability holds.
 fn remove_all<'o>(request: &Request<'_, '_, '_>, out: &'o mut Slots) -> Decision<Stored<'o>> {
     let mut rest = buffer();
     match nscap_core::remove_nscapability(request, rest.as_mut_slice()) {
@@ -125,19 +180,26 @@ fn buffer() -> Box<EntryBuffer> {
     Box::new([[0; RECORD_LEN]; MAX_ENTRIES])
 }
 
-/// How often a decision is made anew before somebody else's writes are told as an error.
+/// How often a decision is made anew before other tasks' writes are told as an error.
 const TRIES: usize = 100;
 
 /// What is the same for every file of one command.
 struct Change {
+    files: Files,
     system: System,
     us: LiveTask,
     whose: Whose,
     policy: Policy,
+    act: Act,
 }
 
 impl Change {
-    fn new(whom: Option<&OsStr>, policy: Policy) -> Result<Change, Failure> {
+    fn new(
+        files: Files,
+        whom: Option<&OsStr>,
+        policy: Policy,
+        act: Act,
+    ) -> Result<Change, Failure> {
         let mut system = System::new()?;
         let us = LiveTask::read(std::process::id(), &mut system.namespaces)?;
         let whose = match whom {
@@ -148,66 +210,122 @@ impl Change {
                 if own == Some(kuid) { Whose::Own } else { Whose::Root(kuid) }
             }
         };
-        Ok(Change { system, us, whose, policy })
+        Ok(Change { files, system, us, whose, policy, act })
     }
 
-    /// Decides on one file and writes it; decides again where somebody else was faster.
-    /// `clear_void` says whether a table that counts for nothing is something to remove.
-    fn make<F>(&mut self, path: &Path, clear_void: bool, decide: F) -> Result<Done, Failure>
-    where
-        F: for<'o> Fn(&Request<'_, '_, '_>, &'o mut Slots) -> Decision<Stored<'o>>,
-    {
-        let file = CapFile::open(path, Links::Refuse)?;
-        for _ in 1..TRIES {
-            match self.make_once(&file, path, clear_void, &decide) {
-                Err(Failure::System(nscap_linux::Error::Changed { .. })) => {}
-                done => return done,
+    /// Decides on one file and writes it; decides again where another task was faster.
+    fn make(&mut self, path: &Path) -> Result<Done, Failure> {
+        let file = self.files.open(path)?;
+        let mut tries = 1;
+        let done = loop {
+            match self.make_once(&file) {
+                Err(Failure::System(nscap_linux::Error::Changed { .. })) if tries < TRIES => {
+                    tries += 1;
+                }
+                done => break done?,
             }
-        }
-        self.make_once(&file, path, clear_void, &decide)
-    }
-
-    fn make_once<F>(
-        &mut self,
-        file: &CapFile,
-        path: &Path,
-        clear_void: bool,
-        decide: &F,
-    ) -> Result<Done, Failure>
-    where
-        F: for<'o> Fn(&Request<'_, '_, '_>, &'o mut Slots) -> Decision<Stored<'o>>,
-    {
-        let before = self.system.read(file)?;
-        let mut out = buffer();
-        let decision = {
-            let namespaces = &self.system.namespaces;
-            let (cred, place) = (self.us.cred(namespaces), before.place(namespaces));
-            let (stored, _) = before.stored(namespaces);
-            let policy = self.policy;
-            let request = Request { policy, cred: &cred, place: &place, stored: &stored };
-            decide(&request, out.as_mut_slice())
         };
-        let (next, why) = match decision {
-            Decision::Write(next, why) => (next, why),
-            Decision::Keep(why) => return Ok(done(path, false, why)),
-            Decision::Deny(Errno::ENODATA, _) if clear_void && self.is_void(&before) => {
-                (before.stored(&self.system.namespaces).0, Why::EntriesRemoved)
-            }
-            Decision::Deny(errno, why) => return Err(refused(path, errno, why)),
-        };
-        file.write(&before, &next, &self.system.namespaces)?;
-        if storage::form_of(&next) == Form::TableBesideTripwire && !before.by_design() {
+        if let Some((link, real)) = self.files.leads_away(path) {
             note(&format!(
-                "{}: holds {} entries; an unmodified kernel honours one at most and so none of these",
+                "{}: a link on the way ({}) leads to {}; with --root DIR links stay below DIR",
                 out::path(path),
-                next.entries.len()
+                out::path(&link),
+                out::path(&real)
             ));
         }
+        Ok(done)
+    }
+
+    fn make_once(&mut self, file: &CapFile) -> Result<Done, Failure> {
+        let before = self.system.read(file)?;
+        let path = file.path();
+        let mut room = buffer();
+        let (next, why) = match self.decide(&before, path, room.as_mut_slice())? {
+            Decision::Write(next, why) => (next, why),
+            Decision::Keep(why) => return Ok(done(path, false, why)),
+            Decision::Deny(errno, why) => return Err(refused(path, errno, why, None)),
+        };
+        file.write(&before, &next, &self.system.namespaces).map_err(|error| kernel(error, path))?;
+        self.remark(file, &before, &next)?;
         Ok(done(path, true, why))
     }
 
-    fn is_void(&self, state: &FileState) -> bool {
-        matches!(state.stored(&self.system.namespaces).1, Seal::Void(_))
+    /// What is to be written; a no with its next step.
+    fn decide<'o>(
+        &self,
+        before: &'o FileState,
+        path: &Path,
+        room: &'o mut Slots,
+    ) -> Result<Decision<Stored<'o>>, Failure> {
+        let namespaces = &self.system.namespaces;
+        let (cred, place) = (self.us.cred(namespaces), before.place(namespaces));
+        let (stored, seal) = before.stored(namespaces);
+        let request = Request { policy: self.policy, cred: &cred, place: &place, stored: &stored };
+        match self.act.decide(&request, self.whose, room) {
+            // A table that is void is something to remove.
+            Decision::Deny(Errno::ENODATA, _)
+                if matches!((self.act, seal), (Act::RemoveAll, Seal::Void(_))) =>
+            {
+                Ok(Decision::Write(stored, Why::EntriesRemoved))
+            }
+            Decision::Deny(errno, why) => {
+                let step = match errno {
+                    Errno::EBUSY => self.act.instead_of_busy(&request, self.whose),
+                    _ => next::after(why, path),
+                };
+                Err(refused(path, errno, why, step))
+            }
+            decision => Ok(decision),
+        }
+    }
+
+    /// Says what a user may not expect of a change that was made.
+    fn remark(
+        &mut self,
+        file: &CapFile,
+        before: &FileState,
+        next: &Stored<'_>,
+    ) -> Result<(), Failure> {
+        let path = out::path(file.path());
+        let say = |text: String| note(&format!("{path}: {text}"));
+        let (was, seal) = before.stored(&self.system.namespaces);
+        match (was.host, next.host) {
+            (Host::Value(old), Host::Value(new)) if old != new => {
+                say(format!("the host value was {old} and is replaced [R8]"));
+            }
+            (Host::Value(host), Host::Value(_)) if self.act.adds() && was != *next => {
+                say(format!(
+                    "no effect while the host value {host} is there: it overrides every entry [R8] \
+                     (nscap rm --for host {path})"
+                ));
+            }
+            _ => {}
+        }
+        if let Seal::Void(reason) = seal {
+            say(format!("its entries were void and are removed: {} [K]", reason.text()));
+        }
+        if storage::form_of(next) == Form::TableBesideTripwire && !before.by_design() {
+            let entries = next.entries.len();
+            say(format!(
+                "holds {entries} entries; an unmodified kernel honours one at most and so none of these"
+            ));
+        }
+        if self.act.adds() {
+            if files::is_script(file) {
+                say("a script: execve uses the capabilities of its interpreter, so these have no effect \
+                     [X]"
+                    .to_owned());
+            }
+            return Ok(());
+        }
+        let left = self.system.read(file)?.stored(&self.system.namespaces).0.entries.len();
+        match next.entries.len().saturating_sub(left) {
+            0 => {}
+            lost => {
+                say(format!("there was no room to write the rest: {lost} other entries are lost"))
+            }
+        }
+        Ok(())
     }
 }
 
@@ -215,10 +333,19 @@ fn done(path: &Path, changed: bool, why: Why) -> Done {
     Done { path: path.into(), changed, why: why.text(), clause: why.clause() }
 }
 
-fn refused(path: &Path, errno: Errno, why: Why) -> Failure {
-    Failure::Denied {
-        path: path.to_owned(),
-        denied: nscap_core::Denied::new(errno, why),
-        hint: (errno == Errno::EBUSY).then_some("--replace does both as one step"),
+fn refused(path: &Path, errno: Errno, why: Why, next: Option<String>) -> Failure {
+    let denied = nscap_core::Denied::new(errno, why);
+    Failure::Denied { path: path.to_owned(), denied, next }
+}
+
+/// A change that the rules allow and the kernel does not.
+fn kernel(error: nscap_linux::Error, path: &Path) -> Failure {
+    const EPERM: i32 = Errno::EPERM.raw();
+    match error {
+        error @ nscap_linux::Error::Call { errno: EPERM, .. } => {
+            let next = next::after_the_kernel(path);
+            Failure::Refused { error, next }
+        }
+        error => error.into(),
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line: what clap reads, and what the man pages and completions are made from.
 
+mod ids;
 mod layer;
 
 use std::path::PathBuf;
@@ -21,14 +22,16 @@ WHO is one of
 
 const CAPS: &str = "CAPS is written as for setcap(8): cap_net_raw=ep, cap_chown,cap_kill+p";
 
-const EXIT: &str = "Exit status: 0 yes, 1 no, 2 could not tell (usage, input or system error)";
+/// Of every command.
+pub(crate) const STATUS: &str = "0 yes, 1 no, 2 could not tell (usage, input or system error). A command whose \
+reader has gone ends by SIGPIPE, which a shell shows as 141.";
 
 /// Capabilities of executables that belong to a user namespace.
 ///
 /// A file holds at most one host value, which holds on the host and in every container, and one
 /// entry for each root kuid, which holds for that container's tasks and below, and nowhere else.
 #[derive(Parser)]
-#[command(name = "nscap", version, max_term_width = 100, after_help = EXIT)]
+#[command(name = "nscap", version, max_term_width = 100, after_help = format!("Exit status: {STATUS}"))]
 pub(crate) struct Cli {
     /// Print one JSON object per line (docs/json.md names the fields)
     #[arg(long, global = true)]
@@ -45,12 +48,15 @@ pub(crate) enum Command {
     Get(Get),
     /// Give files capabilities, for this user namespace or another
     ///
-    /// A file that already has an entry for the same root is left alone (EBUSY, exit status 1)
-    /// unless --replace or --same-ok says otherwise.
+    /// A file that already has an entry for the same root is left alone (EBUSY) unless --replace or
+    /// --busy says otherwise.
+    ///
+    /// Exit status: 0 when all files have them, 1 when a rule refuses (EBUSY, EPERM), 2 on an error.
     Set(Set),
     /// Take capabilities from files
     ///
-    /// Exit status: 0 when something was removed, 1 when there was nothing, 2 on an error.
+    /// Exit status: 0 when something was removed, 1 when there was nothing or the caller may not (EPERM),
+    /// 2 on an error.
     Rm(Rm),
     /// Say what execve would give a task, why not more, and what would mend it
     ///
@@ -67,6 +73,8 @@ pub(crate) enum Command {
     /// is, 2 on an error.
     Shift(Shift),
     /// List live user namespaces as a tree
+    ///
+    /// Exit status: 0, or 2 when some were not looked at.
     Ns,
     /// Say what this machine offers to nscap, and which id ranges overlap
     ///
@@ -78,8 +86,12 @@ pub(crate) enum Command {
     /// mounted, 2 when not.
     Mount(Mount),
     /// Unmount a tree that nscap mount shows
+    ///
+    /// Says what keeps the mount busy, or its server alive. Exit status: 0 when it is unmounted, 2 when not.
     Umount(Umount),
     /// Show the counters of a tree that nscap mount shows
+    ///
+    /// Exit status: 0, or 2 where no mount of nscap is.
     Stats(Stats),
     /// Play the eight points of the design on a tree of its own, and check each answer
     ///
@@ -100,27 +112,55 @@ pub(crate) enum Command {
     Generate(Generate),
 }
 
+/// One of the two ways to name files is needed.
+fn named_files() -> clap::ArgGroup {
+    clap::ArgGroup::new("named").required(true).args(["files", "files0_from"])
+}
+
+/// Which files.
+#[derive(Args, Clone)]
+pub(crate) struct FileArgs {
+    /// Regular files
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Take the names of files from F, each followed by a NUL byte as find -print0 and nscap scan -0 write
+    /// them; - is standard input
+    #[arg(long, value_name = "F", conflicts_with = "files")]
+    pub(crate) files0_from: Option<PathBuf>,
+    /// Look files up below DIR as chroot(2) would: absolute paths begin at DIR, and no link and no `..` leads
+    /// out of it. Without it links of directories are followed wherever they lead
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+}
+
 #[derive(Args)]
-#[command(after_help = WHO)]
+#[command(after_help = WHO, group = named_files())]
 pub(crate) struct Get {
     /// Show what the tools of WHO's namespace would see instead: both attributes, rootids in its
     /// own terms
     #[arg(long = "as", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) seen_by: Option<std::ffi::OsString>,
-    /// Regular files
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
+    /// Search directories, as getcap -r and nscap scan do
+    #[arg(short, long, conflicts_with_all = ["seen_by", "root"])]
+    pub(crate) recursive: bool,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
 }
 
 #[derive(Args)]
-#[command(after_help = format!("{CAPS}\n\n{WHO}"))]
+#[command(
+    after_help = format!("{CAPS}\n\n{WHO}"),
+    group = named_files().arg("remove").multiple(true)
+)]
 pub(crate) struct Set {
-    /// The capabilities
-    #[arg(value_name = "CAPS", allow_hyphen_values = true)]
-    pub(crate) caps: std::ffi::OsString,
-    /// Regular files
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
+    /// The capabilities; - reads them from standard input, up to an empty line
+    #[arg(required_unless_present = "remove", value_name = "CAPS", allow_hyphen_values = true)]
+    pub(crate) caps: Option<std::ffi::OsString>,
+    #[command(flatten)]
+    files: FileArgs,
+    /// Remove them, as setcap -r and nscap rm do; there is no CAPS then
+    #[arg(short = 'r', long, conflicts_with_all = ["replace", "single", "busy", "same_ok"])]
+    pub(crate) remove: bool,
     /// For whom; without it, for the user namespace that this command runs in
     #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) whom: Option<std::ffi::OsString>,
@@ -129,6 +169,18 @@ pub(crate) struct Set {
     pub(crate) replace: bool,
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
+}
+
+impl Set {
+    /// With -r what stands in the place of CAPS is a file.
+    pub(crate) fn files(&self) -> FileArgs {
+        let mut all = self.files.clone();
+        if self.remove {
+            let first = self.caps.iter().map(PathBuf::from);
+            all.files = first.chain(all.files).collect();
+        }
+        all
+    }
 }
 
 /// The policy (A, B), as the core's table has it.
@@ -157,11 +209,10 @@ impl PolicyArgs {
 }
 
 #[derive(Args)]
-#[command(after_help = WHO)]
+#[command(after_help = WHO, group = named_files())]
 pub(crate) struct Rm {
-    /// Regular files
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
     /// Whose; without it, those of the user namespace that this command runs in
     #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) whom: Option<std::ffi::OsString>,
@@ -185,12 +236,20 @@ pub(crate) struct Explain {
     /// A process as it is now
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) pid: Option<u32>,
-    /// Its uid in that namespace; 0 has every capability, others none [default: 0]
-    #[arg(long, value_name = "N", conflicts_with = "pid")]
-    pub(crate) uid: Option<u32>,
-    /// Its gid in that namespace [default: as the uid]
-    #[arg(long, value_name = "N", conflicts_with = "pid")]
+    /// Its uid in that namespace, or the name of a user here; 0 has every capability, others none [default: 0]
+    #[arg(long, value_name = "UID", conflicts_with = "pid", value_parser = ids::user)]
+    pub(crate) uid: Option<ids::User>,
+    /// Its gid in that namespace, or the name of a group here [default: the user's own, or as the uid]
+    #[arg(long, value_name = "GID", conflicts_with = "pid", value_parser = ids::group)]
     pub(crate) gid: Option<u32>,
+}
+
+impl Explain {
+    /// uid and gid of a supposed task.
+    pub(crate) fn ids(&self) -> (u32, u32) {
+        let user = self.uid.unwrap_or(ids::User { uid: 0, gid: 0 });
+        (user.uid, self.gid.unwrap_or(user.gid))
+    }
 }
 
 const MAP: &str = "\
@@ -259,16 +318,45 @@ pub(crate) struct Check {
     pub(crate) dir: PathBuf,
 }
 
-const OPTIONS: &str = "\
-OPTIONS, for -o and fstab(5), separated by commas: single, busy=POLICY, same-ok, reachable-ok, source-owner-ok,
-no-passthrough, no-io-uring, threads=N, ro, noexec, nodev, nosuid (then nothing is granted), nosymfollow, noatime,
-strictatime, relatime, nodiratime, and what mount(8) has for every file system. As /sbin/mount.nscap this command is
-what mount -t nscap runs.
+/// For -o and fstab(5).
+pub(crate) const MOUNT_OPTIONS: [(&str, &str); 12] = [
+    ("single", "one entry a file; without it one for each root"),
+    ("busy=error", "a write is EBUSY where an entry is there (default)"),
+    ("busy=same-ok", "an equal write succeeds; also same-ok"),
+    ("busy=replace", "a write replaces the entry: for package managers"),
+    ("reachable-ok", "others than root may reach SOURCE by its own path"),
+    ("source-owner-ok", "SOURCE is the server's own, whatever its type"),
+    ("no-passthrough", "the server reads and writes file data itself"),
+    ("no-io-uring", "no requests by the queues of io_uring"),
+    ("threads=N", "how many threads serve, 1 to 64"),
+    ("nosuid", "execve looks at no capability: grants have no effect"),
+    ("ro, noexec, nodev, nosymfollow", "as mount(8)"),
+    ("noatime, relatime, strictatime, nodiratime", "as mount(8), for the files of SOURCE"),
+];
 
-Signals: SIGTERM and SIGINT unmount and end the server, SIGUSR1 prints its counters.";
+pub(crate) const SIGNALS: &str =
+    "SIGTERM and SIGINT unmount and end the server, SIGUSR1 prints its counters.";
+
+/// A line for each option, which no terminal of 80 columns has to break.
+fn mount_help() -> String {
+    let mut text = String::from("Options for -o and fstab(5), separated by commas:\n");
+    for (option, what) in MOUNT_OPTIONS {
+        let line = if option.len() > 17 {
+            format!("  {option}\n{:21}{what}\n", "")
+        } else {
+            format!("  {option:17}  {what}\n")
+        };
+        text.push_str(&line);
+    }
+    text.push_str(
+        "  and what mount(8) has for every file system\n\n\
+         As /sbin/mount.nscap this command is what mount -t nscap runs.\n\n",
+    );
+    text + "Signals: " + SIGNALS
+}
 
 #[derive(Args)]
-#[command(after_help = OPTIONS)]
+#[command(after_help = mount_help())]
 pub(crate) struct Mount {
     /// The directory to show; only root may be able to reach it by its own path
     #[arg(value_name = "SOURCE")]
@@ -354,11 +442,15 @@ pub(crate) enum TourPart {
     Stage,
 }
 
+/// How long a file system may take for one call, in seconds.
+const PATIENCE: u16 = 10;
+
 #[derive(Args)]
 #[command(after_help = WHO)]
 pub(crate) struct Scan {
-    /// Directories; symbolic links are not followed
-    #[arg(required = true, value_name = "DIR")]
+    /// Directories, and regular files; symbolic links are not followed. What is mounted as proc, sysfs or
+    /// cgroup is passed over: no program is executed from there
+    #[arg(required = true, value_name = "DIR|FILE")]
     pub(crate) dirs: Vec<PathBuf>,
     /// Leave out what is mounted below DIR
     #[arg(short = 'x', long)]
@@ -378,7 +470,7 @@ pub(crate) struct Scan {
     pub(crate) sort: bool,
     /// How many seconds a file system may take to answer one call; a directory where it takes longer
     /// is named, and what else is on that mount left out, with status 2
-    #[arg(long, value_name = "SECONDS", default_value = "10",
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) patience: u16,
     /// How many threads read directories [default: one for each processor]
@@ -386,11 +478,27 @@ pub(crate) struct Scan {
     pub(crate) threads: Option<u16>,
 }
 
+impl Scan {
+    /// A search with nothing chosen.
+    pub(crate) fn of(dirs: Vec<PathBuf>) -> Scan {
+        Scan {
+            dirs,
+            one_file_system: false,
+            null: false,
+            stale: false,
+            whom: None,
+            sort: false,
+            patience: PATIENCE,
+            threads: None,
+        }
+    }
+}
+
 #[derive(Subcommand)]
 pub(crate) enum Generate {
-    /// Write one man page for each command into DIR
+    /// Write the manual into the directories man1, man5 and man8 of DIR
     Man {
-        /// An existing directory
+        /// An existing directory that man(1) searches, e.g. /usr/local/share/man
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
@@ -399,4 +507,7 @@ pub(crate) enum Generate {
         /// For which shell
         shell: Shell,
     },
+    /// Print each WHO that there is here, one a line, for completion scripts
+    #[command(hide = true)]
+    Who,
 }

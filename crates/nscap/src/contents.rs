@@ -7,15 +7,15 @@ use nscap_linux::{CapFile, FileState, Hidden};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::out::{self, JsonPath, Table, names};
+use crate::out::{self, JsonPath, Name, Table, names};
 use crate::system::{Holder, System, describe};
 
 /// Capabilities of a file, as JSON has them.
 #[derive(Serialize)]
 pub(crate) struct JsonCaps {
     pub(crate) caps: String,
-    permitted: Vec<String>,
-    inheritable: Vec<String>,
+    permitted: Vec<Name>,
+    inheritable: Vec<Name>,
     effective: bool,
 }
 

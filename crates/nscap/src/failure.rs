@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use nscap_core::{Denied, Errno, TextError};
-use nscap_linux::describe;
+use nscap_linux::{describe, describe_io, pipe};
 
 use crate::out;
 
@@ -29,8 +29,10 @@ pub(crate) enum Failure {
     Mount(nscap_fuse::Error),
     /// The shift of a tree could not be made.
     Shift(nscap_image::shift::Error),
-    /// A rule said no.
-    Denied { path: PathBuf, denied: Denied, hint: Option<&'static str> },
+    /// A rule said no; with the next step, where there is one.
+    Denied { path: PathBuf, denied: Denied, next: Option<String> },
+    /// The kernel said no to a change that no rule of ours refuses.
+    Refused { error: nscap_linux::Error, next: String },
     /// Not a capability text.
     Caps { text: std::ffi::OsString, error: TextError },
     /// Anything else about the input.
@@ -42,18 +44,26 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// 1 where the file's own state is the answer, 2 for everything else.
+    /// 1 where the answer is no, 2 for everything else; 141 where a reader has gone and SIGPIPE is to end
+    /// the command.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::Denied { denied, .. }
-                if matches!(denied.errno, Errno::EBUSY | Errno::ENODATA) =>
+                if matches!(denied.errno, Errno::EPERM | Errno::EBUSY | Errno::ENODATA) =>
             {
                 1
             }
+            Failure::Refused { .. } => 1,
             Failure::Layer(error) if error.is_denied() => 1,
             Failure::Shift(nscap_image::shift::Error::Open { .. }) => 1,
+            _ if self.is_end() => pipe::STATUS,
             _ => 2,
         }
+    }
+
+    /// Whether SIGPIPE is to end the command, which then says nothing.
+    pub(crate) fn is_end(&self) -> bool {
+        self.is_broken_pipe() && !pipe::was_ignored()
     }
 
     /// Whether whoever reads our output has gone, so that there is nobody to tell.
@@ -81,11 +91,12 @@ impl std::fmt::Display for Failure {
             }
             Failure::Mount(error) => error.fmt(f),
             Failure::Shift(error) => error.fmt(f),
-            Failure::Denied { path, denied, hint } => {
+            Failure::Denied { path, denied, next } => {
                 let (why, errno) = (denied.why, describe(denied.errno.raw()));
                 write!(f, "{}: {why} [{}]: {errno}", out::path(path), why.clause())?;
-                hint.map_or(Ok(()), |hint| write!(f, " ({hint})"))
+                next.as_ref().map_or(Ok(()), |next| write!(f, " ({next})"))
             }
+            Failure::Refused { error, next } => write!(f, "{error} ({next})"),
             Failure::Caps { text, error } => {
                 use nscap_linux::Quotable as _;
                 write!(f, "{}: {error}: {}", text.quote(), describe(EINVAL))
@@ -100,7 +111,7 @@ impl std::fmt::Display for Failure {
                     _ => error.fmt(f),
                 }
             }
-            Failure::Output(error) => write!(f, "standard output: {error}"),
+            Failure::Output(error) => write!(f, "standard output: {}", describe_io(error)),
         }
     }
 }

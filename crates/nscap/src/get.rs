@@ -2,24 +2,31 @@
 //! `nscap get`: for whom each of a file's capabilities holds, or what the tools of one namespace
 //! would see of it (R4, T, R6).
 
-use std::path::Path;
-
 use nscap_core::{Denied, NsCaps, Place, Revision, Stored, VfsCaps};
-use nscap_linux::{CapFile, Links, LiveNs, NsIndex};
+use nscap_linux::{CapFile, LiveNs, NsIndex};
 use serde::Serialize;
 
-use crate::cli::Get;
+use crate::cli::{Get, Scan};
 use crate::contents::{Contents, JsonCaps};
 use crate::failure::{EINVAL, Failure};
+use crate::files::{self, Files};
 use crate::out::{self, JsonPath, Out, Table};
 use crate::system::System;
-use crate::{for_each, report};
+use crate::{for_each, report, scan};
 
 pub(crate) fn run(args: &Get, out: &mut Out) -> Result<u8, Failure> {
-    let mut system = System::new()?;
+    let (names, unnamed) = files::named(&args.files)?;
+    if args.recursive {
+        return Ok(scan::run(&Scan::of(names), out)?.max(unnamed));
+    }
+    let (found, mut system) = (Files::new(&args.files)?, System::new()?);
     match &args.seen_by {
         None => {
-            let (files, mut worst) = for_each(&args.files, |path| look(path, &mut system))?;
+            let (files, mut worst) = for_each(&names, |path| {
+                let file = found.open(path)?;
+                Contents::of(&file, &mut system)
+            })?;
+            worst = worst.max(unnamed);
             for file in files.iter().filter(|file| file.malformed) {
                 worst = worst.max(report(&Failure::Input {
                     what: file.shown_path.clone(),
@@ -31,14 +38,11 @@ pub(crate) fn run(args: &Get, out: &mut Out) -> Result<u8, Failure> {
         }
         Some(who) => {
             let ns = system.resolve_live(who)?.namespace(&mut system.namespaces)?;
-            let (files, worst) = for_each(&args.files, |path| look_as(path, ns, &mut system))?;
-            print(&files, SeenBy::has_capabilities, SeenBy::rows, worst, out)
+            let (files, worst) =
+                for_each(&names, |path| look_as(&found.open(path)?, ns, &mut system))?;
+            print(&files, SeenBy::has_capabilities, SeenBy::rows, worst.max(unnamed), out)
         }
     }
-}
-
-fn look(path: &Path, system: &mut System) -> Result<Contents, Failure> {
-    Contents::of(&CapFile::open(path, Links::Refuse)?, system)
 }
 
 /// Prints all, and gives the exit status: 0 where any has capabilities.
@@ -114,9 +118,9 @@ struct SeenBy {
     bare: Option<Answer<Shown>>,
 }
 
-fn look_as(path: &Path, ns: NsIndex, system: &mut System) -> Result<SeenBy, Failure> {
-    let file = CapFile::open(path, Links::Refuse)?;
-    let state = system.read(&file)?;
+fn look_as(file: &CapFile, ns: NsIndex, system: &mut System) -> Result<SeenBy, Failure> {
+    let path = file.path();
+    let state = system.read(file)?;
     let ns = system.namespaces.get(ns);
     let place = state.place(&system.namespaces);
     let (stored, _) = state.stored(&system.namespaces);

@@ -9,16 +9,19 @@ mod cli;
 mod contents;
 mod explain;
 mod failure;
+mod files;
 mod generate;
 mod get;
 mod layer;
 mod mount;
+mod next;
 mod ns;
 mod out;
 mod ranges;
 mod scan;
 mod shift;
 mod stats;
+mod stdin;
 mod system;
 mod tour;
 mod umount;
@@ -30,19 +33,39 @@ use clap::Parser as _;
 
 use cli::{Cli, Command};
 use failure::Failure;
+use nscap_linux::pipe;
 use out::Out;
 
 fn main() -> ExitCode {
-    let cli = match mount::helper::arguments(std::env::args_os()) {
-        Some(arguments) => Cli::parse_from(arguments),
-        None => Cli::parse(),
+    let given = std::env::args_os();
+    let arguments =
+        mount::helper::arguments(given).unwrap_or_else(|| std::env::args_os().collect());
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return end(usage(&error)),
     };
     let mut out = Out::new(cli.json);
     let status = run(&cli.command, &mut out).and_then(|status| {
         out.flush()?;
         Ok(status)
     });
-    ExitCode::from(status.unwrap_or_else(|failure| report(&failure)))
+    end(status.unwrap_or_else(|failure| report(&failure)))
+}
+
+/// Prints a usage error, the help or the version.
+fn usage(error: &clap::Error) -> u8 {
+    match error.print() {
+        Err(failed) => Failure::Output(failed).exit_code(),
+        Ok(()) => u8::try_from(error.exit_code()).unwrap_or(2),
+    }
+}
+
+/// Ends as every tool ends whose reader has gone; else with this status.
+fn end(status: u8) -> ExitCode {
+    if status == pipe::STATUS {
+        pipe::end();
+    }
+    ExitCode::from(status)
 }
 
 fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
@@ -66,7 +89,7 @@ fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
 
 /// Tells the user, and gives the exit status.
 fn report(failure: &Failure) -> u8 {
-    if !failure.is_broken_pipe() {
+    if !failure.is_end() {
         tell(&failure.to_string());
     }
     failure.exit_code()

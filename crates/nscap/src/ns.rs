@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::note;
-use crate::out::{self, Out, Table};
+use crate::out::{self, Fit, Out, Table};
 use crate::system::{System, left_out};
 
 /// One namespace, as JSON has it.
@@ -45,15 +45,15 @@ pub(crate) fn run(out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     system.scan()?;
     let mut table = Table::with_head(&[
-        "NAMESPACE",
-        "ID",
-        "OWNER",
-        "ROOT",
-        "PROCS",
-        "PID",
-        "COMMAND",
-        "UIDS",
-        "GIDS",
+        ("NAMESPACE", Fit::Whole),
+        ("ID", Fit::Whole),
+        ("OWNER", Fit::Whole),
+        ("ROOT", Fit::Whole),
+        ("PROCS", Fit::Whole),
+        ("PID", Fit::Whole),
+        ("COMMAND", Fit::Cut),
+        ("UIDS", Fit::List),
+        ("GIDS", Fit::List),
     ]);
     for (ns, depth) in tree(&system.namespaces) {
         if ns.is_namespace() && out.is_json() {
@@ -138,7 +138,11 @@ fn row(ns: LiveNs<'_>, depth: usize) -> Vec<String> {
         number(first.as_ref().map(|process| process.pid.into())),
         first.map_or_else(|| origin(ns.origin()), |process| out::name(&process.comm)),
         maps(ns, ns.uid_map()),
-        maps(ns, ns.gid_map()),
+        if ns.maps_known() && !ns.gid_map().is_empty() && ns.gid_map() == ns.uid_map() {
+            "same".to_owned()
+        } else {
+            maps(ns, ns.gid_map())
+        },
     ]
 }
 

@@ -190,6 +190,36 @@ fn what_is_missing_is_said_with_how_to_get_it() {
 }
 
 #[test]
+fn a_chroot_is_said_to_make_no_user_namespace() {
+    if !is_root("a_chroot_is_said_to_make_no_user_namespace") {
+        return;
+    }
+    script(
+        r#"
+        # A directory, and a mount, which a chroot can be as well.
+        mkdir plain bound
+        for top in bin sbin lib lib64 usr etc dev proc tmp; do
+            [ -e /$top ] || continue
+            mkdir plain/$top
+            mount --rbind /$top plain/$top
+        done
+        mount --rbind plain bound
+        cp "$nscap" plain/nscap
+        for root in plain bound; do
+            for words in "" --json; do
+                expect 2 "a chroot can make none" chroot $root /nscap $words tour
+                grep -q 'EPERM, Operation not permitted' err || fail "$(cat err)"
+                [ "$(wc -l <err)" = 1 ] || fail "$(cat err)"
+            done
+            # The kernel's own answer.
+            chroot $root unshare --user true 2>err && fail "a user namespace in $root"
+            grep -q 'Operation not permitted' err || fail "$(cat err)"
+        done
+        "#,
+    );
+}
+
+#[test]
 fn killed_at_any_moment_nothing_stays_behind() {
     if !is_root("killed_at_any_moment_nothing_stays_behind") {
         return;

@@ -7,7 +7,7 @@ use nscap_linux::LiveNs;
 use serde::Serialize;
 
 use super::Question;
-use crate::out::names;
+use crate::out::{Name, names};
 
 /// One namespace, and what is asked over it.
 #[derive(Serialize)]
@@ -20,7 +20,7 @@ pub(crate) struct Count {
     pub(crate) owner: Option<u64>,
     pub(crate) counts: bool,
     /// Of the capabilities that the task has then, those that are asked over such a namespace.
-    caps: Vec<String>,
+    caps: Vec<Name>,
     #[serde(skip)]
     pub(crate) asked: CapSet,
     #[serde(skip)]

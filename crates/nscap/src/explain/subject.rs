@@ -26,8 +26,8 @@ impl Subject {
         }
         let who = args.seen_by.as_deref().unwrap_or(OsStr::new("host"));
         let ns = namespace(who, system)?;
-        let uid = args.uid.unwrap_or(0);
-        Ok(Subject::Supposed { ns, uid, gid: args.gid.unwrap_or(uid) })
+        let (uid, gid) = args.ids();
+        Ok(Subject::Supposed { ns, uid, gid })
     }
 
     pub(crate) fn live(&self) -> Option<&LiveTask> {

@@ -12,16 +12,16 @@ use super::unseen::Unseen;
 use super::verdict::{self, Outcome, Verdict, promise};
 use super::walk::{self, Step};
 use crate::failure::Failure;
-use crate::out::{self, BAD, GOOD, HEAD, JsonPath, Out, Table, names};
+use crate::out::{self, BAD, GOOD, HEAD, JsonPath, Name, Out, Table, names};
 
 /// The five sets and the ids, as JSON has them.
 #[derive(Serialize)]
 struct Sets {
-    inheritable: Vec<String>,
-    permitted: Vec<String>,
-    effective: Vec<String>,
-    bounding: Vec<String>,
-    ambient: Vec<String>,
+    inheritable: Vec<Name>,
+    permitted: Vec<Name>,
+    effective: Vec<Name>,
+    bounding: Vec<Name>,
+    ambient: Vec<Name>,
     /// Real, effective, saved, in the task's namespace.
     uids: [Option<u32>; 3],
     gids: [Option<u32>; 3],
@@ -61,7 +61,7 @@ struct Explanation<'t> {
     otherwise: Vec<End>,
     over: &'t [Count],
     unseen: &'t [Unseen],
-    lost: Vec<String>,
+    lost: Vec<Name>,
     why: Option<String>,
     clause: Option<&'static str>,
     mend: Option<String>,

@@ -4,6 +4,7 @@
 
 mod harmless;
 pub(crate) mod json;
+mod table;
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
@@ -11,12 +12,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 pub(crate) use harmless::harmless;
+pub(crate) use table::{Fit, Table};
 
 use anstyle::{AnsiColor, Style};
-use nscap_core::CapSet;
+use nscap_core::{CapSet, Capability};
 use nscap_linux::Quotable as _;
 use serde::Serialize;
-use unicode_width::UnicodeWidthStr as _;
 
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default();
@@ -54,7 +55,7 @@ impl Out {
 
     pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
         // At once: a reader that has found what it looks for may be gone before the next line.
-        self.stream.write_all(table.to_string().as_bytes())
+        self.stream.write_all(table.text(columns()).as_bytes())
     }
 
     /// These very bytes.
@@ -68,63 +69,10 @@ impl Out {
     }
 }
 
-/// Cells that are wider than this stick out of their column.
-const ALIGNED: usize = 256;
-
-/// Rows whose columns are two blanks apart; the last one is as long as it is.
-#[derive(Default)]
-pub(crate) struct Table {
-    indent: usize,
-    head: Option<Vec<String>>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    pub(crate) fn indented(by: usize) -> Table {
-        Table { indent: by, ..Table::default() }
-    }
-
-    pub(crate) fn with_head(names: &[&str]) -> Table {
-        Table {
-            head: Some(names.iter().map(|&name| name.to_owned()).collect()),
-            ..Table::default()
-        }
-    }
-
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
-    }
-
-    fn all(&self) -> impl Iterator<Item = &Vec<String>> {
-        self.head.iter().chain(&self.rows)
-    }
-
-    fn width(&self, column: usize) -> usize {
-        let cells = self.all().filter_map(|row| row.get(column));
-        // One long name must not make every row as long.
-        cells.map(|cell| cell.width()).filter(|width| *width <= ALIGNED).max().unwrap_or(0)
-    }
-}
-
-impl std::fmt::Display for Table {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let columns = self.all().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(|column| self.width(column)).collect();
-        for (number, row) in self.all().enumerate() {
-            let mut line = " ".repeat(self.indent);
-            for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(cell);
-                line.push_str(&" ".repeat(width.saturating_sub(cell.width()) + 2));
-            }
-            let line = line.trim_end();
-            if number == 0 && self.head.is_some() {
-                writeln!(f, "{HEAD}{line}{HEAD:#}")?;
-            } else {
-                writeln!(f, "{line}")?;
-            }
-        }
-        Ok(())
-    }
+/// How wide the terminal is that standard output is, where it is one.
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+    Some(size.ws_col.into()).filter(|columns| *columns > 0)
 }
 
 /// A path on one line, quoted as a shell would take it where that is needed.
@@ -137,12 +85,19 @@ pub(crate) fn name(comm: &[u8]) -> String {
     OsStr::from_bytes(comm).maybe_quote().to_string()
 }
 
-/// The names of a set, numbers for what has none.
-pub(crate) fn names(set: CapSet) -> Vec<String> {
-    if set.is_empty() {
-        return Vec::new();
-    }
-    set.to_string().split(',').map(str::to_owned).collect()
+/// A capability as JSON has it: its name, or the number of a bit that has none.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Name {
+    Known(&'static str),
+    Bit(u8),
+}
+
+/// The capabilities of a set, ascending.
+pub(crate) fn names(set: CapSet) -> Vec<Name> {
+    let name =
+        |bit| Capability::from_number(bit).map_or(Name::Bit(bit), |cap| Name::Known(cap.name()));
+    (0..64).filter(|bit| set.bits() & (1 << bit) != 0).map(name).collect()
 }
 
 /// A path as JSON has it: text, and the bytes in hexadecimal where it is not UTF-8.

@@ -225,11 +225,7 @@ fn refusal(said: &str) -> String {
     if said.ends_with("No such attribute") {
         return NOTHING.to_owned();
     }
-    let words = |errno: i32| {
-        let text = std::io::Error::from_raw_os_error(errno).to_string();
-        text.split(" (os error").next().unwrap_or_default().to_owned()
-    };
-    let errno = (1..134).find(|errno| said.ends_with(&words(*errno)));
+    let errno = (1..134).find(|errno| said.ends_with(&nscap_linux::strerror(*errno)));
     let name =
         |errno| nscap_linux::describe(errno).split(',').next().unwrap_or_default().to_owned();
     errno.map_or_else(|| said.lines().last().unwrap_or("failed").to_owned(), name)

@@ -7,10 +7,11 @@
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitStatus, Stdio};
 
 use nscap_linux::isolate::{Kind, unshare};
+use nscap_linux::pipe;
 use rustix::process::{DumpableBehavior, Signal, getegid, geteuid};
 use rustix::thread::CapabilitySet;
 
@@ -127,6 +128,9 @@ fn stdin() -> Result<UnixStream, Failure> {
 
 fn wait(child: &mut std::process::Child) -> Result<u8, Failure> {
     let status = child.wait().map_err(|error| call(SELF.as_ref(), "wait", error))?;
-    let code = |status: ExitStatus| status.code().and_then(|code| u8::try_from(code).ok());
+    let code = |status: ExitStatus| {
+        let piped = status.signal() == Some(Signal::PIPE.as_raw());
+        status.code().and_then(|code| u8::try_from(code).ok()).or(piped.then_some(pipe::STATUS))
+    };
     code(status).ok_or_else(|| cannot("the tour", &format!("was ended ({status})"), EIO))
 }

@@ -14,6 +14,8 @@ mod tell;
 
 use std::path::{Path, PathBuf};
 
+use nscap_linux::probe;
+
 use crate::cli::{Tour, TourPart};
 use crate::failure::Failure;
 use crate::out::Out;
@@ -23,6 +25,7 @@ pub(crate) fn run(args: &Tour, out: &mut Out) -> Result<u8, Failure> {
         None => {
             tools()?;
             front::possible()?;
+            outside_of_a_chroot()?;
             chain::begin(out.is_json())
         }
         Some(TourPart::User) => chain::user(out.is_json()),
@@ -62,6 +65,19 @@ fn tools() -> Result<(), Failure> {
         return Ok(());
     }
     Err(cannot(&missing.join(", "), "not found; in brackets the package that has it, in Debian", 2))
+}
+
+/// The kernel makes no user namespace for a task whose root directory is not that of its mount namespace.
+fn outside_of_a_chroot() -> Result<(), Failure> {
+    match probe::user_namespace() {
+        Err(error) if probe::is_chroot() => {
+            let why = "a chroot can make none (user_namespaces(7)); run it outside, or in a container whose root \
+                was changed by pivot_root(2)";
+            Err(cannot("user namespace", why, error.errno()))
+        }
+        // What else there may be is said where it is made.
+        _ => Ok(()),
+    }
 }
 
 /// Why the tour cannot be played here.

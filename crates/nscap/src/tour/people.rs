@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use nscap_linux::probe;
+
 use super::ids::{BELOW, COUNT, Ids, PLAIN};
 use rustix::io::Errno;
 
@@ -98,7 +100,8 @@ impl People {
             BufReader::new(said).read_line(&mut line).map_err(failed)?;
         }
         if line != "up\n" {
-            return Err(super::cannot("unshare --user", "made no user namespace", EIO));
+            let errno = probe::user_namespace().err().map_or(EIO, |error| error.errno());
+            return Err(super::cannot("unshare --user", "made no user namespace", errno));
         }
         for name in ["uid_map", "gid_map"] {
             let path = PathBuf::from(format!("/proc/{}/{name}", child.id()));
