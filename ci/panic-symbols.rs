@@ -7,7 +7,7 @@
 use core::ffi::c_void;
 
 use nscap_core::{
-    Cred, Decision, Denied, Entries, EntryBuffer, Executed, Gid, Kgid, Kuid, NsCaps, Operation,
+    Checked, Cred, Decision, Denied, Entries, EntryBuffer, Executed, FileCaps, Gid, Kgid, Kuid, NsCaps, Operation,
     Place, Program, Request, SetFlags, Stored, System, Task, Uid, UserNs, bare, storage,
 };
 
@@ -82,6 +82,16 @@ pub extern "Rust" fn nscap_write(
         2 => nscap_core::remove_capability(request, out),
         3 => nscap_core::remove_nscapability(request, out),
         4 => nscap_core::remove_entry(request, Kuid::ROOT, out),
+        5 => nscap_core::remove_own(request, out),
+        6 => nscap_core::remove_all(request, out),
+        7 => nscap_core::remove_or_strip(request, out),
+        8 => nscap_core::set_entry(request, Kuid::ROOT, FileCaps::default(), flags, out),
+        9 => nscap_core::set_own(request, FileCaps::default(), flags, out),
+        10 => nscap_core::set_relayed(request, Checked::NsCapability, value, flags, out),
+        11 => {
+            let name = Checked::Capability { idmapped: flags.create };
+            nscap_core::set_relayed(request, name, value, flags, out)
+        }
         _ => nscap_core::content_change(Operation::Write),
     })
 }

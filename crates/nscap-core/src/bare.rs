@@ -11,12 +11,12 @@ use crate::cap::Capability;
 use crate::cred::Cred;
 use crate::decision::{Denied, Errno, Why};
 use crate::exec::{Executed, Grant, Program, System, Task, file_caps_ignored, transform};
+use crate::flags::SetFlags;
 use crate::id::Uid;
 use crate::ns::{UserNs, rooted_at};
 use crate::place::Place;
 use crate::privilege::may_change_security;
 use crate::vfscap::{Revision, VfsCaps};
-use crate::write::SetFlags;
 
 /// getxattr(2) of `security.capability` by a caller in `ns`.
 ///

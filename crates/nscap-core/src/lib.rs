@@ -82,9 +82,11 @@ extern crate std;
 mod access;
 pub mod bare;
 mod cap;
+mod content;
 mod cred;
 mod decision;
 mod exec;
+mod flags;
 mod id;
 mod idmap;
 mod loss;
@@ -96,7 +98,9 @@ mod place;
 mod policy;
 mod privilege;
 mod read;
+mod relay;
 mod remove;
+mod request;
 mod setid;
 mod shift;
 pub mod storage;
@@ -112,9 +116,11 @@ mod write;
 
 pub use access::{AclEntry, AclTag, check_executable, check_searchable, may_read, permits};
 pub use cap::{CapSet, Capability, FileCaps};
+pub use content::{Operation, content_change};
 pub use cred::{Cred, Securebits};
 pub use decision::{Decision, Denied, Errno, Why};
 pub use exec::{Executed, Grant, Program, System, Task, exec, file_grant};
+pub use flags::SetFlags;
 pub use id::{Gid, Kgid, Kuid, Uid, id_or_minus_one};
 pub use idmap::{Extent, IdMap, MAX_EXTENTS, MapError};
 pub use loss::{Loss, Promise};
@@ -126,20 +132,14 @@ pub use nscaps::{MAX_ENTRIES, NsCaps};
 pub use place::Place;
 pub use policy::{ALIASES, Busy, Policy, SETTINGS, SYSCTLS, Setting};
 pub use privilege::{may_change_security, may_grant, writes_host_value};
-pub use read::{
-    Listed, get_capability, get_nscapability, handed_to_kernel, list, nscapability_len,
-};
-pub use remove::{
-    Operation, content_change, remove_capability, remove_entry, remove_nscapability,
-    remove_or_strip, remove_own,
-};
+pub use read::{Listed, get_capability, get_nscapability, list, nscapability_len};
+pub use relay::{Checked, handed_to_kernel, remove_or_strip, set_relayed};
+pub use remove::{remove_all, remove_capability, remove_entry, remove_nscapability, remove_own};
+pub use request::Request;
 pub use setid::set_id_dropped;
 pub use shift::{Shift, ShiftDenied, Shifted, Unmapped, shift, shift_root};
 pub use stored::{Entries, Host, Seen, SeenEntry, Stored};
 pub use text::{CapText, TextError, TextProblem};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};
 pub use wire::{Malformed, RECORD_LEN, Record};
-pub use write::{
-    Checked, EntryBuffer, Request, SetFlags, passed_on, set_capability, set_nscapability,
-    set_translated,
-};
+pub use write::{EntryBuffer, set_capability, set_entry, set_nscapability, set_own};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reading and listing: R4, T, R6 and L; and W, what a file system may hand to the kernel beneath.
+//! Reading and listing: R4, T, R6 and L.
 
 use crate::cap::FileCaps;
 use crate::decision::{Denied, Errno, Why};
@@ -42,48 +42,15 @@ pub fn get_capability<N: UserNs>(
     })
 }
 
-/// W: what a file system answers the kernel when it asks for `security.capability` on behalf of a
-/// task in `ns`: a host value as revision 2, but an entry always as revision 3 with its stored
-/// rootid. The kernel turns that into revision 2, or T's revision 3, as R4 says; and where it copies
-/// the value on (an overlayfs copy-up with its mounter's credentials), the copy is no wider grant.
-///
-/// # Errors
-/// As [`get_capability`].
-///
-/// ```
-/// use nscap_core::*;
-/// let host = Mapped::initial();
-/// let container = host.below(100_000, 65_536);
-/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// let file = container.file();
-/// let (value, _) = handed_to_kernel(&container, &file, &Stored::host(ping)).unwrap();
-/// assert_eq!(value, VfsCaps::v2(ping));
-/// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let (value, _) = handed_to_kernel(&container, &file, &entry).unwrap();
-/// assert_eq!(value, VfsCaps::v3(100_000, ping));
-/// ```
-pub fn handed_to_kernel<N: UserNs>(
-    ns: N,
-    place: &Place<N>,
-    stored: &Stored<'_>,
-) -> Result<(VfsCaps, Why), Denied> {
-    let entry = |entry: SeenEntry| VfsCaps::v3(entry.stored.get(), entry.caps);
-    Ok(match applicable(ns, place, stored)? {
-        Applicable::Host(caps) => (VfsCaps::v2(caps), Why::HostValueRead),
-        Applicable::Entry(own) => (entry(own), Why::EntryRead),
-        Applicable::Named(other, _) => (entry(other), Why::OnlyEntryRead),
-    })
-}
-
 /// What R4 shows a caller.
-enum Applicable {
+pub(crate) enum Applicable {
     Host(FileCaps),
     Entry(SeenEntry),
     /// T: another root's entry, the only one, with its rootid in the caller's terms.
     Named(SeenEntry, Uid),
 }
 
-fn applicable<N: UserNs>(
+pub(crate) fn applicable<N: UserNs>(
     ns: N,
     place: &Place<N>,
     stored: &Stored<'_>,
@@ -258,14 +225,6 @@ mod tests {
         assert_eq!(shown(0, &two), none);
         let both = Stored { host: Host::Value(FileCaps::default()), ..entry() };
         assert_eq!(shown(0, &both), Ok((Revision::V2, Why::HostValueRead)));
-    }
-
-    #[test]
-    fn w_hands_the_kernel_the_rootid_and_never_a_wider_revision_2() {
-        let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
-        let (value, _) = handed_to_kernel(world.ns(1), &place, &entry()).unwrap();
-        assert_eq!(value.revision(), Revision::V3 { rootid: 100_000 });
     }
 
     #[test]

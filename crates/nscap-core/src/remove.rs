@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Removing: D; and content changes: K.
+//! Removing: D.
 
 use crate::cap::Capability;
 use crate::decision::{Decision, Denied, Errno, Why};
@@ -8,9 +8,9 @@ use crate::next::Next;
 use crate::ns::{UserNs, root_kuid};
 use crate::privilege::{may_grant, writes_host_value};
 use crate::read::get_capability;
+use crate::request::Request;
 use crate::stored::{Host, SeenEntry, Stored};
 use crate::wire::RECORD_LEN;
-use crate::write::Request;
 
 /// removexattr(2) of `security.capability`: the host value, for a caller that may write one; else the
 /// entry for the caller's root kuid; else the file's only entry, if the caller could have written it.
@@ -102,45 +102,6 @@ fn own<'o, N: UserNs>(
             Ok(_) | Err(_) => Denied::new(Errno::EPERM, Why::NotOursToRemove),
         }),
     }
-}
-
-/// V: a removal of `security.capability` as a kernel passes it on to a file system (FUSE): it may be
-/// the caller's own, which the kernel has checked for R5 (a) and (c), or the kernel's before a
-/// write of the caller's. Nothing tells the two apart, and refusing the second makes the write
-/// fail; so what D refuses is carried out as K, and so is whatever is asked for a caller that the
-/// kernel would not have let ask. `out` needs as many slots as the file has entries.
-///
-/// Errors: V's; ENODATA where R4 shows a caller that satisfies (a) and (c) no value.
-///
-/// ```
-/// use nscap_core::*;
-/// let host = Mapped::initial();
-/// let container = host.below(100_000, 65_536);
-/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// let (user, file) = (container.user(1000).unwrap(), container.file());
-/// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let request = Request { policy: Policy::default(), cred: &user, place: &file, stored: &stored };
-/// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
-/// let decision = remove_or_strip(&request, &mut out);
-/// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::ContentChanged));
-/// ```
-pub fn remove_or_strip<'o, N: UserNs>(
-    request: &Request<'_, '_, N>,
-    out: &'o mut [[u8; RECORD_LEN]],
-) -> Decision<Stored<'o>> {
-    match remove_capability(request, out) {
-        Decision::Deny(_, Why::NotOursToRemove) => content_change(Operation::Write),
-        Decision::Deny(Errno::ENODATA, _) if !could_ask(request) => {
-            content_change(Operation::Write)
-        }
-        decision => decision,
-    }
-}
-
-/// Whether an unmodified kernel lets the caller remove `security.capability` through some mount of the file
-/// system: whose owner and group map into the caller's namespace can be an id-mapped one's doing.
-fn could_ask<N: UserNs>(request: &Request<'_, '_, N>) -> bool {
-    request.cred.has_cap(Capability::Setfcap)
 }
 
 /// The entry for the caller's root kuid.
@@ -250,6 +211,61 @@ fn one<'o, N: UserNs>(
     next.finish(Why::HostRemoved)
 }
 
+/// D for all that the caller may take away: the host value, if it may write one, and every entry that it
+/// could have written. `out` needs as many slots as the file has entries.
+///
+/// Errors: V's; EPERM where no entry is one that the caller could have written, or where R4 or T would still
+/// show the caller a value; ENODATA where there is nothing.
+///
+/// ```
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let (admin, file) = (host.root(), container.file());
+/// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
+/// let both = Stored { host: Host::Value(ping), ..entry };
+/// let request = Request { policy: Policy::default(), cred: &admin, place: &file, stored: &both };
+/// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
+/// assert_eq!(remove_all(&request, &mut out), Decision::Write(Stored::EMPTY, Why::HostRemoved));
+/// ```
+pub fn remove_all<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Decision<Stored<'o>> {
+    all(request, out).unwrap_or_else(Decision::from)
+}
+
+fn all<'o, N: UserNs>(
+    request: &Request<'_, '_, N>,
+    out: &'o mut [[u8; RECORD_LEN]],
+) -> Result<Decision<Stored<'o>>, Denied> {
+    let Request { cred, place, stored, .. } = *request;
+    place.check_writable()?;
+    let seen = stored.seen_from(cred.ns, place);
+    let could = seen.entries().any(|entry| could_write(request, &entry));
+    if seen.has_entries() && !could {
+        return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
+    }
+    let host = stored.host != Host::Absent && writes_host_value(cred, place);
+    let Decision::Write(mut left, why) = keep_others(request, None, out, Why::EntriesRemoved)?
+    else {
+        return Err(Denied::new(Errno::ENOSPC, Why::NoRoom));
+    };
+    if host {
+        left.host = Host::Absent;
+    }
+    let shown = get_capability(cred.ns, place, &left);
+    if !matches!(shown, Err(Denied { errno: Errno::ENODATA, .. })) {
+        return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
+    }
+    match (host, could) {
+        (false, false) => Err(Denied::new(Errno::ENODATA, Why::NothingToRemove)),
+        (true, _) => Ok(Decision::Write(left, Why::HostRemoved)),
+        (false, true) => Ok(Decision::Write(left, why)),
+    }
+}
+
 /// Without CAP_SETFCAP nothing is removable, and that is the reason worth telling.
 fn why_not_ours<N: UserNs>(request: &Request<'_, '_, N>) -> Why {
     if request.cred.has_cap(Capability::Setfcap) { Why::NotOursToRemove } else { Why::NoSetfcap }
@@ -285,56 +301,6 @@ fn keep_others<'o, N: UserNs>(
         }
     }
     next.finish(why)
-}
-
-/// What can happen to a file, as far as K cares.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Operation {
-    /// write(2) and its kin, of at least one byte.
-    Write,
-    /// truncate(2), ftruncate(2), open(2) with O_TRUNC.
-    Truncate,
-    /// fallocate(2), in any mode.
-    Fallocate,
-    /// chown(2), even to the same ids.
-    Chown,
-    /// copy_file_range(2) or a reflink into the file.
-    CopyInto,
-    /// mmap(2) with MAP_SHARED of a descriptor open for writing.
-    SharedWritableMap,
-    /// chmod(2).
-    Chmod,
-    /// rename(2) or link(2).
-    Rename,
-    /// utimensat(2).
-    Utimes,
-    /// setxattr(2) or removexattr(2) of another name.
-    OtherXattr,
-}
-
-/// K: whether an operation drops the host value and every entry, before it becomes visible.
-///
-/// ```
-/// use nscap_core::{Decision, Operation, Stored, Why, content_change};
-/// assert_eq!(
-///     content_change(Operation::Truncate),
-///     Decision::Write(Stored::EMPTY, Why::ContentChanged)
-/// );
-/// assert_eq!(content_change(Operation::Rename), Decision::Keep(Why::ContentKept));
-/// ```
-#[must_use]
-pub fn content_change(operation: Operation) -> Decision<Stored<'static>> {
-    match operation {
-        Operation::Write
-        | Operation::Truncate
-        | Operation::Fallocate
-        | Operation::Chown
-        | Operation::CopyInto
-        | Operation::SharedWritableMap => Decision::Write(Stored::EMPTY, Why::ContentChanged),
-        Operation::Chmod | Operation::Rename | Operation::Utimes | Operation::OtherXattr => {
-            Decision::Keep(Why::ContentKept)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -405,6 +371,48 @@ mod tests {
     }
 
     #[test]
+    fn d_all_that_the_caller_may_take_goes_in_one_decision_or_nothing_does() {
+        let world = world();
+        let place = Place::plain(world.ns(0), kuid(100_500), kgid(100_500));
+        let left = |ns, root: u32, host, ids: &[u32]| {
+            let records: std::vec::Vec<_> = ids
+                .iter()
+                .map(|id| *crate::Record::new(*id, FileCaps::default()).as_bytes())
+                .collect();
+            let stored = Stored { host, entries: crate::Entries::decode(&records).unwrap() };
+            let cred = Cred::privileged(world.ns(ns), kuid(root), kgid(root));
+            let policy = Policy::ARRAYS;
+            let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+            let mut out = [[0; RECORD_LEN]; 3];
+            match remove_all(&request, &mut out) {
+                Decision::Write(next, why) => {
+                    let ids: std::vec::Vec<_> =
+                        next.entries.iter().map(|(id, _)| id.get()).collect();
+                    Ok((next.host, ids, why))
+                }
+                decision => Err((decision.errno(), decision.why())),
+            }
+        };
+        let (none, value) = (Host::Absent, Host::Value(FileCaps::default()));
+        let all = |why| Ok((none, std::vec![], why));
+        assert_eq!(left(0, 0, value, &[7, 100_000]), all(Why::HostRemoved));
+        assert_eq!(left(0, 0, value, &[]), all(Why::HostRemoved));
+        assert_eq!(left(0, 0, none, &[7, 100_000]), all(Why::EntriesRemoved));
+        // Its own and its child's; a stranger's stays, unseen.
+        let own = left(1, 100_000, none, &[7, 100_000, 100_500]);
+        assert_eq!(own, Ok((none, std::vec![7], Why::EntriesRemoved)));
+        let eperm = |why| Err((Some(Errno::EPERM), why));
+        // What would still be shown is not its own: a host value, a parent's.
+        let not_ours = eperm(Why::NotOursToRemove);
+        assert_eq!(left(1, 100_000, value, &[100_000]), not_ours);
+        assert_eq!(left(2, 100_500, none, &[100_000, 100_500]), not_ours);
+        assert_eq!(left(2, 100_500, none, &[7]), not_ours);
+        let nothing = Err((Some(Errno::ENODATA), Why::NothingToRemove));
+        assert_eq!(left(0, 0, none, &[]), nothing);
+        assert_eq!(left(1, 100_000, none, &[]), nothing);
+    }
+
+    #[test]
     fn t_what_is_shown_to_a_caller_that_may_not_remove_it_is_eperm() {
         let world = world();
         let stored = entry(100_500);
@@ -427,37 +435,5 @@ mod tests {
         let host = Stored::host(FileCaps::default());
         assert_eq!(errno(&world, 1, 100_000, &host), [Some(Errno::EPERM), enodata]);
         assert_eq!(errno(&world, 0, 0, &host), [None, enodata]);
-    }
-
-    #[test]
-    fn v_a_removal_that_may_be_the_kernels_is_never_refused() {
-        let world = world();
-        let (host, own, other) = (Stored::host(FileCaps::default()), entry(100_000), entry(7));
-        let place = Place::plain(world.ns(0), kuid(100_500), kgid(100_500));
-        let root = Cred::privileged(world.ns(1), kuid(100_000), kgid(100_000));
-        let user = Cred::ordinary(world.ns(1), kuid(100_007), kgid(100_007));
-        let remove = |cred, stored| {
-            let policy = Policy::ARRAYS;
-            let request = Request { policy, cred, place: &place, stored };
-            let mut out = [[0; RECORD_LEN]; 2];
-            match remove_or_strip(&request, &mut out) {
-                Decision::Write(next, why) => Ok((next.is_empty(), why)),
-                decision => Err(decision.errno()),
-            }
-        };
-        assert_eq!(remove(&root, &host), Ok((true, Why::ContentChanged)));
-        assert_eq!(remove(&user, &host), Ok((true, Why::ContentChanged)));
-        assert_eq!(remove(&root, &own), Ok((true, Why::EntryRemoved)));
-        // What R4 does not show to root it did not ask the kernel to remove before a write.
-        assert_eq!(remove(&root, &other), Err(Some(Errno::ENODATA)));
-        assert_eq!(remove(&user, &other), Ok((true, Why::ContentChanged)));
-    }
-
-    #[test]
-    fn k_drops_everything_on_a_change_of_content_or_owner_only() {
-        let empty = Decision::Write(Stored::EMPTY, Why::ContentChanged);
-        assert_eq!(content_change(Operation::Chown), empty);
-        assert_eq!(content_change(Operation::SharedWritableMap), empty);
-        assert_eq!(content_change(Operation::Chmod), Decision::Keep(Why::ContentKept));
     }
 }

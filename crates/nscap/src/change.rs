@@ -7,8 +7,8 @@ use std::path::Path;
 
 use nscap_core::storage::{self, Form, Seal};
 use nscap_core::{
-    Busy, Decision, EntryBuffer, Errno, FileCaps, Host, Kuid, MAX_ENTRIES, NsCaps, Policy,
-    RECORD_LEN, Record, SetFlags, Stored, UserNs as _, VfsCaps, Why, root_kuid,
+    Busy, Decision, EntryBuffer, Errno, FileCaps, Host, Kuid, MAX_ENTRIES, Policy, RECORD_LEN,
+    SetFlags, Stored, Why, root_kuid,
 };
 use nscap_linux::{CapFile, FileState, LiveNs, LiveTask, probe};
 use serde::Serialize;
@@ -96,7 +96,7 @@ impl Act {
         match self {
             Act::Add(caps) => add(request, whose, caps, out),
             Act::Remove => remove(request, whose, out),
-            Act::RemoveAll => remove_all(request, out),
+            Act::RemoveAll => nscap_core::remove_all(request, out),
         }
     }
 
@@ -136,17 +136,9 @@ fn add<'o>(
     out: &'o mut Slots,
 ) -> Decision<Stored<'o>> {
     let flags = SetFlags::default();
-    let Whose::Root(kuid) = whose else {
-        let value = VfsCaps::v2(caps).encode();
-        return nscap_core::set_capability(request, value.as_bytes(), flags, out);
-    };
-    let Some(rootid) = request.cred.ns.uid(kuid) else {
-        return Decision::Deny(Errno::EINVAL, Why::RootidUnmapped);
-    };
-    let mut value = [0; NsCaps::encoded_len(1)];
-    match NsCaps::encode([Record::new(rootid.get(), caps)], &mut value) {
-        Some(_) => nscap_core::set_nscapability(request, &value, flags, out),
-        None => Decision::Deny(Errno::EINVAL, Why::NsValueMalformed),
+    match whose {
+        Whose::Own => nscap_core::set_own(request, caps, flags, out),
+        Whose::Root(kuid) => nscap_core::set_entry(request, kuid, caps, flags, out),
     }
 }
 
@@ -158,21 +150,6 @@ fn remove<'o>(
     match whose {
         Whose::Own => nscap_core::remove_own(request, out),
         Whose::Root(kuid) => nscap_core::remove_entry(request, kuid, out),
-    }
-}
-
-fn remove_all<'o>(request: &Request<'_, '_, '_>, out: &'o mut Slots) -> Decision<Stored<'o>> {
-    let mut rest = buffer();
-    match nscap_core::remove_nscapability(request, rest.as_mut_slice()) {
-        Decision::Write(stored, _) => {
-            let left = Request { stored: &stored, ..*request };
-            match nscap_core::remove_capability(&left, out).errno() {
-                Some(Errno::ENODATA) => nscap_core::remove_nscapability(request, out),
-                _ => nscap_core::remove_capability(&left, out),
-            }
-        }
-        Decision::Deny(errno, why) if errno != Errno::ENODATA => Decision::Deny(errno, why),
-        Decision::Keep(_) | Decision::Deny(..) => nscap_core::remove_capability(request, out),
     }
 }
 

@@ -7,8 +7,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
 use nscap_core::{
-    Checked, Decision, EntryBuffer, FileCaps, MAX_ENTRIES, Operation, RECORD_LEN, Request,
-    Revision, SetFlags, Stored, Uid, UserNs as _, VfsCaps, Why, passed_on,
+    Checked, Decision, EntryBuffer, MAX_ENTRIES, Operation, RECORD_LEN, Request, SetFlags, Stored,
+    Why,
 };
 use nscap_linux::{Caller, LiveNs, ReadLease};
 use rustix::io::Errno;
@@ -63,7 +63,7 @@ impl Caps {
             let result = self.change(
                 file,
                 caller,
-                |request, out| decide(request, caller, written, flags, idmaps, out),
+                |request, out| decide(request, written, flags, idmaps, out),
                 |held, next, _| {
                     let lease = self.no_writers(file, &excluding).map_err(|doubt| {
                         awaited.set(doubt);
@@ -208,59 +208,15 @@ impl Caps {
 /// What comes of a write of one of the two names.
 fn decide<'o>(
     request: &Request<'_, '_, LiveNs<'_>>,
-    caller: &Caller,
     (name, value): (CapName, &[u8]),
     flags: SetFlags,
-    idmaps: bool,
+    idmapped: bool,
     out: &'o mut Slots,
 ) -> Decision<Stored<'o>> {
-    match name {
-        CapName::Capability => {
-            let value = match as_written(value, caller) {
-                Written::Named(value) => value,
-                Written::Translated(rootid, caps) if idmaps => {
-                    return nscap_core::set_translated(request, rootid, caps, flags, out);
-                }
-                // Rootid -1, which nobody can name.
-                Written::Translated(_, caps) => {
-                    VfsCaps::v3(u32::MAX, caps).encode().as_bytes().to_vec()
-                }
-            };
-            let decision = nscap_core::set_capability(request, &value, flags, out);
-            passed_on(request, Checked::Capability, decision)
-        }
-        CapName::NsCapability => {
-            let decision = nscap_core::set_nscapability(request, value, flags, out);
-            passed_on(request, Checked::NsCapability, decision)
-        }
-        CapName::Unchecked => nscap_core::set_nscapability(request, value, flags, out),
-    }
-}
-
-/// A value that the kernel passes on.
-enum Written {
-    /// As its writer wrote it.
-    Named(Vec<u8>),
-    /// Of revision 3, with a rootid that its writer could not have named: the VFS has translated it by the map
-    /// of an id-mapped mount (M), or asks for another (W).
-    Translated(Uid, FileCaps),
-}
-
-/// A value as its writer wrote it. The kernel has made its rootid an id of the mount's owner
-/// namespace, ours.
-fn as_written(value: &[u8], caller: &Caller) -> Written {
-    let Ok(caps) = VfsCaps::settable(value) else {
-        return Written::Named(value.to_vec());
+    let name = match name {
+        CapName::Capability => Checked::Capability { idmapped },
+        CapName::NsCapability => Checked::NsCapability,
+        CapName::Unchecked => return nscap_core::set_nscapability(request, value, flags, out),
     };
-    let Revision::V3 { rootid } = caps.revision() else {
-        return Written::Named(value.to_vec());
-    };
-    let own = caller.lineage().namespaces().own_ns();
-    let kuid = Uid::new(rootid).and_then(|uid| own.kuid(uid));
-    let named = kuid.and_then(|kuid| caller.lineage().ns().uid(kuid));
-    let rootid = match (named, Uid::new(rootid)) {
-        (None, Some(translated)) => return Written::Translated(translated, caps.caps()),
-        (named, _) => nscap_core::id_or_minus_one(named.map(Uid::get)),
-    };
-    Written::Named(VfsCaps::v3(rootid, caps.caps()).encode().as_bytes().to_vec())
+    nscap_core::set_relayed(request, name, value, flags, out)
 }
