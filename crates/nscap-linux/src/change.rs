@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::decided;
 use crate::error::{Error, Result};
-use crate::file::{CAPABILITY, CapFile, FileState, Hidden, TABLE};
+use crate::file::{Answers, CAPABILITY, CapFile, FileState, Hidden, TABLE};
 use crate::lock::Lock;
 use crate::ns::Namespaces;
 use crate::xattr::{self, Present};
@@ -43,6 +43,22 @@ type Planner = for<'o> fn(
     u64,
     &'o mut [u8],
 ) -> Option<[Option<storage::Step<'o>>; storage::MAX_STEPS]>;
+
+const TABLE_UNKNOWN: &str = "whose the file system is, or the file, is not known, so that a table of \
+    entries can be neither trusted nor written; nothing was changed";
+
+impl FileState {
+    /// Whether a change by way of this file would be one of what it shows.
+    fn check_writable(&self, file: &CapFile) -> Result<()> {
+        const BELOW: &str = "a server of nscap's below this overlayfs answers for it, and a change would be \
+            made to a copy, which that server does not show; change it on the mount of nscap's; nothing was \
+            changed";
+        match self.answers {
+            Answers::ServerBelow => Err(file.cannot_tell(BELOW)),
+            Answers::Kernel | Answers::ReferenceKernel | Answers::Server => Ok(()),
+        }
+    }
+}
 
 /// Whether a step failed for want of room: of the inode's, the file system's, or a quota's.
 fn has_no_room(done: &Result<()>) -> bool {
@@ -112,6 +128,7 @@ impl CapFile {
         if !now.holds_the_same(before) {
             return Err(Error::Changed { path: self.path().to_owned() });
         }
+        before.check_writable(self)?;
         let mut failed = if before.by_design() {
             decided::write(self, before, next, namespaces)
         } else {
@@ -234,6 +251,7 @@ impl CapFile {
         let hidden = |errno| Err(Error::call(self.path(), "getxattr", errno));
         match (before.hidden, storage::form_of(next)) {
             (Some(Hidden::Foreign), _) => return hidden(Errno::OVERFLOW),
+            (Some(Hidden::Table), _) => return Err(self.cannot_tell(TABLE_UNKNOWN)),
             (_, Form::MalformedAlone | Form::TableBesideMalformed) => return hidden(Errno::INVAL),
             (_, _) => {}
         }
@@ -244,11 +262,15 @@ impl CapFile {
             hidden: before.hidden.is_some(),
             table: before.table.as_deref(),
             facts: before.facts(namespaces),
-            trusted: before.mount.trusted,
+            trusted: before.is_trusted(),
         };
         let steps = plan(&facts, next, random, &mut tables)
             .ok_or_else(|| self.error("setxattr", Errno::NOSPC))?;
-        Ok(steps.into_iter().flatten().map(Step::from).collect())
+        let steps: Vec<Step> = steps.into_iter().flatten().map(Step::from).collect();
+        if !before.knows_seals() && steps.iter().any(|step| matches!(step, Step::SetTable(_))) {
+            return Err(self.cannot_tell(TABLE_UNKNOWN));
+        }
+        Ok(steps)
     }
 
     /// Takes one step.
@@ -293,7 +315,8 @@ impl CapFile {
     /// A value of `security.capability` as we must write it, so that the kernel stores these bytes:
     /// the rootid in our own namespace's terms. A host value is ours: on a superblock that may be
     /// another namespace's, a plain one would be that one's, so that its root is named (EINVAL by the
-    /// kernel where the owner has no id for it).
+    /// kernel where the owner has no id for it). Through an id map it is an entry for the root that it stands for
+    /// there (M).
     fn as_written(
         &self,
         stored: &[u8],
@@ -303,15 +326,25 @@ impl CapFile {
         let unnameable = || self.error("setxattr", Errno::OVERFLOW);
         let value = VfsCaps::settable(stored).map_err(|_| self.error("setxattr", Errno::INVAL))?;
         let Revision::V3 { rootid } = value.revision() else {
-            if !before.mount.may_be_anothers {
-                return Ok(stored.to_vec());
-            }
-            return Ok(VfsCaps::v3(Uid::ROOT.get(), value.caps()).encode().as_bytes().to_vec());
+            let place = before.place(namespaces);
+            let named = match (before.mount.may_be_anothers, place.idmap) {
+                (false, None) => return Ok(stored.to_vec()),
+                (true, None) => Some(Uid::ROOT),
+                (_, Some(_)) => {
+                    place.kuid_of(Uid::ROOT).and_then(|kuid| namespaces.own_ns().uid(kuid))
+                }
+            };
+            let named = named.ok_or_else(unnameable)?.get();
+            return Ok(VfsCaps::v3(named, value.caps()).encode().as_bytes().to_vec());
         };
         let rootid = Uid::new(rootid).ok_or_else(unnameable)?;
         let kuid = before.place(namespaces).kuid_of(rootid).ok_or_else(unnameable)?;
         let ours = namespaces.own_ns().uid(kuid).ok_or_else(unnameable)?;
         Ok(VfsCaps::v3(ours.get(), value.caps()).encode().as_bytes().to_vec())
+    }
+
+    fn cannot_tell(&self, problem: &'static str) -> Error {
+        Error::Untold { path: self.path().to_owned(), problem }
     }
 
     fn random(&self) -> Result<u64> {

@@ -5,6 +5,8 @@
 //! cannot be written by anyone.
 
 use std::ffi::CStr;
+use std::os::fd::AsFd;
+use std::path::Path;
 
 use nscap_core::storage::{self, Form, Table};
 use nscap_core::{
@@ -22,22 +24,35 @@ use crate::xattr::{self, Present};
 /// whoever asks (R7).
 const INNER: &CStr = c"system.nscapability";
 
+/// Whether a server of nscap's answers for a file: only it has the name.
+///
+/// # Errors
+/// getxattr(2)'s.
+pub(crate) fn is_served(file: impl AsFd) -> std::result::Result<bool, Errno> {
+    match xattr::get_into(file.as_fd(), INNER, &mut []) {
+        Ok(_) | Err(Errno::NODATA | Errno::RANGE) => Ok(true),
+        Err(Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Fills in what the two names show, as [`FileState`] has it: the bytes that would be stored.
 ///
 /// # Errors
-/// [`Error::Call`] where a name cannot be read; [`Error::Unexpected`] where it is not in form F.
-pub(crate) fn read(file: &CapFile, state: &mut FileState, namespaces: &Namespaces) -> Result<()> {
+/// [`Error::Unexpected`] where one is not in form F.
+pub(crate) fn work_out(state: &mut FileState, path: &Path, namespaces: &Namespaces) -> Result<()> {
+    let unexpected = |problem: &str| Error::unexpected(path, problem);
     // Nobody but the kernel writes tables.
-    state.mount.trusted = true;
-    let shown = match xattr::get(file, CAPABILITY) {
+    state.mount.trusted = Some(true);
+    let shown = match &state.shown.capability {
         Ok(shown) => shown.as_deref().map(VfsCaps::settable).transpose(),
-        Err(Errno::INVAL) => Ok(None).inspect(|_| state.hidden = Some(Hidden::Malformed)),
-        Err(errno) => return Err(file.error("getxattr", errno)),
+        Err(Errno::OVERFLOW) => Ok(None).inspect(|_| state.hidden = Some(Hidden::Foreign)),
+        Err(_) => Ok(None).inspect(|_| state.hidden = Some(Hidden::Malformed)),
     };
-    let shown = shown.map_err(|_| unexpected(file, "security.capability is malformed"))?;
-    let listed = xattr::get(file, TABLE).map_err(|e| file.error("getxattr", e))?;
+    let shown = shown.map_err(|_| unexpected("security.capability is malformed"))?;
+    let listed = state.shown.table.clone();
     let listed = listed.as_deref().map(NsCaps::decode_shown).transpose();
-    let listed = listed.map_err(|_| unexpected(file, "security.nscapability is malformed"))?;
+    let listed = listed.map_err(|_| unexpected("security.nscapability is malformed"))?;
     let mut records = Vec::new();
     for record in listed.iter().flat_map(NsCaps::iter) {
         match stored_of(record, state, namespaces) {
@@ -47,16 +62,10 @@ pub(crate) fn read(file: &CapFile, state: &mut FileState, namespaces: &Namespace
     }
     records.sort_unstable_by_key(|bytes| Record::from_bytes(*bytes).rootid());
     let entries = Entries::decode(&records)
-        .map_err(|_| unexpected(file, "security.nscapability names the owner's root"))?;
-    // T: revision 3 is the only entry, which R6 shows too.
-    let plain = shown.filter(|value| value.revision() == Revision::V2);
-    let host = host(plain.map(|value| value.caps()), entries, state, namespaces);
+        .map_err(|_| unexpected("security.nscapability names the owner's root"))?;
+    let host = host(shown, entries, state, namespaces);
     write_down(&Stored { host, entries }, state, namespaces);
     Ok(())
-}
-
-fn unexpected(file: &CapFile, problem: &str) -> Error {
-    Error::Unexpected { path: file.path().to_owned(), problem: problem.to_owned() }
 }
 
 fn stored_of(record: Record, state: &FileState, namespaces: &Namespaces) -> Option<Uid> {
@@ -64,24 +73,36 @@ fn stored_of(record: Record, state: &FileState, namespaces: &Namespaces) -> Opti
     state.place(namespaces).stored_of(kuid).filter(|stored| *stored != Uid::ROOT)
 }
 
-/// Of what R4 shows, whether it is the host value: from inside a namespace an entry looks the same.
+/// Of what R4 shows, whether it is the host value: from inside a namespace an entry looks the same. A value that
+/// names a root is that root's entry (T), or the host value through an id map (M).
 fn host(
-    shown: Option<FileCaps>,
+    shown: Option<VfsCaps>,
     entries: Entries<'_>,
     state: &mut FileState,
     namespaces: &Namespaces,
 ) -> Host {
-    let Some(caps) = shown else {
+    let Some(value) = shown else {
         return Host::Absent;
     };
-    let (own, place) = (namespaces.own_ns(), state.place(namespaces));
+    let (own, place, caps) = (namespaces.own_ns(), state.place(namespaces), value.caps());
+    if let Revision::V3 { rootid } = value.revision() {
+        let kuid = Uid::new(rootid).and_then(|uid| own.kuid(uid));
+        let of_owner = kuid.and_then(|kuid| place.stored_of(kuid)) == Some(Uid::ROOT);
+        return if of_owner { Host::Value(caps) } else { Host::Absent };
+    }
+    if own.same(place.sb_ns) {
+        return Host::Value(caps);
+    }
     let without = Stored { host: Host::Absent, entries };
     let explained = get_capability(own, &place, &without);
-    let own_entry = VfsCaps::v2(caps);
-    let is_entry = explained.is_ok_and(|(value, _)| value == own_entry);
-    if (is_entry || state.hidden.is_some()) && !own.same(place.sb_ns) {
+    let is_entry = explained.is_ok_and(|(value, _)| value == VfsCaps::v2(caps));
+    if is_entry {
         state.hidden = state.hidden.or(Some(Hidden::HostOrOwn));
         return Host::Absent;
+    }
+    // A value without a root applies to us, and none of the entries that we see is that one.
+    if state.hidden == Some(Hidden::Foreign) {
+        state.hidden = Some(Hidden::HostOrAbove);
     }
     Host::Value(caps)
 }

@@ -66,6 +66,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// What a change rests on is not known, so that nothing was changed.
+    #[error("{}: {problem}: {}", path.maybe_quote(), describe(nix::libc::EOPNOTSUPP))]
+    Untold {
+        /// The file.
+        path: PathBuf,
+        /// What is not known.
+        problem: &'static str,
+    },
     /// Another process has been changing this file's capabilities for too long.
     #[error("{}: another process is changing its capabilities and does not finish: {}",
         path.maybe_quote(), describe(nix::libc::EAGAIN))]
@@ -112,6 +120,7 @@ impl Error {
             Error::NoAnswer { .. } => nix::libc::ETIMEDOUT,
             Error::NoProcess { .. } => nix::libc::ESRCH,
             Error::Worker { .. } => nix::libc::EPERM,
+            Error::Untold { .. } => nix::libc::EOPNOTSUPP,
             Error::Unexpected { .. } | Error::Who { .. } => nix::libc::EINVAL,
             Error::Changed { .. } | Error::Locked { .. } => nix::libc::EAGAIN,
         }

@@ -34,6 +34,8 @@ pub struct MountPoint {
     pub source: OsString,
     /// Whether set-id bits and file capabilities are ignored.
     pub nosuid: bool,
+    /// Whether it is id-mapped (mount_setattr(2)).
+    pub idmapped: bool,
 }
 
 impl MountPoint {
@@ -48,7 +50,25 @@ impl MountPoint {
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     pub fn all() -> Result<Vec<MountPoint>> {
-        let path = Path::new(MOUNTINFO);
+        MountPoint::listed(Path::new(MOUNTINFO))
+    }
+
+    /// The mounts that a process sees, below its root directory.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where there is no such process, or we may not look at it (EACCES; ptrace(2), "Ptrace access
+    /// mode checking").
+    ///
+    /// ```
+    /// use nscap_linux::MountPoint;
+    /// assert_eq!(MountPoint::all()?, MountPoint::of_process(std::process::id())?);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn of_process(pid: u32) -> Result<Vec<MountPoint>> {
+        MountPoint::listed(Path::new(&format!("/proc/{pid}/mountinfo")))
+    }
+
+    fn listed(path: &Path) -> Result<Vec<MountPoint>> {
         let bytes = std::fs::read(path).map_err(|e| Error::call(path, "read", e))?;
         Ok(bytes.split(|byte| *byte == b'\n').filter_map(MountPoint::parse).collect())
     }
@@ -93,30 +113,14 @@ impl MountPoint {
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     pub fn elsewhere(device: (u32, u32), patience: Duration) -> Result<Option<(u32, MountPoint)>> {
-        let until = Instant::now() + patience;
-        let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
-        let mut seen: HashSet<PathBuf> = namespace("self").into_iter().collect();
-        let proc = Path::new("/proc");
-        let processes = std::fs::read_dir(proc).map_err(|e| Error::call(proc, "open", e))?;
-        for process in processes.flatten() {
-            if Instant::now() >= until {
-                break;
-            }
-            let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            let new = namespace(&format!("{pid}")).is_some_and(|ns| seen.insert(ns));
-            let Some(bytes) = new.then(|| std::fs::read(process.path().join("mountinfo")).ok())
-            else {
-                continue;
-            };
-            let bytes = bytes.unwrap_or_default();
-            let mut lines = bytes.split(|byte| *byte == b'\n').filter_map(MountPoint::parse);
-            if let Some(mount) = lines.find(|mount| mount.device == device) {
-                return Ok(Some((pid, mount)));
-            }
-        }
-        Ok(None)
+        let mut found = None;
+        in_other_namespaces(patience, |pid| {
+            let all = MountPoint::of_process(pid).unwrap_or_default();
+            let mount = all.into_iter().find(|mount| mount.device == device);
+            found = mount.map(|mount| (pid, mount));
+            found.is_some()
+        })?;
+        Ok(found)
     }
 
     fn parse(line: &[u8]) -> Option<MountPoint> {
@@ -128,11 +132,13 @@ impl MountPoint {
         let device = (major.parse().ok()?, minor.parse().ok()?);
         let path = |field: &[u8]| PathBuf::from(OsString::from_vec(unescape(field)));
         let (root, point) = (path(fields.next()?), path(fields.next()?));
-        let nosuid = fields.next()?.split(|byte| *byte == b',').any(|flag| flag == b"nosuid");
+        let flags = fields.next()?;
+        let has = |name: &[u8]| flags.split(|byte| *byte == b',').any(|flag| flag == name);
+        let (nosuid, idmapped) = (has(b"nosuid"), has(b"idmapped"));
         fields.find(|field| *field == b"-")?;
         let fs_type = text(fields.next()?);
         let source = OsString::from_vec(unescape(fields.next()?));
-        Some(MountPoint { id, device, root, point, fs_type, source, nosuid })
+        Some(MountPoint { id, device, root, point, fs_type, source, nosuid, idmapped })
     }
 
     /// Whether the rules of nscap decide on this file system, and not the kernel's own alone.
@@ -140,6 +146,35 @@ impl MountPoint {
     pub fn is_nscap(&self) -> bool {
         self.fs_type == crate::mount::NSCAP_TYPE
     }
+}
+
+/// Visits one process of each mount namespace but our own, until the visitor has what it looks for or so much
+/// time is gone. A namespace that no process is in (a descriptor or a file holds it) is not found.
+///
+/// # Errors
+/// [`Error::Call`] where /proc is not mounted.
+pub(crate) fn in_other_namespaces(
+    patience: Duration,
+    mut visit: impl FnMut(u32) -> bool,
+) -> Result<()> {
+    let until = Instant::now() + patience;
+    let mut seen: HashSet<Option<u64>> = HashSet::from([None, namespace_of("thread-self")]);
+    for pid in crate::ns::pids()? {
+        if Instant::now() >= until {
+            break;
+        }
+        if seen.insert(namespace_of(&pid.to_string())) && visit(pid) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What tells the mount namespace of a process from all others that there are at the same time; `process` is its
+/// directory in /proc. `None` where there is none, or it is not for us to see.
+pub(crate) fn namespace_of(process: &str) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(format!("/proc/{process}/ns/mnt")).ok().map(|link| link.ino())
 }
 
 /// Blank, tab, line feed and backslash are written as three octal digits.
@@ -173,7 +208,7 @@ mod tests {
         assert_eq!(mount.device, (0, 57));
         assert_eq!(mount.point.as_os_str().as_bytes(), b"/mnt/a b\\c\n");
         assert_eq!(mount.source.as_bytes(), b"/src\xff");
-        assert!(mount.nosuid && mount.is_nscap());
+        assert!(mount.nosuid && mount.is_nscap() && !mount.idmapped);
         for bad in
             [&b""[..], b"36", b"x 35 0:57 / / rw - a b", b"36 35 0:57 / / rw", b"1 1 1 / / r - a b"]
         {

@@ -17,9 +17,9 @@ use crate::sys;
 /// STATX_MNT_ID_UNIQUE, Linux 6.8.
 const MNT_ID_UNIQUE: u32 = 0x4000;
 
-/// What is asked for: STATMOUNT_MNT_BASIC, _MNT_POINT, _FS_TYPE, _FS_SUBTYPE, _MNT_UIDMAP and
+/// What is asked for: STATMOUNT_SB_BASIC, _MNT_BASIC, _MNT_POINT, _FS_TYPE, _FS_SUBTYPE, _MNT_UIDMAP and
 /// _MNT_GIDMAP. A kernel that does not know one leaves it out.
-const ASKED: u64 = 0x2 | 0x10 | 0x20 | 0x100 | MAPS;
+const ASKED: u64 = 0x1 | 0x2 | 0x10 | 0x20 | 0x100 | MAPS;
 const MAPS: u64 = 0x2000 | 0x4000;
 const SUBTYPE: u64 = 0x100;
 /// MOUNT_ATTR_IDMAP.
@@ -28,6 +28,7 @@ const IDMAP: u64 = 0x0010_0000;
 /// `struct statmount`: where its fields begin. A string and a map begin where theirs says, counted
 /// from STRINGS.
 const AT_MASK: usize = 8;
+const AT_DEVICE: usize = 16;
 const AT_FS_TYPE: usize = 36;
 const AT_ATTR: usize = 64;
 const AT_POINT: usize = 108;
@@ -58,23 +59,33 @@ pub(crate) fn unique_id(file: impl AsFd) -> Result<u64, Errno> {
 pub(crate) struct Statmount(Vec<u8>);
 
 impl Statmount {
-    /// The mount that a descriptor was opened through.
-    ///
-    /// # Errors
-    /// ENOSYS before Linux 6.8; ENOENT where it is not in our mount namespace; EPERM where it is
-    /// out of our root's reach.
-    pub(crate) fn of(file: impl AsFd) -> Result<Statmount, Errno> {
-        Statmount::of_id(unique_id(file)?)
-    }
-
     /// The mount with this id, which no other has had. No server is asked.
     ///
     /// # Errors
-    /// As [`of`](Statmount::of).
+    /// ENOSYS before Linux 6.8; ENOENT where it is not in our mount namespace; EPERM where it is
+    /// out of our root's reach, or a seccomp filter refuses the call.
     pub(crate) fn of_id(id: u64) -> Result<Statmount, Errno> {
+        Statmount::ask(id, None)
+    }
+
+    /// The same where the mount is in the mount namespace with this id.
+    ///
+    /// # Errors
+    /// ENOSYS before Linux 6.8, EINVAL before 6.11; ENOENT where it is not in that namespace, or that is not for
+    /// us to look at (CAP_SYS_ADMIN over its owner).
+    pub(crate) fn of_id_in(id: u64, namespace: u64) -> Result<Statmount, Errno> {
+        Statmount::ask(id, Some(namespace))
+    }
+
+    fn ask(id: u64, namespace: Option<u64>) -> Result<Statmount, Errno> {
         let mut answer = vec![0; ROOM];
-        sys::statmount(id, ASKED, &mut answer)?;
+        sys::statmount(id, namespace, ASKED, &mut answer)?;
         Ok(Statmount(answer))
+    }
+
+    /// Major and minor number of the file system's device, as mountinfo has it.
+    pub(crate) fn device(&self) -> Option<(u32, u32)> {
+        Some((half(&self.0, AT_DEVICE)?, half(&self.0, AT_DEVICE + 4)?))
     }
 
     /// As mountinfo has it: `"ext4"`, `"fuse.nscap"`.
@@ -142,12 +153,16 @@ mod tests {
     fn it_says_what_mountinfo_says() {
         for path in ["/", "/proc", "/dev", "/tmp"] {
             let file = std::fs::File::open(path).unwrap();
-            let Ok(said) = Statmount::of(&file) else { continue };
+            let Ok(said) = unique_id(&file).and_then(Statmount::of_id) else { continue };
             let point = said.point().unwrap().display().to_string();
             let fs_type = said.fs_type().unwrap();
+            let (major, minor) = said.device().unwrap();
+            let device = format!("{major}:{minor}");
             let lines = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
             let is = |line: &&str| {
-                line.split(' ').nth(4) == Some(&point) && line.contains(&format!(" - {fs_type} "))
+                line.split(' ').nth(2) == Some(&device)
+                    && line.split(' ').nth(4) == Some(&point)
+                    && line.contains(&format!(" - {fs_type} "))
             };
             assert!(lines.lines().any(|line| is(&line)), "{point} {fs_type}: {lines}");
             assert!(!said.is_idmapped());

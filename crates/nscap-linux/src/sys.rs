@@ -76,6 +76,16 @@ pub(crate) fn ns_id(fd: impl AsFd) -> Result<u64, Errno> {
     if done < 0 { Err(last()) } else { Ok(id) }
 }
 
+/// The id of a mount namespace that statmount(2) takes, Linux 6.11.
+pub(crate) fn mount_ns_id(fd: impl AsFd) -> Result<u64, Errno> {
+    /// `_IOR(0xb7, 5, __u64)`.
+    const NS_GET_MNTNS_ID: libc::c_ulong = 0x8008_b705;
+    let mut id = 0u64;
+    // SAFETY: the request writes one u64 to the pointer, which is valid for it.
+    let done = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_MNTNS_ID, &raw mut id) };
+    if done < 0 { Err(last()) } else { Ok(id) }
+}
+
 /// `struct xattr_args` of linux/xattr.h.
 #[repr(C, align(8))]
 struct XattrArgs {
@@ -183,19 +193,31 @@ pub(crate) fn removexattrat(dir: BorrowedFd<'_>, path: &CStr, name: &CStr) -> Re
     .map(|_| ())
 }
 
-/// `struct mnt_id_req` of linux/mount.h, version 0.
+/// `struct mnt_id_req` of linux/mount.h, version 1.
 #[repr(C)]
 struct MountRequest {
     size: u32,
     spare: u32,
     mnt_id: u64,
     param: u64,
+    mnt_ns_id: u64,
 }
 
-/// statmount(2), Linux 6.8: fills `answer` with a `struct statmount` and its strings.
-pub(crate) fn statmount(mnt_id: u64, mask: u64, answer: &mut [u8]) -> Result<(), Errno> {
-    let size = size_of::<MountRequest>();
-    let request = MountRequest { size: size as u32, spare: 0, mnt_id, param: mask };
+/// statmount(2), Linux 6.8: fills `answer` with a `struct statmount` and its strings. With the id of a mount
+/// namespace (Linux 6.11), of a mount in that one.
+pub(crate) fn statmount(
+    mnt_id: u64,
+    namespace: Option<u64>,
+    mask: u64,
+    answer: &mut [u8],
+) -> Result<(), Errno> {
+    // Version 0 ends before the last field.
+    let size = match namespace {
+        None => std::mem::offset_of!(MountRequest, mnt_ns_id),
+        Some(_) => size_of::<MountRequest>(),
+    };
+    let mnt_ns_id = namespace.unwrap_or(0);
+    let request = MountRequest { size: size as u32, spare: 0, mnt_id, param: mask, mnt_ns_id };
     // SAFETY: the request is a valid struct of the size it says; the buffer is ours.
     check(unsafe {
         libc::syscall(SYS_STATMOUNT, &raw const request, answer.as_mut_ptr(), answer.len(), 0)

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nscap_core::{FileCaps, Host, Kuid, Stored, Uid, root_kuid};
-use nscap_linux::{CapFile, Links, Namespaces};
+use nscap_linux::{CapFile, IdMap, Links, Namespaces};
 use nscap_testing::{Container, cat, is_root, with_own_mounts};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
@@ -84,7 +84,7 @@ fn an_id_mapped_mount_maps_owners_and_rootids() {
     });
     assert_eq!(getxattr(&path)[20..], 7_u32.to_le_bytes());
     let state = before.read(&mut namespaces).unwrap();
-    assert!(state.mount.idmap.is_none());
+    assert_eq!(state.mount.idmap, IdMap::Absent);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn the_flags_of_a_mount_are_read() {
                 .unwrap()
                 .mount;
             assert_eq!((mount.nosuid, mount.noexec, mount.read_only), expected);
-            assert!(!mount.foreign && mount.trusted && mount.sb_owner_certain);
+            assert!(!mount.foreign && mount.trusted == Some(true) && mount.owner.ns().is_some());
             assert_eq!(mount.point.as_deref(), Some(directory.path()));
         });
     }

@@ -44,7 +44,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show for whom a file's capabilities hold
     ///
-    /// Exit status: 0 when a file has capabilities, 1 when none has, 2 on an error.
+    /// Exit status: 0 when a file has capabilities, 1 when none has, 2 on an error or where a file has
+    /// something that cannot be seen from here.
     Get(Get),
     /// Give files capabilities, for this user namespace or another
     ///
@@ -61,7 +62,7 @@ pub(crate) enum Command {
     /// Say what execve would give a task, why not more, and what would mend it
     ///
     /// Exit status: 0 when the task gains everything that the file promises it, 1 when anything is
-    /// lost, 2 on an error.
+    /// lost, 2 on an error or where it cannot be known from here.
     Explain(Explain),
     /// Move a whole tree from one id mapping to another
     ///

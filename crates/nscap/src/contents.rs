@@ -61,9 +61,18 @@ pub(crate) struct Contents {
     pub(crate) malformed: bool,
 }
 
-/// What the file has that cannot be shown.
+/// SPEC, F: what `cp`, `tar` and `rsync` take from where the design's rules decide.
+const COPIED: &str = "a list copied from a mount of nscap's, which nothing here honours";
+
+/// What the file has that cannot be shown, or not for sure.
 fn hidden(state: &FileState, host: Host) -> Option<&'static str> {
     match (state.hidden, host) {
+        (Some(Hidden::HostOrAbove), _) => Some(
+            "whether it is a host value: from inside a namespace one for a root above looks the same",
+        ),
+        (Some(Hidden::Table), _) => Some(
+            "whether a table of entries is to be trusted: whose the file system is cannot be told from here",
+        ),
         (Some(Hidden::Foreign), _) => Some("an entry whose root has no id in this namespace"),
         (Some(Hidden::HostOrOwn), _) => {
             Some("whether it is a host value: from inside a namespace both look the same")
@@ -80,17 +89,27 @@ impl Contents {
         let state = system.read(file)?;
         let place = state.place(&system.namespaces);
         let (stored, seal) = state.stored(&system.namespaces);
-        let host = stored.host;
         let host_kuid = place.kuid_of(Uid::ROOT);
-        let entries: Vec<(Option<Kuid>, FileCaps)> =
+        let mut entries: Vec<(Option<Kuid>, FileCaps)> =
             stored.entries.iter().map(|(rootid, caps)| (place.kuid_of(rootid), caps)).collect();
+        // M: through an id map, and on what a namespace beside ours owns, it is an entry for one root.
+        let mut host = stored.host;
+        if let Host::Value(caps) = host
+            && stored.seen_from(system.namespaces.own_ns(), &place).host() == Host::Absent
+        {
+            entries.insert(0, (host_kuid, caps));
+            host = Host::Absent;
+        }
         let mut named = Vec::new();
         for (kuid, caps) in entries {
             let holders = kuid.map_or(Ok(Vec::new()), |kuid| system.holders(kuid))?;
             named.push(Entry { kuid: kuid.map(Kuid::get), caps: caps.into(), holders });
         }
+        let copied = state.copied_list().is_some();
         let (seal, void) = match seal {
+            Seal::None if state.hidden == Some(Hidden::Table) => ("unknown", None),
             Seal::None => ("none", None),
+            Seal::Void(_) if copied => ("void", Some(COPIED)),
             // How it is written down is then not ours to see.
             Seal::Sealed if state.by_design() => ("none", None),
             Seal::Sealed => ("sealed", None),
@@ -114,7 +133,10 @@ impl Contents {
             seal,
             void,
             hidden: hidden(&state, host),
-            secret: matches!(state.hidden, Some(Hidden::Foreign | Hidden::Malformed)),
+            secret: matches!(
+                state.hidden,
+                Some(Hidden::Foreign | Hidden::Malformed | Hidden::Table)
+            ),
             malformed: host == Host::Malformed,
         })
     }
@@ -173,7 +195,8 @@ impl Contents {
             row("table".to_owned(), "-".to_owned(), rest);
         }
         if self.seal == "unknown" {
-            let rest = "entries, if security.capability is still what they were sealed with";
+            let rest =
+                "entries, if what cannot be seen from here is as it was when they were written";
             row("table".to_owned(), "-".to_owned(), rest);
         }
         if let Some(reason) = self.void {

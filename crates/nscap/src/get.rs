@@ -34,6 +34,9 @@ pub(crate) fn run(args: &Get, out: &mut Out) -> Result<u8, Failure> {
                     errno: EINVAL,
                 }));
             }
+            // What is hidden may be capabilities.
+            let untold = files.iter().any(Contents::has_secrets);
+            let worst = if untold { worst.max(2) } else { worst };
             print(&files, Contents::has_capabilities, Contents::rows, worst, out)
         }
         Some(who) => {

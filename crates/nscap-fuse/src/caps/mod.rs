@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use nscap_core::{Decision, Kuid, Operation, Policy, UserNs as _, content_change};
 use nscap_linux::probe::asks_for_security_names;
 use nscap_linux::server::hold_places;
-use nscap_linux::{Caller, Callers, CapFile, Error, Mount, ReadLease};
+use nscap_linux::{Caller, Callers, CapFile, Error, IdMap, Mount, ReadLease};
 use rustix::io::Errno;
 
 use crate::options::Options;
@@ -120,12 +120,13 @@ impl Caps {
         let callers = Callers::new()?;
         let mount = Mount::of(source, path, &mut nscap_linux::Namespaces::own()?)?;
         let mount = mount.with_proof(source)?;
-        if mount.idmap.is_some() {
+        if mount.idmap != IdMap::Absent {
             let problem = "on an id-mapped mount, through which no host value can be written; \
                 give the tree by a mount of it that is not id-mapped";
             return Err(Error::Unexpected { path: path.to_owned(), problem: problem.to_owned() });
         }
-        let vouched = mount.trusted || mount.may_be_anothers && options.source_owner_ok;
+        let vouched =
+            mount.trusted == Some(true) || mount.may_be_anothers && options.source_owner_ok;
         let mount = mount.with_trust(vouched);
         let (policy, writers) = (options.policy, Writers::new());
         let is_overlay = rustix::fs::fstatfs(source)

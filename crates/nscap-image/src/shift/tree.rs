@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use nscap_linux::{Claim, Mount, Namespaces, Purpose};
+use nscap_linux::{Claim, IdMap, Mount, Namespaces, Purpose};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, openat, openat2,
     statx,
@@ -144,7 +144,7 @@ impl Tree {
         let top = quietly(|flags| openat(&parent, name, flags, Mode::empty()))
             .map_err(|e| Error::call(&path, "open", e))?;
         let mount = Mount::of(&top, &path, namespaces)?;
-        if mount.idmap.is_some() {
+        if mount.idmap != IdMap::Absent {
             let why = "is on an id-mapped mount; name it where it is mounted without a map";
             return Err(Error::refused(&path, why, Errno::INVAL));
         }

@@ -162,6 +162,15 @@ fn is_claimed(device: (u32, u32), source: &Path) -> bool {
     })
 }
 
+/// Whether a server of root of the initial namespace has a claim for the mount with this device number: nobody else
+/// can write that down. `false` where we are not that root.
+pub(crate) fn is_served(device: (u32, u32)) -> bool {
+    let registry = Registry::open().ok().flatten();
+    registry.and_then(|registry| registry.live().ok()).is_some_and(|all| {
+        all.iter().any(|it| it.purpose == Purpose::Mount && it.shown_by == Some(device))
+    })
+}
+
 /// Another's claim, as an error tells of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claimant {

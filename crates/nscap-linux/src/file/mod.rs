@@ -24,8 +24,9 @@ use crate::{decided, xattr};
 
 mod state;
 
+pub(crate) use state::Shown as ShownNames;
 pub(crate) use state::kernel_decides;
-pub use state::{FileState, Hidden, Inode};
+pub use state::{Answers, FileState, Hidden, Inode};
 
 pub(crate) const CAPABILITY: &CStr = c"security.capability";
 pub(crate) const TABLE: &CStr = c"security.nscapability";
@@ -224,28 +225,38 @@ impl CapFile {
     /// ```
     pub fn read_through(&self, mount: Mount, namespaces: &Namespaces) -> Result<FileState> {
         let inode = self.inode()?;
-        let mut state = FileState { inode, mount, capability: None, table: None, hidden: None };
-        if state.by_design() {
-            decided::read(self, &mut state, namespaces)?;
-            return Ok(state);
-        }
-        state.table = xattr::get(&self.fd, TABLE).map_err(|e| self.error("getxattr", e))?;
-        let shown = match xattr::get(&self.fd, CAPABILITY) {
-            Ok(shown) => shown,
-            Err(Errno::OVERFLOW) => {
-                state.hidden = Some(Hidden::Foreign);
-                return Ok(state);
+        let table = xattr::get(&self.fd, TABLE).map_err(|e| self.error("getxattr", e))?;
+        let answers = self.answers(&mount, table.is_some())?;
+        let capability = match xattr::get(&self.fd, CAPABILITY) {
+            Err(errno) if !matches!(errno, Errno::OVERFLOW | Errno::INVAL) => {
+                return Err(self.error("getxattr", errno));
             }
-            Err(Errno::INVAL) => {
-                state.hidden = Some(Hidden::Malformed);
-                return Ok(state);
-            }
-            Err(errno) => return Err(self.error("getxattr", errno)),
+            shown => shown,
         };
-        if let Some(shown) = shown {
-            state.undo_translation(&shown, namespaces);
+        let shown = ShownNames { capability, table };
+        FileState::of(inode, mount, answers, shown, &self.path, namespaces)
+    }
+
+    /// What answers for the file's capabilities. An overlayfs passes on what a server below it answers; so does one
+    /// of which no mount namespace that we have found tells the type. There the name tells that only a server of
+    /// nscap's has. Without a list of entries such a server and an unmodified kernel answer alike.
+    fn answers(&self, mount: &Mount, listed: bool) -> Result<Answers> {
+        if kernel_decides() {
+            return Ok(Answers::ReferenceKernel);
         }
-        Ok(state)
+        if mount.is_nscap() {
+            return Ok(Answers::Server);
+        }
+        let (below, unknown) = (mount.fs_type == "overlay", mount.fs_type.is_empty());
+        if !listed || !(below || unknown) {
+            return Ok(Answers::Kernel);
+        }
+        let served = decided::is_served(&self.fd).map_err(|e| self.error("getxattr", e))?;
+        Ok(match (served, below) {
+            (false, _) => Answers::Kernel,
+            (true, false) => Answers::Server,
+            (true, true) => Answers::ServerBelow,
+        })
     }
 
     pub(crate) fn error(&self, call: &'static str, errno: Errno) -> Error {

@@ -5,11 +5,13 @@
 use std::sync::OnceLock;
 
 use nscap_core::storage::{self, Seal, SealFacts};
-use nscap_core::{Host, Place, Revision, Stored, Uid, UserNs, VfsCaps, root_kuid};
+use nscap_core::{Host, Kuid, NsCaps, Place, Revision, Stored, Uid, UserNs, VfsCaps, root_kuid};
+use rustix::io::Errno;
 
-use crate::mount::Mount;
+use crate::error::Result;
+use crate::mount::{IdMap, Mount, Owner, maps_its_ids};
 use crate::ns::{LiveNs, Namespaces};
-use crate::probe;
+use crate::{decided, probe};
 
 /// Owner, mode and size as the kernel shows them to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,7 +34,21 @@ pub(crate) fn kernel_decides() -> bool {
     *KERNEL.get_or_init(|| probe::kernel_policy().is_some())
 }
 
-/// What the kernel did not show us of `security.capability`.
+/// What answers for the capabilities of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answers {
+    /// An unmodified kernel, by its own rules alone.
+    Kernel,
+    /// A kernel that decides by the design.
+    ReferenceKernel,
+    /// A server of nscap's, which shows the file.
+    Server,
+    /// A server of nscap's below an overlayfs, in a layer of which the file is. A change makes a copy in the
+    /// upper layer, which that server does not show.
+    ServerBelow,
+}
+
+/// What the kernel did not show us of a file's capabilities, or showed in a way that is not clear.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hidden {
     /// There is a value whose rootid has no id in our namespace (EOVERFLOW): an entry of
@@ -44,6 +60,19 @@ pub enum Hidden {
     /// From inside a namespace a revision 2 value is the host value or our own root's entry; it is
     /// taken for the entry.
     HostOrOwn,
+    /// From inside a namespace: a value that applies to us, which is the host value or an entry for the root of a
+    /// namespace above ours. It is taken for the host value.
+    HostOrAbove,
+    /// There is a table, and whether it is to be trusted cannot be told: whose the superblock is is not known, or
+    /// through which map the owner of the file is shown.
+    Table,
+}
+
+/// Both names as the kernel gave them to us.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Shown {
+    pub(crate) capability: std::result::Result<Option<Vec<u8>>, Errno>,
+    pub(crate) table: Option<Vec<u8>>,
 }
 
 /// What a file held when it was read.
@@ -59,9 +88,119 @@ pub struct FileState {
     pub table: Option<Vec<u8>>,
     /// What could not be seen.
     pub hidden: Option<Hidden>,
+    /// What answers for them.
+    pub answers: Answers,
+    pub(crate) shown: Shown,
 }
 
 impl FileState {
+    /// Works out what stands on the file from what the kernel showed. What is on it may narrow down whose the
+    /// superblock is.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`](crate::Error::Unexpected) where a server's answer is in no form that it may be in.
+    pub(crate) fn of(
+        inode: Inode,
+        mount: Mount,
+        answers: Answers,
+        shown: Shown,
+        path: &std::path::Path,
+        namespaces: &Namespaces,
+    ) -> Result<FileState> {
+        let state =
+            FileState { inode, mount, capability: None, table: None, hidden: None, answers, shown };
+        state.with_narrowed_owner(namespaces).worked_out(path, namespaces)
+    }
+
+    fn worked_out(mut self, path: &std::path::Path, namespaces: &Namespaces) -> Result<FileState> {
+        if self.by_design() {
+            decided::work_out(&mut self, path, namespaces)?;
+            return Ok(self);
+        }
+        self.table = self.shown.table.clone();
+        if self.table.is_some() && !self.knows_seals() {
+            self.hidden = Some(Hidden::Table);
+        }
+        match self.shown.capability.clone() {
+            Ok(None) => {}
+            Ok(Some(shown)) => self.undo_translation(&shown, namespaces),
+            Err(Errno::OVERFLOW) => self.hidden = Some(Hidden::Foreign),
+            Err(_) => self.hidden = Some(Hidden::Malformed),
+        }
+        Ok(self)
+    }
+
+    /// Where it is not known whose the superblock is, and we are in the initial namespace: the owner maps whatever
+    /// id the kernel shows.
+    fn with_narrowed_owner(self, namespaces: &Namespaces) -> FileState {
+        /// What an id is shown as that has none here.
+        const OVERFLOW: u32 = 65_534;
+        let mount = &self.mount;
+        let told = mount.idmap == IdMap::Absent && namespaces.own_ns().is_initial();
+        if mount.trusted.is_some() || !told {
+            return self;
+        }
+        let valid = |id: &u32| maps_its_ids(&mount.fs_type) && *id != OVERFLOW;
+        let uid = Some(self.inode.uid).filter(valid).and_then(|uid| namespaces.shown_uid(uid));
+        let gid = Some(self.inode.gid).filter(valid).and_then(|gid| namespaces.shown_gid(gid));
+        let value = self.shown.capability.as_ref().ok().and_then(Option::as_deref);
+        let root = value.and_then(|value| named(value, namespaces));
+        let owner = mount.owner.clone().narrowed((uid, gid), root, namespaces);
+        FileState { mount: self.mount.owned_by(owner, namespaces), ..self }
+    }
+
+    /// The same for each namespace that may own the superblock; one where that is known. An answer counts only
+    /// where it is the same for each.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let state = file.read(&mut namespaces)?;
+    /// let all = state.readings(&namespaces)?;
+    /// assert_eq!(all.len(), state.mount.owner.possible().len());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`](crate::Error::Unexpected) where a server's answer is in no form that it may be in.
+    pub fn readings(&self, namespaces: &Namespaces) -> Result<Vec<FileState>> {
+        let possible = self.mount.owner.possible();
+        if possible.len() == 1 {
+            return Ok(vec![self.clone()]);
+        }
+        let reading = |ns: &crate::ns::NsIndex| {
+            let mount = self.mount.clone().owned_by(Owner::assuming(*ns), namespaces);
+            let state =
+                FileState { mount, capability: None, table: None, hidden: None, ..self.clone() };
+            state.worked_out(std::path::Path::new("a file"), namespaces)
+        };
+        possible.iter().map(reading).collect()
+    }
+
+    /// Whether a seal can be held against the file: whose the superblock is is known, and so is the owner of the
+    /// file as it is stored.
+    pub(crate) fn knows_seals(&self) -> bool {
+        self.mount.trusted.is_some() && self.mount.idmap != IdMap::Unknown
+    }
+
+    /// The entries of a list in form F that was copied to where nothing honours it (SPEC, F): out of a mount or off a
+    /// kernel that decides by the design, onto a bare file system. Rootids are in the terms of the namespace in
+    /// which it was copied.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// assert!(file.read(&mut namespaces)?.copied_list().is_none());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    #[must_use]
+    pub fn copied_list(&self) -> Option<NsCaps<'_>> {
+        let bytes = self.table.as_deref().filter(|_| !self.by_design())?;
+        NsCaps::decode_shown(bytes).ok()
+    }
+
     /// The file as one caller reaches it, for the decisions of `nscap_core`.
     ///
     /// ```
@@ -74,18 +213,24 @@ impl FileState {
     /// ```
     #[must_use]
     pub fn place<'n>(&self, namespaces: &'n Namespaces) -> Place<LiveNs<'n>> {
+        let idmap = self.mount.maps().map(|maps| namespaces.get(maps));
+        // An id that the map of the mount has not is shown as one that it need not have either.
+        let owner = namespaces.shown_uid(self.inode.uid);
+        let owner = owner.filter(|kuid| idmap.is_none_or(|map| map.uid(*kuid).is_some()));
+        let group = namespaces.shown_gid(self.inode.gid);
+        let group = group.filter(|kgid| idmap.is_none_or(|map| map.gid(*kgid).is_some()));
         Place {
-            sb_ns: namespaces.get(self.mount.sb_owner),
-            idmap: self.mount.idmap.map(|maps| namespaces.get(maps)),
-            owner: namespaces.shown_uid(self.inode.uid),
-            group: namespaces.shown_gid(self.inode.gid),
+            sb_ns: namespaces.get(self.mount.owner.assumed()),
+            idmap,
+            owner,
+            group,
             read_only: self.mount.read_only,
             immutable: self.inode.immutable,
         }
     }
 
     /// Whether the design's rules decide about the file, and not an unmodified kernel's own alone:
-    /// on a mount of nscap's, and everywhere on the reference kernel.
+    /// on a mount of nscap's, on an overlayfs over one, and everywhere on the reference kernel.
     ///
     /// ```
     /// # use nscap_linux::*;
@@ -97,7 +242,7 @@ impl FileState {
     /// ```
     #[must_use]
     pub fn by_design(&self) -> bool {
-        self.mount.is_nscap() || kernel_decides()
+        self.answers != Answers::Kernel
     }
 
     /// What the two attributes mean, and whether a table counts.
@@ -115,12 +260,19 @@ impl FileState {
     #[must_use]
     pub fn stored(&self, namespaces: &Namespaces) -> (Stored<'_>, Seal) {
         let capability = self.capability.as_deref();
-        let (facts, trusted) = (self.facts(namespaces), self.mount.trusted);
-        let (mut stored, seal) = storage::read(capability, self.table.as_deref(), facts, trusted);
+        let facts = self.facts(namespaces);
+        // Of a table that may be trusted or not nothing is said here: see `hidden`.
+        let table = self.table.as_deref().filter(|_| self.by_design() || self.knows_seals());
+        let (mut stored, seal) = storage::read(capability, table, facts, self.is_trusted());
         if self.hidden == Some(Hidden::Malformed) {
             stored.host = Host::Malformed;
         }
         (stored, seal)
+    }
+
+    /// Whether tables are trusted.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.mount.trusted == Some(true)
     }
 
     /// Whether nothing that decides about capabilities has changed between two readings.
@@ -154,11 +306,7 @@ impl FileState {
             self.capability = Some(shown.to_vec());
             return;
         };
-        let named = match value.revision() {
-            Revision::V3 { rootid } => Uid::new(rootid).and_then(|uid| own.kuid(uid)),
-            Revision::V1 | Revision::V2 => root_kuid(own),
-        };
-        let rootid = named.and_then(|kuid| place.stored_of(kuid));
+        let rootid = named(shown, namespaces).and_then(|kuid| place.stored_of(kuid));
         let plain = VfsCaps::v2(value.caps()).encode().as_bytes().to_vec();
         self.capability = Some(match rootid {
             Some(Uid::ROOT) => plain.clone(),
@@ -170,11 +318,20 @@ impl FileState {
         }
         // Of the values that look like this from here, the one that a table was sealed with.
         let facts = self.facts(namespaces);
-        let host = storage::read(Some(&plain), self.table.as_deref(), facts, self.mount.trusted);
+        let host = storage::read(Some(&plain), self.table.as_deref(), facts, self.is_trusted());
         if host.1 == Seal::Sealed {
             self.capability = Some(plain);
         } else {
-            self.hidden = Some(Hidden::HostOrOwn);
+            self.hidden = self.hidden.or(Some(Hidden::HostOrOwn));
         }
+    }
+}
+
+/// The root that a value is for, as the kernel shows it to us.
+fn named(shown: &[u8], namespaces: &Namespaces) -> Option<Kuid> {
+    let own = namespaces.own_ns();
+    match VfsCaps::settable(shown).ok()?.revision() {
+        Revision::V3 { rootid } => own.kuid(Uid::new(rootid)?),
+        Revision::V1 | Revision::V2 => root_kuid(own),
     }
 }

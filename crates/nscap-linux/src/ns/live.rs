@@ -39,10 +39,10 @@ impl<'a> LiveNs<'a> {
         NsIndex(self.n)
     }
 
-    /// Whether it is the kernel's, and not only the maps of a mount or what lies outside.
+    /// Whether it is the kernel's, and not only the maps of a mount, what lies outside or what was not seen.
     #[must_use]
     pub fn is_namespace(self) -> bool {
-        !matches!(self.node().origin, Origin::IdMap | Origin::Outside)
+        self.node().origin.is_namespace()
     }
 
     /// Whether it is the initial one, or what we take for it.

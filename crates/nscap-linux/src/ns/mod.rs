@@ -64,6 +64,15 @@ pub enum Origin {
     IdMap,
     /// It stands for what is above our own namespace, which we cannot look at.
     Outside,
+    /// It stands for a namespace that may own a superblock and that we have not seen.
+    Unseen,
+}
+
+impl Origin {
+    /// Whether it is the kernel's, and does not only stand for something.
+    fn is_namespace(&self) -> bool {
+        !matches!(self, Origin::IdMap | Origin::Outside | Origin::Unseen)
+    }
 }
 
 #[derive(Debug)]
@@ -148,7 +157,7 @@ impl Namespaces {
 
     fn push(&mut self, node: Node) -> usize {
         let n = self.nodes.len();
-        let is_namespace = !matches!(node.origin, Origin::IdMap | Origin::Outside);
+        let is_namespace = node.origin.is_namespace();
         if is_namespace {
             self.known.insert(node.identity.key(), n);
         }
@@ -344,6 +353,13 @@ impl Namespaces {
         let parent = Some(self.initial);
         let node = Node { maps, parent, origin: Origin::IdMap, ..Node::outside() };
         Ok(NsIndex(self.push(node)))
+    }
+
+    /// It stands for a user namespace that we have not seen and that no task we ask about is in: every id as it is.
+    pub(crate) fn unseen_owner(&mut self) -> NsIndex {
+        let known = self.nodes.iter().position(|node| node.origin == Origin::Unseen);
+        let node = Node { parent: Some(self.initial), origin: Origin::Unseen, ..Node::outside() };
+        NsIndex(known.unwrap_or_else(|| self.push(node)))
     }
 
     /// The handle for an index of this snapshot.

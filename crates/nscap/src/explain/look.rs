@@ -31,7 +31,10 @@ pub(crate) struct Stop {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) file: CapFile,
+    /// As it is if the superblock is the likeliest namespace's.
     pub(crate) state: FileState,
+    /// As it is if it is another's, for each that it may be.
+    pub(crate) readings: Vec<FileState>,
     acl: Vec<AclEntry>,
 }
 
@@ -130,9 +133,10 @@ impl Looked {
 
 impl Found {
     fn read(file: CapFile, subject: &Subject, system: &mut System) -> Result<Found, Failure> {
-        let state = subject.read(&file, system)?;
+        let mut readings = subject.read(&file, system)?.readings(&system.namespaces)?;
+        let state = readings.remove(0);
         let acl = access_list(&file, file.path(), system)?;
-        Ok(Found { file, state, acl })
+        Ok(Found { file, state, readings, acl })
     }
 
     /// The file as execve(2) sees it, but for its capabilities.
@@ -141,15 +145,25 @@ impl Found {
         task: &Task<'_, LiveNs<'n>>,
         system: &'n System,
     ) -> Program<LiveNs<'n>> {
-        let (place, mode) = (self.state.place(&system.namespaces), self.state.inode.mode);
+        self.program_of(&self.state, task, system)
+    }
+
+    /// The same for one of its readings.
+    pub(crate) fn program_of<'n>(
+        &self,
+        state: &FileState,
+        task: &Task<'_, LiveNs<'n>>,
+        system: &'n System,
+    ) -> Program<LiveNs<'n>> {
+        let (place, mode) = (state.place(&system.namespaces), state.inode.mode);
         let listed = !self.acl.is_empty();
         Program {
             by_acl: listed.then(|| permits(task, &place, mode, &self.acl)),
             place,
             mode,
-            nosuid: self.state.mount.nosuid,
-            noexec: self.state.mount.noexec,
-            foreign: self.state.mount.foreign,
+            nosuid: state.mount.nosuid,
+            noexec: state.mount.noexec,
+            foreign: state.mount.foreign,
         }
     }
 

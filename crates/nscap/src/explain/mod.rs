@@ -19,8 +19,8 @@ mod walk;
 
 use std::path::Path;
 
-use nscap_core::{Denied, Executed, Program, Stored, System as Kernel, Task, bare};
-use nscap_linux::{FileState, Hidden, LiveNs, Over, probe};
+use nscap_core::{Denied, Executed, Program, Stored, System as Kernel, Task, UserNs as _, bare};
+use nscap_linux::{FileState, Hidden, LiveNs, Origin, Over, probe};
 
 use chain::Chain;
 use subject::Subject;
@@ -73,12 +73,34 @@ impl<'a> Question<'a> {
         over: &'a [Over],
         system: &'a System,
     ) -> Result<Question<'a>, Failure> {
-        let program = chain.program();
-        let state = &program.state;
+        let state = &chain.program().state;
         let (stored, seal) = state.stored(&system.namespaces);
         let task = subject.task(system)?;
-        let how = program.program(&task, system);
+        let how = chain.program().program(&task, system);
         Ok(Question { path, chain, state, stored, seal, subject, system, over, task, how })
+    }
+
+    /// The same where the file's superblock is another namespace's, for each that it may be.
+    fn readings(&self) -> impl Iterator<Item = Question<'a>> {
+        let (question, system) = (*self, self.system);
+        self.chain.program().readings.iter().map(move |state| {
+            let (stored, seal) = state.stored(&system.namespaces);
+            let how = question.chain.program().program_of(state, &question.task, system);
+            Question { state, stored, seal, how, ..question }
+        })
+    }
+
+    /// M: the namespaces that may own the file's superblock, in words.
+    fn possible_owners(&self) -> Vec<String> {
+        let program = self.chain.program();
+        let states = std::iter::once(&program.state).chain(&program.readings);
+        let owners = states.flat_map(|state| state.mount.owner.possible());
+        owners.map(|ns| self.ns_name(self.system.namespaces.get(*ns))).collect()
+    }
+
+    /// Whether the task is in our own namespace.
+    fn is_ours(&self) -> bool {
+        self.task.cred.ns.same(self.system.namespaces.own_ns())
     }
 
     /// Whether the design's rules decide, and not the kernel's own alone.
@@ -101,7 +123,9 @@ impl<'a> Question<'a> {
         match self.state.hidden {
             Some(Hidden::Foreign) => Some(NOBODY),
             Some(Hidden::Malformed) => Some(&[0]),
-            Some(Hidden::HostOrOwn) | None => self.state.capability.as_deref(),
+            Some(Hidden::HostOrOwn | Hidden::HostOrAbove | Hidden::Table) | None => {
+                self.state.capability.as_deref()
+            }
         }
     }
 
@@ -109,6 +133,8 @@ impl<'a> Question<'a> {
     fn ns_name(&self, ns: LiveNs<'_>) -> String {
         if ns.is_initial() {
             "the initial namespace".to_owned()
+        } else if *ns.origin() == Origin::Unseen {
+            "another user namespace".to_owned()
         } else if !ns.is_namespace() {
             "a namespace with these ids".to_owned()
         } else {

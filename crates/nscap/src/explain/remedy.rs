@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nscap_core::{
     CapSet, FileCaps, Host, Kgid, Kuid, UserNs as _, Why, path_to_initial, root_kuid,
 };
-use nscap_linux::{Quotable as _, Start, Way};
+use nscap_linux::{IdMap, Quotable as _, Start, Way};
 
 use super::verdict::{Cause, promise};
 use super::{Question, Subject};
@@ -197,7 +197,7 @@ fn may_be_given(question: &Question<'_>, whom: Kuid) -> bool {
     let roots = place.owner == Some(Kuid::ROOT) && place.group.is_some();
     let alone = is_written_by_owner(question.how.mode, place.group == Some(Kgid::ROOT))
         && question.how.by_acl.is_none();
-    let host_made = question.state.mount.sb_owner_certain && place.sb_ns.is_initial();
+    let host_made = question.state.mount.owner.ns().is_some() && place.sb_ns.is_initial();
     if whom == Kuid::ROOT {
         return roots && alone && host_made;
     }
@@ -213,7 +213,7 @@ fn own_copy(question: &Question<'_>) -> Remedy {
         && whom != Kuid::ROOT
         && may_be_given(question, whom)
         && !(mount.read_only || mount.nosuid || mount.noexec || mount.foreign)
-        && mount.idmap.is_none();
+        && mount.idmap == IdMap::Absent;
     let mut copy = reach.path.clone().into_os_string();
     copy.push(format!(".{}", name_of(whom)));
     let command = caps.filter(|_| mends).map(|caps| {

@@ -63,8 +63,21 @@ impl<'a> Verdict<'a> {
                 all.push((outcome, judged));
             }
         }
+        let seen = all.len();
+        for question in question.readings() {
+            let outcome = question.exec();
+            let judged = judge(&question, &outcome);
+            let known = all.iter().any(|(known, loss)| {
+                same_effect(known, &outcome) && loss.is_some() == judged.is_some()
+            });
+            if !known {
+                all.push((outcome, judged));
+            }
+        }
+        unseen.extend((all.len() > seen).then(|| owner(question)));
         unseen.extend(question.chain.unseen.iter().cloned());
         unseen.extend(value(question, &all));
+        unseen.extend(hidden(question));
         unseen.extend(unseen::modules(question.subject));
         // Where execve(2) fails before, the rest is of no matter.
         let stopped = !question.chain.stops.is_empty();
@@ -110,6 +123,37 @@ fn value(question: &Question<'_>, all: &[(Outcome<'_>, Option<Loss>)]) -> Option
              of any other value it fails: EINVAL, or ERANGE where it is longer than 24 bytes",
         )
     })
+}
+
+/// Whether execve(2) does the same, for whatever reason.
+fn same_effect(one: &Outcome<'_>, other: &Outcome<'_>) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => one.cred == other.cred && one.secure == other.secure,
+        (one, other) => one == other,
+    }
+}
+
+/// M: whose the superblock is.
+fn owner(question: &Question<'_>) -> Unseen {
+    let names = question.possible_owners();
+    Unseen::aside(
+        "owner",
+        format!("the file system is of {}: no witness tells", names.join(" or of ")),
+    )
+}
+
+/// A value that the kernel does not show us, or not as whose.
+fn hidden(question: &Question<'_>) -> Option<Unseen> {
+    let text = match question.state.hidden? {
+        Hidden::Foreign if !question.by_design() => {
+            "a value for a root that has no id in this namespace (EOVERFLOW)"
+        }
+        Hidden::HostOrAbove if !question.is_ours() => {
+            "the value that applies here is the host's, or is for a root above this namespace"
+        }
+        _ => return None,
+    };
+    Some(Unseen::deciding("security.capability", text))
 }
 
 /// Every reason why something is lost: each is taken away in thought, to find the next.

@@ -4,7 +4,7 @@
 
 use nscap_core::storage::Seal;
 use nscap_core::{CapSet, Grant, Host, path_to_initial, root_kuid};
-use nscap_linux::{Hidden, LiveNs};
+use nscap_linux::{Answers, Hidden, IdMap, LiveNs};
 use serde::Serialize;
 
 use super::counts::{self, Count};
@@ -83,13 +83,17 @@ fn program(question: &Question<'_>) -> String {
 
 fn mount(question: &Question<'_>) -> String {
     let mount = &question.state.mount;
-    let at = mount.point.as_deref().map_or("no mount of ours".to_owned(), out::path);
-    let fs_type = out::name(mount.fs_type.as_bytes());
-    let mut text = format!("{fs_type} on {at}");
+    let mut text = match &mount.point {
+        Some(point) => format!("{} on {}", out::name(mount.fs_type.as_bytes()), out::path(point)),
+        None => "in no mount namespace that could be found".to_owned(),
+    };
+    if question.state.answers == Answers::ServerBelow {
+        text.push_str(", over a mount of nscap's");
+    }
     let facts = [
         (mount.nosuid, "nosuid: file capabilities are ignored"),
         (mount.noexec, "noexec: nothing is executed"),
-        (mount.idmap.is_some(), "id-mapped"),
+        (mount.idmap != IdMap::Absent, "id-mapped"),
         (mount.foreign, "of another mount namespace: file capabilities are ignored"),
     ];
     let mut true_ones = facts.iter().filter(|(is, _)| *is).peekable();
@@ -100,12 +104,21 @@ fn mount(question: &Question<'_>) -> String {
         text.push_str(", ");
         text.push_str(fact);
     }
-    let owner = question.how.place.sb_ns;
-    if !owner.is_initial() || !mount.sb_owner_certain {
-        let maybe = if mount.sb_owner_certain { "" } else { ", as far as can be known" };
-        text.push_str(&format!("; owned by {}{maybe}", question.ns_name(owner)));
-    }
+    text.push_str(&owner(question));
     text
+}
+
+/// M: whose the superblock is, where that is not as it mostly is, and how that is known.
+fn owner(question: &Question<'_>) -> String {
+    let namespaces = &question.system.namespaces;
+    let owner = &question.state.mount.owner;
+    match (owner.ns(), owner.witness()) {
+        (Some(ns), _) if namespaces.get(ns).is_initial() => String::new(),
+        (Some(ns), Some(witness)) => {
+            format!("; owned by {}: {}", question.ns_name(namespaces.get(ns)), witness.text())
+        }
+        _ => format!("; owned by {}", question.possible_owners().join(" or by ")),
+    }
 }
 
 fn task(question: &Question<'_>) -> String {
@@ -123,11 +136,23 @@ fn task(question: &Question<'_>) -> String {
 }
 
 fn host_value(question: &Question<'_>) -> String {
-    if question.state.hidden == Some(Hidden::Malformed) {
-        return "security.capability is malformed, of revision 1, or has unknown flags".to_owned();
+    match question.state.hidden {
+        Some(Hidden::Malformed) => {
+            return "security.capability is malformed, of revision 1, or has unknown flags"
+                .to_owned();
+        }
+        Some(Hidden::Foreign) if !question.by_design() => {
+            return "hidden: a value for a root that has no id in this namespace".to_owned();
+        }
+        _ => {}
     }
     let seen = question.stored.seen_from(question.task.cred.ns, &question.how.place);
     match (question.stored.host, seen.host()) {
+        (Host::Value(caps), Host::Value(_))
+            if question.state.hidden == Some(Hidden::HostOrAbove) =>
+        {
+            format!("{caps}: it, or an entry for a root above this namespace, applies here [R4]")
+        }
         (Host::Absent, _) => "none".to_owned(),
         (Host::Malformed, _) => "security.capability is malformed: execve fails [X]".to_owned(),
         (Host::Value(caps), Host::Value(_)) => format!("{caps}: overrides every entry [R8]"),
