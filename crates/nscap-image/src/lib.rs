@@ -5,4 +5,5 @@
 #![forbid(unsafe_code)]
 
 pub mod layer;
+pub mod map;
 pub mod shift;

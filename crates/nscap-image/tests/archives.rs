@@ -291,10 +291,10 @@ fn an_error_names_the_member_and_forges_no_line() {
     assert!(!error.contains('\n'), "{error}");
 }
 
-fn troubles(bytes: &[u8], for_whom: &'static [Extent]) -> Vec<(String, Trouble)> {
+fn troubles(bytes: &[u8], consumer: &'static [Extent]) -> Vec<(String, Trouble)> {
     let mut all = Vec::new();
-    let for_whom = IdMap::from_sorted(for_whom, for_whom);
-    layer::check(bytes, for_whom, &mut |finding| {
+    let consumer = IdMap::from_sorted(consumer, consumer);
+    layer::check(bytes, consumer, &mut |finding| {
         all.push((String::from_utf8_lossy(finding.member).into_owned(), finding.trouble));
         Ok(())
     })

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nscap_core::{FileCaps, Host};
-use nscap_image::shift::{Direction, Error, Journal, Odd, Options, Tree, Unmapped};
+use nscap_image::shift::{Deviation, Direction, Error, Journal, Options, Tree, Unmapped};
 use nscap_linux::{CapFile, Links, Namespaces};
 use nscap_testing::is_root;
 use sample::run::{A, B, Notes, again, forward, map, moved, options};
@@ -76,7 +76,7 @@ impl Small {
     }
 
     /// Goes on by the journal; gives what was odd and whether nothing is left to do.
-    fn go_on(&self, direction: Direction) -> (Vec<Odd>, bool) {
+    fn go_on(&self, direction: Direction) -> (Vec<Deviation>, bool) {
         let mut notes = Notes::default();
         let outcome = again(&self.tree, direction, &mut notes).unwrap();
         (notes.odd.into_iter().map(|(_, odd)| odd).collect(), outcome.finished)
@@ -231,7 +231,7 @@ fn content_that_changed_while_its_grant_was_away_does_not_get_it_back() {
             status=none; touch -r \"$1.t\" \"$1\"; rm \"$1.t\"";
         tool("sh", &["-ec", script, "sh", small.file.to_str().unwrap()]);
     };
-    let lost = (vec![Odd::GrantLost], true);
+    let lost = (vec![Deviation::GrantLost], true);
 
     let taken = prepared();
     taken.begin(&a_to_b());
@@ -245,7 +245,7 @@ fn content_that_changed_while_its_grant_was_away_does_not_get_it_back() {
     let done = prepared();
     assert_eq!(moved(done.shift(&a_to_b()).0.unwrap()), 2);
     change(&done);
-    assert_eq!(done.go_on(Direction::Back), (vec![Odd::GrantLost], false));
+    assert_eq!(done.go_on(Direction::Back), (vec![Deviation::GrantLost], false));
     assert_eq!((done.getcap().as_str(), done.owner(), done.mode()), ("", A, 0o755));
 
     // Taken away by somebody after the shift: undoing it does not give it back.
@@ -256,7 +256,7 @@ fn content_that_changed_while_its_grant_was_away_does_not_get_it_back() {
     let removed = prepared();
     assert_eq!(moved(removed.shift(&a_to_b()).0.unwrap()), 2);
     tool("setcap", &["-r", removed.file.to_str().unwrap()]);
-    assert_eq!(removed.go_on(Direction::Back), (vec![Odd::GrantLost], false));
+    assert_eq!(removed.go_on(Direction::Back), (vec![Deviation::GrantLost], false));
     assert_eq!((removed.getcap().as_str(), removed.owner(), removed.mode()), ("", A, 0o755));
 }
 
@@ -302,7 +302,7 @@ fn whoever_writes_keeps_his_file_where_it_is_until_he_is_done() {
     small.setcap(A);
     small.begin(&a_to_b());
     let writer = Writer::of(&small.file);
-    assert_eq!(small.go_on(Direction::Forward), (vec![Odd::Busy], false));
+    assert_eq!(small.go_on(Direction::Forward), (vec![Deviation::Busy], false));
     assert_eq!(small.owner(), A);
     let open = forward(&small.tree, &a_to_b(), &mut Notes::default()).unwrap_err();
     assert!(matches!(open, Error::Open { .. }), "{open}");
@@ -347,19 +347,19 @@ fn what_was_exchanged_or_changed_since_the_plan_is_left_alone() {
         return;
     }
     type Meanwhile = fn(&Small);
-    let all: [(Odd, Meanwhile); 6] = [
-        (Odd::Gone, |s| std::fs::remove_file(&s.file).unwrap()),
-        (Odd::Replaced, |s| {
+    let all: [(Deviation, Meanwhile); 6] = [
+        (Deviation::Gone, |s| std::fs::remove_file(&s.file).unwrap()),
+        (Deviation::Replaced, |s| {
             std::fs::remove_file(&s.file).unwrap();
             copy_cat(&s.file);
         }),
-        (Odd::Replaced, |s| {
+        (Deviation::Replaced, |s| {
             std::fs::remove_file(&s.file).unwrap();
             std::os::unix::fs::symlink("/etc/passwd", &s.file).unwrap();
         }),
-        (Odd::Changed, |s| lchown(&s.file, Some(9), None).unwrap()),
-        (Odd::Changed, |s| drop(tool("chmod", &["4711", s.file.to_str().unwrap()]))),
-        (Odd::Changed, |s| s.setcap(A)),
+        (Deviation::Changed, |s| lchown(&s.file, Some(9), None).unwrap()),
+        (Deviation::Changed, |s| drop(tool("chmod", &["4711", s.file.to_str().unwrap()]))),
+        (Deviation::Changed, |s| s.setcap(A)),
     ];
     for (odd, meanwhile) in all {
         let small = Small::new(A);

@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use nscap_image::map::Side;
 use nscap_image::shift::{
-    Counts, Direction, Error, Journal, Odd, Options, Outcome, Problem, Side, Tree, Watch,
+    Counts, Deviation, Direction, Error, Journal, Options, Outcome, Problem, Tree, Watch,
 };
 use serde::Serialize;
 
@@ -78,7 +79,7 @@ fn change(
     let outcome = journal.run(tree, direction, &mut system.namespaces, &mut teller)?;
     teller.finish()?;
     show_outcome(tree, &path, direction, &outcome, out)?;
-    Ok(u8::from(outcome.odd > 0 || !outcome.finished))
+    Ok(u8::from(outcome.deviations > 0 || !outcome.finished))
 }
 
 #[derive(Serialize)]
@@ -166,7 +167,7 @@ fn show_outcome(
     outcome: &Outcome,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    let &Outcome { changed, already, odd, finished } = outcome;
+    let &Outcome { changed, already, deviations: odd, finished } = outcome;
     let (event, there) = match direction {
         Direction::Forward => ("shifted", true),
         Direction::Back => ("undone", !finished),
@@ -267,8 +268,8 @@ impl Watch for Teller<'_> {
         self.tell("mount", path, "mount", None, text);
     }
 
-    fn odd(&mut self, path: &Path, odd: &Odd) {
-        self.tell("odd", path, odd.name(), None, odd.to_string());
+    fn deviation(&mut self, path: &Path, deviation: &Deviation) {
+        self.tell("odd", path, deviation.name(), None, deviation.to_string());
     }
 
     fn progress(&mut self, done: u64, of: Option<u64>) {

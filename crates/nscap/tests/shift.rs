@@ -67,7 +67,7 @@ fn a_capability_works_where_its_tree_went_and_again_when_it_came_back() {
     // Only the last one can be undone.
     let gone = place.shift(&["--undo"]);
     assert_eq!(gone.status.code(), Some(2));
-    assert!(String::from_utf8(gone.stderr).unwrap().contains("no shift to go by"));
+    assert!(String::from_utf8(gone.stderr).unwrap().contains("has no shift to resume or undo"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The capabilities in a head: both attributes, whatever records carry them.
+//! The capabilities in a head: both attributes, in any form of record.
 
 use std::borrow::Cow;
 
@@ -18,14 +18,14 @@ pub(crate) struct Attributes<'a> {
     facts: SealFacts,
     /// How records carry them.
     pub(crate) codings: Vec<Coding>,
-    /// Whether one record stands twice.
+    /// Whether one record occurs twice.
     pub(crate) repeated: bool,
-    /// Why the records have no one meaning.
+    /// Why the records are ambiguous.
     denied: Option<Denied>,
 }
 
 impl<'a> Attributes<'a> {
-    /// `None` where there is neither.
+    /// `None` if there is neither.
     pub(crate) fn of(head: &Head<'a>) -> Result<Option<Attributes<'a>>> {
         let mut seen: Vec<(Name, Coding)> = Vec::new();
         let mut found = Attributes::none();
@@ -62,7 +62,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Which of two values counts, programs disagree.
+    /// Programs disagree about which of two values applies.
     fn put(&mut self, name: Name, value: Cow<'a, [u8]>) {
         let slot = match name {
             Name::Capability => &mut self.capability,
@@ -79,7 +79,7 @@ impl<'a> Attributes<'a> {
         (self.capability.as_deref(), self.nscapability.as_deref())
     }
 
-    /// What they carry.
+    /// The grants that the attributes hold.
     ///
     /// # Errors
     /// EINVAL where records contradict each other, or one is not base64.

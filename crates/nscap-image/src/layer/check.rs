@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a layer grants that the one whom it is for would not expect.
+//! Capabilities in a layer that its consumer would not expect.
 
 use std::io::{self, Read};
 
@@ -11,7 +11,7 @@ use super::error::{Error, Result};
 use super::member::{Head, Visit, walk};
 use super::names::{Fingerprint, Names};
 
-/// What is wrong.
+/// A kind of finding.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Trouble {
@@ -21,27 +21,27 @@ pub enum Trouble {
     Malformed,
     /// A set-user-ID file with capabilities.
     Setuid,
-    /// Somebody but the owner may write the file.
+    /// Users other than the owner may write the file.
     Writable,
-    /// Capabilities on what is no regular file.
+    /// Capabilities on a member that is not a regular file.
     NotRegular,
     /// A hard link that changes its target's capabilities, or whose target is not in this layer.
     HardLink,
-    /// A path that stands twice, once with capabilities.
+    /// A path that occurs twice, once with capabilities.
     Duplicate,
     /// A whiteout with capabilities, or one for a file with capabilities in this very layer.
     Whiteout,
     /// An absolute path, or one with `..`.
     Path,
-    /// A record that stands twice.
+    /// A record that occurs twice.
     Repeated,
     /// Capabilities in a global header, for every member after it.
     Global,
     /// Capabilities after the end of the archive, where some programs still read.
     AfterEnd,
-    /// An archive that ends without saying so.
+    /// An archive without an end mark.
     Unterminated,
-    /// More names than are remembered: what comes after is held against the earlier ones only.
+    /// Too many names: later members are compared with the earlier ones only.
     Unchecked,
 }
 
@@ -71,13 +71,13 @@ impl Trouble {
     #[must_use]
     pub fn text(self) -> &'static str {
         match self {
-            Trouble::Foreign => "for an id that is nobody's there",
+            Trouble::Foreign => "for an id that the consumer does not have",
             Trouble::Malformed => "the capabilities have no one meaning",
             Trouble::Setuid => "capabilities on a set-user-ID file",
             Trouble::Writable => "capabilities on a file that others may write",
-            Trouble::NotRegular => "capabilities on what is no regular file",
+            Trouble::NotRegular => "capabilities on a member that is not a regular file",
             Trouble::HardLink => "a hard link with capabilities that its target does not have",
-            Trouble::Duplicate => "the path stands twice, with other capabilities",
+            Trouble::Duplicate => "the path occurs twice, with other capabilities",
             Trouble::Whiteout => "a whiteout and capabilities on one path",
             Trouble::Path => "capabilities on an absolute path, or one with `..`",
             Trouble::Repeated => "the same record twice",
@@ -89,27 +89,27 @@ impl Trouble {
     }
 }
 
-/// One thing that is wrong.
+/// One finding.
 #[derive(Clone, Copy, Debug)]
 pub struct Finding<'a> {
     /// Where the member begins, in bytes of the uncompressed archive.
     pub offset: u64,
-    /// The member's name; empty where it is about the archive.
+    /// The member's name; empty for a finding about the whole archive.
     pub member: &'a [u8],
-    /// What.
+    /// The kind.
     pub trouble: Trouble,
-    /// The grant, where it is about one.
+    /// The grant, if the finding is about one.
     pub grant: Option<Grant>,
-    /// The rule's answer, where one was asked.
+    /// The answer of a rule, if one decided.
     pub denied: Option<Denied>,
 }
 
-/// Hears about each finding; an error ends the work.
+/// Called for each finding; an error ends the work.
 pub type HearFinding<'h> = dyn FnMut(&Finding<'_>) -> io::Result<()> + 'h;
 
-/// Tells of everything that an uncompressed layer grants unexpectedly. `for_whom` maps the
-/// consumer's ids to the layer's numbers: in a layer in a container's own terms 0 is the
-/// container's root, in one in the host's terms its root kuid is.
+/// Reports each grant of an uncompressed layer that its consumer would not expect. `consumer` maps the consumer's ids to
+/// the layer's numbers: the container's root is 0 in a layer with a container's own ids, and its root kuid in a layer
+/// with the host's ids.
 ///
 /// # Errors
 /// As [`list`](super::list()).
@@ -124,8 +124,8 @@ pub type HearFinding<'h> = dyn FnMut(&Finding<'_>) -> io::Result<()> + 'h;
 /// assert_eq!(found, [Trouble::Unterminated]);
 /// # Ok::<(), layer::Error>(())
 /// ```
-pub fn check(input: impl Read, for_whom: IdMap<'_>, hear: &mut HearFinding<'_>) -> Result<()> {
-    let mut checker = Checker { for_whom, hear, names: Names::new(), full: false };
+pub fn check(input: impl Read, consumer: IdMap<'_>, hear: &mut HearFinding<'_>) -> Result<()> {
+    let mut checker = Checker { consumer, hear, names: Names::new(), full: false };
     let (_, end) = walk(input, io::sink(), &mut checker)?;
     if !end.terminated {
         checker.tell(end.offset, b"", Trouble::Unterminated, None, None)?;
@@ -133,11 +133,11 @@ pub fn check(input: impl Read, for_whom: IdMap<'_>, hear: &mut HearFinding<'_>) 
     Ok(())
 }
 
-/// How many grants of one member are told to be foreign.
+/// How many foreign grants of one member are reported.
 const FOREIGN: usize = 16;
 
 struct Checker<'m, 'h, 'f> {
-    for_whom: IdMap<'m>,
+    consumer: IdMap<'m>,
     hear: &'h mut HearFinding<'f>,
     names: Names,
     full: bool,
@@ -174,7 +174,7 @@ impl Checker<'_, '_, '_> {
         (self.hear)(&finding).map_err(Error::Write)
     }
 
-    /// What the attributes themselves say.
+    /// Findings about the attributes themselves.
     fn grants(&mut self, head: &Head<'_>, name: &[u8], attributes: &Attributes<'_>) -> Result<()> {
         if attributes.repeated {
             self.tell(head.offset, name, Trouble::Repeated, None, None)?;
@@ -184,7 +184,7 @@ impl Checker<'_, '_, '_> {
             Err(denied) => self.tell(head.offset, name, Trouble::Malformed, None, Some(denied)),
             Ok(grants) => {
                 let foreign = |grant: Grant| {
-                    expected(self.for_whom, grant.id).err().map(|denied| (grant, denied))
+                    expected(self.consumer, grant.id).err().map(|denied| (grant, denied))
                 };
                 let foreign: Vec<_> = grants.iter().filter_map(foreign).take(FOREIGN).collect();
                 foreign.into_iter().try_for_each(|(grant, denied)| {
@@ -195,7 +195,7 @@ impl Checker<'_, '_, '_> {
         }
     }
 
-    /// What capabilities have no business on.
+    /// Findings about members that should have no capabilities.
     fn file(&self, head: &Head<'_>, name: &[u8]) -> Result<Vec<Trouble>> {
         let mut found = Vec::new();
         if head.after_end {
@@ -224,7 +224,7 @@ impl Checker<'_, '_, '_> {
         Ok(found)
     }
 
-    /// What else the layer has at the same path.
+    /// Findings about other members with the same path.
     fn place(
         &mut self,
         head: &Head<'_>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a layer is compressed: found by its first bytes, never by its name or media type.
+//! The compression of a layer, detected by its first bytes and never by its name or media type.
 
 use std::cell::Cell;
 use std::io::{self, Chain, Cursor, Read, Write};
@@ -18,18 +18,18 @@ pub enum Compression {
     Zstd,
 }
 
-/// The largest window of a Zstandard frame that is read: 8 MiB, what the format asks every decoder
-/// to support, and what level 19 uses.
+/// The largest window of a Zstandard frame that is read: 8 MiB. The format requires every decoder to support it, and
+/// level 19 uses it.
 pub const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// How many times its own size a compressed layer may have uncompressed: what gzip can do at most.
+/// How many times a compressed layer may expand: gzip's limit.
 pub const MAX_EXPANSION: u64 = 1032;
 
-/// What a compressed layer may have uncompressed whatever its own size, in bytes: 4 GiB. A Zstandard
-/// frame can expand 30,000 times, which for a layer of some megabytes takes minutes to read.
+/// The size that any compressed layer may expand to, in bytes: 4 GiB. A Zstandard frame can expand 30,000 times; for a
+/// layer of some megabytes that takes minutes to read.
 pub const ALWAYS_EXPANDS: u64 = 4 << 30;
 
-/// What is written: as fast as is reasonable, and the same on every machine.
+/// The level of the output: fast, and with the same bytes on every machine.
 const ZSTD_LEVEL: i32 = 3;
 /// 1 MiB: with the largest window that is read all stays below 16 MiB.
 const ZSTD_OUT_WINDOW_LOG: u32 = 20;
@@ -50,7 +50,7 @@ impl Compression {
         }
     }
 
-    /// Finds out how `input` is compressed, and gives it back whole.
+    /// Detects the compression of `input`, and returns the whole input.
     ///
     /// # Errors
     /// [`Error::Read`], also for bzip2 and xz, which no image uses.
@@ -73,9 +73,9 @@ impl Compression {
     /// Uncompresses, in bounded memory.
     ///
     /// # Errors
-    /// [`Error::Read`] where the decoder cannot be made. Reading gives an error for what is not
-    /// so compressed, for a Zstandard window of more than 2^[`ZSTD_WINDOW_LOG`] bytes, and once
-    /// there is more than [`ALWAYS_EXPANDS`] and more than [`MAX_EXPANSION`] times what was read.
+    /// [`Error::Read`] if the decoder cannot be made. Reading fails for malformed input, for a Zstandard window of more
+    /// than 2^[`ZSTD_WINDOW_LOG`] bytes, and once the output is more than [`ALWAYS_EXPANDS`] and more than
+    /// [`MAX_EXPANSION`] times the input.
     ///
     /// ```
     /// use std::io::{Read as _, Write as _};
@@ -128,7 +128,7 @@ impl Compression {
     }
 }
 
-/// Counts what is read of it.
+/// A reader that counts its bytes.
 struct Counted<R> {
     inner: R,
     read: Rc<Cell<u64>>,
@@ -149,7 +149,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// A decoder that is left once it has given too much for what it took.
+/// A decoder that fails once it expands too much.
 struct Bounded<D> {
     decoder: D,
     taken: Rc<Cell<u64>>,
@@ -177,10 +177,10 @@ impl<D: Read> Read for Bounded<D> {
     }
 }
 
-/// An input of which the first bytes have been looked at.
+/// An input whose first bytes were examined.
 pub type Whole<R> = Chain<Cursor<Vec<u8>>, R>;
 
-/// Compresses what is written to it.
+/// A writer that compresses.
 pub struct Writer<W: Write>(Encoder<W>);
 
 enum Encoder<W: Write> {
@@ -190,7 +190,7 @@ enum Encoder<W: Write> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes what is left, and gives the output back.
+    /// Writes the rest, and returns the output.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -214,7 +214,7 @@ impl<W: Write> Write for Writer<W> {
         }
     }
 
-    /// Nothing of a compressed stream is forced out before its end.
+    /// Does nothing: a compressed stream is flushed at its end only.
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.0 {
             Encoder::None(output) => output.flush(),
@@ -223,8 +223,8 @@ impl<W: Write> Write for Writer<W> {
     }
 }
 
-/// Hands on pieces of one size. What zlib-rs writes depends on how its input is cut, and that here
-/// on how a pipe was read.
+/// Passes on pieces of one size. The output of zlib-rs depends on the pieces of its input, and these would depend on
+/// how a pipe was read.
 struct Even<W> {
     inner: W,
     piece: Vec<u8>,

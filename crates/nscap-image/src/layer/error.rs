@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What can be wrong with a layer or an image, told with where it is.
+//! Errors of a layer or an image, with their position.
 
 use std::ffi::OsStr;
 use std::io;
@@ -22,14 +22,14 @@ pub enum Error {
         /// What is wrong.
         problem: Problem,
     },
-    /// A grant has no place in the target, or is none.
+    /// A grant that the target cannot hold, or that is malformed.
     #[error("{}offset {offset}: {} [{}]", shown(&Some(.member.clone())), .denied.why, .denied.why.clause())]
     Denied {
         /// Where the member begins, in bytes of the uncompressed archive.
         offset: u64,
         /// The member's name.
         member: Vec<u8>,
-        /// The rule's answer.
+        /// The answer of the rule.
         denied: Denied,
     },
     /// The input could not be read or uncompressed.
@@ -49,7 +49,7 @@ pub enum Error {
         #[source]
         error: io::Error,
     },
-    /// A part of an image is not as the image says, or as its specification asks.
+    /// A part of an image differs from its description, or from the image specification.
     #[error("{what}: {problem}")]
     Image {
         /// The file, or the digest of the blob.
@@ -68,7 +68,7 @@ pub enum Error {
     },
 }
 
-/// What this module's functions give.
+/// The result type of this module.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -84,7 +84,7 @@ impl Error {
         Error::Blob { digest: digest.to_owned(), error: Box::new(self) }
     }
 
-    /// What the system said, where it was the system.
+    /// The error of the system, if it was one.
     #[must_use]
     pub fn io(&self) -> Option<&io::Error> {
         match self {
@@ -94,7 +94,7 @@ impl Error {
         }
     }
 
-    /// Whether a rule said no: a grant has no place in the target.
+    /// Whether a rule refused: the target cannot hold a grant.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         match self {
@@ -104,7 +104,7 @@ impl Error {
         }
     }
 
-    /// Whether whoever reads our output has gone.
+    /// Whether the reader of the output has closed it (EPIPE).
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Error::Write(error) if error.kind() == io::ErrorKind::BrokenPipe)
@@ -115,13 +115,13 @@ impl Error {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// The input ends where more is announced.
+    /// The input ends inside a member.
     #[error("the archive ends inside a member")]
     Truncated,
-    /// Not a header: the sum of its bytes is another.
+    /// Not a header: its checksum is wrong.
     #[error("not a tar header: the checksum is wrong")]
     Checksum,
-    /// A number of a header that is none, negative, or too large.
+    /// A number of a header that is malformed, negative, or too large.
     #[error("the field `{0}` is not a number from 0 to 2^63 - 1")]
     Number(&'static str),
     /// An extended header, or a long name, above [`MAX_EXTENSION`](super::MAX_EXTENSION).
@@ -150,7 +150,7 @@ pub enum Problem {
     /// `size` in a global header.
     #[error("`size` in a global extended header; programs disagree whether it counts")]
     GlobalSize,
-    /// Records of one kind for one file that say different things.
+    /// Several records of one kind for one file, with different values.
     #[error("several values of {0} for one member; programs disagree which counts")]
     Differ(&'static str),
     /// A global header that gives capabilities, and a member with its own.
@@ -177,7 +177,7 @@ fn shown(member: &Option<Vec<u8>>) -> String {
     member.as_ref().map_or_else(String::new, |name| format!("{}: ", quoted(name)))
 }
 
-/// A name out of an archive, so that it cannot forge a line.
+/// A name from an archive, quoted so that it cannot forge a line of output.
 #[must_use]
 pub(crate) fn quoted(name: &[u8]) -> String {
     OsStr::from_bytes(name).maybe_quote().to_string()

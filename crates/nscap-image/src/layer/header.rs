@@ -2,8 +2,8 @@
 //! One header block of a tar archive: strictly read, and changed in place field by field.
 //!
 //! Layout and names are the `tar` crate's. Its numbers are not used: it takes a negative size as a
-//! large one, and a field that is partly a number as the whole. A filter that takes another size
-//! than its consumer lets through what it did not look at.
+//! large one, and accepts a field that is only partly a number. A filter that reads another size than its consumer
+//! passes on members that it did not check.
 
 use std::borrow::Cow;
 
@@ -76,7 +76,7 @@ impl<'a> Header<'a> {
         number(&self.0.as_old().gid, "gid")
     }
 
-    /// The name that the header itself gives, with ustar's prefix.
+    /// The name in the header itself, with ustar's prefix.
     pub(crate) fn name(self) -> Cow<'a, [u8]> {
         self.0.path_bytes()
     }

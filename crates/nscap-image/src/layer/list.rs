@@ -17,17 +17,16 @@ pub struct Listed<'a> {
     pub offset: u64,
     /// Its name.
     pub member: &'a [u8],
-    /// The grants, in the layer's terms: id 0 is a host value. EINVAL where the attributes are
-    /// malformed or contradict each other.
+    /// The grants, with the layer's ids: id 0 is a host value. EINVAL if the attributes are malformed or contradict each
+    /// other.
     pub grants: std::result::Result<Vec<Grant>, Denied>,
 }
 
-/// Tells of each member of an uncompressed layer that carries capabilities; an error that `hear`
-/// gives ends the work.
+/// Calls `hear` for each member of an uncompressed layer that has capabilities; an error of `hear` ends the work.
 ///
 /// # Errors
 /// [`Error::Archive`] for an archive that is cut short or that programs read differently;
-/// [`Error::Read`]; [`Error::Write`] with what `hear` gave.
+/// [`Error::Read`]; [`Error::Write`] with the error of `hear`.
 ///
 /// ```
 /// use nscap_image::layer;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A layer in other terms: the rootids of its capabilities and, where asked, the owners of its
-//! members. What becomes of a grant is [`nscap_core::translate`]'s answer; everything else passes
-//! byte by byte.
+//! Translates a layer to other ids: the rootids of its capabilities and, if asked, the owners of its members.
+//! [`nscap_core::translate`] decides what becomes of a grant; all other bytes are copied.
 
 use std::io::{self, Read, Write};
 
@@ -14,12 +13,12 @@ use super::member::{Head, Visit, walk};
 use super::rewrite::{self, Owner};
 use super::values::{Reseal, Values};
 
-/// What a layer is to be changed into.
+/// The change of a layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'m> {
-    /// For rootids, and for the owners of members where these change.
+    /// For rootids, and for the owners of members if `gids` is given.
     pub uids: Translation<'m>,
-    /// For the groups of members: with it owners change too, without it they stay.
+    /// For the groups of members. `None`: owners and groups stay.
     pub gids: Option<Translation<'m>>,
 }
 
@@ -30,13 +29,13 @@ pub struct Decided<'a> {
     pub offset: u64,
     /// The member's name.
     pub member: &'a [u8],
-    /// The grant as it was; `None` where the attributes have no meaning.
+    /// The old grant; `None` if the attributes are malformed.
     pub grant: Option<Grant>,
-    /// The id that it has from now on, that it stays, or why not.
+    /// Its new id, that it stays, or why it cannot move.
     pub decision: Decision<Uid>,
 }
 
-/// Hears about each decision; an error ends the work.
+/// Called for each decision; an error ends the work.
 pub type Hear<'h> = dyn FnMut(&Decided<'_>) -> io::Result<()> + 'h;
 
 /// What was changed in a layer.
@@ -44,7 +43,7 @@ pub type Hear<'h> = dyn FnMut(&Decided<'_>) -> io::Result<()> + 'h;
 pub struct Changed {
     /// Members, and global headers, of which any byte changed.
     pub members: u64,
-    /// Grants that were looked at.
+    /// Grants that were checked.
     pub grants: u64,
     /// Grants that were left out.
     pub dropped: u64,
@@ -57,17 +56,17 @@ impl Changed {
         self.dropped += other.dropped;
     }
 
-    /// Whether the output is another than the input.
+    /// Whether the output differs from the input.
     #[must_use]
     pub fn any(&self) -> bool {
         self.members > 0
     }
 }
 
-/// Copies an uncompressed layer, changed. Bytes that need no change are the same.
+/// Copies an uncompressed layer with a change. Bytes that need no change stay the same.
 ///
 /// # Errors
-/// [`Error::Denied`] for a grant without place in the target, [`Error::Archive`] for an archive
+/// [`Error::Denied`] for a grant that the target cannot hold, [`Error::Archive`] for an archive
 /// that is cut short or that programs read differently, [`Error::Read`] and [`Error::Write`].
 /// Output before the error has been written.
 ///
@@ -100,7 +99,7 @@ pub fn map(
     };
     walk(input, output, &mut mapper)?;
     match mapper.index {
-        // Its copies of the attributes would say what was true before.
+        // Its copies of the attributes would have the old ids.
         Some((offset, member)) if mapper.changed.any() => {
             Err(Error::Archive { offset, member: Some(member), problem: Problem::StargzIndex })
         }
@@ -147,7 +146,7 @@ impl Visit for Mapper<'_, '_, '_, '_> {
 }
 
 impl Mapper<'_, '_, '_, '_> {
-    /// The owner and group, where these are to be changed.
+    /// The owner and group, if they change.
     fn owner(&self, head: &Head<'_>) -> Result<Option<Owner>> {
         let Some(gids) = self.change.gids else {
             return Ok(None);
@@ -169,7 +168,7 @@ impl Mapper<'_, '_, '_, '_> {
         Ok(Some(Owner { uid, gid: new(head.gid(), &gids, "gid")? }))
     }
 
-    /// What stands in place of the attributes, `None` where they stay.
+    /// The new attributes, `None` if they stay.
     fn values(
         &mut self,
         head: &Head<'_>,

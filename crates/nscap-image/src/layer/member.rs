@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The members of a tar archive, one after the other: each head (the extended headers and long
-//! names before a member, and its header) is shown to a visitor, which may give other bytes for it;
-//! content, padding and trailing blocks pass as they are.
+//! The members of a tar archive, one after the other. A visitor sees each head (the extended headers and long names
+//! before a member, and its header) and may return other bytes for it. Content, padding and trailing blocks are copied.
 //!
-//! Programs disagree about archives that are not well-formed: about a size on a hard link, two
-//! extended headers, members after the end. Where one could read a member here that this module
-//! does not see, the archive is refused; members after the end are seen.
+//! Programs disagree about malformed archives: about a size on a hard link, two extended headers, members after the end.
+//! This module refuses an archive in which another program could read a member that it does not see. It does see members
+//! after the end.
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
@@ -49,7 +48,7 @@ pub(crate) struct Parts {
 }
 
 impl<'a> Head<'a> {
-    /// Whether it is a global extended header: what it says is about all members after it.
+    /// Whether it is a global extended header, which applies to all members after it.
     pub(crate) fn is_global(&self) -> bool {
         self.parts.main.is_none()
     }
@@ -75,14 +74,14 @@ impl<'a> Head<'a> {
         record().or_else(long).map_or_else(|| self.header.name(), Cow::Borrowed)
     }
 
-    /// What a link points to.
+    /// The target of a link.
     pub(crate) fn link_name(&self) -> Cow<'a, [u8]> {
         let long = || self.parts.long_link.clone().map(|range| until_nul(&self.bytes[range]));
         let known = self.record(b"linkpath").or_else(long);
         known.map_or_else(|| self.header.link_name(), Cow::Borrowed)
     }
 
-    /// A decimal record, or what the header says.
+    /// A decimal record, or else the header's field.
     fn number(
         &self,
         key: &'static str,
@@ -135,7 +134,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// What a sealed table in this head is held against: the file as it will be when unpacked.
+    /// The facts that seal a table in this head: those of the unpacked file.
     pub(crate) fn facts(&self) -> std::result::Result<SealFacts, Problem> {
         if self.is_global() {
             return Ok(SealFacts { size: 0, uid: 0, gid: 0 });
@@ -164,9 +163,9 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// What looks at members.
+/// A visitor of members.
 pub(crate) trait Visit {
-    /// Gives what stands in place of the head, `None` for what is there.
+    /// Returns new bytes for the head, or `None` to keep it.
     fn head(&mut self, head: &Head<'_>) -> Result<Option<Vec<u8>>>;
 }
 
@@ -235,7 +234,7 @@ fn step<R: Read, W: Write>(
         let both = head.content().and_then(|content| Ok((content, sparse()?)));
         both.map_err(|problem| head.error(problem))?
     };
-    // For an error that can come no more when all of it is here.
+    // This error is impossible once the whole head is in the window.
     let content = content.next_multiple_of(BLOCK as u64);
     let all_here = !map_follows && (window.ahead().len() - length) as u64 >= content;
     let member = if all_here { Vec::new() } else { head.name().into_owned() };
@@ -258,7 +257,7 @@ fn plain(offset: u64, problem: Problem) -> Error {
     Error::Archive { offset, member: None, problem }
 }
 
-/// Says in which member an archive ends.
+/// Names the member in which an archive ends.
 fn named(error: Error, name: &[u8]) -> Error {
     match error {
         Error::Archive { offset, member: None, problem } => {
@@ -268,7 +267,7 @@ fn named(error: Error, name: &[u8]) -> Error {
     }
 }
 
-/// Brings a whole head into the window; where its parts are, and its length.
+/// Reads a whole head into the window; returns the positions of its parts, and its length.
 fn find_head<R: Read, W: Write>(window: &mut Window<R, W>) -> Result<(Parts, usize)> {
     let (begin, mut parts, mut length) = (window.offset(), Parts::default(), 0);
     loop {

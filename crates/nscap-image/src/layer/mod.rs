@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Layers: tar archives, plain or compressed, and images made of them (OCI image layouts), with the
-//! capabilities that they carry in pax records. Covers W for archives: what is carried from one map
-//! to another never grants more.
+//! Layers: tar archives, plain or compressed, and images made of them (OCI image layouts), with the capabilities in
+//! their pax records. Covers W for archives: a translated archive never grants more than before.
 
 mod attr;
 mod attributes;

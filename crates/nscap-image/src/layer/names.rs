@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which names a layer has had so far, in fixed memory: fingerprints, and for files with
-//! capabilities a fingerprint of these.
+//! The names of a layer so far, in fixed memory: fingerprints of names, and of the capabilities of files that have any.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -11,7 +10,7 @@ const FULL: usize = NAMES / 5 * 4;
 /// How many files with capabilities are remembered.
 const CAPABLE: usize = 1 << 16;
 
-/// Names seen so far. Two names are taken for one with a probability of about 1 in 2^44 a layer.
+/// Names so far. The probability that two different names of a layer look the same is about 1 in 2^44.
 pub(crate) struct Names {
     seed: RandomState,
     /// Open addressing, 0 for an empty slot; pages are taken as they fill.
@@ -76,7 +75,7 @@ impl Names {
         self.seed.hash_one(values)
     }
 
-    /// The capabilities that the file of this name has, where it has any.
+    /// The capabilities of the file with this name, if it has any.
     pub(crate) fn capabilities(&self, name: Fingerprint) -> Option<u64> {
         self.capable.get(&name.0).copied()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A head with other capabilities or another owner: the records and fields concerned are written
-//! anew, the way they were written, and nothing else.
+//! Writes a head with other capabilities or another owner. It changes only those records and fields, in the form that
+//! they had.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ impl Owner {
         SealFacts { uid: self.uid.1, gid: self.gid.1, ..facts }
     }
 
-    /// What becomes of a record that says who owns the member.
+    /// The new form of a record that names the member's owner.
     fn record(self, key: &[u8]) -> Record {
         let (id, (old, new)) = match key {
             b"uid" => (true, self.uid),
@@ -41,7 +41,7 @@ impl Owner {
         match (old == new, id) {
             (true, _) => Record::Same,
             (false, true) => Record::Value(new.to_string()),
-            // Programs prefer the name, which is another's now.
+            // Programs prefer the name, which is another user's now.
             (false, false) => Record::Gone,
         }
     }
@@ -53,8 +53,7 @@ enum Record {
     Gone,
 }
 
-/// The head with `values` in place of its capabilities, carried as `codings` say, and with
-/// `owner`; what is `None` stays.
+/// The head with `values` in place of its capabilities, in the forms of `codings`, and with `owner`. `None`: unchanged.
 ///
 /// # Errors
 /// [`Problem::IdTooLarge`].

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a file holds, as the values of its two attributes: by Storage's three cases, with several
-//! entries in form F as a front end or a patched kernel takes them, or under a new seal where the
-//! archive had a sealed table.
+//! The grants of a file as values of its two attributes, by the three cases of Storage: several entries are in form F,
+//! for a front end or a patched kernel, or under a new seal if the archive had a sealed table.
 
 use nscap_core::storage::{Form, SealFacts, Table, form_of, is_tripwire, tripwire};
 use nscap_core::{NsCaps, Record, Stored};
@@ -9,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::attr::Name;
 
-/// The values that stand in place of what there was.
+/// The new values.
 #[derive(Default)]
 pub(crate) struct Values {
     capability: Option<Vec<u8>>,

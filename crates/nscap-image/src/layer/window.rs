@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream of which a part is looked at and the rest goes through as it came: one buffer, read
-//! and written in large pieces, whatever the size of what passes.
+//! A stream of which some parts are examined and the rest is copied: one buffer, which is read and written in large
+//! pieces.
 
 use std::io::{ErrorKind, Read, Write};
 
 use super::error::{Error, Problem, Result};
 
-/// Large enough that system calls cost nothing, small enough for a processor's cache.
+/// Large enough that system calls cost little, small enough for a processor's cache.
 const CHUNK: usize = 256 << 10;
 
 pub(crate) struct Window<R, W> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! POSIX access control lists as `system.posix_acl_access` and `system.posix_acl_default` hold
 //! them (acl(5); linux/posix_acl_xattr.h): little-endian, a version of 2, then for each entry a tag
-//! and permissions of 16 bits each and an id of 32. Ids are in the caller's own terms.
+//! and permissions of 16 bits each and an id of 32. Ids are ids of the caller's namespace.
 
 use super::ids::{Moved, Mover};
 
@@ -19,27 +19,27 @@ const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 const UNDEFINED: u32 = u32::MAX;
 
-/// Whose permissions an entry says.
+/// The user or group of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Tag {
     /// The owner.
     Owner,
-    /// This user; 0xffffffff for one who has no id here.
+    /// This user; 0xffffffff for a user without an id in this namespace.
     User(u32),
     /// The owning group.
     OwningGroup,
-    /// This group; 0xffffffff for one that has no id here.
+    /// This group; 0xffffffff for a group without an id in this namespace.
     Group(u32),
-    /// The most that named users and groups get.
+    /// The limit for named users and groups.
     Mask,
-    /// Everybody else.
+    /// All other users.
     Other,
 }
 
 /// One entry: the permissions are the low three bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AclEntry {
-    /// Whose.
+    /// Its user or group.
     pub tag: Tag,
     /// 4 read, 2 write, 1 execute or search.
     pub permissions: u16,
@@ -63,7 +63,7 @@ pub struct AclEntry {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Acl(Vec<AclEntry>);
 
-/// Why bytes are no access control list: setxattr(2) answers EINVAL or EOPNOTSUPP.
+/// Why bytes are not an access control list: setxattr(2) returns EINVAL or EOPNOTSUPP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AclError {
     /// Not a header and whole entries.
@@ -85,7 +85,7 @@ pub enum AclError {
 pub(crate) enum AclStays {
     /// This user or group has no image.
     Unmapped(Tag),
-    /// Two entries would be for this one.
+    /// Two entries would name this user or group.
     Twice(Tag),
 }
 
@@ -123,8 +123,7 @@ impl Acl {
         &self.0
     }
 
-    /// The list with the ids moved, in the order that the kernel asks for: users and groups each
-    /// ascending.
+    /// The list with its ids moved, in the order that the kernel requires: users and groups each ascending.
     pub(crate) fn moved(&self, mover: &Mover) -> Result<Acl, AclStays> {
         let mut moved = self.0.clone();
         for entry in &mut moved {
@@ -142,7 +141,7 @@ impl Acl {
         }
     }
 
-    /// The list as chmod(2) leaves it when nothing but the owner's permissions stays.
+    /// The list after a chmod(2) that leaves only the owner's permissions.
     pub(crate) fn locked(&self) -> Acl {
         let has_mask = self.0.iter().any(|entry| entry.tag == Tag::Mask);
         let locked = |entry: &AclEntry| {
@@ -198,7 +197,8 @@ impl Tag {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shift::{Side, Unmapped};
+    use crate::map::Side;
+    use crate::shift::Unmapped;
 
     fn acl(entries: &[(Tag, u16)]) -> Acl {
         Acl(entries.iter().map(|&(tag, permissions)| AclEntry { tag, permissions }).collect())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The second pass: goes by the journal and brings each inode to what it says, forward or back.
-//! Only inodes that the plan found in the tree are changed, each known again by number and birth.
+//! The second pass: changes each inode as the journal says, forward or back. It changes only inodes of the plan,
+//! which it identifies by number and birth time.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -9,46 +9,45 @@ use nscap_linux::Namespaces;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use super::change::{InodeChange, InodeOutcome, chown};
 use super::error::{Error, Result};
 use super::inode::{Attributes, SET_ID};
 use super::journal::{Journal, Stage};
 use super::record::{Change, Entry, Identity, Mark};
-use super::settle::{Settle, chown};
-use super::tree::{Dirs, Named, Seen, Tree, needs_capabilities};
-use super::watch::{Odd, Step, Watch};
+use super::tree::{Dirs, InodeStat, Named, Tree, needs_capabilities};
+use super::watch::{CrashPoint, Deviation, Watch};
 
-/// Which way a shift goes.
+/// The direction of a shift.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Direction {
-    /// To what was planned.
+    /// To the planned state.
     Forward,
-    /// To what was before.
+    /// To the state before.
     Back,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Outcome {
     /// Inodes that were changed.
     pub changed: u64,
-    /// Inodes that were as they should be already.
+    /// Inodes that were already in the state wanted.
     pub already: u64,
-    /// Inodes that did not become what was planned; [`Watch::odd`] was told of each.
-    pub odd: u64,
-    /// Whether nothing is left to do. If not, files were [busy](Odd::Busy), and the journal stays
-    /// open.
+    /// Inodes that differ from their plan; [`Watch::deviation`] was called for each.
+    pub deviations: u64,
+    /// Whether no work is left. If not, files were [busy](Deviation::Busy), and the journal stays open.
     pub finished: bool,
 }
 
 impl Journal {
-    /// Changes the tree by the journal: from the beginning, or from wherever an earlier run was
-    /// stopped. When all of it has gone back, the journal is removed.
+    /// Changes the tree by the journal, from the beginning or from the point where an earlier run stopped. When the
+    /// whole tree has gone back, removes the journal.
     ///
     /// # Errors
-    /// [`Error::Refused`] where the journal is of another tree that had the same name (ESTALE), a
-    /// shift that is being undone is to go forward (EINVAL), or a change does not stay (EIO);
-    /// [`Error::System`] where a change fails, or with EBUSY where a server shows the tree, a part of it or
-    /// what is around it. What is done by then stays, and so does the journal.
+    /// [`Error::Refused`] if the journal belongs to another tree that had the same name (ESTALE), if a shift that is
+    /// being undone is to go forward (EINVAL), or if a change does not last (EIO); [`Error::System`] if a change
+    /// fails, or with EBUSY if a server shows the tree, a part of it or a directory above it. Changes made before the
+    /// error stay, and so does the journal.
     ///
     /// ```no_run
     /// use nscap_image::shift::{Direction, Journal, Tree};
@@ -56,7 +55,7 @@ impl Journal {
     /// let tree = Tree::open("/srv/rootfs".as_ref(), &mut namespaces)?;
     /// if let Some(journal) = Journal::open(&tree)? {
     ///     let outcome = journal.run(&tree, Direction::Back, &mut namespaces, &mut ())?;
-    ///     assert!(outcome.finished || outcome.odd > 0);
+    ///     assert!(outcome.finished || outcome.deviations > 0);
     /// }
     /// # Ok::<(), nscap_image::shift::Error>(())
     /// ```
@@ -83,7 +82,7 @@ impl Journal {
             (Direction::Forward, Stage::Begun) | (Direction::Back, Stage::Undoing) => {}
         }
         needs_capabilities(tree)?;
-        watch.step(Step::Journal);
+        watch.step(CrashPoint::Journal);
         let (mut outcome, left) = {
             let mut walk = Walk {
                 tree,
@@ -103,10 +102,10 @@ impl Journal {
             _ if !outcome.finished => {}
             Direction::Forward => self.mark(Mark::Complete)?,
             Direction::Back if left == 0 => self.remove(tree)?,
-            // Whoever wants to mend what is odd needs to know what was before.
+            // The journal stays: to repair a deviation one needs the old state.
             Direction::Back => outcome.finished = false,
         }
-        watch.step(Step::Marked);
+        watch.step(CrashPoint::Marked);
         Ok(outcome)
     }
 }
@@ -114,23 +113,14 @@ impl Journal {
 struct Walk<'a> {
     tree: &'a Tree,
     direction: Direction,
-    /// Whether the shift was finished, so that what it granted and is there no more was taken away
-    /// by somebody.
+    /// Whether the shift was finished. Then a grant that is missing now was removed later by another task.
     settled: bool,
     namespaces: &'a mut Namespaces,
     watch: &'a mut dyn Watch,
     dirs: Dirs<'a>,
     outcome: Outcome,
-    /// How much of what is odd is there to be mended.
+    /// How many deviations can still be repaired.
     left: u64,
-}
-
-/// What came of one inode.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Settled {
-    Changed,
-    Already,
-    Odd(Odd),
 }
 
 impl Walk<'_> {
@@ -141,7 +131,7 @@ impl Walk<'_> {
         loop {
             let entry = entries.next().map_err(|e| Error::io(journal.path(), "read", &e))?;
             match entry {
-                // Below a directory that is not there any more, only the way out counts.
+                // Below a directory that is gone, only the matching Leave matters.
                 Some(Entry::Enter(..)) if skipped > 0 => skipped += 1,
                 Some(Entry::Leave) if skipped > 0 => skipped -= 1,
                 Some(Entry::Enter(name, identity)) => {
@@ -165,59 +155,59 @@ impl Walk<'_> {
         }
     }
 
-    /// Goes into a directory, if it is the one that was planned.
+    /// Enters a directory if it is the planned one.
     fn enter(&mut self, name: &OsStr, identity: &Identity) -> Result<bool> {
         match self.dirs.enter(name)? {
             Some(seen) if identity.is(&seen, self.tree) => Ok(true),
             Some(_) => {
                 self.dirs.leave()?;
-                self.count(name, Settled::Odd(Odd::Replaced));
+                self.count(name, InodeOutcome::Deviation(Deviation::Replaced));
                 Ok(false)
             }
             None => {
                 let odd = match self.dirs.look(name)? {
-                    Named::Gone => Odd::Gone,
-                    Named::Mount | Named::Inode(_) => Odd::Replaced,
+                    Named::Gone => Deviation::Gone,
+                    Named::Mount | Named::Inode(_) => Deviation::Replaced,
                 };
-                self.count(name, Settled::Odd(odd));
+                self.count(name, InodeOutcome::Deviation(odd));
                 Ok(false)
             }
         }
     }
 
-    fn count(&mut self, name: &OsStr, settled: Settled) {
+    fn count(&mut self, name: &OsStr, settled: InodeOutcome) {
         match settled {
-            Settled::Changed => self.outcome.changed += 1,
-            Settled::Already => self.outcome.already += 1,
-            Settled::Odd(odd) => {
-                self.outcome.odd += 1;
-                self.left += u64::from(odd != Odd::Gone);
-                self.outcome.finished &= odd != Odd::Busy;
-                self.watch.odd(&self.dirs.path(name), &odd);
+            InodeOutcome::Changed => self.outcome.changed += 1,
+            InodeOutcome::Already => self.outcome.already += 1,
+            InodeOutcome::Deviation(odd) => {
+                self.outcome.deviations += 1;
+                self.left += u64::from(odd != Deviation::Gone);
+                self.outcome.finished &= odd != Deviation::Busy;
+                self.watch.deviation(&self.dirs.path(name), &odd);
             }
         }
     }
 
-    fn change(&mut self, change: &Change) -> Result<Settled> {
+    fn change(&mut self, change: &Change) -> Result<InodeOutcome> {
         if change.name.is_empty() {
             let here = self.dirs.held()?;
             return self.inode(&here, change);
         }
         match self.dirs.look(&change.name)? {
-            Named::Gone => Ok(Settled::Odd(Odd::Gone)),
-            Named::Mount => Ok(Settled::Odd(Odd::Replaced)),
+            Named::Gone => Ok(InodeOutcome::Deviation(Deviation::Gone)),
+            Named::Mount => Ok(InodeOutcome::Deviation(Deviation::Replaced)),
             Named::Inode(fd) => self.inode(&fd, change),
         }
     }
 
-    fn inode(&mut self, fd: &impl AsFd, change: &Change) -> Result<Settled> {
+    fn inode(&mut self, fd: &impl AsFd, change: &Change) -> Result<InodeOutcome> {
         let path = self.dirs.path(&change.name);
-        let seen = Seen::of(fd, &path)?;
+        let seen = InodeStat::of(fd, &path)?;
         let kind = |mode| FileType::from_raw_mode(mode);
         if !change.identity.is(&seen, self.tree) || kind(seen.mode) != kind(change.before.mode) {
-            return Ok(Settled::Odd(Odd::Replaced));
+            return Ok(InodeOutcome::Deviation(Deviation::Replaced));
         }
-        let settle = Settle {
+        let settle = InodeChange {
             fd: fd.as_fd(),
             path: &path,
             change,
@@ -227,7 +217,7 @@ impl Walk<'_> {
             namespaces: self.namespaces,
             watch: self.watch,
         };
-        // chown(2) takes set-id bits from whatever is no directory.
+        // chown(2) drops set-id bits of everything but directories.
         let set_id = (change.before.mode | change.after.mode) & SET_ID != 0 && !seen.is_directory();
         let listed = change.access.is_some() || change.default.is_some();
         if change.content.is_some() || listed || set_id {
@@ -236,27 +226,32 @@ impl Walk<'_> {
         self.owner_only(fd, change, &seen)
     }
 
-    /// Nearly every inode: owner and group change in one call, and nothing else does.
-    fn owner_only(&mut self, fd: &impl AsFd, change: &Change, seen: &Seen) -> Result<Settled> {
+    /// The usual case: only owner and group change, in one call.
+    fn owner_only(
+        &mut self,
+        fd: &impl AsFd,
+        change: &Change,
+        seen: &InodeStat,
+    ) -> Result<InodeOutcome> {
         let (from, to) = match self.direction {
             Direction::Forward => (change.before, change.after),
             Direction::Back => (change.after, change.before),
         };
         let now = seen.meta();
         if now == to {
-            return Ok(Settled::Already);
+            return Ok(InodeOutcome::Already);
         }
         if now != from {
-            return Ok(Settled::Odd(Odd::Changed));
+            return Ok(InodeOutcome::Deviation(Deviation::Changed));
         }
         let path = self.dirs.path(&change.name);
         let untouched = self.direction == Direction::Forward && seen.changed == change.changed;
-        // Capabilities that came meanwhile would be lost.
+        // chown(2) would drop capabilities that were set meanwhile.
         if !untouched && Attributes::of(fd, seen, self.tree, &path)?.grants {
-            return Ok(Settled::Odd(Odd::Changed));
+            return Ok(InodeOutcome::Deviation(Deviation::Changed));
         }
         chown(fd, &to, &path)?;
-        self.watch.step(Step::Owned);
-        Ok(Settled::Changed)
+        self.watch.step(CrashPoint::Owned);
+        Ok(InodeOutcome::Changed)
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What ends a shift.
+//! Errors that abort a shift.
 
 use std::path::{Path, PathBuf};
 
@@ -7,22 +7,22 @@ use nscap_linux::Quotable as _;
 use nscap_linux::describe;
 use rustix::io::Errno;
 
-/// An error of a shift. What only concerns one file is no error but a [`Problem`](super::Problem)
-/// of the plan or an [`Odd`](super::Odd) of the change.
+/// An error of a shift. A difficulty with one file is not an error: it is a [`Problem`](super::Problem) of the plan or
+/// a [`Deviation`](super::Deviation) of the change.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The running system said no.
+    /// A call of `nscap_linux` failed.
     #[error(transparent)]
     System(#[from] nscap_linux::Error),
-    /// Something is not as it has to be.
+    /// The shift cannot be made as it is.
     #[error("{}: {why}: {}", path.maybe_quote(), describe(*errno))]
     Refused {
-        /// What it is about.
+        /// The file or tree.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
-        /// The errno that says so best.
+        /// The errno of the reason.
         errno: i32,
     },
     /// A shift of this tree was begun and neither finished nor undone.
@@ -34,8 +34,8 @@ pub enum Error {
         /// Its journal.
         journal: PathBuf,
     },
-    /// There is no journal to go by.
-    #[error("{}: no shift to go by ({}): {}", path.maybe_quote(), journal.maybe_quote(),
+    /// The tree has no journal.
+    #[error("{}: has no shift to resume or undo ({}): {}", path.maybe_quote(), journal.maybe_quote(),
         describe(Errno::NOENT.raw_os_error()))]
     NoJournal {
         /// The tree.
@@ -45,11 +45,11 @@ pub enum Error {
     },
 }
 
-/// What the functions of this module give.
+/// The result type of this module.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The errno that the error stands for.
+    /// The errno of the error.
     ///
     /// ```
     /// use nscap_image::shift::Tree;

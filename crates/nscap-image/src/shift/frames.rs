@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Records in a file: each with its length before it and a checksum after it.
+//! Records in a file, each with its length before it and a checksum after it.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write as _};
@@ -13,8 +13,7 @@ const MAGIC: &[u8; 16] = b"nscap-shift 1\n\0\0";
 /// No record is longer: the largest attribute has 65,536 bytes.
 const RECORD_MAX: usize = 1 << 20;
 
-/// A file that is locked until this is dropped, also where a process that was forked meanwhile has
-/// the descriptor too.
+/// A file that is locked until this is dropped, also if a process that was forked meanwhile shares the descriptor.
 #[derive(Debug)]
 pub(crate) struct Locked(pub(crate) File);
 
@@ -64,7 +63,7 @@ impl io::Write for Locked {
     }
 }
 
-/// Length, record, and a checksum over where it stands and both of them.
+/// Length, record, and a checksum of its offset, its length and itself.
 pub(crate) fn frame<'b>(
     entry: &Entry,
     offset: u64,
@@ -90,7 +89,7 @@ fn checksum(offset: u64, framed: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// A file from where it stands, without the position that descriptors share.
+/// Reads a file from an offset, without the position that descriptors share.
 struct At<'f> {
     file: &'f File,
     at: u64,
@@ -113,7 +112,7 @@ pub(crate) struct Reader<'f> {
 }
 
 impl<'f> Reader<'f> {
-    /// `None` where the file does not begin as a journal does.
+    /// `None` if the file does not begin as a journal does.
     pub(crate) fn new(file: &'f File) -> io::Result<Option<Reader<'f>>> {
         let mut input = BufReader::with_capacity(1 << 18, At { file, at: 0 });
         let mut magic = [0; MAGIC.len()];
@@ -125,7 +124,7 @@ impl<'f> Reader<'f> {
         Ok((&magic == MAGIC).then(|| Reader { input, offset, record: Vec::new() }))
     }
 
-    /// The next record; `None` at the end, or where what follows is none.
+    /// The next record; `None` at the end, or if the following bytes are not a record.
     pub(crate) fn next(&mut self) -> io::Result<Option<Entry>> {
         match self.read() {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),

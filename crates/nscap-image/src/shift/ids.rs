@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which id becomes which. The arithmetic is the maps'; what becomes of an id that has no image is
-//! what the caller chose.
+//! Translates ids from one mapping to the other. The caller chooses what happens to an id without an image.
 
 use nscap_core::{Shift, Uid};
 
-use super::map::Side;
+use crate::map::Side;
 
-/// What becomes of an id that has no image.
+/// What to do with an id that has no image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Unmapped {
-    /// Nothing is changed in the whole tree.
+    /// Refuse the whole shift.
     #[default]
     Fail,
-    /// It stays as it is.
+    /// Keep the id.
     Skip,
-    /// Owners, groups and ids in access control lists become this one, as we are shown ids. An
-    /// entry is for nobody else than it was: it goes, and so do set-id bits of an owner or a group
-    /// that has no image.
+    /// Owners, groups and ids in access control lists become this one, an id of this process's namespace. An entry
+    /// must not apply to another root than before: it is dropped, and so are set-id bits of an owner or a group
+    /// without an image.
     Id(u32),
 }
 
@@ -24,7 +23,7 @@ pub enum Unmapped {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Moved {
     pub(crate) id: u32,
-    /// Whether it is the one of [`Unmapped::Id`], and so somebody else's than it was.
+    /// Whether it is the id of [`Unmapped::Id`], and so another user's or group's than before.
     pub(crate) given: bool,
 }
 
@@ -37,7 +36,7 @@ pub(crate) struct Mover {
 }
 
 impl Mover {
-    /// A user after the move; `None` where it has no image and that is an error.
+    /// A uid after the move; `None` if it has no image and that is an error.
     pub(crate) fn uid(&self, id: u32) -> Option<Moved> {
         self.otherwise(self.image_of_uid(id), id)
     }
@@ -46,7 +45,7 @@ impl Mover {
         self.to.uids.outside(self.from.uids.inside(id)?)
     }
 
-    /// A group after the move; `None` where it has no image and that is an error.
+    /// A gid after the move; `None` if it has no image and that is an error.
     pub(crate) fn gid(&self, id: u32) -> Option<Moved> {
         let image = self.from.gids.inside(id).and_then(|id| self.to.gids.outside(id));
         self.otherwise(image, id)
@@ -61,8 +60,8 @@ impl Mover {
         }
     }
 
-    /// How rootids move. `shown` and `stored` turn a rootid on disk into what we are shown, and
-    /// back; `host` is what we are shown of the superblock owner's root.
+    /// How rootids move. `shown` translates a rootid on disk into an id of this process's namespace, `stored` back.
+    /// `host` is the id of the superblock owner's root in this namespace.
     pub(crate) fn roots(
         &self,
         host: Option<u32>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one inode holds besides owner and mode: access control lists, capabilities, and, where it
-//! grants something, its content.
+//! What one inode has beside owner and mode: access control lists, capabilities, and, if it grants anything, the
+//! digest of its content.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -15,26 +15,31 @@ use sha2::{Digest as _, Sha256};
 use super::acl;
 use super::error::{Error, Result};
 use super::record::Content;
-use super::tree::{Seen, Tree};
+use super::tree::{InodeStat, Tree};
 
-/// File systems that list every attribute that they give.
+/// File systems whose listxattr(2) names every attribute that getxattr(2) returns.
 const LISTING: [&str; 6] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs"];
 
 pub(crate) const SET_USER: u32 = 0o4000;
 pub(crate) const SET_GROUP: u32 = 0o2000;
 pub(crate) const SET_ID: u32 = SET_USER | SET_GROUP;
 
-/// The attributes that a shift cares about.
+/// The attributes that a shift reads.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Attributes {
     pub(crate) access: Option<Vec<u8>>,
     pub(crate) default: Option<Vec<u8>>,
-    /// Whether there is one of the two that hold capabilities.
+    /// Whether the file has `security.capability` or `security.nscapability`.
     pub(crate) grants: bool,
 }
 
 impl Attributes {
-    pub(crate) fn of(file: impl AsFd, seen: &Seen, tree: &Tree, path: &Path) -> Result<Attributes> {
+    pub(crate) fn of(
+        file: impl AsFd,
+        seen: &InodeStat,
+        tree: &Tree,
+        path: &Path,
+    ) -> Result<Attributes> {
         let kind = seen.kind();
         if kind == FileType::Symlink {
             return Ok(Attributes::default());
@@ -79,17 +84,18 @@ fn holds_any(file: impl AsFd, two: [&std::ffi::CStr; 2], path: &Path) -> Result<
     Ok(false)
 }
 
-/// A regular file whose grants move, and what they are.
+/// A regular file with grants, under a lease.
 pub(crate) struct Granting {
     pub(crate) file: CapFile,
     pub(crate) lease: ReadLease,
 }
 
 impl Granting {
-    /// Keeps everybody from writing to the file for as long as this lives.
+    /// Takes a lease: no task can open the file for writing while this lives.
     ///
     /// # Errors
-    /// [`ReadLease::take`]'s errno, EAGAIN where somebody writes, and [`Error`].
+    /// The inner errno is that of [`ReadLease::take`], EAGAIN if a task has the file open for writing; [`Error`]
+    /// for the rest.
     pub(crate) fn take(file: impl AsFd, path: &Path) -> Result<std::result::Result<Granting, i32>> {
         let fd = file
             .as_fd()
@@ -107,8 +113,8 @@ impl Granting {
         Ok(self.file.read_through(tree.mount.clone(), namespaces)?)
     }
 
-    /// What stands in the file: the digest is over each block that is not all zeros, behind its
-    /// offset and length, so that a file that is nearly all hole takes no time to speak of.
+    /// Size and digest of the content. The digest covers each block that is not all zeros, with its offset and length,
+    /// so a file that is nearly all hole takes little time.
     pub(crate) fn content(&self) -> Result<Content> {
         let file = self.lease.file();
         let mut hasher = Sha256::new();
@@ -129,19 +135,19 @@ impl Granting {
             }
             at += BLOCK;
         }
-        let size = Seen::of(file, self.file.path())?.size;
+        let size = InodeStat::of(file, self.file.path())?.size;
         Ok(Content { size, digest: hasher.finalize().into() })
     }
 }
 
 const BLOCK: u64 = 1 << 16;
 
-/// Where data begins at or after `at`; `None` where only a hole follows.
+/// The offset of the next data at or after `at`; `None` if only a hole follows.
 fn next_data(file: &File, at: u64) -> Option<u64> {
     match rustix::fs::seek(file, SeekFrom::Data(at)) {
         Ok(data) => Some(data),
         Err(Errno::NXIO) => None,
-        // A file system that does not tell holes has data everywhere.
+        // Without SEEK_DATA the whole file counts as data.
         Err(_) => Some(at),
     }
 }

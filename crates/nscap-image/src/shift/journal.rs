@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The journal of a shift: the whole plan, written and synced before the first change, and at its
-//! end how far the shift is. Nothing is noted in between: each inode itself says whether it is as
-//! before, as after, or on the way. docs/shift.md has the bytes.
+//! The journal of a shift: the whole plan, written and synced before the first change, and a mark at its end that says
+//! how far the shift is. Nothing is recorded in between: each inode shows whether it is in its old state, in its new
+//! state, or between two steps. docs/shift.md has the bytes.
 //!
-//! Who goes by a journal gives away owners and capabilities, so only one is taken that nobody else
-//! can have written: a regular file of ours with one name, that no other user may read or write.
+//! A run changes owners and capabilities as the journal says. So it accepts only a journal that no other user can have
+//! written: a regular file of this user with one name, which no other user may read or write.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::error::{Error, Result};
 use super::frames::{Locked, Reader, Writer, frame};
 use super::record::{Entry, Head, Identity, Mark};
-use super::tree::{Seen, Tree};
+use super::tree::{InodeStat, Tree};
 
 /// How far the shift of a journal is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,7 +55,7 @@ impl Names {
     }
 }
 
-/// The file under a name in the directory above the tree, locked, if there is one and it is ours.
+/// Opens and locks a file of this user in the directory above the tree; `None` if it does not exist.
 fn locked(tree: &Tree, name: &OsString, create: bool) -> Result<Option<Locked>> {
     let path = tree.parent_path.join(name);
     let call = |call, errno| Error::call(&path, call, errno);
@@ -83,7 +83,7 @@ fn locked(tree: &Tree, name: &OsString, create: bool) -> Result<Option<Locked>> 
             }
             locked => locked.map_err(|errno| call("flock", errno))?,
         }
-        // Whoever held the lock may have renamed or removed it.
+        // The process that held the lock may have renamed or removed the file.
         let now = rustix::fs::statat(&tree.parent, name, AtFlags::SYMLINK_NOFOLLOW);
         if now.is_ok_and(|now| (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino)) {
             return Ok(Some(Locked(fd.into())));
@@ -133,13 +133,13 @@ impl Draft {
         self.writer.put(entry).map_err(|error| Error::io(&self.path, "write", &error))
     }
 
-    /// Makes it the tree's journal, in place of one of a finished shift.
+    /// Makes it the tree's journal, in place of the journal of a finished shift.
     pub(crate) fn commit(mut self, tree: &Tree) -> Result<Journal> {
         let changes = self.changes;
         self.put(&Entry::End(changes))?;
         let (file, end) =
             self.writer.finish().map_err(|error| Error::io(&self.path, "fsync", &error))?;
-        // Held until ours has its name, so that nobody takes the old one up meanwhile.
+        // Locked until the new one has its name, so that no process uses the old one meanwhile.
         let _old = refuse_open(tree)?;
         rustix::fs::renameat(&tree.parent, &self.names.draft, &tree.parent, &self.names.journal)
             .map_err(|errno| Error::call(&self.path, "rename", errno))?;
@@ -153,7 +153,7 @@ impl Draft {
     }
 }
 
-/// Gives the journal of a finished shift, if there is one.
+/// Returns the journal of a finished shift, if there is one.
 fn refuse_open(tree: &Tree) -> Result<Option<Journal>> {
     match Journal::open(tree)? {
         Some(journal) if journal.stage != Stage::Complete => {
@@ -177,11 +177,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// The journal of a tree; `None` where there is none. All of it is read.
+    /// Reads the whole journal of a tree; `None` if the tree has none.
     ///
     /// # Errors
-    /// [`Error::Refused`] where it is not ours alone (EPERM), another process is at work (EBUSY), or
-    /// its plan is damaged (EIO); [`Error::System`] where it cannot be read.
+    /// [`Error::Refused`] if another user could have written it (EPERM), another process uses it (EBUSY), or its plan
+    /// is damaged (EIO); [`Error::System`] if it cannot be read.
     ///
     /// ```
     /// use nscap_image::shift::{Journal, Tree};
@@ -204,7 +204,7 @@ impl Journal {
         Ok(Some(Journal { file, path, end, changes, stage, head }))
     }
 
-    /// Where the journal of a tree is, if there is one.
+    /// The path of a tree's journal, whether it exists or not.
     ///
     /// ```
     /// use nscap_image::shift::{Journal, Tree};
@@ -219,7 +219,7 @@ impl Journal {
         tree.parent_path.join(Names::of(tree).journal)
     }
 
-    /// Head, number of changes, stage and length; `None` where the plan does not end as it must.
+    /// Head, number of changes, stage and length; `None` if the plan is incomplete.
     fn read(file: &File) -> io::Result<Option<(Head, u64, Stage, u64)>> {
         let Some(mut reader) = Reader::new(file)? else {
             return Ok(None);
@@ -237,7 +237,7 @@ impl Journal {
             }
         }
         let mut stage = Stage::Begun;
-        // A torn record at the end is a mark that was not written.
+        // A torn record at the end is an incomplete mark.
         while let Some(Entry::Mark(mark)) = reader.next()? {
             stage = match mark {
                 Mark::Complete => Stage::Complete,
@@ -247,7 +247,7 @@ impl Journal {
         Ok(Some((head, changes, stage, reader.offset)))
     }
 
-    /// It must be about this very tree, and not one that had its name before.
+    /// Checks that the journal belongs to this tree, and not to an earlier one of the same name.
     pub(crate) fn check_tree(&self, tree: &Tree) -> Result<()> {
         if self.head.top == Identity::of(&tree.seen, tree) {
             return Ok(());
@@ -256,7 +256,7 @@ impl Journal {
         Err(Error::refused(&self.path, why, Errno::STALE))
     }
 
-    /// Where it is.
+    /// Its path.
     #[must_use]
     pub fn path(&self) -> &std::path::Path {
         &self.path
@@ -289,7 +289,7 @@ impl Journal {
         Ok(reader)
     }
 
-    /// Says at its end how far the shift is, and waits until that is on disk.
+    /// Appends a mark, and waits until it is on disk.
     pub(crate) fn mark(&mut self, mark: Mark) -> Result<()> {
         let failed = |error: io::Error| Error::io(&self.path, "write", &error);
         let mut buffer = Vec::new();
@@ -313,9 +313,9 @@ impl Journal {
 }
 
 impl Identity {
-    /// On overlayfs an inode gets another birth time with its first change, and one that has several
-    /// names in a lower layer another number too.
-    pub(crate) fn of(seen: &Seen, tree: &Tree) -> Identity {
+    /// On overlayfs the first change of an inode gives it another birth time, and another number if it has several
+    /// names in a lower layer.
+    pub(crate) fn of(seen: &InodeStat, tree: &Tree) -> Identity {
         let inode = &seen.inode;
         if tree.is_overlay() {
             let many = seen.links > 1 && !seen.is_directory();
@@ -329,8 +329,8 @@ impl Identity {
         }
     }
 
-    /// Whether it is the same inode, as far as can be told.
-    pub(crate) fn is(&self, seen: &Seen, tree: &Tree) -> bool {
+    /// Whether it is the same inode, as far as the file system says.
+    pub(crate) fn is(&self, seen: &InodeStat, tree: &Tree) -> bool {
         let now = Identity::of(seen, tree);
         now == *self || tree.is_overlay() && self.number == 0
     }

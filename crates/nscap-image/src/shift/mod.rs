@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Moving a whole tree from one id mapping to another: owners, groups, the rootids of capabilities
-//! and the ids of access control lists, in one pass. Covers what SPEC's Storage, K and W ask of
-//! whoever moves files, and Objects for what becomes of whose grant ([`nscap_core::shift()`] decides).
+//! Moves a whole tree from one id mapping to another: owners, groups, the rootids of capabilities and the ids of access
+//! control lists, in one pass. Covers Storage, K and W of SPEC for a program that moves files; [`nscap_core::shift()`]
+//! decides what becomes of each grant.
 //!
-//! First the whole tree is read, and what is to become of each inode is written to a journal beside
-//! it. If anything stands in the way, nothing has been changed. Then the journal is gone through,
-//! and each inode is brought to what the journal says, in steps of which each leaves it granting
-//! what it granted before, what it is to grant, or less ([`Step`]). A shift that was killed is
-//! resumed or undone by the same journal.
+//! A shift first reads the whole tree, and writes the planned change of each inode to a journal beside it. If there is
+//! a [`Problem`], nothing has been changed. Then it changes each inode as the journal says. After each step
+//! ([`CrashPoint`]) an inode grants at most its old grant or its new one. The same journal resumes or undoes a shift
+//! that was killed.
 //!
 //! ```no_run
-//! use nscap_image::shift::{Direction, Options, Side, Tree, Unmapped};
+//! use nscap_image::map::Side;
+//! use nscap_image::shift::{Direction, Options, Tree, Unmapped};
 //! let mut namespaces = nscap_linux::Namespaces::own()?;
 //! let options = Options {
 //!     from: Side::parse("0:100000:65536".as_ref(), &mut namespaces)?,
@@ -29,17 +29,17 @@
 
 mod acl;
 mod apply;
+mod change;
 mod error;
-mod found;
 mod frames;
 mod ids;
 mod inode;
+mod inode_plan;
 mod journal;
-mod map;
+mod options;
 mod plan;
 mod planner;
 mod record;
-mod settle;
 mod tree;
 mod watch;
 
@@ -48,7 +48,7 @@ pub use apply::{Direction, Outcome};
 pub use error::{Error, Result};
 pub use ids::Unmapped;
 pub use journal::{Journal, Stage};
-pub use map::{Ids, Side};
-pub use plan::{Counts, Options, Plan};
+pub use options::{Counts, Options};
+pub use plan::Plan;
 pub use tree::Tree;
-pub use watch::{Odd, Problem, Step, Watch};
+pub use watch::{CrashPoint, Deviation, Problem, Watch};

@@ -1,66 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A plan: how a tree is to move, and how much of it there is to move. `planner` makes it.
+//! A plan of a shift, which `planner` makes.
 
 use nscap_linux::Namespaces;
 use rustix::io::Errno;
 
 use super::error::{Error, Result};
-use super::ids::Unmapped;
 use super::journal::{Draft, Journal};
-use super::map::Side;
+use super::options::{Counts, Options};
 use super::planner::Planner;
 use super::record::{Head, Identity};
 use super::tree::{Tree, needs_capabilities};
 use super::watch::Watch;
 
-/// How a tree is to move.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// The mapping that it has.
-    pub from: Side,
-    /// The mapping that it is to have.
-    pub to: Side,
-    /// What becomes of an id that has no image.
-    pub unmapped: Unmapped,
-    /// Whether an entry may become a host value, and a set-id file one of the host's root.
-    pub to_host: bool,
-    /// Whether an inode moves that has names outside the tree too.
-    pub other_names: bool,
-}
-
-/// How much of what there is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    /// Inodes in the tree.
-    pub inodes: u64,
-    /// Inodes that change.
-    pub changes: u64,
-    /// Of these: inodes whose owner or group changes.
-    pub owners: u64,
-    /// Of these: inodes whose access control lists change.
-    pub acls: u64,
-    /// Of these: files whose capabilities change.
-    pub grants: u64,
-    /// Entries and set-id bits that go, by [`Unmapped::Id`].
-    pub dropped: u64,
-    /// Names of inodes that have one already.
-    pub hard_links: u64,
-    /// Mounts in the tree, which are not entered.
-    pub mounts: u64,
-    /// What stands in the way; as long as there is something, nothing can be changed.
-    pub problems: u64,
-}
-
-/// A plan that is complete and, where it was to be followed, written down.
+/// A complete plan. [`Tree::plan`] also writes it to disk.
 pub struct Plan {
     pub(super) draft: Option<Draft>,
     pub(super) counts: Counts,
 }
 
 impl Plan {
-    /// What is in it.
+    /// What the plan counts.
     ///
     /// ```
+    /// use nscap_image::map::Side;
     /// use nscap_image::shift::*;
     /// let mut namespaces = nscap_linux::Namespaces::own().unwrap();
     /// let dir = tempfile::tempdir().unwrap();
@@ -76,15 +38,15 @@ impl Plan {
         &self.counts
     }
 
-    /// Makes it the journal of the tree; [`Journal::run`] then changes the tree. The journal of a
-    /// shift that is finished goes, and with it the way to undo that one.
+    /// Makes the plan the journal of the tree; [`Journal::run`] then changes the tree. This replaces the journal of a
+    /// finished shift, which cannot be undone after that.
     ///
     /// # Errors
-    /// [`Error::Refused`] where there are problems (EINVAL) or it was only a
-    /// [`preview`](Tree::preview); [`Error::Open`] where there is a shift that is not finished;
-    /// [`Error::System`] where the journal cannot be written.
+    /// [`Error::Refused`] (EINVAL) if there are problems, or if this is only a [`preview`](Tree::preview);
+    /// [`Error::Open`] if a shift of the tree is not finished; [`Error::System`] if the journal cannot be written.
     ///
     /// ```
+    /// use nscap_image::map::Side;
     /// use nscap_image::shift::*;
     /// let mut namespaces = nscap_linux::Namespaces::own().unwrap();
     /// let dir = tempfile::tempdir().unwrap();
@@ -107,7 +69,7 @@ impl Plan {
         }
     }
 
-    /// Drops it, and what was written of it.
+    /// Drops the plan, and removes its file.
     pub fn discard(self, tree: &Tree) {
         if let Some(draft) = self.draft {
             draft.discard(tree);
@@ -116,15 +78,16 @@ impl Plan {
 }
 
 impl Tree {
-    /// Plans a shift and writes the plan down beside the tree.
+    /// Plans a shift and writes the plan beside the tree.
     ///
     /// # Errors
-    /// [`Error::Open`] where there is a shift that is not finished; [`Error::System`] where
-    /// something cannot be read, or the plan not be written, or with EBUSY where the tree is served
-    /// ([`Claimed`](nscap_linux::Error::Claimed)); [`Error::Refused`] where capabilities
-    /// are missing (EPERM) or another process is at work (EBUSY). Nothing is changed.
+    /// [`Error::Open`] if a shift of the tree is not finished; [`Error::System`] if a file cannot be read or the plan
+    /// cannot be written, or with EBUSY if a server shows the tree ([`Claimed`](nscap_linux::Error::Claimed));
+    /// [`Error::Refused`] if this process lacks capabilities (EPERM) or another one works on the tree (EBUSY). The
+    /// tree is unchanged.
     ///
     /// ```
+    /// use nscap_image::map::Side;
     /// use nscap_image::shift::*;
     /// let mut namespaces = nscap_linux::Namespaces::own().unwrap();
     /// let dir = tempfile::tempdir().unwrap();
@@ -154,10 +117,11 @@ impl Tree {
     /// Plans a shift and writes nothing.
     ///
     /// # Errors
-    /// [`Error::System`] where something cannot be read.
+    /// [`Error::System`] if a file cannot be read.
     ///
     /// ```
-    /// use nscap_image::shift::{Options, Side, Tree};
+    /// use nscap_image::map::Side;
+    /// use nscap_image::shift::{Options, Tree};
     /// let mut namespaces = nscap_linux::Namespaces::own().unwrap();
     /// let dir = tempfile::tempdir().unwrap();
     /// std::fs::write(dir.path().join("file"), "").unwrap();

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The first pass: what becomes of each inode, and what stands in the way. Changes nothing in the
-//! tree.
+//! The first pass: plans the change of each inode and finds the problems. Changes nothing in the tree.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -13,13 +12,14 @@ use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
 use super::error::{Error, Result};
-use super::found::Found;
 use super::ids::{Mover, Unmapped};
 use super::inode::{Attributes, Granting, SET_ID};
+use super::inode_plan::InodePlan;
 use super::journal::Draft;
-use super::plan::{Counts, Options, Plan};
+use super::options::{Counts, Options};
+use super::plan::Plan;
 use super::record::{Change, Entry, Identity};
-use super::tree::{Dirs, Inode, Named, Seen, Tree};
+use super::tree::{Dirs, Inode, InodeStat, Named, Tree};
 use super::watch::{Problem, Watch};
 
 /// An inode with several names.
@@ -32,7 +32,7 @@ struct Links {
 
 /// One directory that is being read.
 struct Frame {
-    seen: Seen,
+    seen: InodeStat,
     below: Vec<OsString>,
 }
 
@@ -44,9 +44,9 @@ pub(super) struct Planner<'a> {
     watch: &'a mut dyn Watch,
     draft: Option<Draft>,
     dirs: Dirs<'a>,
-    /// Of the directories down to where the walk is, how many the journal has entered.
+    /// How many of the directories on the current path have an Enter record in the journal.
     entered: usize,
-    /// Only what has more names than were met so far.
+    /// Inodes with further names that the walk has not found yet.
     links: HashMap<Inode, Links>,
     counts: Counts,
 }
@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
         Ok(Plan { draft: self.draft, counts: self.counts })
     }
 
-    /// The id that unmapped ones become must be one that we can name.
+    /// Checks that the id of [`Unmapped::Id`] has a mapping in this process's namespace.
     fn check_given(&self) -> Result<()> {
         let Unmapped::Id(id) = self.options.unmapped else {
             return Ok(());
@@ -102,7 +102,7 @@ impl<'a> Planner<'a> {
         Err(Error::refused(self.tree.path(), why, Errno::INVAL))
     }
 
-    /// Depth first, each directory after what is in it.
+    /// Walks depth first; each directory comes after its content.
     fn walk(&mut self) -> Result<()> {
         let mut frames = vec![self.read(self.tree.seen)?];
         while let Some(frame) = frames.last_mut() {
@@ -122,8 +122,8 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Plans what is in the directory where the walk is, but for the directories.
-    fn read(&mut self, seen: Seen) -> Result<Frame> {
+    /// Plans all entries of the current directory that are not directories.
+    fn read(&mut self, seen: InodeStat) -> Result<Frame> {
         let fd = self.dirs.reader()?;
         let mut buffer = Vec::with_capacity(1 << 15);
         let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
@@ -142,13 +142,13 @@ impl<'a> Planner<'a> {
         Ok(Frame { seen, below })
     }
 
-    /// Plans what stands under a name; gives whether it is a directory, which comes later.
+    /// Plans the inode of a name; returns `true` for a directory, which is planned later.
     fn file(&mut self, name: &OsStr) -> Result<bool> {
         match self.dirs.look(name)? {
             Named::Gone => {}
             Named::Mount => self.mount(name),
             Named::Inode(fd) => {
-                let seen = Seen::of(&fd, &self.dirs.path(name))?;
+                let seen = InodeStat::of(&fd, &self.dirs.path(name))?;
                 if seen.is_directory() {
                     return Ok(true);
                 }
@@ -159,7 +159,7 @@ impl<'a> Planner<'a> {
     }
 
     fn not_entered(&mut self, name: &OsStr) -> Result<()> {
-        // A directory that has become a file in between is one that was not there in time.
+        // A directory that another task replaced by a file meanwhile is left out.
         if let Named::Mount = self.dirs.look(name)? {
             self.mount(name);
         }
@@ -183,11 +183,11 @@ impl<'a> Planner<'a> {
         self.draft.as_mut().map_or(Ok(()), |draft| draft.put(entry))
     }
 
-    fn inode(&mut self, fd: &impl AsFd, seen: &Seen, name: &OsStr) -> Result<()> {
+    fn inode(&mut self, fd: &impl AsFd, seen: &InodeStat, name: &OsStr) -> Result<()> {
         let known = self.has_been_here(seen);
         self.counts.hard_links += u64::from(known);
-        // Names of one inode in a lower layer of overlayfs part when the first of them changes; where
-        // they do not, the second finds everything done.
+        // On overlayfs, names of one lower inode become separate inodes when the first one changes. If they do
+        // not, the second name finds the change done.
         if known && !self.tree.is_overlay() {
             return Ok(());
         }
@@ -217,9 +217,9 @@ impl<'a> Planner<'a> {
         self.put(&Entry::Change(Box::new(change)))
     }
 
-    /// Whether an inode was met under another name. When all its names were met it is forgotten,
-    /// so that only those are kept that somebody links across the tree.
-    fn has_been_here(&mut self, seen: &Seen) -> bool {
+    /// Whether the walk has met the inode under another name. An inode whose names were all found is forgotten, so
+    /// the table holds only inodes with links across the tree.
+    fn has_been_here(&mut self, seen: &InodeStat) -> bool {
         let Some(links) = self.links.get_mut(&seen.inode) else {
             return false;
         };
@@ -235,18 +235,18 @@ impl<'a> Planner<'a> {
         self.watch.problem(path, problem);
     }
 
-    /// What becomes of an inode, or what stands in the way of that.
+    /// The change of an inode, or the problems with it.
     fn change(
         &mut self,
         fd: &impl AsFd,
-        seen: &Seen,
+        seen: &InodeStat,
         name: &OsStr,
         path: &Path,
     ) -> Result<std::result::Result<Option<Change>, Vec<Problem>>> {
         let attributes = Attributes::of(fd, seen, self.tree, path)?;
         let regular = seen.kind() == FileType::RegularFile;
         let sensitive = attributes.grants || regular && seen.mode & SET_ID != 0;
-        let mut found = Found::new(name, seen, self.tree);
+        let mut found = InodePlan::new(name, seen, self.tree);
         found.owner(&self.mover);
         found.set_id_of_host(self.namespaces, self.options.to_host);
         found.acls(&self.mover, &attributes);
@@ -270,8 +270,8 @@ impl<'a> Planner<'a> {
         Ok(Ok(Some(found.change)))
     }
 
-    /// Capabilities and content of a file that grants something, read while nobody can write.
-    fn grants(&mut self, fd: &impl AsFd, path: &Path, found: &mut Found) -> Result<()> {
+    /// Reads capabilities and content of a file with grants, under a lease that keeps writers away.
+    fn grants(&mut self, fd: &impl AsFd, path: &Path, found: &mut InodePlan) -> Result<()> {
         let granting = match Granting::take(fd, path)? {
             Ok(granting) => granting,
             Err(errno) => {

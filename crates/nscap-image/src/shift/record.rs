@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the journal says of one inode: what it was, and what it is to be. docs/shift.md has the
-//! bytes.
+//! Records of the journal: the old state and the planned state of one inode. docs/shift.md has the bytes.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use nscap_core::{Entries, FileCaps, Host, RECORD_LEN, Record, Stored};
 
-/// An inode as the journal knows it again, after a restart of the machine too.
+/// The identity of an inode in a journal, also after a restart of the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Identity {
     pub(crate) number: u64,
@@ -32,7 +31,7 @@ pub(crate) struct Pair {
     pub(crate) after: Vec<u8>,
 }
 
-/// What a file grants, by SPEC's words, on a disk's terms.
+/// The host value and the entries of a file, with rootids as on disk.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Grants {
     host: Option<FileCaps>,
@@ -40,7 +39,7 @@ pub(crate) struct Grants {
 }
 
 impl Grants {
-    /// `None` for a malformed host value.
+    /// `None` if the host value is malformed.
     pub(crate) fn of(stored: &Stored<'_>) -> Option<Grants> {
         let host = match stored.host {
             Host::Absent => None,
@@ -53,7 +52,7 @@ impl Grants {
     }
 
     pub(crate) fn stored(&self) -> Stored<'_> {
-        // They were entries when they were put here, or decoded as such.
+        // Both ways to make this value check the entries.
         let entries = match Entries::decode(&self.entries) {
             Ok(entries) => entries,
             Err(_) => Entries::NONE,
@@ -62,7 +61,7 @@ impl Grants {
     }
 }
 
-/// The two attributes before, as they are stored, and what the file grants after.
+/// The old bytes of the two attributes, and the planned grants.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct GrantChange {
     pub(crate) capability: Option<Vec<u8>>,
@@ -70,7 +69,7 @@ pub(crate) struct GrantChange {
     pub(crate) after: Grants,
 }
 
-/// What stood in a file when its grants were read.
+/// The content of a file when its grants were read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Content {
     pub(crate) size: u64,
@@ -84,25 +83,25 @@ pub(crate) struct Change {
     /// Its name in the directory where the journal is; empty for that directory itself.
     pub(crate) name: OsString,
     pub(crate) identity: Identity,
-    /// When it was changed last before it was planned (ctime), in seconds and nanoseconds.
+    /// Its ctime when it was planned, in seconds and nanoseconds.
     pub(crate) changed: (i64, u32),
     pub(crate) before: Meta,
     pub(crate) after: Meta,
-    /// The access control lists, where an id in them changes.
+    /// The access control list, if an id in it changes.
     pub(crate) access: Option<Pair>,
     pub(crate) default: Option<Pair>,
-    /// Where the file has one of the two attributes.
+    /// If the file has one of the two attributes.
     pub(crate) grants: Option<GrantChange>,
-    /// Where it has one of the two attributes or a set-id bit.
+    /// If it has one of the two attributes or a set-id bit.
     pub(crate) content: Option<Content>,
 }
 
 /// One record of the journal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Entry {
-    /// What the journal is about.
+    /// The tree and the maps.
     Head(Head),
-    /// The records that follow are about what is in this directory.
+    /// The following records are about entries of this directory.
     Enter(OsString, Identity),
     Change(Box<Change>),
     /// Back to the directory above.
@@ -113,7 +112,7 @@ pub(crate) enum Entry {
     Mark(Mark),
 }
 
-/// What a journal is about.
+/// The tree and the maps of a journal.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Head {
     /// The top of the tree.
@@ -125,7 +124,7 @@ pub(crate) struct Head {
 /// How far a shift is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mark {
-    /// Every change is made, or told about as one that cannot be.
+    /// Every change was made, or reported as impossible.
     Complete,
     /// Changes are being taken back.
     Undoing,
@@ -265,12 +264,12 @@ impl Change {
         }
         let change =
             Change { name, identity, changed, before, after, access, default, grants, content };
-        // Flags that say nothing are no record of ours.
+        // Unknown flags: not a record.
         (change.flags() == flags).then_some(change)
     }
 }
 
-/// A name leads nowhere but into the directory where the journal is.
+/// Accepts only a name that stays in its directory.
 fn take_name(take: &mut &[u8]) -> Option<OsString> {
     let name = OsString::from_vec(take_bytes(take)?);
     let bytes = name.as_bytes();

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A tree by descriptors: each directory is opened from the one above it, each file from the
-//! directory it is in, and neither links, nor other mounts, nor `..` lead anywhere (openat2(2)). A
-//! name that somebody puts something else under gives that other thing, which is not the one that
-//! was planned, or an error; never something outside the tree.
+//! A tree by descriptors. Each directory is opened from the one above it, and each file from its directory; links,
+//! other mounts and `..` are not followed (openat2(2)). If another task replaces a name, the result is the new inode,
+//! which is not the planned one, or an error; never an inode outside the tree.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,23 +29,23 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOCTTY);
 
-/// How many directories of one path are held open; those above are opened again on the way back.
+/// How many directories of one path stay open. Those above are opened again on the way back.
 const HELD: usize = 128;
 
-/// What tells an inode from every other, as long as its file system is mounted.
+/// The identity of an inode, while its file system is mounted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Inode {
-    /// Of the device, or on btrfs of the subvolume.
+    /// The number of the device, or on btrfs of the subvolume.
     pub(crate) device: (u32, u32),
     pub(crate) number: u64,
-    /// When it was made, in seconds and nanoseconds; 0 where the file system does not say. It tells
-    /// an inode from the next one with the same number.
+    /// Birth time, in seconds and nanoseconds; 0 if the file system does not say. It distinguishes an inode from a later
+    /// one with the same number.
     pub(crate) made: (i64, u32),
 }
 
-/// What statx(2) says, ids as we are shown them.
+/// The result of statx(2); ids of this process's user namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct InodeStat {
     pub(crate) inode: Inode,
     pub(crate) mode: u32,
     pub(crate) uid: u32,
@@ -57,15 +56,15 @@ pub(crate) struct Seen {
     pub(crate) immutable: bool,
 }
 
-impl Seen {
-    pub(crate) fn of(file: impl AsFd, path: &Path) -> Result<Seen> {
+impl InodeStat {
+    pub(crate) fn of(file: impl AsFd, path: &Path) -> Result<InodeStat> {
         let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
         let stat = statx(file, "", AtFlags::EMPTY_PATH, mask)
             .map_err(|e| Error::call(path, "statx", e))?;
         let has_made = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
         let made = (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec);
         let fixed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-        Ok(Seen {
+        Ok(InodeStat {
             inode: Inode {
                 device: (stat.stx_dev_major, stat.stx_dev_minor),
                 number: stat.stx_ino,
@@ -90,17 +89,17 @@ impl Seen {
     }
 }
 
-/// What a name in a directory turned out to be.
+/// The result of a lookup.
 pub(crate) enum Named {
     /// An inode, by an O_PATH descriptor; of a symbolic link, the link itself.
     Inode(OwnedFd),
-    /// Something else is mounted there.
+    /// A mount point.
     Mount,
-    /// Nothing any more.
+    /// The name does not exist.
     Gone,
 }
 
-/// A tree that is to move: its top directory, and the directory that this is in.
+/// A tree to shift: its top directory, and the parent of that.
 #[derive(Debug)]
 pub struct Tree {
     pub(crate) parent: OwnedFd,
@@ -108,18 +107,18 @@ pub struct Tree {
     pub(crate) name: OsString,
     pub(crate) path: PathBuf,
     pub(crate) top: OwnedFd,
-    pub(crate) seen: Seen,
+    pub(crate) seen: InodeStat,
     pub(crate) mount: Mount,
-    /// Ours, from the first plan or change on.
+    /// Taken with the first plan or change.
     claim: OnceLock<Claim>,
 }
 
 impl Tree {
-    /// Opens a tree. It may be a mount point; what is mounted in it is not part of it.
+    /// Opens a tree. It may be a mount point; mounts in it are not part of it.
     ///
     /// # Errors
-    /// [`Error`]: it is a symbolic link or no directory (ELOOP, ENOTDIR), has no directory above it
-    /// to hold the journal, is on an id-mapped or a read-only mount, or cannot be opened.
+    /// [`Error::Refused`] if it is a symbolic link (ELOOP), has no parent directory for the journal (EINVAL), or is on
+    /// an id-mapped (EINVAL) or read-only (EROFS) mount; [`Error::System`] if it cannot be opened, ENOTDIR for a file.
     ///
     /// ```
     /// use nscap_image::shift::Tree;
@@ -152,7 +151,7 @@ impl Tree {
             return Err(Error::refused(&path, "is on a read-only mount", Errno::ROFS));
         }
         Ok(Tree {
-            seen: Seen::of(&top, &path)?,
+            seen: InodeStat::of(&top, &path)?,
             parent_path: parent_path.to_owned(),
             name: name.to_owned(),
             parent,
@@ -163,8 +162,8 @@ impl Tree {
         })
     }
 
-    /// K: nobody serves the tree, a part of it or what is around it, or shifts that, as long as this
-    /// value lives. A server goes on deciding by the owners that it has seen.
+    /// K: while this value lives, no other process serves or shifts the tree, a part of it or a directory above it. A
+    /// server would go on deciding by the old owners.
     pub(crate) fn claim(&self) -> Result<()> {
         if self.claim.get().is_none() {
             let claim = Claim::take(&self.top, &self.path, Purpose::Shift, Duration::ZERO)?;
@@ -177,21 +176,21 @@ impl Tree {
         self.mount.fs_type == "overlay"
     }
 
-    /// Where it is, without symbolic links.
+    /// Its path, without symbolic links.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// One directory on the way down.
+/// One directory on the current path.
 struct Level {
     fd: Option<OwnedFd>,
-    seen: Seen,
+    seen: InodeStat,
     name: OsString,
 }
 
-/// Where a walk is: a path of directories below the top of a tree.
+/// The position of a walk: a path of directories below the top of a tree.
 pub(crate) struct Dirs<'t> {
     tree: &'t Tree,
     levels: Vec<Level>,
@@ -202,23 +201,23 @@ impl<'t> Dirs<'t> {
         Dirs { tree, levels: Vec::new() }
     }
 
-    /// How many directories below the top.
+    /// How many directories the position is below the top.
     pub(crate) fn depth(&self) -> usize {
         self.levels.len()
     }
 
-    /// The directories on the way down, after the first `from`.
-    pub(crate) fn names_from(&self, from: usize) -> Vec<(OsString, Seen)> {
+    /// The directories of the path, without the first `from`.
+    pub(crate) fn names_from(&self, from: usize) -> Vec<(OsString, InodeStat)> {
         let below = self.levels.iter().skip(from);
         below.map(|level| (level.name.clone(), level.seen)).collect()
     }
 
-    /// The directory where the walk is.
+    /// The current directory.
     pub(crate) fn here(&self) -> BorrowedFd<'_> {
         self.levels.last().and_then(|level| level.fd.as_ref()).unwrap_or(&self.tree.top).as_fd()
     }
 
-    /// The same, held on its own.
+    /// A descriptor of its own for the current directory.
     pub(crate) fn held(&self) -> Result<OwnedFd> {
         let here = self.here().try_clone_to_owned();
         here.map_err(|e| Error::io(&self.path(OsStr::new("")), "fcntl(F_DUPFD_CLOEXEC)", &e))
@@ -235,7 +234,7 @@ impl<'t> Dirs<'t> {
         path.into()
     }
 
-    /// What stands under a name; nothing is followed or entered.
+    /// Looks a name up with O_PATH; does not follow a link.
     pub(crate) fn look(&self, name: &OsStr) -> Result<Named> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat2(self.here(), name, flags, Mode::empty(), INSIDE) {
@@ -247,7 +246,7 @@ impl<'t> Dirs<'t> {
     }
 
     /// Goes into a directory; `None` where there is none under that name any more.
-    pub(crate) fn enter(&mut self, name: &OsStr) -> Result<Option<Seen>> {
+    pub(crate) fn enter(&mut self, name: &OsStr) -> Result<Option<InodeStat>> {
         let path = self.path(name);
         let opened = quietly(|flags| openat2(self.here(), name, flags, Mode::empty(), INSIDE));
         let fd = match opened {
@@ -255,7 +254,7 @@ impl<'t> Dirs<'t> {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => return Ok(None),
             Err(errno) => return Err(Error::call(&path, "openat2", errno)),
         };
-        let seen = Seen::of(&fd, &path)?;
+        let seen = InodeStat::of(&fd, &path)?;
         self.levels.push(Level { fd: Some(fd), seen, name: name.to_owned() });
         let far = self.levels.len().checked_sub(HELD + 1);
         if let Some(level) = far.and_then(|far| self.levels.get_mut(far)) {
@@ -280,7 +279,7 @@ impl<'t> Dirs<'t> {
             // What `..` is, is checked by what it must be.
             let fd = quietly(|flags| openat(below, "..", flags, Mode::empty()))
                 .map_err(|e| Error::call(&path, "open", e))?;
-            if Seen::of(&fd, &path)?.inode != level.seen.inode {
+            if InodeStat::of(&fd, &path)?.inode != level.seen.inode {
                 let why = "what was in it has been moved elsewhere meanwhile";
                 return Err(Error::refused(&path, why, Errno::AGAIN));
             }

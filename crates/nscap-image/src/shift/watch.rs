@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a shift tells while it is at work.
+//! What a shift reports while it runs.
 
 use std::fmt;
 use std::path::Path;
@@ -8,7 +8,7 @@ use nscap_core::ShiftDenied;
 
 use super::acl::{AclError, Tag};
 
-/// Whoever looks on. Every function does nothing unless it is written.
+/// An observer of a shift. By default each function does nothing.
 ///
 /// ```
 /// use nscap_image::shift::{Problem, Watch};
@@ -21,36 +21,36 @@ use super::acl::{AclError, Tag};
 /// Print.problem("file".as_ref(), &Problem::Owner(5));
 /// ```
 pub trait Watch {
-    /// Something stands in the way of the whole shift.
+    /// A problem prevents the whole shift.
     fn problem(&mut self, path: &Path, problem: &Problem) {
         let _ = (path, problem);
     }
 
-    /// Something else is mounted there, and is left as it is.
+    /// Another file system is mounted at this path; the shift does not enter it.
     fn mount(&mut self, path: &Path) {
         let _ = path;
     }
 
     /// This inode did not become what was planned.
-    fn odd(&mut self, path: &Path, odd: &Odd) {
-        let _ = (path, odd);
+    fn deviation(&mut self, path: &Path, deviation: &Deviation) {
+        let _ = (path, deviation);
     }
 
-    /// So many inodes have been looked at, of so many where that is known.
+    /// `done` inodes have been handled, of `of` inodes if that number is known.
     fn progress(&mut self, done: u64, of: Option<u64>) {
         let _ = (done, of);
     }
 
-    /// A step was taken.
-    fn step(&mut self, step: Step) {
-        let _ = step;
+    /// A step was taken; the process may be killed here.
+    fn step(&mut self, point: CrashPoint) {
+        let _ = point;
     }
 }
 
-/// Nobody looks on.
+/// No observer.
 impl Watch for () {}
 
-/// What stands in the way of a shift. As long as there is one, nothing is changed.
+/// A reason why a shift cannot start. With one problem in the tree, nothing is changed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Problem {
@@ -60,34 +60,34 @@ pub enum Problem {
     Group(u32),
     /// A user or group of an access control list has no image.
     AclUnmapped(Tag),
-    /// Two entries of an access control list would be for this user or group.
+    /// Two entries of an access control list would name this user or group.
     AclTwice(Tag),
-    /// The access control list cannot be understood.
+    /// The access control list is malformed.
     AclMalformed(AclError),
     /// The capabilities cannot move.
     Grant(ShiftDenied),
-    /// There are capabilities that we are not shown, so they could not be put back.
+    /// The kernel does not show this process the file's capabilities, so it could not restore them.
     GrantHidden,
-    /// There is a table of entries, which can only be written in the initial namespace.
+    /// The file has a table of entries, which only the initial namespace can write.
     GrantTable,
-    /// A set-user-ID or set-group-ID file would become one of the host's root.
+    /// The host's root would become the owner of a set-user-ID or set-group-ID file.
     SetIdHost,
     /// It is immutable or append-only (chattr(1)).
     Immutable,
-    /// It has more names than there are in the tree: so many, of which so many were found.
+    /// The inode has names outside the tree.
     OtherNames {
-        /// All of them.
+        /// How many names it has.
         links: u32,
-        /// In the tree.
+        /// How many of them are in the tree.
         found: u32,
     },
-    /// It has capabilities or set-id bits, and nobody can be kept from writing to it meanwhile:
-    /// fcntl(2)'s errno.
+    /// The file has capabilities or set-id bits, and fcntl(2) gave no lease to keep writers away meanwhile; its
+    /// errno.
     Lease(i32),
 }
 
 impl Problem {
-    /// One word for programs.
+    /// The problem as one word, for programs.
     ///
     /// ```
     /// use nscap_image::shift::Problem;
@@ -114,7 +114,7 @@ impl Problem {
         }
     }
 
-    /// The id that it is about, if it is about one.
+    /// The id of the problem, if it has one.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         match self {
@@ -177,69 +177,71 @@ impl fmt::Display for Tag {
     }
 }
 
-/// What is odd about one inode while changes are made.
+/// How one inode differs from its plan when the changes are made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Odd {
-    /// It is gone.
+pub enum Deviation {
+    /// It was removed.
     Gone,
-    /// Something else has its name; that is left as it is.
+    /// Another inode has its name; the shift leaves that one as it is.
     Replaced,
-    /// Owner, mode, access control list or capabilities are neither what they were nor what they
-    /// are to be; it is left as it is.
+    /// Its owner, mode, access control list or capabilities are neither the old nor the planned ones. The shift
+    /// leaves it as it is.
     Changed,
-    /// Its content is another than when its capabilities and set-id bits were read (K), or
-    /// somebody has taken them from it: it moved, without them.
+    /// Its content changed after its capabilities and set-id bits were read (K), or another task removed these. It
+    /// moved without them.
     GrantLost,
-    /// Somebody has it open for writing, so that its capabilities or set-id bits cannot move; it is
-    /// left as it is.
+    /// A task has it open for writing, so its capabilities or set-id bits cannot move. The shift leaves it as it
+    /// is.
     Busy,
 }
 
-impl Odd {
-    /// One word for programs.
+impl Deviation {
+    /// The deviation as one word, for programs.
     ///
     /// ```
-    /// assert_eq!(nscap_image::shift::Odd::GrantLost.name(), "grant-lost");
+    /// assert_eq!(nscap_image::shift::Deviation::GrantLost.name(), "grant-lost");
     /// ```
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Odd::Gone => "gone",
-            Odd::Replaced => "replaced",
-            Odd::Changed => "changed",
-            Odd::GrantLost => "grant-lost",
-            Odd::Busy => "busy",
+            Deviation::Gone => "gone",
+            Deviation::Replaced => "replaced",
+            Deviation::Changed => "changed",
+            Deviation::GrantLost => "grant-lost",
+            Deviation::Busy => "busy",
         }
     }
 }
 
-impl fmt::Display for Odd {
+impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Odd::Gone => "is gone since it was planned",
-            Odd::Replaced => "something else has this name since it was planned; left as it is",
-            Odd::Changed => "somebody else changed it since it was planned; left as it is",
-            Odd::GrantLost => {
+            Deviation::Gone => "is gone since it was planned",
+            Deviation::Replaced => {
+                "something else has this name since it was planned; left as it is"
+            }
+            Deviation::Changed => "somebody else changed it since it was planned; left as it is",
+            Deviation::GrantLost => {
                 "has been written to, or lost them, since its capabilities and set-id bits were \
                  read; moved without them"
             }
-            Odd::Busy => "somebody has it open for writing; left as it is",
+            Deviation::Busy => "somebody has it open for writing; left as it is",
         })
     }
 }
 
-/// One step on one inode, after which a crash may come.
+/// A step of a shift. A process that is killed after it leaves a state that a later run continues from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Step {
+pub enum CrashPoint {
     /// The plan is on disk and has its name.
     Journal,
     /// `security.capability` was removed.
     CapabilityRemoved,
     /// `security.nscapability` was removed.
     TableRemoved,
-    /// Set-id bits were taken, or all permissions but the owner's.
+    /// Set-id bits, or all permissions but the owner's, were removed.
     ModeLocked,
     /// Owner and group were changed.
     Owned,
@@ -251,6 +253,6 @@ pub enum Step {
     Mode,
     /// One of the two attributes that hold capabilities was written.
     Granted,
-    /// The journal says that everything is done.
+    /// The journal was marked as done.
     Marked,
 }

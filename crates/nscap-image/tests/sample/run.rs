@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use nscap_image::map::Side;
 use nscap_image::shift::{
-    Direction, Error, Journal, Odd, Options, Outcome, Problem, Side, Step, Tree, Watch,
+    CrashPoint, Deviation, Direction, Error, Journal, Options, Outcome, Problem, Tree, Watch,
 };
 use nscap_linux::Namespaces;
 
@@ -29,7 +30,7 @@ pub(crate) fn options(from: &str, to: &str) -> Options {
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) problems: Vec<(PathBuf, String)>,
-    pub(crate) odd: Vec<(PathBuf, Odd)>,
+    pub(crate) odd: Vec<(PathBuf, Deviation)>,
     pub(crate) mounts: Vec<PathBuf>,
     pub(crate) steps: usize,
     pub(crate) kill_after: Option<usize>,
@@ -42,10 +43,10 @@ impl Watch for Notes {
     fn mount(&mut self, path: &Path) {
         self.mounts.push(path.to_owned());
     }
-    fn odd(&mut self, path: &Path, odd: &Odd) {
-        self.odd.push((path.to_owned(), *odd));
+    fn deviation(&mut self, path: &Path, deviation: &Deviation) {
+        self.odd.push((path.to_owned(), *deviation));
     }
-    fn step(&mut self, _: Step) {
+    fn step(&mut self, _: CrashPoint) {
         self.steps += 1;
         if self.kill_after == Some(self.steps) {
             let us = rustix::process::getpid();
@@ -73,7 +74,7 @@ pub(crate) fn again(
 }
 
 pub(crate) fn moved(outcome: Outcome) -> u64 {
-    assert!(outcome.finished && outcome.odd == 0, "{outcome:?}");
+    assert!(outcome.finished && outcome.deviations == 0, "{outcome:?}");
     outcome.changed
 }
 

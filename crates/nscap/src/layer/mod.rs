@@ -15,7 +15,7 @@ use std::path::Path;
 use nscap_core::translate::Grant;
 use nscap_core::{Denied, Uid};
 use nscap_image::layer::{self, Compression, ImageLayer, Layout};
-use nscap_image::shift::{Ids, Side};
+use nscap_image::map::{Ids, Side};
 use nscap_linux::{Links, opath};
 use serde::Serialize;
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! JSON documents of which a few values are replaced and every other byte stays.
 //!
-//! `oci-spec`'s types drop fields that they do not know, and any writer of values loses the
-//! document's spacing and the spelling of its numbers: the digest of a document would change for
-//! no reason. So values are found where they stand, and replaced there.
+//! `oci-spec`'s types drop unknown fields, and a writer of values loses the document's spacing and the spelling of its
+//! numbers: the digest of a document would change for no reason. So this module replaces values in place.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,7 +11,7 @@ use super::blobs::MAX_DOCUMENT;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// An object, its values where they stand.
+/// An object; its values borrow from the document.
 pub(crate) struct Object<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
@@ -42,8 +41,8 @@ impl<'a> Object<'a> {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// The value of a field, `None` where there is none. An error where the field stands twice, or
-    /// in other letters as well: Go's programs take either.
+    /// The value of a field, `None` if there is none. An error if the field occurs twice, also in other letter case:
+    /// Go's programs accept either.
     pub(crate) fn get(&self, name: &str) -> Result<Option<&'a RawValue>, String> {
         let mut found = self.0.iter().filter(|(key, _)| folded(key) == folded(name));
         match (found.next(), found.next()) {
@@ -94,7 +93,7 @@ fn folded(name: &str) -> String {
 /// The longest platform, in bytes.
 const PLATFORM_MAX: usize = 255;
 
-/// What a blob is named by, and where that stands.
+/// A descriptor of a blob, which borrows from the document.
 pub(crate) struct Descriptor<'a> {
     object: Object<'a>,
     pub(crate) media_type: String,
@@ -167,7 +166,7 @@ impl<'a> Edits<'a> {
     }
 
     fn put(&mut self, at: &'a RawValue, new: String) {
-        // Values are borrowed from the document, so their addresses say where they stand.
+        // Values borrow from the document, so their addresses give their positions.
         let begin = (at.get().as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
         self.edits.push((begin..begin.saturating_add(at.get().len()), new));
     }
@@ -189,7 +188,7 @@ impl<'a> Edits<'a> {
         match (descriptor.object.get("data")?, content) {
             (None, _) => Ok(()),
             (Some(data), Some(content)) => {
-                // A descriptor may embed little and name much, as often as it likes.
+                // Many descriptors may each embed a document: the limit is for all of them.
                 self.embedded += content.len() as u64;
                 if self.embedded > MAX_DOCUMENT {
                     return Err("embedded documents (`data`) of more than 4 MiB".to_owned());

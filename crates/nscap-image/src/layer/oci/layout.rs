@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An image layout as it is found: its images, and the layers of these.
+//! Reads an image layout: its images, and their layers.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ use super::json::{Descriptor, Object, string};
 use crate::layer::codec::Compression;
 use crate::layer::error::{Error, Result};
 
-/// How deep indexes may stand in indexes.
+/// How deep indexes may be nested.
 pub(crate) const MAX_DEPTH: usize = 8;
 
 /// An OCI image layout, or one reference in it.
@@ -31,9 +31,9 @@ pub struct Layout {
 pub struct ImageLayer {
     /// The digest of the blob.
     pub digest: String,
-    /// The digest of the manifest that names it; the first one, where there are several.
+    /// The digest of the first manifest that names it.
     pub manifest: String,
-    /// `os/architecture`, where an index says so.
+    /// `os/architecture`, if an index says so.
     pub platform: Option<String>,
 }
 
@@ -76,13 +76,13 @@ impl Kind {
     }
 }
 
-/// Puts the name of a document before what is wrong in it.
+/// Adds the name of the document to an error.
 pub(crate) fn within<T>(what: &str, result: std::result::Result<T, String>) -> Result<T> {
     result.map_err(|problem| Error::image(what, problem))
 }
 
 impl Layout {
-    /// Opens `DIR`, or `DIR:REFERENCE`; `None` where neither is a directory.
+    /// Opens `DIR`, or `DIR:REFERENCE`; `None` if neither is a directory.
     ///
     /// # Errors
     /// [`Error::Image`] where the directory is no image layout of version 1.0.0, or has no such
@@ -177,7 +177,7 @@ impl Layout {
         if kind == Kind::Other {
             return Ok(());
         }
-        // Documents name each other as often as they like; each says the same every time.
+        // A document may be named many times; it is read once.
         if !found.documents.insert((digest.clone(), kind)) {
             return Ok(());
         }
@@ -236,7 +236,7 @@ impl Found {
     }
 }
 
-/// The strings of an array where they stand.
+/// The strings of an array, which borrow from the document.
 pub(crate) fn strings(
     values: &[&serde_json::value::RawValue],
 ) -> std::result::Result<Vec<String>, String> {

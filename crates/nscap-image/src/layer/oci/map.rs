@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An image in other terms: every layer that changes, and with it the digests, sizes and diff ids
-//! that name it, up to index.json. Everything else is as it was: fields, annotations and history
-//! byte by byte, blobs of which nothing changes with them.
+//! Translates an image: changes its layers, and the digests, sizes and diff ids that name them, up to index.json.
+//! Everything else stays byte by byte: fields, annotations, history, and blobs without a change.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,15 +15,15 @@ use crate::layer::codec::Compression;
 use crate::layer::error::{Error, Result};
 use crate::layer::map::{Change, Changed, Decided, map};
 
-/// Hears about each decision in each layer, named by its digest; an error ends the work.
+/// Called for each decision in each layer, named by its digest; an error ends the work.
 pub type HearLayer<'h> = dyn FnMut(&str, &Decided<'_>) -> io::Result<()> + 'h;
 
 /// What was changed in an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ImageChanged {
-    /// Layers that were looked at.
+    /// Layers that were checked.
     pub layers: u64,
-    /// Of these, how many changed.
+    /// How many of them changed.
     pub changed: u64,
     /// What changed in them.
     pub total: Changed,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a changed image goes: into its own layout or a new one, whole or not at all.
+//! Writes a changed image into its own layout or a new one: all of it, or nothing.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -10,8 +10,8 @@ use super::map::{HearLayer, ImageChanged, Mapper};
 use crate::layer::error::{Error, Result};
 use crate::layer::map::Change;
 
-/// Changes the layout, or its one reference, in place: new blobs first, then index.json at once.
-/// Blobs that nothing names any more stay, as with every tool that works on layouts.
+/// Changes the layout, or its one reference, in place: writes new blobs first, then replaces index.json. Blobs without a
+/// name stay, as with other tools for layouts.
 ///
 /// # Errors
 /// As [`layer::map`](crate::layer::map()) for each layer, with its digest; [`Error::Image`] for an

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One inode whose change takes several steps: it has capabilities, set-id bits or an access
-//! control list. In this order, so that after each step it grants what it granted before, what it
-//! is to grant, or less:
+//! The change of one inode that takes several steps: it has capabilities, set-id bits or an access control list.
+//! After each step the inode grants at most its old grant or its new one:
 //!
-//! 1. set-id bits go, and with an access control list all permissions but the owner's: half of the
-//!    old list and half of the new would give some user more than either;
-//! 2. the capabilities go. Not before the set-id bits: set-user-ID root without the capabilities
-//!    beside it gives its caller every capability there is (capabilities(7));
-//! 3. owner and group change in one call;
-//! 4. the access control lists are written, which brings the permissions back;
-//! 5. the new capabilities are written;
-//! 6. the set-id bits come back.
+//! 1. Remove set-id bits; with an access control list, also all permissions but the owner's. Half of the old list
+//!    and half of the new one would give some user more than either.
+//! 2. Remove the capabilities, and not before the set-id bits: a set-user-ID root file without its capabilities
+//!    would give its caller every capability (capabilities(7)).
+//! 3. Change owner and group in one call.
+//! 4. Write the access control lists, which restores the permissions.
+//! 5. Write the new capabilities.
+//! 6. Restore the set-id bits.
 //!
-//! K: from before the first step to after the last nobody can have the file open for writing, and
-//! what stands in it is what stood there when its grants were read, by its digest. Otherwise it
-//! moves without them.
+//! K: a lease keeps writers away from before the first step until after the last one, and the content has the digest
+//! that it had when its grants were read. Otherwise the file moves without its grants.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -26,23 +24,30 @@ use rustix::fs::{AtFlags, FileType, Gid, Uid, XattrFlags, chownat};
 use rustix::io::Errno;
 
 use super::acl::{ACCESS, Acl, DEFAULT};
-use super::apply::Settled;
 use super::error::{Error, Result};
 use super::inode::{Attributes, Granting, SET_ID};
 use super::record::{Change, Grants, Meta, Pair};
-use super::tree::{Seen, Tree};
-use super::watch::{Odd, Step, Watch};
+use super::tree::{InodeStat, Tree};
+use super::watch::{CrashPoint, Deviation, Watch};
 
 const PERMISSIONS: u32 = 0o7777;
 
-/// One inode on its way.
-pub(super) struct Settle<'a> {
+/// The result for one inode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum InodeOutcome {
+    Changed,
+    Already,
+    Deviation(Deviation),
+}
+
+/// One inode and its planned change.
+pub(super) struct InodeChange<'a> {
     pub(super) fd: BorrowedFd<'a>,
     pub(super) path: &'a Path,
     pub(super) change: &'a Change,
-    /// Whether it is to become what it was before.
+    /// Whether it is to go back to its old state.
     pub(super) back: bool,
-    /// Whether it had become what was planned, as far as it ever did.
+    /// Whether the shift had finished with it.
     pub(super) settled: bool,
     pub(super) tree: &'a Tree,
     pub(super) namespaces: &'a mut Namespaces,
@@ -56,34 +61,36 @@ pub(super) fn chown(fd: impl AsFd, to: &Meta, path: &Path) -> Result<()> {
         .map_err(|errno| Error::call(path, "chown", errno))
 }
 
-impl Seen {
+impl InodeStat {
     pub(super) fn meta(&self) -> Meta {
         Meta { uid: self.uid, gid: self.gid, mode: self.mode }
     }
 }
 
-/// What the capabilities of a file are by now.
+/// The state of a file's capabilities during a shift.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Held {
-    /// What they were before.
+enum GrantState {
+    /// The old ones.
     Before,
-    /// What was planned.
+    /// The planned ones.
     After,
-    /// None, and before or after there are some.
+    /// None, although the old or the planned state has some.
     Nothing,
-    /// Something else.
+    /// Others.
     Other,
 }
 
-impl Settle<'_> {
+impl InodeChange<'_> {
     /// Takes all steps that are left.
-    pub(super) fn all(mut self, seen: &Seen) -> Result<Settled> {
+    pub(super) fn all(mut self, seen: &InodeStat) -> Result<InodeOutcome> {
         if self.change.content.is_none() {
             return self.without_grants(seen);
         }
         match Granting::take(self.fd, self.path)? {
             Ok(granting) => self.with_grants(&granting),
-            Err(errno) if errno == Errno::AGAIN.raw_os_error() => Ok(Settled::Odd(Odd::Busy)),
+            Err(errno) if errno == Errno::AGAIN.raw_os_error() => {
+                Ok(InodeOutcome::Deviation(Deviation::Busy))
+            }
             Err(errno) => {
                 let errno = Errno::from_raw_os_error(errno);
                 Err(Error::call(self.path, "fcntl(F_SETLEASE)", errno))
@@ -91,29 +98,29 @@ impl Settle<'_> {
         }
     }
 
-    fn without_grants(&mut self, seen: &Seen) -> Result<Settled> {
+    fn without_grants(&mut self, seen: &InodeStat) -> Result<InodeOutcome> {
         let attributes = Attributes::of(self.fd, seen, self.tree, self.path)?;
         if !self.known(seen, &attributes) || attributes.grants {
-            return Ok(Settled::Odd(Odd::Changed));
+            return Ok(InodeOutcome::Deviation(Deviation::Changed));
         }
         if !self.differs(seen, &attributes) {
-            return Ok(Settled::Already);
+            return Ok(InodeOutcome::Already);
         }
         self.lock_mode(seen, &attributes)?;
         self.own(seen)?;
         self.acls(&attributes)?;
         self.mode(self.to().mode)?;
         let stays = self.stays(self.to().mode)?;
-        Ok(if stays { Settled::Changed } else { Settled::Odd(Odd::Changed) })
+        Ok(if stays { InodeOutcome::Changed } else { InodeOutcome::Deviation(Deviation::Changed) })
     }
 
-    fn with_grants(&mut self, granting: &Granting) -> Result<Settled> {
-        let seen = Seen::of(self.fd, self.path)?;
+    fn with_grants(&mut self, granting: &Granting) -> Result<InodeOutcome> {
+        let seen = InodeStat::of(self.fd, self.path)?;
         let attributes = Attributes::of(self.fd, &seen, self.tree, self.path)?;
         let state = granting.state(self.tree, self.namespaces)?;
         let held = self.held(&state);
-        if !self.known(&seen, &attributes) || held == Held::Other {
-            return Ok(Settled::Odd(Odd::Changed));
+        if !self.known(&seen, &attributes) || held == GrantState::Other {
+            return Ok(InodeOutcome::Deviation(Deviation::Changed));
         }
         let same = self.change.content == Some(granting.content()?);
         let keep = same && !self.was_taken(&seen, held);
@@ -121,10 +128,14 @@ impl Settle<'_> {
         let there = if keep { held == self.goal() } else { is_empty(&state) };
         let moves = self.differs_but_for_mode(&seen, &attributes);
         if !moves && there && seen.mode == mode {
-            return Ok(if keep { Settled::Already } else { Settled::Odd(Odd::GrantLost) });
+            return Ok(if keep {
+                InodeOutcome::Already
+            } else {
+                InodeOutcome::Deviation(Deviation::GrantLost)
+            });
         }
         // From one state to the next in one step of Storage, where nothing but the rootids differs.
-        let swaps = keep && !moves && !self.back && held == Held::Before;
+        let swaps = keep && !moves && !self.back && held == GrantState::Before;
         if !swaps && !there || moves {
             self.lock_mode(&seen, &attributes)?;
             self.take_grants(&state)?;
@@ -132,28 +143,28 @@ impl Settle<'_> {
         self.own(&seen)?;
         self.acls(&attributes)?;
         if !granting.lease.held() {
-            return Ok(Settled::Odd(Odd::Busy));
+            return Ok(InodeOutcome::Deviation(Deviation::Busy));
         }
         if keep && !self.grant(granting)? {
-            return Ok(Settled::Odd(Odd::Busy));
+            return Ok(InodeOutcome::Deviation(Deviation::Busy));
         }
         self.mode(mode)?;
         if !granting.lease.held() {
             return self.take_back(granting);
         }
         if !self.stays(mode)? || !self.grants_stay(granting, keep)? {
-            return Ok(Settled::Odd(Odd::Changed));
+            return Ok(InodeOutcome::Deviation(Deviation::Changed));
         }
-        Ok(if keep { Settled::Changed } else { Settled::Odd(Odd::GrantLost) })
+        Ok(if keep { InodeOutcome::Changed } else { InodeOutcome::Deviation(Deviation::GrantLost) })
     }
 
-    /// Somebody wants to write, and may have been let in before the last step.
-    fn take_back(&mut self, granting: &Granting) -> Result<Settled> {
-        let seen = Seen::of(self.fd, self.path)?;
+    /// A task wants to write, and the kernel may have let it in before the last step: removes the grants again.
+    fn take_back(&mut self, granting: &Granting) -> Result<InodeOutcome> {
+        let seen = InodeStat::of(self.fd, self.path)?;
         self.mode(seen.mode & !SET_ID)?;
         let state = granting.state(self.tree, self.namespaces)?;
         self.take_grants(&state)?;
-        Ok(Settled::Odd(Odd::Busy))
+        Ok(InodeOutcome::Deviation(Deviation::Busy))
     }
 
     fn from(&self) -> &Meta {
@@ -168,17 +179,17 @@ impl Settle<'_> {
         if self.back { &pair.before } else { &pair.after }
     }
 
-    fn goal(&self) -> Held {
-        if self.back { Held::Before } else { Held::After }
+    fn goal(&self) -> GrantState {
+        if self.back { GrantState::Before } else { GrantState::After }
     }
 
-    /// Whether somebody took the grants from what had become as planned.
-    fn was_taken(&self, seen: &Seen, held: Held) -> bool {
-        self.settled && (held == Held::Nothing || seen.mode != self.from().mode)
+    /// Whether another task removed the grants after the shift had finished.
+    fn was_taken(&self, seen: &InodeStat, held: GrantState) -> bool {
+        self.settled && (held == GrantState::Nothing || seen.mode != self.from().mode)
     }
 
-    /// Whether owner, mode and lists are those of before, of after, or of a step in between.
-    fn known(&self, seen: &Seen, attributes: &Attributes) -> bool {
+    /// Whether owner, mode and lists are the old ones, the planned ones, or those between two steps.
+    fn known(&self, seen: &InodeStat, attributes: &Attributes) -> bool {
         let owners = [self.from(), self.to()].map(|meta| (meta.uid, meta.gid));
         let modes = [self.from().mode, self.to().mode].into_iter().any(|mode| {
             let locked = self.change.access.is_some() && seen.mode == self.locked(mode);
@@ -193,11 +204,11 @@ impl Settle<'_> {
             && listed(&self.change.default, &attributes.default)
     }
 
-    fn differs(&self, seen: &Seen, attributes: &Attributes) -> bool {
+    fn differs(&self, seen: &InodeStat, attributes: &Attributes) -> bool {
         self.differs_but_for_mode(seen, attributes) || seen.mode != self.to().mode
     }
 
-    fn differs_but_for_mode(&self, seen: &Seen, attributes: &Attributes) -> bool {
+    fn differs_but_for_mode(&self, seen: &InodeStat, attributes: &Attributes) -> bool {
         let listed = |pair: &Option<Pair>, now: &Option<Vec<u8>>| {
             pair.as_ref().is_some_and(|pair| now.as_deref() != Some(self.target(pair)))
         };
@@ -219,14 +230,14 @@ impl Settle<'_> {
         self.stripped(mode) & !0o077
     }
 
-    fn lock_mode(&mut self, seen: &Seen, attributes: &Attributes) -> Result<()> {
+    fn lock_mode(&mut self, seen: &InodeStat, attributes: &Attributes) -> Result<()> {
         let access = self.change.access.as_ref();
         let lists =
             access.is_some_and(|pair| attributes.access.as_deref() != Some(self.target(pair)));
         let mode = if lists { self.locked(seen.mode) } else { self.stripped(seen.mode) };
         if mode != seen.mode {
             self.chmod(mode)?;
-            self.watch.step(Step::ModeLocked);
+            self.watch.step(CrashPoint::ModeLocked);
         }
         Ok(())
     }
@@ -247,20 +258,20 @@ impl Settle<'_> {
     fn take_grants(&mut self, state: &FileState) -> Result<()> {
         if state.capability.is_some() {
             self.remove(c"security.capability")?;
-            self.watch.step(Step::CapabilityRemoved);
+            self.watch.step(CrashPoint::CapabilityRemoved);
         }
         if state.table.is_some() {
             self.remove(c"security.nscapability")?;
-            self.watch.step(Step::TableRemoved);
+            self.watch.step(CrashPoint::TableRemoved);
         }
         Ok(())
     }
 
-    fn own(&mut self, seen: &Seen) -> Result<()> {
+    fn own(&mut self, seen: &InodeStat) -> Result<()> {
         let to = *self.to();
         if (seen.uid, seen.gid) != (to.uid, to.gid) {
             chown(self.fd, &to, self.path)?;
-            self.watch.step(Step::Owned);
+            self.watch.step(CrashPoint::Owned);
         }
         Ok(())
     }
@@ -271,56 +282,56 @@ impl Settle<'_> {
             && attributes.default.as_deref() != Some(value)
         {
             self.set(DEFAULT, value)?;
-            self.watch.step(Step::DefaultAcl);
+            self.watch.step(CrashPoint::DefaultAcl);
         }
         if let Some(value) = change.access.as_ref().map(|pair| self.target(pair))
             && attributes.access.as_deref() != Some(value)
         {
             self.set(ACCESS, value)?;
-            self.watch.step(Step::AccessAcl);
+            self.watch.step(CrashPoint::AccessAcl);
         }
         Ok(())
     }
 
     fn mode(&mut self, mode: u32) -> Result<()> {
-        if Seen::of(self.fd, self.path)?.mode != mode {
+        if InodeStat::of(self.fd, self.path)?.mode != mode {
             self.chmod(mode)?;
-            self.watch.step(Step::Mode);
+            self.watch.step(CrashPoint::Mode);
         }
         Ok(())
     }
 
-    /// Somebody may have changed it at the same time; and not every file system makes the changes
-    /// that it takes.
+    /// Whether the inode has the new owner and mode now. Another task may have changed it at the same time, and some
+    /// file systems accept a change without making it.
     fn stays(&self, mode: u32) -> Result<bool> {
-        Ok(Seen::of(self.fd, self.path)?.meta() == Meta { mode, ..*self.to() })
+        Ok(InodeStat::of(self.fd, self.path)?.meta() == Meta { mode, ..*self.to() })
     }
 }
 
 /// Capabilities.
-impl Settle<'_> {
-    fn held(&self, state: &FileState) -> Held {
+impl InodeChange<'_> {
+    fn held(&self, state: &FileState) -> GrantState {
         let nothing = state.capability.is_none() && state.hidden.is_none();
         let Some(grants) = &self.change.grants else {
-            return if nothing && state.table.is_none() { self.goal() } else { Held::Other };
+            return if nothing && state.table.is_none() { self.goal() } else { GrantState::Other };
         };
         let (stored, seal) = state.stored(self.namespaces);
         let sealed = !matches!(seal, Seal::Void(_));
         let now = Grants::of(&stored);
         let before = (&state.capability, &state.table) == (&grants.capability, &grants.table);
         let after = sealed && now.as_ref() == Some(&grants.after);
-        // Both where a table that counts for nothing is all there was: the goal then decides.
+        // Both are true if the file had only a table that is void: then the goal decides.
         match (before, after) {
             (true, true) => self.goal(),
-            (true, false) => Held::Before,
-            (false, true) => Held::After,
-            // A table alone is what a step leaves that was not followed by the next.
-            (false, false) if nothing => Held::Nothing,
-            (false, false) => Held::Other,
+            (true, false) => GrantState::Before,
+            (false, true) => GrantState::After,
+            // A run that was killed between two steps can leave a table alone.
+            (false, false) if nothing => GrantState::Nothing,
+            (false, false) => GrantState::Other,
         }
     }
 
-    /// Writes the capabilities; says whether they are there.
+    /// Writes the capabilities; `false` if another task changed them meanwhile.
     fn grant(&mut self, granting: &Granting) -> Result<bool> {
         let state = granting.state(self.tree, self.namespaces)?;
         let Some(grants) = &self.change.grants else {
@@ -337,7 +348,7 @@ impl Settle<'_> {
             &state,
             &grants.after.stored(),
             self.namespaces,
-            &mut |_| watch.step(Step::Granted),
+            &mut |_| watch.step(CrashPoint::Granted),
         );
         match written {
             Ok(()) => Ok(true),
@@ -346,8 +357,7 @@ impl Settle<'_> {
         }
     }
 
-    /// Writes the very bytes that were there. The table comes first: without its companion it
-    /// counts for nothing.
+    /// Writes back the old bytes. The table comes first: it is void without its companion.
     fn restore(&mut self, granting: &Granting, state: &FileState) -> Result<bool> {
         let Some(grants) = &self.change.grants else {
             return Ok(true);
@@ -356,7 +366,7 @@ impl Settle<'_> {
         let capability = grants.capability.clone().map(nscap_linux::Step::CreateCapability);
         for step in [table, capability].into_iter().flatten() {
             match granting.file.take(&step, state, self.namespaces) {
-                Ok(()) => self.watch.step(Step::Granted),
+                Ok(()) => self.watch.step(CrashPoint::Granted),
                 Err(nscap_linux::Error::Changed { .. }) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
@@ -375,7 +385,7 @@ fn is_empty(state: &FileState) -> bool {
 }
 
 impl Pair {
-    /// Whether a list is the one before, the one after, or one of them as chmod(2) leaves it.
+    /// Whether a list is the old one, the planned one, or one of them after the chmod(2) of the first step.
     fn holds(&self, now: &[u8]) -> bool {
         let locked = |value: &[u8]| Acl::decode(value).map(|acl| acl.locked().encode());
         [&self.before, &self.after]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What becomes of one inode: owner, group, set-id bits, access control lists, capabilities.
+//! The plan for one inode: owner, group, set-id bits, access control lists, capabilities.
 
 use std::ffi::OsStr;
 
@@ -11,19 +11,19 @@ use super::acl::{Acl, AclStays};
 use super::ids::Mover;
 use super::inode::{Attributes, SET_GROUP, SET_USER};
 use super::record::{Change, GrantChange, Grants, Identity, Meta, Pair};
-use super::tree::{Seen, Tree};
+use super::tree::{InodeStat, Tree};
 use super::watch::Problem;
 
-/// What was found out about one inode.
-pub(super) struct Found {
+/// The planned change of one inode, and the problems with it.
+pub(super) struct InodePlan {
     pub(super) change: Change,
     pub(super) problems: Vec<Problem>,
     pub(super) grants_differ: bool,
     pub(super) dropped: u64,
 }
 
-impl Found {
-    pub(super) fn new(name: &OsStr, seen: &Seen, tree: &Tree) -> Found {
+impl InodePlan {
+    pub(super) fn new(name: &OsStr, seen: &InodeStat, tree: &Tree) -> InodePlan {
         let meta = Meta { uid: seen.uid, gid: seen.gid, mode: seen.mode };
         let change = Change {
             name: name.to_owned(),
@@ -33,7 +33,7 @@ impl Found {
             after: meta,
             ..Change::default()
         };
-        Found { change, problems: Vec::new(), grants_differ: false, dropped: 0 }
+        InodePlan { change, problems: Vec::new(), grants_differ: false, dropped: 0 }
     }
 
     pub(super) fn moves(&self) -> bool {
@@ -49,7 +49,7 @@ impl Found {
             || self.grants_differ
     }
 
-    /// Owner and group; set-id bits go where they would be somebody else's than they were.
+    /// Plans owner and group. Set-id bits are dropped if they would work for another user or group than before.
     pub(super) fn owner(&mut self, mover: &Mover) {
         let Meta { uid, gid, mode } = self.change.before;
         let directory = FileType::from_raw_mode(mode) == FileType::Directory;
@@ -79,8 +79,8 @@ impl Found {
         }
     }
 
-    /// A set-id file of a container's root is for the container's users; one of the host's is for
-    /// everybody.
+    /// Refuses a set-id file that would become the host's root's: a container's users could use it until now, and
+    /// every user of the host could then.
     pub(super) fn set_id_of_host(&mut self, namespaces: &Namespaces, allowed: bool) {
         let (before, after) = (self.change.before, self.change.after);
         let user = |id| namespaces.shown_uid(id) == Some(Kuid::ROOT);
@@ -97,7 +97,7 @@ impl Found {
         self.change.default = self.acl(mover, attributes.default.as_deref());
     }
 
-    /// The list before and after; `None` where it stays.
+    /// The list before and after; `None` if it stays.
     fn acl(&mut self, mover: &Mover, value: Option<&[u8]>) -> Option<Pair> {
         let before = value?;
         let moved = match Acl::decode(before) {
@@ -123,7 +123,7 @@ impl Found {
         }
     }
 
-    /// The host value and the entries; a table that counts for nothing is not kept.
+    /// Plans the host value and the entries. A void table is dropped.
     pub(super) fn capabilities(
         &mut self,
         state: &FileState,

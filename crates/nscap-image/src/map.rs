@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! MAP: from which ids to which. Written out as newuidmap(1) takes it, or WHO's: then the maps of
-//! that namespace, or the range that is configured for it.
+//! MAP, an id mapping of the command line: extents as for newuidmap(1), or a WHO, which means the maps of that
+//! namespace or the range that is configured for it.
 //!
-//! All ids here are those that this process is shown: in the initial namespace's terms there, in a
-//! user namespace in its own.
+//! All ids here are ids of this process's user namespace.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,10 +12,10 @@ use nscap_core::{Extent, IdMap, MAX_EXTENTS, MapError};
 use nscap_linux::Quotable as _;
 use nscap_linux::{Error, Namespaces, Result, Subids, Who};
 
-/// An id map that owns its extents; `outside` is what stands on disk, as we are shown it.
+/// An id map that owns its extents. `outside` is an id on disk, as this process sees it.
 ///
 /// ```
-/// use nscap_image::shift::Ids;
+/// use nscap_image::map::Ids;
 /// let ids: Ids = "0:100000:65536,65536:1000:1".parse().unwrap();
 /// assert_eq!((ids.inside(100_007), ids.outside(65_536)), (Some(7), Some(1000)));
 /// assert_eq!(ids.inside(7), None);
@@ -29,12 +28,14 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// A map of these extents.
+    ///
     /// # Errors
-    /// [`MapError`] where the kernel would not take the extents for a map.
+    /// [`MapError`] if the kernel would refuse the extents.
     ///
     /// ```
     /// use nscap_core::Extent;
-    /// use nscap_image::shift::Ids;
+    /// use nscap_image::map::Ids;
     /// let extent = Extent { inside: 0, outside: 100_000, count: 65_536 };
     /// assert_eq!(Ids::new(&[extent]).unwrap().outside(0), Some(100_000));
     /// assert!(Ids::new(&[extent, extent]).is_err());
@@ -45,25 +46,25 @@ impl Ids {
         Ok(Ids { by_inside, by_outside })
     }
 
-    /// The id inside for one on disk.
+    /// The id inside for an id on disk.
     #[must_use]
     pub fn inside(&self, outside: u32) -> Option<u32> {
         IdMap::from_sorted(&self.by_inside, &self.by_outside).inside(outside)
     }
 
-    /// The id on disk for one inside.
+    /// The id on disk for an id inside.
     #[must_use]
     pub fn outside(&self, inside: u32) -> Option<u32> {
         IdMap::from_sorted(&self.by_inside, &self.by_outside).outside(inside)
     }
 
-    /// The map, for the decisions that take one.
+    /// The map, for the functions of `nscap_core`.
     #[must_use]
     pub fn map(&self) -> IdMap<'_> {
         IdMap::from_sorted(&self.by_inside, &self.by_outside)
     }
 
-    /// A namespace's map, whose outside is in the initial namespace's terms, as we are shown it.
+    /// The map of a namespace, with its kuids translated to ids of this process's namespace.
     fn shown(kuids: &[Extent], own: &[Extent]) -> std::result::Result<Ids, MapError> {
         let mut all = Vec::new();
         for theirs in kuids {
@@ -73,7 +74,7 @@ impl Ids {
     }
 }
 
-/// What one extent of a namespace's and one of ours share, theirs inside and ours outside.
+/// The kuids that an extent of another namespace and one of ours share, with their ids inside and ours outside.
 fn common(theirs: &Extent, ours: &Extent) -> Option<Extent> {
     let end = |e: &Extent| u64::from(e.outside) + u64::from(e.count);
     let first = theirs.outside.max(ours.outside);
@@ -117,25 +118,25 @@ impl fmt::Display for Ids {
     }
 }
 
-/// The uids and the gids of one side of a shift.
+/// The uid map and the gid map of one side of a move.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Side {
-    /// Of users.
+    /// The uid map.
     pub uids: Ids,
-    /// Of groups.
+    /// The gid map.
     pub gids: Ids,
 }
 
 impl Side {
-    /// Reads MAP. Written out it is the same for users and groups. WHO's are those of its
-    /// namespace; for a kuid, 65,536 ids from there; for `user:NAME`, the first ranges of that user
-    /// in /etc/subuid and, for the groups, /etc/subgid, where there is such a line.
+    /// Reads MAP. Extents are used for uids and gids alike. A WHO means the maps of its namespace; a kuid means 65,536
+    /// ids from there; `user:NAME` means the first range of that user in /etc/subuid and, for gids, in /etc/subgid if
+    /// it has such a line.
     ///
     /// # Errors
-    /// [`Error::Who`] where it is neither a map nor WHO, or WHO has no map that we could name.
+    /// [`Error::Who`] if it is neither a map nor a WHO, or if this process's namespace maps none of its ids.
     ///
     /// ```
-    /// use nscap_image::shift::Side;
+    /// use nscap_image::map::Side;
     /// let mut namespaces = nscap_linux::Namespaces::own()?;
     /// let side = Side::parse("0:100000:65536".as_ref(), &mut namespaces)?;
     /// assert_eq!(side, Side::parse("100000".as_ref(), &mut namespaces)?);
@@ -171,7 +172,7 @@ impl Side {
         Side::shown(theirs.uid_map(), gids, own.uid_map(), own.gid_map()).map_err(problem)
     }
 
-    /// Of maps whose outside is what `own` has outside; ids that we cannot name are left out.
+    /// From maps to kuids; leaves out ids that this process's namespace does not map.
     fn shown(
         uids: &[Extent],
         gids: &[Extent],
@@ -187,17 +188,17 @@ impl Side {
     }
 }
 
-/// Every id that a namespace has, as itself.
+/// The ids of a namespace, each mapped to itself.
 fn as_shown(own: &[Extent]) -> Vec<Extent> {
     own.iter().map(|e| Extent { outside: e.inside, ..*e }).collect()
 }
 
-/// Numbers and colons are a map, or were meant to be one.
+/// Whether the text is meant to be extents: digits, then a colon.
 fn looks_like_a_map(text: &str) -> bool {
     text.contains(':') && text.starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// The first range of a user's groups; `None` where none is configured.
+/// The first gid range of a user; `None` if none is configured.
 fn subgids(name: &str, path: &Path) -> Result<Option<Vec<Extent>>> {
     let subids = Subids::read(path)?;
     Ok(subids
