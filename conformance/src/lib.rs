@@ -18,5 +18,6 @@ pub mod report;
 pub mod scenario;
 pub mod stored;
 pub mod text;
+pub mod told;
 pub mod tools;
 pub mod tree;

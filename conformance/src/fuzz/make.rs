@@ -244,7 +244,8 @@ fn task(pick: &mut Pick, tree: &Tree, home: &str) -> Option<Task> {
     })
 }
 
-fn sets(pick: &mut Pick, root: bool) -> TaskSets {
+/// The sets of a task; of one that is root mostly all.
+pub(crate) fn sets(pick: &mut Pick, root: bool) -> TaskSets {
     let all = "all".to_owned();
     let permitted_all = if root { pick.percent(75) } else { pick.percent(10) };
     let permitted =

@@ -7,17 +7,18 @@
 //! What differs is made smaller for as long as it still does, and printed as a scenario.
 
 mod make;
-mod pick;
+pub(crate) mod pick;
 mod show;
 mod shrink;
 mod steps;
-mod values;
+pub(crate) mod values;
 
 use crate::live::{Failure, Front, Machine, Runner};
 use crate::model::{Rules, play};
 use crate::outcome::Outcome;
 use crate::scenario::Scenario;
 
+pub(crate) use make::sets;
 pub use make::world;
 pub use show::toml;
 

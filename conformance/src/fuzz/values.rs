@@ -43,7 +43,7 @@ pub(super) fn set(pick: &mut Pick, percent: u32) -> CapSet {
     CapSet::of(&pick.some(&CAPS, percent))
 }
 
-pub(super) fn file_caps(pick: &mut Pick) -> FileCaps {
+pub(crate) fn file_caps(pick: &mut Pick) -> FileCaps {
     let above = if pick.percent(10) { CapSet::from_bits(1 << 45) } else { CapSet::EMPTY };
     FileCaps {
         permitted: set(pick, 20) | above,

@@ -24,7 +24,8 @@ const DEPTH: usize = 5;
 /// The files, and what was found on the way to them.
 #[derive(Default)]
 pub(crate) struct Chain {
-    /// In the order in which execve(2) opens them; never empty.
+    /// In the order in which execve(2) opens them; empty where the task may not even come to the first, and
+    /// neither may we.
     pub(crate) files: Vec<Found>,
     /// Which of them decides about credentials.
     program: usize,
@@ -69,7 +70,7 @@ impl Chain {
         if let Some((file, true)) = chain.handed {
             chain.program = file;
         }
-        for file in &chain.files[..chain.program] {
+        for file in chain.files.iter().take(chain.program) {
             let stored = file.state.stored(&system.namespaces).0;
             chain.script_has_caps |= !stored.is_empty() || file.state.hidden.is_some();
         }
@@ -187,6 +188,8 @@ impl Chain {
         self.unseen.extend(looked.unseen);
         let error = match (looked.found, of) {
             (Ok(found), _) => return Ok(Some(found)),
+            // What is there, if anything, the task does not come to.
+            (Err(Error::Call { .. }), None) if !self.stops.is_empty() => return Ok(None),
             (Err(error), None) => return Err(error.into()),
             (Err(error), Some(of)) => (error, of),
         };

@@ -34,6 +34,9 @@ pub(crate) fn run(args: &Explain, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     let subject = Subject::find(args, &mut system)?;
     let chain = Chain::follow(&args.file, &subject, &mut system)?;
+    if chain.files.is_empty() {
+        return tell::blocked(&args.file, &chain, &subject, &system, out);
+    }
     let over = subject.live().map(|task| task.is_over(&mut system.namespaces)).unwrap_or_default();
     let question = Question::new(&args.file, &chain, &subject, &over, &system)?;
     let answer = verdict::Verdict::of(&question);

@@ -14,6 +14,7 @@ use nscap_core::{
 };
 use nscap_linux::{IdMap, Quotable as _, Start, Way};
 
+use super::look::Stop;
 use super::verdict::{Cause, promise};
 use super::{Question, Subject};
 
@@ -41,7 +42,7 @@ impl Remedy {
 
 pub(crate) fn of(question: &Question<'_>, cause: Cause) -> Remedy {
     match cause {
-        Cause::Stop(n) => stop(question, n),
+        Cause::Stop(n) => stop(&question.chain.stops[n]),
         Cause::Rule(why) => by_rule(question, why),
     }
 }
@@ -58,8 +59,9 @@ pub(crate) fn how_to_grant(question: &Question<'_>) -> Option<String> {
     grant(question, "CAPS", false)
 }
 
-fn stop(question: &Question<'_>, n: usize) -> Remedy {
-    match question.chain.stops[n].why {
+/// What mends that the way ends.
+pub(crate) fn stop(stop: &Stop) -> Remedy {
+    match stop.why {
         Some(Why::NotSearchable) => Remedy::advice(
             "let the task search that directory: chmod a+x, or an entry for its uid with setfacl -m u:UID:x",
         ),

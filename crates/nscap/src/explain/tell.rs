@@ -5,14 +5,17 @@ use nscap_core::{CapSet, Cred, Executed, UserNs as _};
 use nscap_linux::LiveNs;
 use serde::Serialize;
 
-use super::Question;
+use super::chain::Chain;
 use super::counts::{self, Count};
+use super::look::Stop;
 use super::remedy::{self, Remedy};
 use super::unseen::Unseen;
 use super::verdict::{self, Outcome, Verdict, promise};
 use super::walk::{self, Step};
-use crate::failure::Failure;
+use super::{Question, Subject};
+use crate::failure::{EACCES, Failure};
 use crate::out::{self, BAD, GOOD, HEAD, JsonPath, Name, Out, Table, names};
+use crate::system::System;
 
 /// The five sets and the ids, as JSON has them.
 #[derive(Serialize)]
@@ -89,6 +92,64 @@ pub(crate) fn print(
         out.table(&sets(&question.task.cred, &executed.cred))?;
     }
     conclude(question, verdict, &counts, out)
+}
+
+/// Where the task may not search a directory, and we may not look behind it.
+pub(crate) fn blocked(
+    path: &std::path::Path,
+    chain: &Chain,
+    subject: &Subject,
+    system: &System,
+    out: &mut Out,
+) -> Result<u8, Failure> {
+    let task = subject.task(system)?;
+    let name = subject.name(&task);
+    let steps = walk::way(chain);
+    let cause = |stop: &Stop| {
+        let Remedy { command, advice } = remedy::stop(stop);
+        Cause { why: stop.text.clone(), clause: "X", mend: command, advice }
+    };
+    let causes: Vec<Cause> = chain.stops.iter().map(cause).collect();
+    let errno = chain.stops.first().map_or(EACCES, |stop| stop.errno);
+    let ns = task.cred.ns;
+    if !out.is_json() {
+        out.styled(HEAD, &format!("{} for {name}", out::path(path)))?;
+        let mut table = Table::indented(2);
+        steps.into_iter().for_each(|step| table.row([step.step, step.text]));
+        out.table(&table)?;
+        for (n, cause) in causes.into_iter().enumerate() {
+            let line = match n {
+                0 => format!("execve fails: {} [X]: {}", cause.why, nscap_linux::describe(errno)),
+                _ => format!("then: {} [X]", cause.why),
+            };
+            out.styled(BAD, &line)?;
+            remedy_lines("mend", cause.mend, cause.advice, out)?;
+        }
+        return Ok(1);
+    }
+    let first = causes.first();
+    out.object(&Explanation {
+        path: path.into(),
+        program: path.into(),
+        task: &name,
+        pid: subject.live().map(nscap_linux::LiveTask::pid),
+        namespace: ns.is_namespace().then(|| ns.inode()),
+        rules: "kernel",
+        steps: &steps,
+        before: Sets::of(&task.cred),
+        end: End { after: None, secure: false, errno: Some(nscap_linux::errno_name(errno)) },
+        otherwise: Vec::new(),
+        over: &[],
+        unseen: &chain.unseen,
+        lost: Vec::new(),
+        why: first.map(|cause| cause.why.clone()),
+        clause: first.map(|cause| cause.clause),
+        mend: first.and_then(|cause| cause.mend.clone()),
+        advice: first.and_then(|cause| cause.advice.clone()),
+        causes,
+        complete: Some(false),
+    })?;
+    Ok(1)
 }
 
 /// What the task has after execve(2), as far as is known.

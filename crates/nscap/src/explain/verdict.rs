@@ -81,6 +81,8 @@ impl<'a> Verdict<'a> {
         unseen.extend(unseen::modules(question.subject));
         // Where execve(2) fails before, the rest is of no matter.
         let stopped = !question.chain.stops.is_empty();
+        // But for whether the task comes as far as that.
+        let before = question.chain.unseen.iter().any(|unseen| unseen.what == "link");
         let open = unseen.iter().any(|unseen| unseen.decides);
         let mut outcomes = all.iter().map(|(outcome, _)| *outcome);
         let judged = all[0].1;
@@ -95,7 +97,7 @@ impl<'a> Verdict<'a> {
             },
             causes: causes(question),
             unseen,
-            told: stopped || !(open || differ),
+            told: if stopped { !before } else { !(open || differ) },
         }
     }
 

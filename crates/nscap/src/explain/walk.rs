@@ -7,6 +7,7 @@ use nscap_core::{CapSet, Grant, Host, path_to_initial, root_kuid};
 use nscap_linux::{Answers, Hidden, IdMap, LiveNs};
 use serde::Serialize;
 
+use super::chain::Chain;
 use super::counts::{self, Count};
 use super::look::owners;
 use super::verdict::{Verdict, promise};
@@ -21,11 +22,8 @@ pub(crate) struct Step {
 }
 
 pub(crate) fn steps(question: &Question<'_>, verdict: &Verdict<'_>, counts: &[Count]) -> Vec<Step> {
-    let mut steps = Vec::new();
+    let mut steps = way(question.chain);
     let mut step = |step: &str, text: String| steps.push(Step { step: step.to_owned(), text });
-    for (what, text) in &question.chain.steps {
-        step(what, text.clone());
-    }
     step("program", program(question));
     step("mount", mount(question));
     step("task", task(question));
@@ -58,6 +56,13 @@ pub(crate) fn steps(question: &Question<'_>, verdict: &Verdict<'_>, counts: &[Co
         step("not seen", format!("{}: {}", unseen.what, unseen.text));
     }
     steps
+}
+
+/// The way to the program.
+pub(crate) fn way(chain: &Chain) -> Vec<Step> {
+    let step =
+        |(step, text): &(&str, String)| Step { step: (*step).to_owned(), text: text.clone() };
+    chain.steps.iter().map(step).collect()
 }
 
 /// Over one of the task's namespaces: whether what it has counts there.
