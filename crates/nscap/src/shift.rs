@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap shift`: what is planned, what stands in the way, and how far it is.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use nscap_image::map::Side;
 use nscap_image::shift::{
-    Counts, Deviation, Direction, Error, Journal, Options, Outcome, Problem, Tree, Watch,
+    Counts, Deviation, Direction, Error, Journal, Options, Outcome, Problem, Stage, Tree, Watch,
 };
 use serde::Serialize;
 
 use crate::cli::Shift;
 use crate::failure::Failure;
-use crate::note;
 use crate::out::{self, JsonPath, Out, Table};
 use crate::system::System;
+use crate::{note, tell};
 
 pub(crate) fn run(args: &Shift, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
@@ -27,19 +28,49 @@ pub(crate) fn run(args: &Shift, out: &mut Out) -> Result<u8, Failure> {
     let options = options(args, &mut system)?;
     let mut teller = Teller::new(out);
     let plan = if args.dry_run {
-        tree.preview(&options, &mut system.namespaces, &mut teller)?
+        tree.preview(&options, &mut system.namespaces, &mut teller)
     } else {
-        tree.plan(&options, &mut system.namespaces, &mut teller)?
+        tree.plan(&options, &mut system.namespaces, &mut teller)
     };
+    let plan = plan.inspect_err(tell_where)?;
     teller.finish()?;
     let counts = *plan.counts();
     if args.dry_run || counts.problems > 0 {
         plan.discard(&tree);
         show_plan(&tree, &options, &counts, out)?;
+        if counts.problems > 0 {
+            unchanged(&tree, &options)?;
+        }
         return Ok(u8::from(counts.problems > 0));
     }
     let journal = plan.start(&tree)?;
     change(journal, &tree, Direction::Forward, &mut system, out)
+}
+
+/// Where a server shows the tree, for one that was claimed.
+fn tell_where(error: &Error) {
+    if let Error::System(error) = error {
+        crate::umount::tell_where(error);
+    }
+}
+
+/// Says that nothing was changed; and of a tree that was shifted before how to go back, which is what a second
+/// shift of the same kind mostly needs.
+fn unchanged(tree: &Tree, options: &Options) -> Result<(), Failure> {
+    let name = out::path(tree.path());
+    let before = Journal::open(tree)?.filter(|journal| journal.stage() == Stage::Complete);
+    let Some(journal) = before else {
+        note(&format!("{name}: nothing was changed"));
+        return Ok(());
+    };
+    let [from, _, to, _] = journal.maps();
+    let same = (from, to) == (&options.from.uids.to_string(), &options.to.uids.to_string());
+    let again = if same { "it was shifted so already" } else { "it was shifted before" };
+    note(&format!(
+        "{name}: nothing was changed; {again}, from {from} to {to}, and --undo takes that back ({})",
+        out::path(journal.path())
+    ));
+    Ok(())
 }
 
 fn no_journal(tree: &Tree) -> Error {
@@ -207,10 +238,15 @@ struct JsonEvent {
     text: String,
 }
 
+/// How many of one kind are told for people: a tree may have as many as it has files.
+const TOLD: u64 = 10;
+
 /// Tells what comes up, beside a bar where standard error is a terminal.
 struct Teller<'o> {
     out: &'o mut Out,
     bar: ProgressBar,
+    /// How many of each kind there were.
+    kinds: BTreeMap<&'static str, u64>,
     /// What standard output said no to; told at the end.
     failed: Option<std::io::Error>,
 }
@@ -219,7 +255,7 @@ impl<'o> Teller<'o> {
     fn new(out: &'o mut Out) -> Teller<'o> {
         let bar = ProgressBar::no_length();
         bar.set_style(style("{spinner} {pos} looked at, {rate}"));
-        Teller { out, bar, failed: None }
+        Teller { out, bar, kinds: BTreeMap::new(), failed: None }
     }
 
     fn tell(
@@ -235,14 +271,18 @@ impl<'o> Teller<'o> {
             let told = self.bar.suspend(|| self.out.object(&event));
             self.failed = self.failed.take().or(told.err());
         }
-        let line = format!("nscap: {}: {text}\n", out::path(path));
-        self.bar.suspend(|| {
-            let _ = std::io::Write::write_all(&mut anstream::stderr(), line.as_bytes());
-        });
+        let count = self.kinds.entry(what).or_default();
+        *count += 1;
+        if *count <= TOLD {
+            self.bar.suspend(|| tell(&format!("{}: {text}", out::path(path))));
+        }
     }
 
     fn finish(self) -> Result<(), Failure> {
         self.bar.finish_and_clear();
+        for (what, count) in self.kinds.iter().filter(|(_, count)| **count > TOLD) {
+            tell(&format!("{} more of the kind `{what}`; --json prints each", count - TOLD));
+        }
         self.failed.map_or(Ok(()), |error| Err(error.into()))
     }
 }

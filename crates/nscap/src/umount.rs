@@ -2,10 +2,10 @@
 //! `nscap umount`: as umount(8), for mounts of nscap only, and without asking a server that may be
 //! dead.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nscap_linux::{Claim, MountPoint};
+use nscap_linux::{Claim, MountPoint, User};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -22,14 +22,54 @@ pub(crate) fn run(args: &cli::Umount) -> Result<u8, Failure> {
     let mount = nscap_mount(&args.target)?;
     let point = &mount.point;
     let lazy = if args.lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
-    unmount(point, lazy | UnmountFlags::NOFOLLOW).map_err(|error| {
-        let busy = "umount2 (some task has a file or its directory there; --lazy does not wait)";
-        call(&args.target, if error == Errno::BUSY { busy } else { "umount2" }, error)
+    unmount(point, lazy | UnmountFlags::NOFOLLOW).map_err(|error| match error {
+        Errno::BUSY => Failure::Input {
+            what: out::path(&args.target),
+            problem: format!("umount2: {}", busy(&mount)),
+            errno: error.raw_os_error(),
+        },
+        error => call(&args.target, "umount2", error),
     })?;
     if !args.lazy {
         wait(&mount);
     }
     Ok(0)
+}
+
+/// What keeps the mount, and what helps.
+fn busy(mount: &MountPoint) -> String {
+    let lazy = format!("nscap umount --lazy {} does not wait", out::path(&mount.point));
+    let all = MountPoint::all().unwrap_or_default();
+    let below = |other: &&MountPoint| {
+        other.id != mount.id && other.point != mount.point && other.point.starts_with(&mount.point)
+    };
+    if let Some(below) = all.iter().rev().find(below) {
+        return format!("{} is mounted in it: unmount that first", out::path(&below.point));
+    }
+    match mount.users(PATIENCE).as_slice() {
+        [] => format!("some task that cannot be seen from here uses it; {lazy}"),
+        users => format!(
+            "{} have files, a directory or a mapping there; end them, or {lazy}",
+            named(users)
+        ),
+    }
+}
+
+/// How many processes are named.
+const NAMED: usize = 8;
+
+/// Processes in words.
+fn named(users: &[User]) -> String {
+    let one = |user: &User| {
+        let comm = out::name(&user.comm);
+        let group = user.cgroup.as_ref().map(|group| format!(", {}", out::name(group.as_bytes())));
+        format!("pid {} ({comm}{})", user.pid, group.unwrap_or_default())
+    };
+    let mut all: Vec<String> = users.iter().take(NAMED).map(one).collect();
+    if users.len() > NAMED {
+        all.push(format!("{} more", users.len() - NAMED));
+    }
+    all.join(", ")
 }
 
 /// Waits for the server's end, or says why it does not come: what is unmounted is so in any case.
@@ -39,8 +79,8 @@ fn wait(mount: &MountPoint) {
         return;
     }
     let target = out::path(&mount.point);
-    if let Some(held) = held(mount.device) {
-        note(&format!("{target}: {held}, so that its server goes on"));
+    if let Some(held) = Held::find(mount.device) {
+        note(&format!("{target}: {held}, so its server goes on: {}", held.remedy()));
     } else if !Claim::ends(mount.device, source, PATIENCE) {
         note(&format!(
             "{target}: its server has not ended yet, after {} seconds",
@@ -49,17 +89,56 @@ fn wait(mount: &MountPoint) {
     }
 }
 
-/// Which mount of a file system there is still, in words.
-pub(crate) fn held(device: (u32, u32)) -> Option<String> {
-    let here = MountPoint::all().ok()?.into_iter().find(|mount| mount.device == device);
-    if let Some(mount) = here {
-        return Some(format!("it is mounted at {} as well", out::path(&mount.point)));
+/// A mount of a file system that there still is.
+pub(crate) enum Held {
+    /// In our mount namespace.
+    Here(PathBuf),
+    /// In that of these processes.
+    There { point: PathBuf, users: Vec<User> },
+}
+
+impl Held {
+    pub(crate) fn find(device: (u32, u32)) -> Option<Held> {
+        let here = MountPoint::all().ok()?.into_iter().find(|mount| mount.device == device);
+        if let Some(mount) = here {
+            return Some(Held::Here(mount.point));
+        }
+        let (pid, mount) = MountPoint::elsewhere(device, PATIENCE).ok().flatten()?;
+        Some(Held::There { point: mount.point, users: MountPoint::beside(pid) })
     }
-    let (pid, mount) = MountPoint::elsewhere(device, PATIENCE).ok().flatten()?;
-    let comm = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let name = out::name(comm.strip_suffix(b"\n").unwrap_or(&comm));
-    let point = out::path(&mount.point);
-    Some(format!("the mount namespace of process {pid} ({name}) has it at {point}"))
+
+    /// The command that takes it away.
+    pub(crate) fn remedy(&self) -> String {
+        match self {
+            Held::Here(point) => format!("nscap umount {}", out::path(point)),
+            Held::There { point, users } => {
+                let pid =
+                    users.first().map_or_else(|| "PID".to_owned(), |user| user.pid.to_string());
+                format!("nsenter --target {pid} --mount umount {}, or end them", out::path(point))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Held::Here(point) => write!(f, "it is mounted at {}", out::path(point)),
+            Held::There { point, users } => {
+                write!(f, "the mount namespace of {} has it at {}", named(users), out::path(point))
+            }
+        }
+    }
+}
+
+/// For a tree that a server has claimed, says where that is shown.
+pub(crate) fn tell_where(error: &nscap_linux::Error) {
+    if let nscap_linux::Error::Claimed { by, .. } = error
+        && let Some(held) = by.shown_by.and_then(Held::find)
+    {
+        let source = by.path.as_deref().map_or_else(|| "the other".to_owned(), out::path);
+        note(&format!("{source}: {held}; first {}", held.remedy()));
+    }
 }
 
 /// The mount of nscap that has its root there.

@@ -93,7 +93,8 @@ fn each_answer_has_its_exit_status_and_every_field_is_documented() {
         told.contains("stranger\\n") && told.contains("its owner 70000 has no image"),
         "{told}"
     );
-    assert_eq!(told.lines().count(), 1, "{told}");
+    assert_eq!(told.lines().count(), 2, "{told}");
+    assert!(told.contains("nothing was changed"), "{told}");
     said.extend(place.json(&TO_A));
     assert_eq!(std::fs::read_dir(place.directory.path()).unwrap().count(), 1);
     let given = [&TO_A[..], &["--unmapped", "1500007"]].concat();

@@ -8,6 +8,7 @@ use nscap_core::{Denied, IdMap};
 
 use super::attributes::Attributes;
 use super::error::{Error, Result};
+use super::format::ImageFormat;
 use super::member::{Head, Visit, walk};
 use super::names::{Fingerprint, Names};
 
@@ -109,7 +110,7 @@ pub type HearFinding<'h> = dyn FnMut(&Finding<'_>) -> io::Result<()> + 'h;
 
 /// Reports each grant of an uncompressed layer that its consumer would not expect. `consumer` maps the consumer's ids to
 /// the layer's numbers: the container's root is 0 in a layer with a container's own ids, and its root kuid in a layer
-/// with the host's ids.
+/// with the host's ids. Returns the format if the archive is an image, whose layers are members of it and were not read.
 ///
 /// # Errors
 /// As [`list`](super::list()).
@@ -124,13 +125,17 @@ pub type HearFinding<'h> = dyn FnMut(&Finding<'_>) -> io::Result<()> + 'h;
 /// assert_eq!(found, [Trouble::Unterminated]);
 /// # Ok::<(), layer::Error>(())
 /// ```
-pub fn check(input: impl Read, consumer: IdMap<'_>, hear: &mut HearFinding<'_>) -> Result<()> {
+pub fn check(
+    input: impl Read,
+    consumer: IdMap<'_>,
+    hear: &mut HearFinding<'_>,
+) -> Result<Option<ImageFormat>> {
     let mut checker = Checker { consumer, hear, names: Names::new(), full: false };
     let (_, end) = walk(input, io::sink(), &mut checker)?;
     if !end.terminated {
         checker.tell(end.offset, b"", Trouble::Unterminated, None, None)?;
     }
-    Ok(())
+    Ok(end.image)
 }
 
 /// How many foreign grants of one member are reported.

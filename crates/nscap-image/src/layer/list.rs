@@ -8,6 +8,7 @@ use nscap_core::translate::Grant;
 
 use super::attributes::Attributes;
 use super::error::{Error, Result};
+use super::format::ImageFormat;
 use super::member::{Head, Visit, walk};
 
 /// A member with capabilities.
@@ -23,6 +24,7 @@ pub struct Listed<'a> {
 }
 
 /// Calls `hear` for each member of an uncompressed layer that has capabilities; an error of `hear` ends the work.
+/// Returns the format if the archive is an image, whose layers are members of it and were not read.
 ///
 /// # Errors
 /// [`Error::Archive`] for an archive that is cut short or that programs read differently;
@@ -37,8 +39,11 @@ pub struct Listed<'a> {
 /// assert!(matches!(cut, Err(layer::Error::Archive { offset: 0, .. })));
 /// # Ok::<(), layer::Error>(())
 /// ```
-pub fn list(input: impl Read, hear: &mut dyn FnMut(&Listed<'_>) -> io::Result<()>) -> Result<()> {
-    walk(input, io::sink(), &mut Lister { hear }).map(|_| ())
+pub fn list(
+    input: impl Read,
+    hear: &mut dyn FnMut(&Listed<'_>) -> io::Result<()>,
+) -> Result<Option<ImageFormat>> {
+    walk(input, io::sink(), &mut Lister { hear }).map(|(_, end)| end.image)
 }
 
 struct Lister<'h, 'f> {

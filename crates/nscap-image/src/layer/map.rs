@@ -9,6 +9,7 @@ use nscap_core::{Decision, Denied, RECORD_LEN, Uid};
 
 use super::attributes::Attributes;
 use super::error::{Error, Problem, Result};
+use super::format::ImageFormat;
 use super::member::{Head, Visit, walk};
 use super::rewrite::{self, Owner};
 use super::values::{Reseal, Values};
@@ -47,6 +48,8 @@ pub struct Changed {
     pub grants: u64,
     /// Grants that were left out.
     pub dropped: u64,
+    /// The format where the archive is an image, whose layers were not looked into.
+    pub image: Option<ImageFormat>,
 }
 
 impl Changed {
@@ -97,7 +100,8 @@ pub fn map(
         index: None,
         slots: Vec::new(),
     };
-    walk(input, output, &mut mapper)?;
+    let (_, end) = walk(input, output, &mut mapper)?;
+    mapper.changed.image = end.image;
     match mapper.index {
         // Its copies of the attributes would have the old ids.
         Some((offset, member)) if mapper.changed.any() => {

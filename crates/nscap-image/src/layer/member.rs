@@ -13,6 +13,7 @@ use std::ops::Range;
 use nscap_core::storage::SealFacts;
 
 use super::error::{Error, Problem, Result};
+use super::format::{ImageFormat, Seen};
 use super::header::{BLOCK, Header, is_zero, sparse_map_goes_on};
 use super::pax::{self, Record};
 use super::window::Window;
@@ -176,6 +177,8 @@ pub(crate) struct End {
     pub(crate) offset: u64,
     /// Whether there was an end-of-archive block.
     pub(crate) terminated: bool,
+    /// Whether it is an image, and no layer.
+    pub(crate) image: Option<ImageFormat>,
 }
 
 /// Shows every head to `visit` and copies the archive, as `visit` changes it.
@@ -185,7 +188,7 @@ pub(crate) fn walk<R: Read, W: Write>(
     visit: &mut impl Visit,
 ) -> Result<(W, End)> {
     let mut window = Window::new(input, output);
-    let mut ended = false;
+    let (mut ended, mut seen) = (false, Seen::default());
     loop {
         if !window.need(BLOCK)? {
             let rest = window.ahead().len() as u64;
@@ -203,9 +206,9 @@ pub(crate) fn walk<R: Read, W: Write>(
             window.pass(BLOCK as u64)?;
             continue;
         }
-        step(&mut window, visit, ended)?;
+        step(&mut window, visit, &mut seen, ended)?;
     }
-    let end = End { offset: window.offset(), terminated: ended };
+    let end = End { offset: window.offset(), terminated: ended, image: seen.format() };
     Ok((window.finish()?, end))
 }
 
@@ -213,6 +216,7 @@ pub(crate) fn walk<R: Read, W: Write>(
 fn step<R: Read, W: Write>(
     window: &mut Window<R, W>,
     visit: &mut impl Visit,
+    seen: &mut Seen,
     after_end: bool,
 ) -> Result<()> {
     let offset = window.offset();
@@ -238,6 +242,7 @@ fn step<R: Read, W: Write>(
     let content = content.next_multiple_of(BLOCK as u64);
     let all_here = !map_follows && (window.ahead().len() - length) as u64 >= content;
     let member = if all_here { Vec::new() } else { head.name().into_owned() };
+    seen.member(&head);
     match visit.head(&head)? {
         Some(new) => window.replace(length, &new)?,
         None => window.pass(length as u64)?,

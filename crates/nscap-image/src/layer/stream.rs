@@ -48,7 +48,7 @@ pub fn map_stream(
 
 /// Copies a layer, changed, from a file: looked at first, so that nothing is written where the rule
 /// or the archive says no, and that the compressed bytes are the same where nothing changes.
-/// Reading begins where the file stands.
+/// Reading begins where the file stands. Of an archive that is an image nothing is written.
 ///
 /// # Errors
 /// As [`map`](super::map()). Only [`Error::Read`] and [`Error::Write`] come after the first output,
@@ -78,6 +78,9 @@ pub fn map_file(
     let begin = input.stream_position().map_err(Error::Read)?;
     let (compression, whole) = Compression::detect(&mut input)?;
     let changed = map(compression.reader(whole)?, io::sink(), change, hear)?;
+    if changed.image.is_some() {
+        return Ok(changed);
+    }
     input.seek(SeekFrom::Start(begin)).map_err(Error::Read)?;
     if changed.any() {
         return map_stream(input, output, change, &mut |_| Ok(()));

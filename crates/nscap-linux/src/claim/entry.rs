@@ -106,6 +106,15 @@ impl Tree {
     pub(super) fn claimed(&self, relation: Relation, other: &Tree) -> Option<Error> {
         let problem = match (relation, other.purpose) {
             (Relation::Apart, _) => return None,
+            (Relation::Same, Purpose::Mount) if self.purpose == Purpose::Shift => {
+                "is the source of a mount of nscap, whose server must see every change"
+            }
+            (Relation::Inside, Purpose::Mount) if self.purpose == Purpose::Shift => {
+                "lies in the source of a mount of nscap, whose server must see every change"
+            }
+            (Relation::Around, Purpose::Mount) if self.purpose == Purpose::Shift => {
+                "contains the source of a mount of nscap, whose server must see every change"
+            }
             (Relation::Same, Purpose::Mount) => "is the source of another mount already",
             (Relation::Inside, Purpose::Mount) => "lies in the source of another mount",
             (Relation::Around, Purpose::Mount) => "contains the source of another mount",

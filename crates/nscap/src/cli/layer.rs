@@ -15,7 +15,8 @@ the layer's numbers are the outside; or a WHO, then the map of that namespace
 
 const LAYER: &str = "\
 LAYER is a tar archive, plain or compressed with gzip or zstd, an OCI image layout (a directory), or
-one reference in it (DIR:REFERENCE); without it, or for -, standard input.";
+one reference in it (DIR:REFERENCE); without it, or for -, standard input. An image in one archive
+(docker save, oci-archive) is no layer: unpack it first.";
 
 #[derive(Subcommand)]
 pub(crate) enum Layer {
@@ -25,9 +26,9 @@ pub(crate) enum Layer {
     /// an error, also where a value is malformed.
     #[command(after_help = LAYER)]
     Ls {
-        /// A tar archive or an image
+        /// Tar archives or images; of several each row has its name
         #[arg(value_name = "LAYER")]
-        layer: Option<std::ffi::OsString>,
+        layers: Vec<std::ffi::OsString>,
     },
     /// Write a layer or image in other terms: rootids, and with --owners the owners, translated
     ///
@@ -45,9 +46,9 @@ pub(crate) enum Layer {
         /// container in its own terms: any rootid but 0 is
         #[arg(long = "for", value_name = "MAP", allow_hyphen_values = true)]
         for_whom: Option<std::ffi::OsString>,
-        /// A tar archive or an image
+        /// Tar archives or images; of several each row has its name
         #[arg(value_name = "LAYER")]
-        layer: Option<std::ffi::OsString>,
+        layers: Vec<std::ffi::OsString>,
     },
 }
 

@@ -190,7 +190,7 @@ impl Chain {
             (Ok(found), _) => return Ok(Some(found)),
             // What is there, if anything, the task does not come to.
             (Err(Error::Call { .. }), None) if !self.stops.is_empty() => return Ok(None),
-            (Err(error), None) => return Err(error.into()),
+            (Err(error), None) => return Err(not_there(error, subject)),
             (Err(error), Some(of)) => (error, of),
         };
         match error {
@@ -318,5 +318,20 @@ impl Found {
     ) -> bool {
         let place = self.state.place(&system.namespaces);
         may_read(task, &place, self.state.inode.mode, self.list())
+    }
+}
+
+/// A name that a process does not find is looked up from its root directory, which may not be ours.
+fn not_there(error: Error, subject: &Subject) -> Failure {
+    match (error, subject.live()) {
+        (Error::Call { path, errno: ENOENT, .. }, Some(task)) => Failure::Input {
+            what: out::path(&path),
+            problem: format!(
+                "no such file below the root of process {} (names start at its /)",
+                task.pid()
+            ),
+            errno: ENOENT,
+        },
+        (error, _) => error.into(),
     }
 }

@@ -223,7 +223,7 @@ const ALL: &[(&str, Page)] = &[
     (
         "nscap-layer-ls",
         Page {
-            examples: &[("Of a layer:", "nscap layer ls layer.tar.gz")],
+            examples: &[("Of two layers:", "nscap layer ls one.tar.gz two.tar.zst")],
             see_also: &["nscap-layer(1)", "nscap-json(5)", "tar(1)"],
         },
     ),

@@ -7,9 +7,10 @@ use nscap_core::{Extent, IdMap};
 use nscap_image::layer::{self, Finding};
 use serde::Serialize;
 
-use super::{Input, JsonGrant, Place, Rows, reason, shown, side, whose};
+use super::{Input, JsonGrant, Named, Place, Rows, reason, shown, side, whose};
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::report;
 use crate::system::System;
 
 #[derive(Serialize)]
@@ -28,26 +29,33 @@ const OWN: [Extent; 1] = [Extent { inside: 0, outside: 0, count: 1 }];
 
 pub(super) fn run(
     for_whom: Option<&OsStr>,
-    layer: Option<&OsStr>,
+    layers: &[Named<'_>],
     out: &mut Out,
 ) -> Result<u8, Failure> {
     let side = for_whom.map(|whom| side(whom, &mut System::new()?)).transpose()?;
     let map = side.as_ref().map_or(IdMap::from_sorted(&OWN, &OWN), |side| side.uids.map());
     let (mut rows, mut status) = (Rows::default(), 0);
-    let checked = Input::open(layer)?.each(|layer, reader| {
-        layer::check(reader, map, &mut |finding| {
-            status = 1;
-            let place = Place::new(layer, finding.offset, finding.member);
-            if out.is_json() {
-                json(finding, place, out)
-            } else {
-                row(finding, &place, &mut rows, out)
+    for named in layers {
+        let checked = Input::each(named, |layer, reader| {
+            layer::check(reader, map, &mut |finding| {
+                status = status.max(1);
+                let place = Place::new(named, layer, finding.offset, finding.member);
+                if out.is_json() {
+                    json(finding, place, out)
+                } else {
+                    row(finding, &named.before(), &place, &mut rows, out)
+                }
+            })
+        });
+        // What was found before an error is worth knowing.
+        rows.flush(out)?;
+        match checked {
+            Err(failure) if layers.len() > 1 && !failure.is_broken_pipe() => {
+                status = status.max(report(&named.error(failure)));
             }
-        })
-    });
-    // What was found before an error is worth knowing.
-    rows.flush(out)?;
-    checked?;
+            checked => checked?,
+        }
+    }
     Ok(status)
 }
 
@@ -64,6 +72,7 @@ fn json(finding: &Finding<'_>, place: Place, out: &mut Out) -> std::io::Result<(
 
 fn row(
     finding: &Finding<'_>,
+    before: &str,
     place: &Place,
     rows: &mut Rows,
     out: &mut Out,
@@ -80,5 +89,6 @@ fn row(
         Some(denied) => reason(denied),
         None => finding.trouble.text().to_owned(),
     };
+    let name = format!("{before}{name}");
     rows.add([name, finding.trouble.name().to_owned(), grant, text], out)
 }

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap layer ls`.
 
-use std::ffi::OsStr;
-
 use nscap_core::{Kuid, Uid};
 use nscap_image::layer::{self, ImageLayer, Listed};
 use serde::Serialize;
 
-use super::{Input, JsonGrant, Place, Rows, reason, shown, whose};
+use super::{Input, JsonGrant, Named, Place, Rows, reason, shown, whose};
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::report;
 use crate::system::{Holder, System, describe};
 
 #[derive(Serialize)]
@@ -37,16 +36,35 @@ fn holders(id: Option<Uid>, system: &mut System) -> Result<Vec<Holder>, Failure>
     }
 }
 
-pub(super) fn run(layer: Option<&OsStr>, out: &mut Out) -> Result<u8, Failure> {
+pub(super) fn run(layers: &[Named<'_>], out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
-    let (mut rows, mut status, mut failed) = (Rows::default(), 1, None);
-    let listed = Input::open(layer)?.each(|layer, reader| {
+    let mut status = 1;
+    for named in layers {
+        let listed = one(named, &mut status, &mut system, out);
+        match listed {
+            Err(failure) if layers.len() > 1 && !failure.is_broken_pipe() => {
+                status = status.max(report(&named.error(failure)));
+            }
+            listed => listed?,
+        }
+    }
+    Ok(status)
+}
+
+fn one(
+    named: &Named<'_>,
+    status: &mut u8,
+    system: &mut System,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let (mut rows, mut failed) = (Rows::default(), None);
+    let listed = Input::each(named, |layer, reader| {
         layer::list(reader, &mut |listed| {
-            status = match (&listed.grants, status) {
+            *status = match (&listed.grants, *status) {
                 (Err(_), _) | (_, 2) => 2,
                 (Ok(_), _) => 0,
             };
-            print(layer, listed, &mut system, &mut rows, out).map_err(|failure| {
+            print((named, layer), listed, system, &mut rows, out).map_err(|failure| {
                 let kind = if failure.is_broken_pipe() {
                     std::io::ErrorKind::BrokenPipe
                 } else {
@@ -62,18 +80,18 @@ pub(super) fn run(layer: Option<&OsStr>, out: &mut Out) -> Result<u8, Failure> {
         (None, listed) => listed,
     }?;
     rows.flush(out)?;
-    Ok(status)
+    Ok(())
 }
 
 fn print(
-    layer: Option<&ImageLayer>,
+    (named, layer): (&Named<'_>, Option<&ImageLayer>),
     listed: &Listed<'_>,
     system: &mut System,
     rows: &mut Rows,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    let place = Place::new(layer, listed.offset, listed.member);
-    let name = shown(place.layer.as_deref(), listed.member);
+    let place = Place::new(named, layer, listed.offset, listed.member);
+    let name = format!("{}{}", named.before(), shown(place.layer.as_deref(), listed.member));
     let denied = listed.grants.as_ref().err().copied();
     let mut grants = Vec::new();
     for grant in listed.grants.iter().flatten() {

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use nscap_core::translate::Translation;
 use nscap_core::{Decision, Uid};
-use nscap_image::layer::{self, Change, Changed, Decided, Layout};
+use nscap_image::layer::{self, Change, Decided, Layout};
 use serde::Serialize;
 
-use super::{Input, JsonGrant, Place, input, member_path, shown, side, whose};
+use super::{Input, JsonGrant, Named, Place, input, member_path, not_an_image, shown, side, whose};
 use crate::cli::{LayerMap, UnmappedArg};
 use crate::failure::{EINVAL, EIO, Failure};
 use crate::out::{self, Out};
@@ -72,16 +72,18 @@ fn stream(args: &LayerMap, file: File, change: &Change<'_>, json: bool) -> Resul
         if !is_told(args, decided) {
             return Ok(());
         }
-        let line = line(None, decided, json);
+        let line = line(args, None, decided, json);
         writeln!(anstream::stderr(), "{line}")
     };
-    let mut convert = |output: &mut File| -> layer::Result<Changed> {
+    let named = Named::of(args);
+    let mut convert = |output: &mut File| -> Result<(), Failure> {
         let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
-        if is_file {
+        let changed = if is_file {
             layer::map_file(&file, output, change, &mut hear)
         } else {
             layer::map_stream(&file, output, change, &mut hear)
-        }
+        };
+        not_an_image(changed?.image, named.text())
     };
     match &args.output {
         Some(path) => to_file(path, convert)?,
@@ -99,7 +101,7 @@ fn stream(args: &LayerMap, file: File, change: &Change<'_>, json: bool) -> Resul
 /// The whole file or none.
 fn to_file(
     path: &Path,
-    convert: impl FnOnce(&mut File) -> layer::Result<Changed>,
+    convert: impl FnOnce(&mut File) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let failed = |error: io::Error| {
         let errno = error.raw_os_error().unwrap_or(EIO);
@@ -125,7 +127,7 @@ fn image(
         if !is_told(args, decided) {
             return Ok(());
         }
-        out.line(&line(Some(digest), decided, json))
+        out.line(&line(args, Some(digest), decided, json))
     };
     let changed = match (&args.output, args.in_place) {
         (Some(target), _) => layer::map_to(layout, target, change, &mut hear)?,
@@ -148,7 +150,7 @@ fn image(
 }
 
 /// What became of one grant, in one line.
-fn line(layer: Option<&str>, decided: &Decided<'_>, json: bool) -> String {
+fn line(args: &LayerMap, layer: Option<&str>, decided: &Decided<'_>, json: bool) -> String {
     let (becomes, changed) = match decided.decision {
         Decision::Write(id, _) => (Some(id), true),
         Decision::Keep(_) => (decided.grant.and_then(|grant| grant.id), false),
@@ -157,6 +159,7 @@ fn line(layer: Option<&str>, decided: &Decided<'_>, json: bool) -> String {
     let why = decided.decision.why();
     if json {
         let place = Place {
+            archive: Named::of(args).name.map(|name| name.to_string_lossy().into_owned()),
             layer: layer.map(str::to_owned),
             platform: None,
             offset: decided.offset,
@@ -184,4 +187,10 @@ fn line(layer: Option<&str>, decided: &Decided<'_>, json: bool) -> String {
     };
     let name = shown(layer, decided.member);
     format!("{name}: {grant} -> {new}: {why} [{}]", why.clause())
+}
+
+impl<'a> Named<'a> {
+    fn of(args: &'a LayerMap) -> Named<'a> {
+        Named { name: args.layer.as_deref().filter(|name| *name != "-"), shown: false }
+    }
 }

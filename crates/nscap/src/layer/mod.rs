@@ -14,7 +14,7 @@ use std::path::Path;
 
 use nscap_core::translate::Grant;
 use nscap_core::{Denied, Uid};
-use nscap_image::layer::{self, Compression, ImageLayer, Layout};
+use nscap_image::layer::{self, Compression, ImageFormat, ImageLayer, Layout};
 use nscap_image::map::{Ids, Side};
 use nscap_linux::{Links, opath};
 use serde::Serialize;
@@ -27,10 +27,71 @@ use crate::system::System;
 
 pub(crate) fn run(args: &Layer, out: &mut Out) -> Result<u8, Failure> {
     match args {
-        Layer::Ls { layer } => ls::run(layer.as_deref(), out),
+        Layer::Ls { layers } => ls::run(&Named::all(layers), out),
         Layer::Map(args) => map::run(args, out),
-        Layer::Check { for_whom, layer } => check::run(for_whom.as_deref(), layer.as_deref(), out),
+        Layer::Check { for_whom, layers } => {
+            check::run(for_whom.as_deref(), &Named::all(layers), out)
+        }
     }
+}
+
+/// A layer or image as the command line names it.
+struct Named<'a> {
+    /// `None` for standard input.
+    name: Option<&'a OsStr>,
+    /// Whether rows need the name, since there are others.
+    shown: bool,
+}
+
+impl<'a> Named<'a> {
+    fn all(names: &'a [std::ffi::OsString]) -> Vec<Named<'a>> {
+        if names.is_empty() {
+            return vec![Named { name: None, shown: false }];
+        }
+        let shown = names.len() > 1;
+        let one = |name: &'a std::ffi::OsString| Named {
+            name: Some(name.as_os_str()).filter(|name| *name != "-"),
+            shown,
+        };
+        names.iter().map(one).collect()
+    }
+
+    /// For people.
+    fn text(&self) -> String {
+        self.name.map_or_else(|| "standard input".to_owned(), |name| out::path(name.as_ref()))
+    }
+
+    /// What stands before a member's name.
+    fn before(&self) -> String {
+        if self.shown { format!("{}: ", self.text()) } else { String::new() }
+    }
+
+    /// An error that says which of several it is about.
+    fn error(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Layer(error) if self.shown && error.io().is_none() => {
+                Failure::Layer(layer::Error::Image {
+                    what: self.text(),
+                    problem: error.to_string(),
+                })
+            }
+            failure => failure,
+        }
+    }
+}
+
+/// An archive that is an image has its layers as members, and no capabilities of its own.
+fn not_an_image(image: Option<ImageFormat>, what: String) -> Result<(), Failure> {
+    let Some(format) = image else { return Ok(()) };
+    let (of, how) = match format {
+        ImageFormat::Docker => ("docker save", "skopeo copy docker-archive:FILE oci:DIR:latest"),
+        ImageFormat::Oci => ("an OCI image layout in tar", "tar -xf FILE -C DIR"),
+    };
+    let name = format.name();
+    let problem = format!(
+        "a {name} ({of}), not a layer: its layers are archives in it ({how}, then name DIR)"
+    );
+    Err(Failure::Input { what, problem, errno: EINVAL })
 }
 
 /// What LAYER names.
@@ -57,17 +118,19 @@ impl Input {
 
     /// Reads each layer, uncompressed.
     fn each(
-        self,
-        mut each: impl FnMut(Option<&ImageLayer>, &mut dyn Read) -> layer::Result<()>,
+        named: &Named<'_>,
+        mut each: impl FnMut(Option<&ImageLayer>, &mut dyn Read) -> layer::Result<Option<ImageFormat>>,
     ) -> Result<(), Failure> {
-        match self {
+        match Input::open(named.name)? {
             Input::Stream(file) => {
                 let (compression, whole) = Compression::detect(file)?;
-                each(None, &mut compression.reader(whole)?)?;
+                let image = each(None, &mut compression.reader(whole)?)?;
+                not_an_image(image, named.text())?;
             }
             Input::Image(layout) => {
                 for layer in layout.layers()? {
-                    layout.read(&layer, |reader| each(Some(&layer), reader))?;
+                    // What an image calls a layer is one.
+                    layout.read(&layer, |reader| each(Some(&layer), reader).map(|_| ()))?;
                 }
             }
         }
@@ -103,6 +166,8 @@ fn side(text: &OsStr, system: &mut System) -> Result<Side, Failure> {
 /// Where something is, as JSON has it.
 #[derive(Serialize)]
 struct Place {
+    /// The archive or image as it was named; `None` for standard input.
+    archive: Option<String>,
     /// The digest of the layer; `None` where there is only one.
     layer: Option<String>,
     platform: Option<String>,
@@ -112,8 +177,9 @@ struct Place {
 }
 
 impl Place {
-    fn new(layer: Option<&ImageLayer>, offset: u64, member: &[u8]) -> Place {
+    fn new(named: &Named<'_>, layer: Option<&ImageLayer>, offset: u64, member: &[u8]) -> Place {
         Place {
+            archive: named.name.map(|name| name.to_string_lossy().into_owned()),
             layer: layer.map(|layer| layer.digest.clone()),
             platform: layer.and_then(|layer| layer.platform.clone()),
             offset,

@@ -26,7 +26,11 @@ pub(super) fn run(request: &Request, detached: bool, out: &mut Out) -> Result<u8
     }
     let signals = signals::catch()?;
     let mount = Mount::new(&request.source, &request.target, &options(&request.wanted))
-        .inspect_err(tell_by_whom)?;
+        .inspect_err(|error| {
+            if let Error::System(error) = error {
+                crate::umount::tell_where(error);
+            }
+        })?;
     tell(request, mount.kept());
     if !request.wanted.nosuid && !mount.kept().iter().any(|kept| kept.flag == "nosuid") {
         warn_of_metacopy(&request.target);
@@ -83,16 +87,6 @@ fn atime(wanted: &Wanted) -> Atime {
         Wanted { noatime: true, .. } => Atime::Never,
         Wanted { relatime: true, .. } => Atime::Relative,
         _ => Atime::AsSource,
-    }
-}
-
-/// Where a source is claimed for a mount, says where that is, if we do not see it.
-fn tell_by_whom(error: &Error) {
-    if let Error::System(nscap_linux::Error::Claimed { by, .. }) = error
-        && let Some(held) = by.shown_by.and_then(crate::umount::held)
-    {
-        let source = by.path.as_deref().map_or_else(|| "the other".to_owned(), crate::out::path);
-        note(&format!("{source}: {held}"));
     }
 }
 
