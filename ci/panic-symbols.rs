@@ -108,7 +108,8 @@ pub extern "Rust" fn nscap_read(
     let len = nscap_core::get_nscapability(ns, place, stored, out).map_or_else(errno, |_| 0);
     let kernel = nscap_core::handed_to_kernel(ns, place, stored).map_or_else(errno, |_| 0);
     let listed = nscap_core::list(ns, place, stored);
-    capability ^ len ^ kernel ^ i32::from(listed.capability) ^ i32::from(listed.nscapability)
+    let plain = nscap_core::get_plainly(ns, place, out).is_some();
+    i32::from(plain) ^ capability ^ len ^ kernel ^ i32::from(listed.capability) ^ i32::from(listed.nscapability)
 }
 
 #[unsafe(no_mangle)]

@@ -12,7 +12,7 @@ use core::ffi::c_void;
 use nscap_core::storage::{self, Before, SealFacts, Step};
 use nscap_core::{
     CapSet, Cred, Decision, Denied, Gid, Grant, Host, Kgid, Kuid, Place, Policy, RECORD_LEN, Request,
-    SetFlags, Stored, Uid, UserNs, file_grant, is_same_or_below, rooted_at,
+    SetFlags, Stored, Uid, UserNs, file_grant,
 };
 
 unsafe extern "C" {
@@ -251,33 +251,6 @@ pub unsafe extern "C" fn nscap_decide_change(
     }
 }
 
-/// What R4 gives in the two cases that nearly all files with capabilities are: a host value for a
-/// caller in the owner namespace or below, and one entry that applies to it; neither through an id map.
-/// It is what the decision gives too, which has to look at everything.
-fn applies_plainly(ns: Ns, file: &File, capability: Option<&[u8]>) -> Option<[u8; 20]> {
-    let (value, rest) = capability?.split_first_chunk::<20>()?;
-    let [0..=1, 0, 0, revision, ..] = *value else {
-        return None;
-    };
-    let sb_ns = Ns(file.sb_ns);
-    if !file.idmap.is_null() || !is_same_or_below(ns, sb_ns) {
-        return None;
-    }
-    if revision == 3 {
-        let rootid = u32::from_le_bytes(*rest.first_chunk()?);
-        // 0 is the host value, written so; the last but one is a tripwire's.
-        if rootid == 0 || rootid >= storage::TRIPWIRE_ROOTID || rest.len() != 4 {
-            return None;
-        }
-        rooted_at(sb_ns.kuid(Uid::new(rootid)?)?, ns)?;
-    } else if revision != 2 || !rest.is_empty() {
-        return None;
-    }
-    let mut value = *value;
-    value[3] = 2;
-    Some(value)
-}
-
 /// getxattr. `what`: 0 security.capability, 1 security.nscapability. Gives the length or a negative
 /// errno; with `out` null only that.
 ///
@@ -293,14 +266,17 @@ pub unsafe extern "C" fn nscap_decide_get(
 ) -> isize {
     // SAFETY: as this function demands.
     let before = unsafe { file.before() };
-    if let (0, Some(value)) = (what, applies_plainly(Ns(ns), file, before.capability)) {
-        if room >= value.len() && !out.is_null() {
-            // SAFETY: as this function demands.
-            unsafe { out.cast::<[u8; 20]>().write_unaligned(value) };
-            return value.len() as isize;
-        }
+    let (ns, place) = (Ns(ns), file.place());
+    if let (0, Some(capability)) = (what, before.capability)
+        && room >= 20
+        && !out.is_null()
+        && let Some(value) = nscap_core::get_plainly(ns, &place, capability)
+    {
+        // SAFETY: as this function demands.
+        unsafe { out.cast::<[u8; 20]>().write_unaligned(value) };
+        return value.len() as isize;
     }
-    let (ns, place, stored) = (Ns(ns), file.place(), stored(&before));
+    let stored = stored(&before);
     let errno = |no: Denied| -(no.errno.raw() as isize);
     let mut short = [0; 24];
     let wanted: Result<&[u8], isize> = if what == 0 {

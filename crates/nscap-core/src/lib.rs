@@ -132,7 +132,7 @@ pub use nscaps::{MAX_ENTRIES, NsCaps};
 pub use place::Place;
 pub use policy::{ALIASES, Busy, Policy, SETTINGS, SYSCTLS, Setting};
 pub use privilege::{may_change_security, may_grant, writes_host_value};
-pub use read::{Listed, get_capability, get_nscapability, list, nscapability_len};
+pub use read::{Listed, get_capability, get_nscapability, get_plainly, list, nscapability_len};
 pub use relay::{Checked, handed_to_kernel, remove_or_strip, set_relayed};
 pub use remove::{remove_all, remove_capability, remove_entry, remove_nscapability, remove_own};
 pub use request::Request;

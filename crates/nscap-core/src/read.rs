@@ -4,9 +4,10 @@
 use crate::cap::FileCaps;
 use crate::decision::{Denied, Errno, Why};
 use crate::id::{Uid, id_or_minus_one};
-use crate::ns::UserNs;
+use crate::ns::{UserNs, is_same_or_below, rooted_at};
 use crate::nscaps::NsCaps;
 use crate::place::Place;
+use crate::storage::TRIPWIRE_ROOTID;
 use crate::stored::{Host, SeenEntry, Stored};
 use crate::vfscap::VfsCaps;
 use crate::wire::Record;
@@ -40,6 +41,45 @@ pub fn get_capability<N: UserNs>(
         Applicable::Entry(entry) => (VfsCaps::v2(entry.caps), Why::EntryRead),
         Applicable::Named(entry, uid) => (VfsCaps::v3(uid.get(), entry.caps), Why::OnlyEntryRead),
     })
+}
+
+/// R4 for the two files that nearly all files with capabilities are, from the stored bytes of
+/// `security.capability` alone: one with a host value, for a caller in the owner namespace or below, and one with
+/// an entry that applies to the caller; neither through an id map. The value that [`get_capability`] gives then;
+/// `None` where the rest of the file has to be looked at. For a kernel, where each execve asks.
+///
+/// ```
+/// use nscap_core::*;
+/// let host = Mapped::initial();
+/// let container = host.below(100_000, 65_536);
+/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+/// let (file, stored) = (container.file(), VfsCaps::v3(100_000, ping).encode());
+/// let shown = get_plainly(&container, &file, stored.as_bytes());
+/// assert_eq!(shown.as_ref().map(<[u8; 20]>::as_slice), Some(VfsCaps::v2(ping).encode().as_bytes()));
+/// assert_eq!(get_plainly(&host, &file, stored.as_bytes()), None);
+/// ```
+pub fn get_plainly<N: UserNs>(ns: N, place: &Place<N>, capability: &[u8]) -> Option<[u8; 20]> {
+    let (value, rest) = capability.split_first_chunk::<20>()?;
+    let [0..=1, 0, 0, revision, ..] = *value else {
+        return None;
+    };
+    if place.idmap.is_some() || !is_same_or_below(ns, place.sb_ns) {
+        return None;
+    }
+    if revision == 3 {
+        let rootid = u32::from_le_bytes(*rest.first_chunk()?);
+        // 0 is the host value, written so; the last but one is a tripwire's.
+        if rootid == 0 || rootid >= TRIPWIRE_ROOTID || rest.len() != 4 {
+            return None;
+        }
+        rooted_at(place.sb_ns.kuid(Uid::new(rootid)?)?, ns)?;
+    } else if revision != 2 || !rest.is_empty() {
+        return None;
+    }
+    let mut shown = *value;
+    let [_, _, _, revision, ..] = &mut shown;
+    *revision = 2;
+    Some(shown)
 }
 
 /// What R4 shows a caller.

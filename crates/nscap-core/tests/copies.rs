@@ -9,8 +9,8 @@ use nscap_core::storage::{self, Form};
 use nscap_core::{
     Busy, Cred, Decision, EntryBuffer, Errno, FileCaps, Host, Listed, MAX_ENTRIES, Place, Policy,
     Record, Request, Revision, SetFlags, Stored, VfsCaps, Why, bare, get_capability,
-    get_nscapability, handed_to_kernel, list, nscapability_len, remove_capability, set_capability,
-    set_nscapability, writes_host_value,
+    get_nscapability, get_plainly, handed_to_kernel, list, nscapability_len, remove_capability,
+    set_capability, set_nscapability, writes_host_value,
 };
 use world::{Ns, World, kgid, kuid};
 
@@ -224,4 +224,61 @@ fn of_one_entry_a_bare_file_system_a_mount_and_the_design_show_the_same() {
         });
     }
     assert!(same > 50 && known > 0, "{same} {known}");
+}
+
+/// Stored bytes of `security.capability`: each revision with each kind of rootid, flag and length.
+fn every_value(mut with: impl FnMut(&[u8])) {
+    let rootids = [0, 3, 500, 700, 100_000, 100_500, storage::TRIPWIRE_ROOTID, u32::MAX];
+    for flags in [0, 1, 2, 0x0000_0100] {
+        for value in rootids.map(|rootid| VfsCaps::v3(rootid, caps(13))).iter().chain([
+            &VfsCaps::v2(caps(13)),
+            &VfsCaps::v2(FileCaps { effective: false, ..caps(60) }),
+        ]) {
+            let mut bytes = value.encode().as_bytes().to_vec();
+            for (byte, flag) in bytes.iter_mut().zip(u32::to_le_bytes(flags)).take(3) {
+                *byte = flag;
+            }
+            for length in [12, 19, 20, 21, 23, 24, 25] {
+                bytes.resize(length, 0);
+                for revision in 0..5 {
+                    bytes[3] = revision;
+                    with(&bytes);
+                }
+            }
+            with(value.encode().as_bytes());
+        }
+    }
+    for length in 0..20 {
+        with(&vec![3; length]);
+    }
+}
+
+#[test]
+fn what_is_plain_is_what_r4_gives_and_most_of_what_r4_gives_is_plain() {
+    let (world, ids) = namespaces();
+    let facts = storage::SealFacts { size: 1, uid: 0, gid: 0 };
+    let (mut plain, mut others) = (0, 0);
+    for way in ways(&world, &ids) {
+        let (ns, place) = (way.cred.ns, &way.place);
+        every_value(|bytes| {
+            let (stored, _) = storage::read(Some(bytes), None, facts, true);
+            let shown = get_capability(ns, place, &stored);
+            match get_plainly(ns, place, bytes) {
+                Some(value) => {
+                    let value = VfsCaps::settable(&value).unwrap();
+                    assert_eq!(shown.map(|(shown, _)| shown), Ok(value), "{bytes:x?}");
+                    plain += 1;
+                }
+                None => {
+                    let whole = VfsCaps::settable(bytes)
+                        .is_ok_and(|value| value.revision() != Revision::V3 { rootid: 0 });
+                    let own = matches!(shown, Ok((_, Why::EntryRead | Why::HostValueRead)));
+                    let below = nscap_core::is_same_or_below(ns, place.sb_ns);
+                    assert!(!(whole && own && below && place.idmap.is_none()), "{bytes:x?}");
+                    others += 1;
+                }
+            }
+        });
+    }
+    assert!(plain > 100 && others > 100, "{plain} {others}");
 }

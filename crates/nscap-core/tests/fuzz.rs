@@ -143,6 +143,10 @@ fn values_given_to_the_decisions() {
         let _ = bare::exec(System::kernel(6, 1), &task, &program, Some(capability));
         let _ = bare::set_capability(&cred, &place, Some(capability), value, flags);
         let _ = bare::get_capability(root, &place, Some(capability));
+        if let Some(plain) = nscap_core::get_plainly(root, &place, capability) {
+            let shown = nscap_core::get_capability(root, &place, &stored).map(|(value, _)| value);
+            assert_eq!(Ok(shown), VfsCaps::decode(&plain).map(Ok));
+        }
     });
 }
 
