@@ -4,8 +4,8 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use nscap_core::storage::{self, SealFacts};
-use nscap_core::{Denied, Host, Kgid, Kuid, Listed, Place, Stored, VfsCaps};
+use nscap_core::storage;
+use nscap_core::{Denied, Host, Kgid, Kuid, Listed, Place, Stored};
 use nscap_linux::{CapFile, Lineage, LiveNs, Shown};
 use rustix::io::Errno;
 
@@ -34,11 +34,12 @@ impl Caps {
     /// R4 and W. Every execve asks this, so what the answer does not depend on is not read.
     fn capability(&self, file: BorrowedFd<'_>, tid: u32) -> Result<Vec<u8>, Errno> {
         let shown = self.shown(file)?;
-        if let Some(value) = self.alone(shown) {
-            let value = value.encode();
-            // No table is looked at, so nothing of the file is sealed.
-            let facts = SealFacts { size: 0, uid: 0, gid: 0 };
-            let (stored, _) = storage::read(Some(value.as_bytes()), None, facts, true);
+        // In our own namespace's terms, which are the file's only in the initial namespace.
+        let alone = match shown {
+            Shown::Value(value) if self.is_initial() => storage::alone(value.encode().as_bytes()),
+            Shown::Value(_) | Shown::Unclear | Shown::Absent => None,
+        };
+        if let Some(stored) = alone {
             let reader = self.reader(tid, &stored)?;
             let own = reader.namespaces().own_ns();
             let place = Place::plain(own, Kuid::ROOT, Kgid::ROOT);
@@ -68,17 +69,6 @@ impl Caps {
             Shown::Absent => Err(Errno::NODATA),
             shown => Ok(shown),
         }
-    }
-
-    /// The value that alone decides R4: in the initial namespace, where it is shown as it is stored,
-    /// one entry, beside which no table counts (Storage), or a host value, which holds for everyone
-    /// and overrides every entry. With a tripwire the table decides.
-    fn alone(&self, shown: Shown) -> Option<VfsCaps> {
-        let Shown::Value(value) = shown else {
-            return None;
-        };
-        let decides = self.is_initial() && !storage::is_tripwire(value.encode().as_bytes());
-        decides.then_some(value)
     }
 
     /// Whether our own namespace, which owns the mount, is the initial one: everyone is in it or
