@@ -109,8 +109,7 @@ pub struct Caller {
     policy: u32,
 }
 
-/// `struct nscap_step`: `op` 0 ends, 1 sets the table, 2 removes it, 3 creates, 4 replaces and 5
-/// removes security.capability.
+/// `struct nscap_step`: `op` is 0 at the end, else [`Step::op`].
 #[repr(C)]
 pub struct CStep {
     op: u32,
@@ -182,21 +181,19 @@ impl CStep {
     const END: CStep = CStep { op: 0, len: 0, data: core::ptr::null(), value: [0; 24] };
 
     fn of(step: Step<'_>) -> CStep {
-        let small = |op, bytes: &[u8]| {
-            let mut value = [0; 24];
-            let slots = value.iter_mut().zip(bytes);
-            slots.for_each(|(slot, byte)| *slot = *byte);
-            CStep { op, len: bytes.len() as u32, data: core::ptr::null(), value }
-        };
-        match step {
+        let mut it = CStep { op: step.op() as u32, ..CStep::END };
+        let bytes = match &step {
             Step::SetTable(table) => {
-                CStep { op: 1, len: table.len() as u32, data: table.as_ptr(), value: [0; 24] }
+                it.data = table.as_ptr();
+                it.len = table.len() as u32;
+                return it;
             }
-            Step::RemoveTable => small(2, &[]),
-            Step::CreateCapability(value) => small(3, value.as_bytes()),
-            Step::ReplaceCapability(value) => small(4, value.as_bytes()),
-            Step::RemoveCapability => small(5, &[]),
-        }
+            Step::CreateCapability(value) | Step::ReplaceCapability(value) => value.as_bytes(),
+            Step::RemoveTable | Step::RemoveCapability => &[],
+        };
+        it.len = bytes.len() as u32;
+        it.value.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);
+        it
     }
 }
 

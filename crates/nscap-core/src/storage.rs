@@ -33,7 +33,7 @@ mod plan;
 mod question;
 mod table;
 
-pub use plan::{Before, MAX_STEPS, PLAN_LEN, Step, plan, plan_without_room, takes_away};
+pub use plan::{Before, MAX_STEPS, Op, PLAN_LEN, Step, plan, plan_without_room, takes_away};
 pub use question::{Question, alone, needs_table};
 pub use table::Table;
 

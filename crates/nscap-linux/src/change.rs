@@ -10,7 +10,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use nscap_core::storage::{self, Before, Form, Seal, takes_away};
+use nscap_core::storage::{self, Before, Form, Op, Seal, takes_away};
 use nscap_core::{Host, Revision, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
 
@@ -222,7 +222,7 @@ impl CapFile {
             }
             done?;
             taken(step);
-            committed |= !matches!(step, Step::SetTable(_) | Step::RemoveTable);
+            committed |= step.op().commits();
         }
         Ok(())
     }
@@ -375,12 +375,20 @@ impl From<storage::Step<'_>> for Step {
 }
 
 impl Step {
-    fn call(&self) -> &'static str {
+    fn op(&self) -> Op {
         match self {
-            Step::SetTable(_) | Step::CreateCapability(_) | Step::ReplaceCapability(_) => {
-                "setxattr"
-            }
-            Step::RemoveTable | Step::RemoveCapability => "removexattr",
+            Step::SetTable(_) => Op::SetTable,
+            Step::RemoveTable => Op::RemoveTable,
+            Step::CreateCapability(_) => Op::CreateCapability,
+            Step::ReplaceCapability(_) => Op::ReplaceCapability,
+            Step::RemoveCapability => Op::RemoveCapability,
+        }
+    }
+
+    fn call(&self) -> &'static str {
+        match self.op() {
+            Op::SetTable | Op::CreateCapability | Op::ReplaceCapability => "setxattr",
+            Op::RemoveTable | Op::RemoveCapability => "removexattr",
         }
     }
 }

@@ -9,6 +9,36 @@ use crate::stored::{Host, Stored};
 use crate::vfscap::VfsCapsBytes;
 use crate::wire::{copy, same};
 
+/// Which attribute a step changes, and how. The numbers are those of the kernel's C side (`enum nscap_op`).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u32)]
+pub enum Op {
+    /// Write `security.nscapability`.
+    SetTable = 1,
+    /// Remove `security.nscapability`, if it is there.
+    RemoveTable = 2,
+    /// Write `security.capability` where there is none (XATTR_CREATE).
+    CreateCapability = 3,
+    /// Write `security.capability` where there is one (XATTR_REPLACE).
+    ReplaceCapability = 4,
+    /// Remove `security.capability`, if it is there.
+    RemoveCapability = 5,
+}
+
+impl Op {
+    /// Whether the step commits: before it the file grants what it granted, after it what it is to grant. A
+    /// failure before it is undone by putting the table back; one after it leaves a table without effect.
+    ///
+    /// ```
+    /// use nscap_core::storage::Op;
+    /// assert!(Op::ReplaceCapability.commits() && !Op::SetTable.commits());
+    /// ```
+    #[must_use]
+    pub fn commits(self) -> bool {
+        !matches!(self, Op::SetTable | Op::RemoveTable)
+    }
+}
+
 /// One change of one attribute; see [`plan`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step<'a> {
@@ -22,6 +52,20 @@ pub enum Step<'a> {
     ReplaceCapability(VfsCapsBytes),
     /// Remove `security.capability`, if it is there.
     RemoveCapability,
+}
+
+impl Step<'_> {
+    /// Which attribute it changes, and how.
+    #[must_use]
+    pub fn op(&self) -> Op {
+        match self {
+            Step::SetTable(_) => Op::SetTable,
+            Step::RemoveTable => Op::RemoveTable,
+            Step::CreateCapability(_) => Op::CreateCapability,
+            Step::ReplaceCapability(_) => Op::ReplaceCapability,
+            Step::RemoveCapability => Op::RemoveCapability,
+        }
+    }
 }
 
 /// As many steps as a plan can have.
@@ -289,6 +333,36 @@ mod tests {
             file.take(step);
         }
         file
+    }
+
+    #[test]
+    fn before_the_step_that_commits_nothing_has_changed_and_after_it_all_has() {
+        let hosts = [Host::Absent, Host::Value(caps(40)), Host::Value(caps(41))];
+        let all: [&[u32]; 4] = [&[], &[5], &[5, 6], &[6, 7]];
+        let states = || hosts.iter().flat_map(|host| all.map(|ids| (*host, records(ids))));
+        let mut committed = 0;
+        for (host, there) in states() {
+            let file = holding(host, &there);
+            for (host, records) in states() {
+                let next = Stored { host, entries: Entries::decode(&records).unwrap() };
+                let mut out = std::vec![0; PLAN_LEN];
+                let steps = plan(&file.before(), &next, 9, &mut out).unwrap();
+                let commit = steps.iter().flatten().position(|step| step.op().commits());
+                let mut now = file.clone();
+                for (n, step) in steps.iter().flatten().enumerate() {
+                    now.take(step);
+                    match commit {
+                        Some(commit) if n < commit => assert_eq!(now.stored(), file.stored()),
+                        Some(_) => assert_eq!(now.stored(), next),
+                        // The companion stays, and the last step exchanges the table.
+                        None => {}
+                    }
+                }
+                assert_eq!(now.stored(), next);
+                committed += u32::from(commit.is_some());
+            }
+        }
+        assert!(committed > 80, "{committed}");
     }
 
     #[test]
