@@ -15,15 +15,18 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use nscap_linux::opath;
 use nscap_linux::server::{Backing, FuseDevice};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::inodes::InodeRef;
 use crate::opener::Opener;
 use crate::recent::Recent;
 use crate::shards::locked;
+
+/// How many backing ids of closed files are kept. An id takes no descriptor; the kernel keeps its open file, some
+/// 2 KiB with the inode.
+const IDLE: usize = 8192;
+/// The same if others can remove files of the source, whose space is free only once the id is gone.
+const IDLE_REACHABLE: usize = 512;
 
 /// How an inode is open.
 #[derive(Clone)]
@@ -55,11 +58,11 @@ pub(crate) struct Backings {
 }
 
 impl Backings {
-    /// `idle`: how many backing ids of closed files are kept.
-    pub(crate) fn new(wanted: bool, idle: usize) -> Backings {
+    /// `reachable`: whether the source can be changed past the server.
+    pub(crate) fn new(wanted: bool, reachable: bool) -> Backings {
         Backings {
             open: Mutex::default(),
-            idle: Recent::new(idle),
+            idle: Recent::new(if reachable { IDLE_REACHABLE } else { IDLE }),
             possible: AtomicBool::new(wanted),
             ever: AtomicBool::new(false),
         }
@@ -77,11 +80,11 @@ impl Backings {
     }
 
     /// Counts one more handle of an inode. Returns its way: that of its other handles, else passthrough if
-    /// it is `wanted` and possible.
+    /// it is `wanted` and possible; `reader` opens the inode for that.
     pub(crate) fn open(
         &self,
         node: u64,
-        inode: &InodeRef,
+        reader: impl FnOnce() -> Result<OwnedFd, Errno>,
         wanted: bool,
         device: &FuseDevice,
     ) -> Way {
@@ -98,7 +101,7 @@ impl Backings {
         drop(all);
         // To open the source may take long: no lock is held meanwhile. If another handle was faster, its
         // way is used.
-        let id = self.register(inode, device).map(Arc::new);
+        let id = self.register(reader, device).map(Arc::new);
         let new = Open { way: id.map_or(Way::Plain, Way::Through), handles: 0, reader: None };
         let mut new = Some(new);
         let mut all = locked(&self.open);
@@ -113,9 +116,12 @@ impl Backings {
         way
     }
 
-    fn register(&self, inode: &InodeRef, device: &FuseDevice) -> Option<Backing> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let registered = opath::reopen(inode, flags).and_then(|file| {
+    fn register(
+        &self,
+        reader: impl FnOnce() -> Result<OwnedFd, Errno>,
+        device: &FuseDevice,
+    ) -> Option<Backing> {
+        let registered = reader().and_then(|file| {
             let _unprivileged = Opener::UNKNOWN.take()?;
             device.backing(file)
         });

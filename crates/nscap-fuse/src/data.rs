@@ -23,7 +23,7 @@ use crate::tree::{OpenFile, Tree};
 const COPY_MAX: u64 = 16 << 20;
 
 /// Flags for opening content. O_NONBLOCK: open(2) must not wait for another task's lease.
-const TO_READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW);
+pub(crate) const TO_READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW);
 pub(crate) const TO_WRITE: OFlags = OFlags::WRONLY.union(OFlags::NOFOLLOW);
 
 /// Repeats `piece` until `length` bytes are done or it returns 0. Returns an error only if the first piece

@@ -25,6 +25,7 @@ use rustix::io::Errno;
 
 use crate::backing::Way;
 use crate::caps::{Access, Writer};
+use crate::data::TO_READ;
 use crate::inodes::InodeRef;
 use crate::opener::Opener;
 use crate::proto::abi::fopen;
@@ -134,7 +135,8 @@ impl Tree {
         device: &FuseDevice,
     ) -> Result<Opens, Errno> {
         self.stats.opens.add();
-        let way = self.backings.open(node, inode, opening.may_pass(), device);
+        let reader = || self.inodes.open(node, TO_READ);
+        let way = self.backings.open(node, reader, opening.may_pass(), device);
         let mut counted = Counted { tree: self, node, way, is_open: false };
         let handle = match (&counted.way, opening.access) {
             (Way::Through(_), None) => READS_THROUGH,

@@ -105,7 +105,7 @@ impl Mount {
             files: Default::default(),
             streams: Default::default(),
             times: Default::default(),
-            backings: Backings::new(options.passthrough, division.recent),
+            backings: Backings::new(options.passthrough, options.reachable_ok),
             descriptors,
             stats: stats.clone(),
             options: options.clone(),

@@ -115,8 +115,8 @@ pub fn is_written(file: &File) -> bool {
 /// that for a moment.
 fn lease_as_owner(file: &File) -> std::result::Result<(), Errno> {
     let owner = rustix::fs::fstat(file)?.st_uid;
-    let before = sys::fsuid();
-    let taken = if sys::set_fsuid(owner) { sys::lease_read(file) } else { Err(Errno::ACCESS) };
+    let before = sys::set_fsuid(owner);
+    let taken = if sys::fsuid() == owner { sys::lease_read(file) } else { Err(Errno::ACCESS) };
     sys::set_fsuid(before);
     taken
 }

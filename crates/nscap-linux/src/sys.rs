@@ -346,18 +346,16 @@ pub(crate) fn fsgid() -> u32 {
     unsafe { libc::syscall(libc::SYS_setfsgid, ASK) as u32 }
 }
 
-/// setfsuid(2) for the calling thread, and whether it was done.
-pub(crate) fn set_fsuid(uid: u32) -> bool {
+/// setfsuid(2) for the calling thread; the uid before. Only [`fsuid`] tells whether it was done.
+pub(crate) fn set_fsuid(uid: u32) -> u32 {
     // SAFETY: takes a number.
-    unsafe { libc::syscall(libc::SYS_setfsuid, uid) };
-    fsuid() == uid
+    unsafe { libc::syscall(libc::SYS_setfsuid, uid) as u32 }
 }
 
-/// setfsgid(2) for the calling thread, and whether it was done.
-pub(crate) fn set_fsgid(gid: u32) -> bool {
+/// setfsgid(2) for the calling thread; the gid before. Only [`fsgid`] tells whether it was done.
+pub(crate) fn set_fsgid(gid: u32) -> u32 {
     // SAFETY: takes a number.
-    unsafe { libc::syscall(libc::SYS_setfsgid, gid) };
-    fsgid() == gid
+    unsafe { libc::syscall(libc::SYS_setfsgid, gid) as u32 }
 }
 
 /// fchmodat2(2) of the descriptor itself, Linux 6.6.

@@ -66,7 +66,7 @@ pub fn set_umask(mask: u32) {
 #[derive(Debug)]
 #[must_use = "dropping it changes the ids back"]
 pub struct FsIds {
-    before: Option<(u32, u32)>,
+    before: (u32, u32),
     /// Not `Send`: the ids belong to one thread.
     _thread: std::marker::PhantomData<*const ()>,
 }
@@ -89,23 +89,27 @@ impl FsIds {
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::OVERFLOW);
         }
-        let before = (sys::fsuid(), sys::fsgid());
-        if before == (uid, gid) {
-            return Ok(FsIds { before: None, _thread: std::marker::PhantomData });
-        }
-        let taken = FsIds { before: Some(before), _thread: std::marker::PhantomData };
-        if sys::set_fsgid(gid) && sys::set_fsuid(uid) { Ok(taken) } else { Err(Errno::PERM) }
+        let gid_before = sys::set_fsgid(gid);
+        let before = (sys::set_fsuid(uid), gid_before);
+        // The calls do not say whether they did it. Dropped, this restores what they changed.
+        let taken = FsIds { before, _thread: std::marker::PhantomData };
+        if are_fs_ids((uid, gid)) { Ok(taken) } else { Err(Errno::PERM) }
     }
 }
 
 impl Drop for FsIds {
     fn drop(&mut self) {
-        if let Some((uid, gid)) = self.before
-            && !(sys::set_fsuid(uid) && sys::set_fsgid(gid))
-        {
+        let (uid, gid) = self.before;
+        sys::set_fsuid(uid);
+        sys::set_fsgid(gid);
+        if !are_fs_ids(self.before) {
             std::process::abort();
         }
     }
+}
+
+fn are_fs_ids((uid, gid): (u32, u32)) -> bool {
+    sys::fsuid() == uid && sys::fsgid() == gid
 }
 
 /// While this lives, the calling thread's effective set is without certain capabilities.
