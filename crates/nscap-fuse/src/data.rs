@@ -13,7 +13,7 @@ use nscap_linux::server::{self, FuseDevice};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, copy_file_range, fallocate, seek};
 use rustix::io::{Errno, IoSlice, ReadWriteFlags, pread, pwritev2};
 
-use crate::caps::Writer;
+use crate::caps::{Append, Writer};
 use crate::inodes::InodeRef;
 use crate::opener::Opener;
 use crate::proto::Writing;
@@ -62,14 +62,18 @@ impl Tree {
     }
 
     /// Opens an inode for writing. An append-only file needs O_APPEND (open(2), EPERM).
-    pub(crate) fn open_writer(&self, node: u64, appends: bool) -> Result<Writer, Errno> {
-        match self.inodes.open(node, TO_WRITE) {
-            Ok(file) => Ok(Writer::new(Arc::new(file), false)),
-            Err(Errno::PERM) if appends => {
-                let file = self.inodes.open(node, TO_WRITE | OFlags::APPEND)?;
-                Ok(Writer::new(Arc::new(file), true))
-            }
-            Err(errno) => Err(errno),
+    pub(crate) fn open_writer(&self, node: u64, append: Append) -> Result<Writer, Errno> {
+        let open = |appends, flags| {
+            Ok(Writer::new(Arc::new(self.inodes.open(node, TO_WRITE | flags)?), appends))
+        };
+        let at_the_end = || open(true, OFlags::APPEND);
+        match append {
+            Append::Only => at_the_end(),
+            Append::No => open(false, OFlags::empty()),
+            Append::Asked => open(false, OFlags::empty()).or_else(|errno| match errno {
+                Errno::PERM => at_the_end(),
+                errno => Err(errno),
+            }),
         }
     }
 
@@ -78,11 +82,11 @@ impl Tree {
         &self,
         node: u64,
         opener: Opener,
-        (operation, appends): (Operation, bool),
+        (operation, append): (Operation, Append),
         change: impl FnOnce(BorrowedFd<'_>) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let changing = self.caps.begin(node);
-        let writer = changing.writer(appends, || self.open_writer(node, appends))?;
+        let writer = changing.writer(append, || self.open_writer(node, append))?;
         self.caps.apply(writer.as_fd(), operation)?;
         let _as_them = opener.take()?;
         change(writer.as_fd())
@@ -107,7 +111,7 @@ impl Tree {
         let open = self.files.get(it.handle)?;
         let how = how(it.flags);
         let changing = self.caps.begin(open.node);
-        let writer = changing.writer(open.appends, || self.open_writer(open.node, open.appends))?;
+        let writer = changing.writer(open.append, || self.open_writer(open.node, open.append))?;
         // Pages of a mapping have fixed offsets; an append-only descriptor cannot write them.
         if writer.appends && it.cached {
             return Err(Errno::PERM);
@@ -139,7 +143,7 @@ impl Tree {
         mode: u32,
     ) -> Result<(), Errno> {
         let open = self.files.get(handle)?;
-        let how = (Operation::Fallocate, open.appends);
+        let how = (Operation::Fallocate, open.append);
         let mode = FallocateFlags::from_bits_retain(mode);
         self.changes(open.node, open.opener, how, |file| fallocate(file, mode, offset, length))
     }
@@ -167,7 +171,7 @@ impl Tree {
         let from = self.reader(from)?;
         // A short count is allowed, and keeps the thread for less time.
         let length = usize::try_from(length.min(COPY_MAX)).map_err(|_| Errno::INVAL)?;
-        let how = (Operation::CopyInto, to.appends);
+        let how = (Operation::CopyInto, to.append);
         self.changes(to.node, to.opener, how, |file| {
             let (source, target) = (Some(&mut from_offset), Some(&mut to_offset));
             Ok(copy_file_range(&*from, source, file, target, length)? as u64)
@@ -186,7 +190,7 @@ impl Tree {
             return Err(Errno::INVAL);
         }
         let opener = handle.map_or(Opener::UNKNOWN, |open| open.opener);
-        let how = (Operation::Truncate, handle.is_some_and(|open| open.appends));
+        let how = (Operation::Truncate, handle.map_or(Append::No, |open| open.append));
         self.changes(node, opener, how, |file| rustix::fs::ftruncate(file, size))
     }
 

@@ -24,7 +24,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags, fstat, open
 use rustix::io::Errno;
 
 use crate::backing::Way;
-use crate::caps::{Access, Writer};
+use crate::caps::{Access, Append, Writer};
 use crate::data::TO_READ;
 use crate::inodes::InodeRef;
 use crate::opener::Opener;
@@ -73,8 +73,12 @@ impl Opening {
         self.access != Some(Access::WriteOnly) && !self.appends_only
     }
 
-    fn appends(&self) -> bool {
-        self.flags.contains(OFlags::APPEND)
+    fn append(&self) -> Append {
+        match (self.appends_only, self.flags.contains(OFlags::APPEND)) {
+            (true, _) => Append::Only,
+            (false, true) => Append::Asked,
+            (false, false) => Append::No,
+        }
     }
 
     /// Whether a mapping can change the source without a request to the server.
@@ -183,17 +187,17 @@ impl Tree {
         if reads {
             self.reader(node)?;
         }
-        let appends = opening.appends();
+        let append = opening.append();
         let fresh = made.is_some();
         let opened = opening.access.map(|access| {
             let open = || match made {
                 Some(file) => Ok(Writer::new(file, false)),
-                None => self.open_writer(node, appends),
+                None => self.open_writer(node, append),
             };
-            self.caps.opening(inode.as_fd(), node, (access, fresh), appends, open)
+            self.caps.opening(inode.as_fd(), node, (access, fresh), append, open)
         });
         let opened = opened.transpose()?;
-        let file = OpenFile { node, opener, appends, maps, _opened: opened, _share: share };
+        let file = OpenFile { node, opener, append, maps, _opened: opened, _share: share };
         Ok(self.files.add(file))
     }
 

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::attr;
 use crate::backing::Backings;
-use crate::caps::{Caps, Opened};
+use crate::caps::{Append, Caps, Opened};
 use crate::descriptors::{Descriptors, Share};
 use crate::handles::Handles;
 use crate::inodes::Inodes;
@@ -33,8 +33,7 @@ use crate::times::Times;
 pub(crate) struct OpenFile {
     pub(crate) node: u64,
     pub(crate) opener: Opener,
-    /// Whether it was opened with O_APPEND.
-    pub(crate) appends: bool,
+    pub(crate) append: Append,
     /// Whether a mapping of it can change the source without a request to the server.
     pub(crate) maps: bool,
     /// K: counts a handle that can write.

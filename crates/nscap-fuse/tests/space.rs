@@ -169,6 +169,8 @@ fn what_is_append_only_is_appended_to_and_nothing_else() {
             let path = directory.join("log");
             fs::write(&path, "old\n").unwrap();
             let before = OpenOptions::new().read(true).open(&path).unwrap();
+            // It writes anywhere as long as it is open; no later handle does.
+            let writer = OpenOptions::new().write(true).open(&path).unwrap();
             if let Err(errno) = set_append_only(&path, true) {
                 return println!("skipped: what_is_append_only: {errno}");
             }
@@ -185,7 +187,8 @@ fn what_is_append_only_is_appended_to_and_nothing_else() {
             assert!(cleared == Err(Errno::PERM) || number == 1);
             rustix::io::pwrite(&append, b"more\n", 0).unwrap();
             assert_eq!(rustix::fs::ftruncate(&append, 0), Err(Errno::PERM), "{number}");
-            drop((append, before));
+            rustix::io::pwrite(&writer, b"OLD\n", 0).unwrap();
+            drop((append, before, writer));
             // close(2) does not wait for RELEASE: until then the reader is open to the server, and passthrough.
             let again = || {
                 std::thread::sleep(std::time::Duration::from_millis(10));
@@ -195,7 +198,7 @@ fn what_is_append_only_is_appended_to_and_nothing_else() {
             rustix::io::write(&both, b"end\n").unwrap();
             let mut text = String::new();
             File::open(&path).unwrap().read_to_string(&mut text).unwrap();
-            assert_eq!(text, "old\nnew\nmore\nend\n", "{number}");
+            assert_eq!(text, "OLD\nnew\nmore\nend\n", "{number}");
             drop(both);
             assert!(fs::remove_file(&path).is_err());
             set_append_only(&path, false).unwrap();

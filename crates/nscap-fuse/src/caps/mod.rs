@@ -37,7 +37,7 @@ mod writers;
 use held::Held;
 use lately::Lately;
 use writers::Writers;
-pub(crate) use writers::{Access, Changing, Opened, Writer};
+pub(crate) use writers::{Access, Append, Changing, Opened, Writer};
 
 /// What errors call a file: they go to callers as an errno only.
 const FILE: &str = "file";
@@ -223,18 +223,18 @@ impl Caps {
     /// K for an open for writing, before it is replied to. What it gives is kept with the handle and dropped
     /// at RELEASE. An open that can be mapped shared and writable drops what the file holds, once the server
     /// has it open by `open`, and nothing can be granted while it lasts. What is `fresh`, made by this request,
-    /// holds nothing. The descriptor is [`Changing::writer`]'s, for one that `appends` or not.
+    /// holds nothing. The descriptor is [`Changing::writer`]'s.
     pub(crate) fn opening(
         &self,
         file: BorrowedFd<'_>,
         node: u64,
         (access, fresh): (Access, bool),
-        appends: bool,
+        append: Append,
         open: impl FnOnce() -> Result<Writer, Errno>,
     ) -> Result<Opened, Errno> {
         let changing = self.begin(node);
         let opened = changing.open(access);
-        changing.writer(appends, open)?;
+        changing.writer(append, open)?;
         if access == Access::Mapped && !fresh {
             self.apply(file, Operation::SharedWritableMap)?;
         }

@@ -38,6 +38,17 @@ pub(crate) enum Access {
     Mapped,
 }
 
+/// Where a handle for writing writes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Append {
+    /// Anywhere.
+    No,
+    /// At the end (O_APPEND), unless its task clears that (fcntl(2)).
+    Asked,
+    /// At the end, whatever its task does: the file was append-only when it was opened.
+    Only,
+}
+
 /// A descriptor for writing.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -49,6 +60,14 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(file: Arc<OwnedFd>, appends: bool) -> Writer {
         Writer { file, appends }
+    }
+
+    fn fits(&self, append: Append) -> bool {
+        match append {
+            Append::No => !self.appends,
+            Append::Asked => true,
+            Append::Only => self.appends,
+        }
     }
 }
 
@@ -266,25 +285,28 @@ impl Changing {
         Opened { writers: Arc::clone(&self.writers), node: self.node, access }
     }
 
-    /// The descriptor to write by, for one that `appends` or not: that of all handles, or a new one, which
+    /// The descriptor to write by: that of all handles, if it does for this one, or a new one, which
     /// `open` opens. That can wait; nothing is locked meanwhile.
     pub(crate) fn writer(
         &self,
-        appends: bool,
+        append: Append,
         open: impl FnOnce() -> Result<Writer, Errno>,
     ) -> Result<Arc<Writer>, Errno> {
+        // One that was opened before the file was append-only writes anywhere.
         let fits = |own: &Option<Own>| match own {
-            Some(Own::Writes(writer)) if appends || !writer.appends => Some(Arc::clone(writer)),
+            Some(Own::Writes(writer)) if writer.fits(append) => Some(Arc::clone(writer)),
             _ => None,
         };
         if let Some(writer) = self.inode(|inode| fits(&inode.own)) {
             return Ok(writer);
         }
         let new = Arc::new(open()?);
-        let (writer, before) = self.inode(|inode| match fits(&inode.own) {
-            Some(other) => (other, None),
-            None if !inode.is_open() => (Arc::clone(&new), None),
-            None => (Arc::clone(&new), inode.own.replace(Own::Writes(Arc::clone(&new)))),
+        let (writer, before) = self.inode(|inode| match (fits(&inode.own), &inode.own) {
+            (Some(other), _) => (other, None),
+            (None, _) if !inode.is_open() => (Arc::clone(&new), None),
+            // It cannot be opened again if the file is append-only now.
+            (None, Some(Own::Writes(anywhere))) if !anywhere.appends => (Arc::clone(&new), None),
+            (None, _) => (Arc::clone(&new), inode.own.replace(Own::Writes(Arc::clone(&new)))),
         });
         drop(before);
         Ok(writer)

@@ -10,6 +10,7 @@ use nscap_linux::opath;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::super::Append;
 use super::super::{Access, Opened, Writer};
 use super::{NSCAPABILITY, Source, Subject, on_each_disk, us};
 use nscap_testing::{Mapping, is_root};
@@ -24,7 +25,7 @@ impl Subject<'_> {
         let only = flags & OFlags::ACCMODE == OFlags::WRONLY;
         let access = if only { Access::WriteOnly } else { Access::Mapped };
         let open = || Ok(self.writer());
-        self.caps.opening(self.fd.as_fd(), self.node, (access, false), false, open).unwrap()
+        self.caps.opening(self.fd.as_fd(), self.node, (access, false), Append::No, open).unwrap()
     }
 
     /// And what the kernel opens then, which it does where the handle can be mapped.
@@ -36,7 +37,7 @@ impl Subject<'_> {
     /// A write that the server makes for a handle.
     pub(super) fn writes(&self) {
         let changing = self.caps.begin(self.node);
-        let writer = changing.writer(false, || Ok(self.writer())).unwrap();
+        let writer = changing.writer(Append::No, || Ok(self.writer())).unwrap();
         self.caps.apply(writer.as_fd(), Operation::Write).unwrap();
         rustix::io::pwrite(&*writer, b"content", 0).unwrap();
     }
@@ -170,7 +171,7 @@ fn a_file_that_was_removed_is_granted_on_and_written() {
     assert_eq!(file.grants(), Ok(()));
     let changing = file.caps.begin(file.node);
     let open = || Ok(Writer::new(Arc::new(opath::reopen(&again, OFlags::WRONLY)?), false));
-    let writer = changing.writer(false, open).unwrap();
+    let writer = changing.writer(Append::No, open).unwrap();
     assert_eq!(rustix::io::pwrite(&*writer, b"x", 0), Ok(1));
     drop((writer, changing, opened));
     assert_eq!(source.caps.writers.len(), 0);
