@@ -53,7 +53,7 @@ pub fn get_capability<N: UserNs>(
     Ok(VfsCaps::v2(value.caps()))
 }
 
-/// The rootid that a stored value stands for, in the superblock's owner namespace's terms.
+/// The rootid of a stored value, as an id of the superblock's owner namespace.
 fn rootid(value: &VfsCaps) -> Option<Uid> {
     match value.revision() {
         Revision::V1 | Revision::V2 => Some(Uid::ROOT),

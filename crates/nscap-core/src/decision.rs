@@ -2,7 +2,7 @@
 //! What a decision is: an answer, the errno where it is no, and the clause that decided.
 //!
 //! Every rule of this crate answers with a [`Decision`] or a [`Denied`]. [`Why`] names the clause
-//! of SPEC, so that a command can explain an answer without working it out a second time.
+//! of SPEC, so that a command can explain an answer without computing it again.
 
 use core::fmt;
 
@@ -209,9 +209,9 @@ whys! {
     TranslatedSame M "the id is the same in the target's terms";
     TranslatedEntry M "the rootid is written in the target's terms";
     TranslatedToHost M "the id is 0 in the target's terms: a host value there";
-    TranslatedFromHost W "the host value of the source's root: an entry for it, so that nobody else gains";
-    NoSourceId W "the id has no mapping in the source's map, so nobody there is meant";
-    NoTargetId W "the id has no mapping in the target's map; any other id would be somebody else";
+    TranslatedFromHost W "the host value of the source's root becomes an entry for that root, so that no other task gains";
+    NoSourceId W "the id has no mapping in the source's map, so it names no root there";
+    NoTargetId W "the id has no mapping in the target's map; any other id would be another root";
     NotExpected W "no root there has that id";
     GrantsDiffer A "two values give the same root different capabilities";
     TableVoid K "the sealed table is void and grants nothing";

@@ -195,7 +195,7 @@ impl<N> Executed<N> {
 ///
 /// # Errors
 /// EACCES on a noexec mount or without execute permission; EINVAL where the stored value is malformed; EPERM where the effective bit
-/// is set and the bounding set lacks a permitted capability, whoever the caller is.
+/// is set and the bounding set lacks a permitted capability, for any caller.
 ///
 /// ```
 /// use nscap_core::*;

@@ -3,7 +3,7 @@
 //!
 //! A [`Kuid`] (or [`Kgid`]) is an id as the initial user namespace sees it. A [`Uid`] (or
 //! [`Gid`]) is the same thing as some other namespace sees it: what that namespace's tools print,
-//! or what stands in a stored rootid. Only a map ([`IdMap`](crate::IdMap), or a namespace through
+//! or a stored rootid. Only a map ([`IdMap`](crate::IdMap), or a namespace through
 //! [`UserNs`](crate::UserNs)) turns one into the other, and the result is an `Option`: an id may
 //! have no image. SPEC's *invalid* id (-1) is that `None`; none of these types can hold it.
 

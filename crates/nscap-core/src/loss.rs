@@ -79,7 +79,7 @@ impl<N: UserNs> Promise<'_, N> {
         self.caps().unwrap_or_default().permitted.known()
     }
 
-    /// Every capability that the file names, whoever it is for.
+    /// Every capability that the file names, for any root.
     fn named(&self) -> CapSet {
         let host = match self.stored.host {
             Host::Value(caps) => caps.permitted,

@@ -83,7 +83,7 @@ pub enum Checked {
 /// (W). U cannot be asked, since the mount's map is not known; nor does a kernel ask it of any other file
 /// system.
 ///
-/// Errors: those of [`set_capability`] and [`set_nscapability`], of which a caller whom the kernel would have
+/// Errors: those of [`set_capability`] and [`set_nscapability`], of which a caller that the kernel would have
 /// refused gets only those of the value and of V; of a translated rootid EINVAL where it cannot be stored,
 /// EBUSY, EEXIST and ENODATA by the flags, ENOSPC.
 ///

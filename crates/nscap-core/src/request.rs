@@ -192,7 +192,7 @@ impl<N: UserNs> Request<'_, '_, N> {
 
     /// B and A: EBUSY where an entry is in the way. In single-entry mode that is any entry; with
     /// arrays, one for the same root kuid. The host value counts as the entry for the root kuid
-    /// that it stands for. The policy says when that entry gives way.
+    /// of the superblock's owner namespace. The policy says when that entry gives way.
     pub(crate) fn busy(
         &self,
         kuid: Option<Kuid>,

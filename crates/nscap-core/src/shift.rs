@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a file's capabilities become when its tree, or the archive that it is in, moves from one
-//! id mapping to another. Covers what SPEC's Objects, S and W ask of such a move: no grant gets
-//! wider on the way unless whoever moves it says so.
+//! id mapping to another. Covers Objects, S and W of SPEC for such a move: a grant never gets wider,
+//! unless the caller allows it.
 //!
 //! A rootid moves as every id does: from disk into the one mapping, and out of the other. So the
 //! entry of the one mapping's root becomes the entry of the other's, and a nested namespace's stays
@@ -13,7 +13,7 @@ use crate::next::Next;
 use crate::stored::{Host, Stored};
 use crate::wire::RECORD_LEN;
 
-/// What becomes of an entry whose rootid has no image. It is never given to somebody else.
+/// What to do with an entry whose rootid has no image. It never becomes another root's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Unmapped {
     /// The move is refused.

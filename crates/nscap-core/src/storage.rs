@@ -21,8 +21,8 @@
 //! | 52 | u32 | 0 |
 //! | 56 + 24 i | | rootid, flags and sets as in F; ascending by rootid, none 0 or -1 |
 //!
-//! The attribute holds one table, or two while the companion is being swapped: the one whose
-//! companion stands in `security.capability` counts.
+//! The attribute holds one table, or two while the companion is being swapped: the valid one is the
+//! one whose companion is in `security.capability`.
 
 use crate::cap::{CapSet, FileCaps};
 use crate::id::Uid;
@@ -59,11 +59,11 @@ pub enum Seal {
     None,
     /// The table's seal fits: its entries count.
     Sealed,
-    /// The table counts for nothing, for this reason.
+    /// The table is void, for this reason.
     Void(VoidReason),
 }
 
-/// Why a table counts for nothing.
+/// Why a table is void.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum VoidReason {
     /// `security.capability` is absent: content or owner changed since.
@@ -182,7 +182,7 @@ fn read_capability<'a>(capability: Option<&[u8]>) -> (Stored<'a>, bool) {
         Revision::V1 | Revision::V2 => (Stored::host(value.caps()), true),
         Revision::V3 { rootid } => match Uid::new(rootid) {
             Some(rootid) => (Stored::one(rootid, value.caps()), false),
-            // Rootid -1 is well-formed to exec and holds for nobody.
+            // Rootid -1 is well-formed to exec and applies to no task.
             None => (Stored::EMPTY, false),
         },
     }
@@ -221,9 +221,9 @@ pub enum Form {
     TableBesideHost(VfsCapsBytes),
     /// A table beside a new tripwire (case 3).
     TableBesideTripwire,
-    /// A table beside the malformed value that stands in `security.capability`.
+    /// A table beside the malformed value of `security.capability`.
     TableBesideMalformed,
-    /// The malformed value that stands in `security.capability`, and no table.
+    /// The malformed value of `security.capability`, and no table.
     MalformedAlone,
 }
 

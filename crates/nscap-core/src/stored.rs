@@ -180,7 +180,7 @@ impl<'a> Stored<'a> {
 pub struct SeenEntry {
     /// The rootid as it is stored.
     pub stored: Uid,
-    /// The kuid that it stands for on this mount; `None` where it stands for nobody.
+    /// Its kuid on this mount; `None` if it has none, so that the entry applies to no task.
     pub kuid: Option<Kuid>,
     /// The capabilities.
     pub caps: FileCaps,

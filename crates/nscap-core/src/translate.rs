@@ -4,11 +4,10 @@
 //! never grants more than what was copied), and M and Objects for what a number means: id 0 is the
 //! host value, every other one an entry.
 //!
-//! An archive's numbers are taken as ids *outside* of a map, as a tree's on disk are: `from` gives
-//! the id inside that each stands for, `to` the number that the same id inside has on the other
-//! side. A tree of a container with ids from 100000, `from` 0:100000:65536 and `to` the identity,
-//! comes out in the container's own terms. Both maps are one to one, so no two ids become one.
-//! Whom a moved grant is for is [`shift_root`]'s decision, as for trees.
+//! An archive's numbers are ids *outside* of a map, like those of a tree on disk: `from` translates each to the id
+//! inside, and `to` translates that to the number on the other side. A tree of a container with ids from 100000, moved
+//! `from` 0:100000:65536 `to` the identity, has the container's own ids afterwards. Both maps are one to one, so no two
+//! ids become one. [`shift_root`] decides which root a moved grant belongs to, as for trees.
 
 use crate::cap::FileCaps;
 use crate::decision::{Decision, Denied, Errno, Why};
@@ -64,7 +63,7 @@ impl<'a> Carried<'a> {
     /// Decodes both attributes.
     ///
     /// # Errors
-    /// EINVAL where a value is malformed (revision 1 included, which nobody can set), where two
+    /// EINVAL where a value is malformed (revision 1 included, which no task can set), where two
     /// grants of different capabilities are for the same id, and where a sealed table is void.
     ///
     /// ```
@@ -103,7 +102,7 @@ impl<'a> Carried<'a> {
         if Table::take(&mut { bytes }).is_err() {
             return Err(Denied::new(Errno::EINVAL, Why::NsValueMalformed));
         }
-        // Whoever packed the archive is trusted with every other value in it as well.
+        // The packer of the archive is trusted with every other value in it as well.
         match storage::read(self.capability, Some(bytes), self.facts, true) {
             (stored, Seal::Sealed) => Ok(Records::Table(stored.entries)),
             (_, Seal::Void(_) | Seal::None) => Err(Denied::new(Errno::EINVAL, Why::TableVoid)),
@@ -111,7 +110,7 @@ impl<'a> Carried<'a> {
     }
 }
 
-/// The grant of a `security.capability` that stands alone.
+/// The grant of a `security.capability` without a table.
 fn alone(bytes: &[u8]) -> Result<Grant, Denied> {
     let value =
         VfsCaps::settable(bytes).map_err(|_| Denied::new(Errno::EINVAL, Why::ValueMalformed))?;
@@ -173,8 +172,8 @@ pub struct Translation<'m> {
     pub from: IdMap<'m>,
     /// What they are to be: the outside of this one.
     pub to: IdMap<'m>,
-    /// Whether a grant whose id has no image is left out; otherwise its file is refused. It is
-    /// never given to somebody else.
+    /// Whether a grant whose id has no image is left out; otherwise its file is refused. It never becomes another
+    /// root's.
     pub drop_unmapped: bool,
 }
 
@@ -223,7 +222,7 @@ impl Translation<'_> {
         };
         let how = Shift {
             image: |id: Uid| self.id(id.get()).ok().and_then(Uid::new),
-            // Both are in the terms of whoever unpacks: 0 is its root, a host value for it.
+            // Both are ids of the unpacking task's namespace: 0 is its root, and so a host value.
             from_host: true,
             to_host: true,
             unmapped: Unmapped::Refuse,
@@ -304,12 +303,11 @@ impl Translation<'_> {
     }
 }
 
-/// Whether the one whom an archive is for expects a grant of this id: `for_whom` maps its ids to
-/// the archive's numbers. A host value is id 0, so that an archive in the host's terms for a
-/// container must not have one.
+/// Whether the consumer of an archive expects a grant of this id. `consumer` maps the consumer's ids to the archive's
+/// numbers. A host value is id 0, so an archive for a container with the host's ids must not have one.
 ///
 /// # Errors
-/// EINVAL where the id is nobody's there.
+/// EINVAL if the consumer does not have the id.
 ///
 /// ```
 /// use nscap_core::{Extent, IdMap, Uid, translate::expected};
@@ -318,8 +316,8 @@ impl Translation<'_> {
 /// assert!(expected(container, Uid::new(100_000)).is_ok());
 /// assert!(expected(container, Some(Uid::ROOT)).is_err());
 /// ```
-pub fn expected(for_whom: IdMap<'_>, id: Option<Uid>) -> Result<(), Denied> {
-    let inside = id.and_then(|id| for_whom.inside(id.get()));
+pub fn expected(consumer: IdMap<'_>, id: Option<Uid>) -> Result<(), Denied> {
+    let inside = id.and_then(|id| consumer.inside(id.get()));
     inside.map(|_| ()).ok_or(Denied::new(Errno::EINVAL, Why::NotExpected))
 }
 

@@ -19,7 +19,7 @@ pub enum Revision {
     V2,
     /// 24 bytes: an entry.
     V3 {
-        /// The rootid field as it stands, in whatever namespace's terms; may be 0xffffffff.
+        /// The rootid field, an id of some namespace; may be 0xffffffff.
         rootid: u32,
     },
 }

@@ -18,7 +18,7 @@ use crate::wire::{RECORD_LEN, Record};
 /// Room for the largest result: as many slots as a file can have entries.
 pub type EntryBuffer = [[u8; RECORD_LEN]; MAX_ENTRIES];
 
-/// setxattr(2) of `security.capability`: R8 for who may write a host value, R7 for revision 3,
+/// setxattr(2) of `security.capability`: R8 if the caller may write a host value, R7 for revision 3,
 /// else R5. `out` needs one slot more than the file has entries.
 ///
 /// Errors, in this order: V's; EINVAL for a malformed value (length 0 and revision 1 included);

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The threads that a server answers while they wait: who they are, for the price of a few system
-//! calls. Covers what R4 to R8 and D ask of a caller when a process decides for others.
+//! Identifies the threads that wait for an answer of a server, with a few system calls each. Covers what R4 to R8 and D
+//! need to know of a caller when a process decides for others.
 //!
-//! A thread is known by its id in our pid namespace, as FUSE and seccomp(2) tell it. While it waits
-//! for the answer it neither ends nor changes its credentials or its namespace, and its id is not
-//! given to another; everything is read through one descriptor of its /proc directory, which of a
-//! thread that ended gives nothing. That is so of a program's threads only. One of the kernel's (a worker
-//! of io_uring, vhost, nfsd, a loop device) keeps for its life what its maker had, and asks with the
-//! credentials of the request, which /proc does not show: it is never identified. What a namespace maps never changes once it is written, so that
-//! is remembered, by the id that the kernel never uses again (NS_GET_ID, Linux 6.18), or by the file
-//! of a namespace that is then kept alive.
+//! A thread is known by its id in this process's pid namespace, as FUSE and seccomp(2) say it. While it waits for the
+//! answer it does not end or change its credentials or namespace, and the kernel does not use its id again. Everything
+//! is read through one descriptor of its /proc directory, which reads nothing once the thread has ended. This holds for
+//! threads of programs only. A thread of the kernel (a worker of io_uring, vhost, nfsd, a loop device) keeps its maker's
+//! credentials for its life, and asks with the credentials of the request, which /proc does not show: it is never
+//! identified. The maps of a namespace never change once they are written, so they are remembered: by the id that the
+//! kernel never uses again (NS_GET_ID, Linux 6.18), or by a file of the namespace, which keeps it alive.
 //!
-//! **Bounds.** 1,024 namespaces are remembered, and as many of them as have 65,536 extents in their maps and in
-//! those above them; what is too much is forgotten by whoever has most remembered ([`known`]). A namespace
-//! that is met for the first time costs one fork(2) at most, and half a second, however many are above it
-//! that no process shows; where that fails, whoever made the highest of them is not looked at again for a
-//! second. No lock is held meanwhile. Eight descriptors are kept back for when there are no others
+//! **Bounds.** At most 1,024 namespaces are remembered, with at most 65,536 extents in their maps and in those above
+//! them. Beyond that, the owner with the most remembered namespaces loses one ([`known`]). A new namespace costs at most
+//! one fork(2) and half a second, however many namespaces without a process are above it. If that fails, the owner of
+//! the highest of these is not tried again for a second. No lock is held meanwhile. Eight descriptors are reserved
 //! ([`reserve`]).
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -41,7 +39,7 @@ use reserve::Reserve;
 /// How long the namespaces above a new one may take to be visited.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Whoever asks this process for something; to be shared by all threads that answer.
+/// Identifies the callers of this process. All threads that answer share one value.
 #[derive(Debug)]
 pub struct Callers {
     proc: OwnedFd,
@@ -55,14 +53,14 @@ pub struct Callers {
 struct Above {
     /// What is known of it.
     nearest: Namespaces,
-    /// Who it counts for.
+    /// The share that it counts for.
     share: Share,
     /// Its parent, where that is not known.
     unknown: Option<OwnedFd>,
 }
 
 impl Callers {
-    /// Nobody is known yet.
+    /// Remembers no namespace yet.
     ///
     /// # Errors
     /// [`Error::Call`] where /proc cannot be opened, or descriptors cannot be kept back (EMFILE); [`Error::Unexpected`] where it is not procfs, or
@@ -119,7 +117,7 @@ impl Callers {
         self.reserve.lend(find).map_err(|e| gone(thread, e))
     }
 
-    /// That a waiting thread is a program's: somebody who can be identified.
+    /// Checks that a waiting thread is a program's, which can be identified.
     ///
     /// # Errors
     /// As [`lineage`](Callers::lineage).
@@ -136,7 +134,7 @@ impl Callers {
     }
 
     fn of_a_program(&self, thread: u32) -> Result<()> {
-        // Of one thread: of a process the kernel would add up all of them.
+        // The file of one thread: for a process the kernel would add up all threads.
         let name = format!("{thread}/task/{thread}/stat");
         let failed = |call| {
             let path = Path::new("/proc").join(&name);

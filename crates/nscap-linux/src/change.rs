@@ -2,10 +2,9 @@
 //! Changing what a file holds, in steps of which each leaves the file granting what it granted
 //! before or what it is to grant, and nothing else. Covers SPEC's Storage on the writing side.
 //!
-//! One step commits: whoever is killed before it has changed nothing that counts, and whoever is
-//! killed after it has left at most a table that counts for nothing, for the next writer to clear.
-//! A write by somebody else in between makes a step fail (XATTR_CREATE, XATTR_REPLACE), or leaves
-//! a companion that opens no table.
+//! One step commits. A writer that is killed before it has changed no grant; one that is killed after it leaves at most a
+//! void table, which the next writer removes. A write by another process in between makes a step fail (XATTR_CREATE,
+//! XATTR_REPLACE), or leaves a companion that no table is sealed with.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -80,7 +79,7 @@ impl CapFile {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Changed`] where somebody else changed the file's capabilities meanwhile; [`Error::Locked`] where
+    /// [`Error::Changed`] if another process changed the file's capabilities meanwhile; [`Error::Locked`] where
     /// another writer does not finish; [`Error::Call`] where an attribute cannot be written: EPERM where a table is needed and we
     /// have no CAP_SYS_ADMIN over the superblock's owner namespace, ENOSPC or EDQUOT where the file system
     /// cannot hold it, EOVERFLOW where the file holds what we cannot name. Nothing has changed
@@ -109,7 +108,7 @@ impl CapFile {
     /// let mut steps = 0;
     /// let next = nscap_core::Stored::EMPTY;
     /// file.write_observed(&before, &next, &namespaces, &mut |_| steps += 1)?;
-    /// // There is no capability, so all is well for who may not remove one, too.
+    /// // Without CAP_SETFCAP no step is taken, and the call still succeeds.
     /// use rustix::thread::{CapabilitySet, capabilities};
     /// let may = capabilities(None).unwrap().effective.contains(CapabilitySet::SETFCAP);
     /// assert_eq!(steps, usize::from(may));
@@ -200,7 +199,7 @@ impl CapFile {
         }
         xattr::remove(file, CAPABILITY).map_err(failed("removexattr"))?;
         match xattr::remove(file, TABLE) {
-            // In a user namespace it is not ours to remove; it counts for nothing now.
+            // In a user namespace this process may not remove the table; it is void now.
             Ok(()) | Err(Errno::PERM) => Ok(true),
             Err(errno) => Err(failed("removexattr")(errno)),
         }
@@ -227,7 +226,7 @@ impl CapFile {
         Ok(())
     }
 
-    /// The steps that [`write`](CapFile::write) would take, for whoever wants to look at each.
+    /// The steps that [`write`](CapFile::write) would take.
     ///
     /// # Errors
     /// [`Error::Call`] with EOVERFLOW or EINVAL where what stands in `security.capability` cannot
@@ -283,8 +282,8 @@ impl CapFile {
         let done = match step {
             Step::SetTable(table) => xattr::set(self, TABLE, table, Present::Any),
             Step::RemoveTable => match xattr::remove(self, TABLE) {
-                // A table that counts for nothing, and no right to clear it: no companion that we
-                // can write opens it.
+                // A void table that this process may not remove: no companion that it can write makes the table
+                // valid.
                 Err(Errno::PERM) if before.stored(namespaces).1 != Seal::Sealed => Ok(()),
                 done => done,
             },

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a file holds where the design's rules decide: on a mount of nscap's, and on the reference
-//! kernel (`kernel/`), where the kernel itself does. There the two names show what R4, T and R6 say and
-//! take what R5, R7, R8 and D allow; how it is written down is somebody else's business, and a table
-//! cannot be written by anyone.
+//! Files behind an enforcer of the rules: a mount of nscap, or the reference kernel (`kernel/`). There the two attributes
+//! read as R4, T and R6 say, and accept writes and removals that R5, R7, R8 and D allow. The enforcer alone stores them; no
+//! task can write a table.
 
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -20,8 +19,7 @@ use crate::file::{CAPABILITY, CapFile, FileState, Hidden, TABLE};
 use crate::ns::Namespaces;
 use crate::xattr::{self, Present};
 
-/// `security.nscapability` by the name that an unmodified kernel lets through to a server of nscap's,
-/// whoever asks (R7).
+/// `security.nscapability` by the name that an unmodified kernel passes on to a server of nscap from any caller (R7).
 const INNER: &CStr = c"system.nscapability";
 
 /// Whether a server of nscap's answers for a file: only it has the name.
@@ -42,7 +40,7 @@ pub(crate) fn is_served(file: impl AsFd) -> std::result::Result<bool, Errno> {
 /// [`Error::Unexpected`] where one is not in form F.
 pub(crate) fn work_out(state: &mut FileState, path: &Path, namespaces: &Namespaces) -> Result<()> {
     let unexpected = |problem: &str| Error::unexpected(path, problem);
-    // Nobody but the kernel writes tables.
+    // Only the kernel writes tables.
     state.mount.trusted = Some(true);
     let shown = match &state.shown.capability {
         Ok(shown) => shown.as_deref().map(VfsCaps::settable).transpose(),

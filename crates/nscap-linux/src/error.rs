@@ -44,8 +44,8 @@ pub enum Error {
         /// Its id.
         pid: u32,
     },
-    /// A thread of the kernel's, which acts with credentials that /proc does not show: nobody who could be
-    /// identified by it.
+    /// A thread of the kernel, which acts with credentials that /proc does not show, so that its caller cannot be
+    /// identified.
     #[error("thread {thread} is the kernel's and acts for others: {}", describe(nix::libc::EPERM))]
     Worker {
         /// Its id.
@@ -60,7 +60,7 @@ pub enum Error {
         problem: String,
     },
     /// The file's capabilities changed while they were being changed.
-    #[error("{}: changed by someone else meanwhile, nothing was granted: {}", path.maybe_quote(),
+    #[error("{}: another process changed it meanwhile, nothing was granted: {}", path.maybe_quote(),
         describe(nix::libc::EAGAIN))]
     Changed {
         /// The file.
@@ -91,7 +91,7 @@ pub enum Error {
         /// What is known of the other.
         by: crate::Claimant,
     },
-    /// WHO names nobody.
+    /// WHO names no namespace or user.
     #[error("{who}: {problem}: {}", describe(nix::libc::EINVAL))]
     Who {
         /// The text, made harmless.
@@ -105,7 +105,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The errno that the error stands for.
+    /// The errno of the error.
     ///
     /// ```
     /// use nscap_linux::{CapFile, Links};

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether anybody can change a file without being seen: has it open for writing, or mapped shared
-//! and writable, which outlives the descriptor. Covers K for whoever grants, and for whoever takes a
-//! grant away and puts it back.
+//! Whether a task can change a file unseen: it has the file open for writing, or mapped shared and writable, which outlives
+//! the descriptor. Covers K for programs that grant, or that remove a grant and restore it.
 //!
-//! The kernel keeps count of both and tells it in one place: fcntl(2), F_SETLEASE with F_RDLCK. As
-//! long as the lease is held, whoever opens the file for writing waits.
+//! The kernel counts both, and one call tells: fcntl(2), F_SETLEASE with F_RDLCK. While the lease is held, a task that opens
+//! the file for writing waits.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -21,7 +20,7 @@ use crate::sys;
 /// (/proc/sys/fs/lease-break-time, in whole seconds).
 const SAFE: Duration = Duration::from_millis(500);
 
-/// A file that nobody can write, as long as this is held.
+/// A read lease: while it is held, no task can write the file.
 ///
 /// A writable mapping of a file of overlayfs is one of the layer's file below, and not seen.
 ///
@@ -42,8 +41,8 @@ pub struct ReadLease {
 }
 
 impl ReadLease {
-    /// Takes it; `None` where somebody has the file open for writing or mapped so, or waits to open
-    /// it. An O_PATH descriptor will do. `path` is what errors call it.
+    /// Takes a lease; `None` if a task has the file open for writing or mapped so, or waits to open it. `file` may be an
+    /// O_PATH descriptor. `path`: what errors call the file.
     ///
     /// # Errors
     /// [`Error::Call`] where that cannot be found out: EACCES, where the file is another's and we
@@ -67,7 +66,7 @@ impl ReadLease {
         }
     }
 
-    /// Whether nobody can have opened the file for writing since it was taken.
+    /// Whether the lease still holds: no task has opened the file for writing since it was taken.
     #[must_use]
     pub fn held(&self) -> bool {
         self.since.elapsed() < SAFE || sys::holds_read_lease(&self.file)

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One writer of a file's capabilities at a time, among those who may write tables: without it one
-//! of two writers could put back an entry that the other has just removed.
+//! Locks for writers of tables: one process changes a file's capabilities at a time. Without them, one of two writers could
+//! restore an entry that the other has just removed.
 //!
-//! A lock on the file itself could be held by anyone who may read it, and so keep root from
-//! removing a grant. These are in a directory that only root may enter; who cannot use that directory
-//! writes without, and changes `security.capability` only, in one step.
+//! Any task that may read a file could hold a lock on the file itself, and so prevent root from removing a grant. So the
+//! locks are in a directory that only root may enter. A process that cannot use that directory takes no lock, and changes
+//! only `security.capability`, in one step.
 //!
-//! Each inode has a lock of its own: whoever owns a file can have its writer wait for as long as they
-//! like (for the inode's own lock, or its disk), and that keeps no writer of another file. It is a file
-//! that is there while somebody holds it or waits, and that is removed by its holder. Nobody waits for
-//! good: after [`PATIENCE`] it is an error, in a process that serves much sooner.
+//! Each inode has its own lock. The owner of a file can make its writer wait without end (for the inode's own lock, or its
+//! disk), and that must not stop writers of other files. A lock is a file that exists while a process holds it or waits for
+//! it; its holder removes it. A wait ends with an error after [`PATIENCE`], and much sooner in a process that serves.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -85,7 +84,7 @@ impl Lock {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // Whoever waits for it finds that it has no name any more, and makes another.
+        // A process that waits for it then finds that it has no name, and makes a new one.
         let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
         let _ = flock(&self.file, FlockOperation::Unlock);
     }

@@ -30,7 +30,7 @@ pub struct MountPoint {
     pub point: PathBuf,
     /// The file system's type with its subtype, e.g. `"fuse.nscap"`.
     pub fs_type: String,
-    /// What is mounted, as whoever mounted it said.
+    /// The source of the mount, as the mounter named it.
     pub source: OsString,
     /// Whether set-id bits and file capabilities are ignored.
     pub nosuid: bool,

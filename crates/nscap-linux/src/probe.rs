@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What this machine offers to nscap: facts for `nscap check` and who decides, each found by trying it where that
-//! changes nothing, else by what the kernel says of itself.
+//! What this machine offers to nscap: facts for `nscap check`, and whether the kernel decides by the rules. Each is found by
+//! a try if that changes nothing, and otherwise by what the kernel says of itself.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -35,7 +35,7 @@ pub struct Kernel {
     /// After how many seconds the kernel ends a mount whose server has not answered a request
     /// (fs.fuse.default_request_timeout and fs.fuse.max_request_timeout, Linux 6.15); 0: never.
     pub fuse_timeout: u64,
-    /// Whether the kernel asks who may change names of `security.*`: [`asks_for_security_names`].
+    /// Whether the kernel checks changes of `security.*` names itself: [`asks_for_security_names`].
     pub security_asked: bool,
     /// Whether the kernel's own revision 3 exists: Linux 4.14.
     pub revision_3: bool,
@@ -115,7 +115,7 @@ pub fn is_chroot() -> bool {
         .is_some_and(|first| (first.stx_mnt_id, first.stx_ino) != (own.stx_mnt_id, own.stx_ino))
 }
 
-/// The smaller of two limits; 0 stands for none.
+/// The smaller of two limits; 0 means no limit.
 fn timeout(settings: &Path) -> u64 {
     let limit = |name| {
         let text = std::fs::read_to_string(settings.join(name)).ok()?;

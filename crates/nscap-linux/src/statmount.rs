@@ -135,7 +135,7 @@ fn half(answer: &[u8], at: usize) -> Option<u32> {
     answer.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes)
 }
 
-/// The map whose number of lines stands at `at`, followed by where the first line begins.
+/// The map whose number of lines is at `at`, followed by the offset of its first line.
 pub(crate) fn map_at(answer: &[u8], at: usize) -> Option<Vec<Extent>> {
     let (count, start) = (half(answer, at)?, half(answer, at + 4)?);
     let strings = answer.get(STRINGS..)?.get(usize::try_from(start).ok()?..)?;

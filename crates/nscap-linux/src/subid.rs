@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Subordinate id ranges, subuid(5): who may map which ids, and where two ranges share some (S).
+//! Subordinate id ranges, subuid(5): which user may map which ids, and which ranges overlap (S).
 
 use std::path::Path;
 

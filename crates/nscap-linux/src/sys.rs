@@ -33,7 +33,7 @@ fn ns_fd(fd: BorrowedFd<'_>, request: libc::c_ulong) -> Result<OwnedFd, Errno> {
     if new < 0 {
         return Err(last());
     }
-    // SAFETY: the kernel has just given us this descriptor; nobody else has it.
+    // SAFETY: the kernel has just returned this descriptor, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
@@ -96,7 +96,7 @@ struct XattrArgs {
 
 const XATTR_ARGS_SIZE: usize = size_of::<XattrArgs>();
 
-/// What a path whose last part is a symbolic link stands for.
+/// Whether a call follows a symbolic link in the last part of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum LastLink {
     /// What it leads to.
@@ -301,7 +301,7 @@ pub(crate) fn replace_device(
     if stat.st_mode & libc::S_IFMT != libc::S_IFCHR || stat.st_rdev != device {
         return Ok(());
     }
-    // SAFETY: the number stays in use, so that whoever owns it still owns a descriptor.
+    // SAFETY: the number stays in use, so its owner still owns a descriptor.
     check(unsafe { libc::dup3(new.as_raw_fd(), number, libc::O_CLOEXEC) }.into()).map(|_| ())
 }
 
@@ -428,7 +428,7 @@ pub(crate) fn lease_read(file: impl AsFd) -> Result<(), Errno> {
     check(lease.into()).map(|_| ())
 }
 
-/// fcntl(2), F_GETLEASE: whether a read lease is held that nobody is breaking.
+/// fcntl(2), F_GETLEASE: whether a read lease is held and not being broken.
 pub(crate) fn holds_read_lease(file: impl AsFd) -> bool {
     // SAFETY: the command takes no argument.
     unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }

@@ -44,7 +44,7 @@ pub struct LiveTask {
     root: OwnedFd,
 }
 
-/// Who traces a task.
+/// The tracer of a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tracer {
     /// The tracer's process id.
@@ -79,8 +79,8 @@ impl LiveTask {
             libc::ENOENT | libc::ESRCH => Error::NoProcess { pid: thread },
             _ => error,
         };
-        // Everything is read through this: of a process that ends, and of whoever gets its number,
-        // it gives nothing.
+        // Everything is read through this descriptor: once the process has ended it reads nothing, also if another
+        // process has got the number.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&path, flags, Mode::empty())
             .map_err(|e| gone(Error::call(&path, "open", e)))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! WHO, as command lines name the one for whom a grant is: the host, a kuid, the namespace of a
-//! process or of a file, or a user's first subordinate range.
+//! WHO, which names the root that a grant is for on a command line: the host, a kuid, root of the namespace of a process or
+//! of a file, or the first subordinate range of a user.
 
 use std::path::{Path, PathBuf};
 
@@ -28,18 +28,18 @@ pub enum Who {
     Kuid(Kuid),
     /// `pid:N`: root of the user namespace of a process.
     Process(u32),
-    /// `ns:PATH`: root of the user namespace that a file stands for.
+    /// `ns:PATH`: root of the user namespace that a file refers to.
     File(PathBuf),
     /// `user:NAME`: root of a container with the first subordinate range of a user.
     User(String),
 }
 
-/// Whom WHO turned out to be.
+/// The root that a WHO names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
     /// The root kuid.
     pub kuid: Kuid,
-    /// The namespace, where WHO names one, or where a live one in the snapshot has that root.
+    /// The namespace, if WHO names one, or if a live one in the snapshot has that root.
     pub ns: Option<NsIndex>,
     /// How many ids its range has, where that is configured.
     pub count: Option<u32>,
@@ -111,7 +111,7 @@ impl Who {
             .ok_or_else(|| problem("expected host, a kuid, pid:N, ns:PATH or user:NAME"))
     }
 
-    /// Finds out whom it means. Namespaces that it names are added to `namespaces`.
+    /// Finds the root that WHO names. Adds namespaces that it names to `namespaces`.
     ///
     /// # Errors
     /// [`Error::Who`] where the namespace maps no uid 0 or its maps cannot be read, or the user has

@@ -173,7 +173,7 @@ pub(crate) fn get(file: impl AsFd, name: &CStr) -> Result<Option<Vec<u8>>, Errno
     Err(Errno::RANGE)
 }
 
-/// How setxattr(2) is to treat what is there.
+/// What setxattr(2) does with an existing value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Present {
     /// XATTR_CREATE: EEXIST if there is a value.

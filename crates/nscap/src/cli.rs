@@ -14,15 +14,15 @@ pub(crate) use layer::{Layer, LayerMap, UnmappedArg};
 
 const WHO: &str = "\
 WHO is one of
-  host       whoever owns ordinary file systems: a host value
-  100000     the root kuid itself: uid 0 of a container, as the host counts
+  host       root of the host, which owns ordinary file systems: a host value
+  100000     a root kuid: uid 0 of a container, as the host counts
   pid:N      root of the user namespace of process N
-  ns:PATH    root of the user namespace that a file stands for (/proc/N/ns/user, a bind mount)
+  ns:PATH    root of the user namespace of a file (/proc/N/ns/user, or a bind mount of it)
   user:NAME  root of a container with the first range of NAME in /etc/subuid";
 
 const CAPS: &str = "CAPS is written as for setcap(8): cap_net_raw=ep, cap_chown,cap_kill+p";
 
-/// Of every command.
+/// The exit status of every command.
 pub(crate) const STATUS: &str = "0 yes, 1 no, 2 could not tell (usage, input or system error). A command whose \
 reader has gone ends by SIGPIPE, which a shell shows as 141.";
 
@@ -42,7 +42,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Show for whom a file's capabilities hold
+    /// Show the capabilities of files, and the containers that each applies to
     ///
     /// Exit status: 0 when a file has capabilities, 1 when none has, 2 on an error or where a file has
     /// something that cannot be seen from here.
@@ -59,7 +59,7 @@ pub(crate) enum Command {
     /// Exit status: 0 when something was removed, 1 when there was nothing or the caller may not (EPERM),
     /// 2 on an error.
     Rm(Rm),
-    /// Say what execve would give a task, why not more, and what would mend it
+    /// Say which capabilities execve gives a task, why no others, and how to change that
     ///
     /// Exit status: 0 when the task gains everything that the file promises it, 1 when anything is
     /// lost, 2 on an error or where it cannot be known from here.
@@ -70,8 +70,8 @@ pub(crate) enum Command {
     /// written beside DIR first (.nscap-shift-NAME.journal); by it a shift that was killed is
     /// resumed, and one that was made is undone.
     ///
-    /// Exit status: 0 when all of it is done, 1 when something stands in the way or was left as it
-    /// is, 2 on an error.
+    /// Exit status: 0 when the whole tree moved, 1 when a problem prevents that or files were left as they are, 2 on an
+    /// error.
     Shift(Shift),
     /// List live user namespaces as a tree
     ///
@@ -100,7 +100,7 @@ pub(crate) enum Command {
     /// status: 0 when every answer is as its clause says, 1 when one is not, 2 when it could not be
     /// played here.
     Tour(Tour),
-    /// Find every file with capabilities in directory trees, and say for whom they hold
+    /// Find every file with capabilities in directory trees, and the containers that each applies to
     ///
     /// Exit status: 0 when a file was found, 1 when none was, 2 when a directory could not be read
     /// (it is named on standard error, and the search goes on).
@@ -118,7 +118,7 @@ fn named_files() -> clap::ArgGroup {
     clap::ArgGroup::new("named").required(true).args(["files", "files0_from"])
 }
 
-/// Which files.
+/// The files of a command.
 #[derive(Args, Clone)]
 pub(crate) struct FileArgs {
     /// Regular files
@@ -137,8 +137,7 @@ pub(crate) struct FileArgs {
 #[derive(Args)]
 #[command(after_help = WHO, group = named_files())]
 pub(crate) struct Get {
-    /// Show what the tools of WHO's namespace would see instead: both attributes, rootids in its
-    /// own terms
+    /// Show both attributes as tools in WHO's namespace see them, with its own ids
     #[arg(long = "as", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) seen_by: Option<std::ffi::OsString>,
     /// Search directories, as getcap -r and nscap scan do
@@ -162,10 +161,10 @@ pub(crate) struct Set {
     /// Remove them, as setcap -r and nscap rm do; there is no CAPS then
     #[arg(short = 'r', long, conflicts_with_all = ["replace", "single", "busy", "same_ok"])]
     pub(crate) remove: bool,
-    /// For whom; without it, for the user namespace that this command runs in
+    /// The root that gets them; without it, root of the user namespace that this command runs in
     #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) whom: Option<std::ffi::OsString>,
-    /// Remove what stands there for WHO and set this, as one step
+    /// Replace the entry of WHO in one step
     #[arg(long)]
     pub(crate) replace: bool,
     #[command(flatten)]
@@ -173,7 +172,7 @@ pub(crate) struct Set {
 }
 
 impl Set {
-    /// With -r what stands in the place of CAPS is a file.
+    /// With -r the first argument, in the place of CAPS, is a file.
     pub(crate) fn files(&self) -> FileArgs {
         let mut all = self.files.clone();
         if self.remove {
@@ -214,10 +213,10 @@ impl PolicyArgs {
 pub(crate) struct Rm {
     #[command(flatten)]
     pub(crate) files: FileArgs,
-    /// Whose; without it, those of the user namespace that this command runs in
+    /// The root that loses them; without it, root of the user namespace that this command runs in
     #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) whom: Option<std::ffi::OsString>,
-    /// Every entry that this command may remove, the host value, and what counts for nothing
+    /// Remove every entry that this command may remove, the host value, and a table that is void
     #[arg(long, conflicts_with = "whom")]
     pub(crate) all: bool,
 }
@@ -260,33 +259,33 @@ namespace, or the range that is configured for it";
 #[derive(Args)]
 #[command(after_help = format!("{MAP}\n\n{WHO}"))]
 pub(crate) struct Shift {
-    /// The top of the tree; what is mounted in it is left as it is
+    /// The top of the tree; file systems that are mounted in it are left as they are
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// The mapping that the tree has
     #[arg(long, value_name = "MAP", required_unless_present_any = ["resume", "undo"])]
     pub(crate) from: Option<std::ffi::OsString>,
-    /// The mapping that it is to have
+    /// The mapping that the tree gets
     #[arg(long, value_name = "MAP", required_unless_present_any = ["resume", "undo"])]
     pub(crate) to: Option<std::ffi::OsString>,
     /// The mapping that groups have; without it, --from's
     #[arg(long, value_name = "MAP")]
     pub(crate) gid_from: Option<std::ffi::OsString>,
-    /// The mapping that groups are to have; without it, --to's
+    /// The mapping that groups get; without it, --to's
     #[arg(long, value_name = "MAP")]
     pub(crate) gid_to: Option<std::ffi::OsString>,
-    /// What becomes of an id that --to has no place for: fail (nothing is changed), skip (it stays),
-    /// or the id that it becomes
+    /// What to do with an id that --to cannot hold: fail (nothing is changed), skip (it stays), or the id that it
+    /// becomes
     #[arg(long, value_name = "fail|skip|ID", value_parser = unmapped, default_value = "fail")]
     pub(crate) unmapped: nscap_image::shift::Unmapped,
-    /// Let capabilities become host values, and set-id files the host's root's: they then hold for
-    /// everybody
+    /// Let capabilities become host values, and root of the host own set-id files: they then apply on the whole
+    /// host
     #[arg(long)]
     pub(crate) host_grants: bool,
     /// Move files too that have other names outside DIR
     #[arg(long)]
     pub(crate) other_names: bool,
-    /// Say what would be done and what stands in the way, and change nothing
+    /// Print the plan and its problems, and change nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
     /// Go on with a shift that was stopped
@@ -322,15 +321,15 @@ pub(crate) struct Check {
 /// For -o and fstab(5).
 pub(crate) const MOUNT_OPTIONS: [(&str, &str); 12] = [
     ("single", "one entry a file; without it one for each root"),
-    ("busy=error", "a write is EBUSY where an entry is there (default)"),
+    ("busy=error", "a write is EBUSY if an entry exists (default)"),
     ("busy=same-ok", "an equal write succeeds; also same-ok"),
     ("busy=replace", "a write replaces the entry: for package managers"),
-    ("reachable-ok", "others than root may reach SOURCE by its own path"),
+    ("reachable-ok", "users besides root may reach SOURCE by its path"),
     ("source-owner-ok", "SOURCE is the server's own, whatever its type"),
     ("no-passthrough", "the server reads and writes file data itself"),
-    ("no-io-uring", "no requests by the queues of io_uring"),
+    ("no-io-uring", "no requests through io_uring queues"),
     ("threads=N", "how many threads serve, 1 to 64"),
-    ("nosuid", "execve looks at no capability: grants have no effect"),
+    ("nosuid", "execve ignores capabilities: grants have no effect"),
     ("ro, noexec, nodev, nosymfollow", "as mount(8)"),
     ("noatime, relatime, strictatime, nodiratime", "as mount(8), for the files of SOURCE"),
 ];
@@ -362,7 +361,7 @@ pub(crate) struct Mount {
     /// The directory to show; only root may be able to reach it by its own path
     #[arg(value_name = "SOURCE")]
     pub(crate) source: PathBuf,
-    /// An existing directory, where it is shown
+    /// An existing directory, the mount point
     #[arg(value_name = "TARGET")]
     pub(crate) target: PathBuf,
     /// Mount options, as mount(8) has them
@@ -376,16 +375,16 @@ pub(crate) struct Mount {
     pub(crate) read_only: bool,
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
-    /// Take a source that others than root can reach: what they change there, no rule sees
+    /// Allow a source that users other than root can reach: their changes there bypass the rules
     #[arg(long)]
     pub(crate) reachable_ok: bool,
-    /// Take a source of a user namespace's for our own: it is shown nosuid and nodev otherwise
+    /// Treat a source that a user namespace may own as the server's own; otherwise it is mounted nosuid and nodev
     #[arg(long)]
     pub(crate) source_owner_ok: bool,
     /// Never let the kernel read and write the source's files without the server
     #[arg(long)]
     pub(crate) no_passthrough: bool,
-    /// Never take requests by the queues of io_uring, where the kernel offers that
+    /// Never take requests through io_uring queues
     #[arg(long)]
     pub(crate) no_io_uring: bool,
     /// How many threads serve, 1 to 64 [default: one a processor, 2 to 8]
@@ -413,7 +412,7 @@ pub(crate) struct Umount {
     /// Where it is mounted
     #[arg(value_name = "TARGET")]
     pub(crate) target: PathBuf,
-    /// Now from everybody's sight, and for good when nobody uses it any more
+    /// Detach it now, and unmount it when no task uses it any more
     #[arg(short, long)]
     pub(crate) lazy: bool,
 }
@@ -439,7 +438,7 @@ pub(crate) enum TourPart {
     User,
     /// Makes a mount and a pid namespace.
     Space,
-    /// Is the init of these, and plays.
+    /// The init of these namespaces, which plays.
     Stage,
 }
 
@@ -459,14 +458,14 @@ pub(crate) struct Scan {
     /// Print only the files' paths, each followed by a NUL byte
     #[arg(short = '0', long, conflicts_with = "json")]
     pub(crate) null: bool,
-    /// Only files with entries that nobody here can use: root of no live namespace, in no range of
-    /// /etc/subuid and no user's uid; or entries that count for nothing since the file has changed
+    /// Only files with entries that no task here can use, because their root kuid is that of no live namespace, in no
+    /// range of /etc/subuid and no user's uid; or with a table that is void since the file changed
     #[arg(long)]
     pub(crate) stale: bool,
-    /// Only files that hold what `nscap set --for WHO` sets: WHO's entry, or the host value
+    /// Only files with the entry of WHO, or for `host` with a host value
     #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) whom: Option<std::ffi::OsString>,
-    /// Print sorted by path, at the end: the same whatever the number of threads
+    /// Print sorted by path, at the end; the order does not depend on the threads
     #[arg(long)]
     pub(crate) sort: bool,
     /// How many seconds a file system may take to answer one call; a directory where it takes longer
@@ -508,7 +507,7 @@ pub(crate) enum Generate {
         /// For which shell
         shell: Shell,
     },
-    /// Print each WHO that there is here, one a line, for completion scripts
+    /// Print each WHO of this machine, one a line, for completion scripts
     #[command(hide = true)]
     Who,
 }

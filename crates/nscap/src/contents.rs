@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a file holds and for whom, as `nscap get` and `nscap scan` say it.
+//! The capabilities of a file and their holders, as `nscap get` and `nscap scan` print them.
 
 use nscap_core::storage::{Seal, VoidReason};
 use nscap_core::{FileCaps, Host, Kuid, Uid};
@@ -33,14 +33,14 @@ impl From<FileCaps> for JsonCaps {
 /// An entry, as JSON has it.
 #[derive(Serialize)]
 pub(crate) struct Entry {
-    /// `None` where it stands for nobody on this mount.
+    /// `None` if the rootid has no kuid on this mount.
     pub(crate) kuid: Option<u32>,
     #[serde(flatten)]
     caps: JsonCaps,
     pub(crate) holders: Vec<Holder>,
 }
 
-/// What a file holds, and for whom.
+/// The capabilities of a file, and their holders.
 #[derive(Serialize)]
 pub(crate) struct Contents {
     #[serde(flatten)]
@@ -146,8 +146,7 @@ impl Contents {
         self.has_capabilities() || self.seal != "none" || self.hidden.is_some()
     }
 
-    /// Whether something in it is of use to nobody here: an entry without a holder, or a table that
-    /// counts for nothing.
+    /// Whether no task here can use a part of it: an entry without a holder, or a table that is void.
     pub(crate) fn is_stale(&self) -> bool {
         self.void.is_some() || self.entries.iter().any(|entry| entry.holders.is_empty())
     }

@@ -66,7 +66,7 @@ impl Failure {
         self.is_broken_pipe() && !pipe::was_ignored()
     }
 
-    /// Whether whoever reads our output has gone, so that there is nobody to tell.
+    /// Whether the reader of the output has closed it (EPIPE): then nothing is reported.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         match self {
             Failure::Output(error) => error.kind() == std::io::ErrorKind::BrokenPipe,

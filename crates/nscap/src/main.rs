@@ -100,7 +100,7 @@ fn note(text: &str) {
     tell(&format!("note: {text}"));
 }
 
-/// One line on standard error, which may be closed as well: there is nobody left to tell then.
+/// Prints one line on standard error, and ignores an error: it may be closed as well.
 fn tell(text: &str) {
     let line = format_args!("nscap: {}\n", out::harmless(text));
     let _ = std::io::Write::write_fmt(&mut anstream::stderr(), line);

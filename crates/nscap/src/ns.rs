@@ -146,7 +146,7 @@ fn row(ns: LiveNs<'_>, depth: usize) -> Vec<String> {
     ]
 }
 
-/// What stands for a namespace without a process.
+/// The name of a namespace without a process.
 fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Path(path) => out::path(path),

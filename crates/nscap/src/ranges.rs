@@ -136,11 +136,11 @@ pub(crate) fn range_text(user: &[u8]) -> String {
     format!("range of {} in {}", out::name(user), Subids::CONFIGURED)
 }
 
-/// How many of those who share a kuid are named.
+/// How many holders of a shared kuid are named.
 const NAMED: usize = 8;
 
-/// S: who shares a kuid, in words: configured ranges of several users, and live namespaces of which
-/// neither is below the other.
+/// S: the holders of a shared kuid, in words: configured ranges of several users, and live namespaces of which neither is
+/// below the other.
 pub(crate) fn sharers(kuid: u32, system: &mut System) -> Result<Vec<String>, Failure> {
     let Some(id) = Kuid::new(kuid) else {
         return Ok(Vec::new());

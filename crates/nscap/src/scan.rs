@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `nscap scan`: every file in a tree that carries capabilities, and for whom they hold.
+//! `nscap scan`: every file in a tree with capabilities, and the containers that each applies to.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -79,7 +79,7 @@ struct NoAnswer {
     no_answer: u64,
 }
 
-/// S: a kuid of an entry that stands for more than one.
+/// S: the kuid of an entry that has more than one holder.
 #[derive(Serialize)]
 struct Shared {
     kuid: u32,

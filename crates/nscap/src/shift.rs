@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `nscap shift`: what is planned, what stands in the way, and how far it is.
+//! `nscap shift`: prints the plan, its problems, and the progress.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -73,7 +73,7 @@ fn table(named: &[(String, u64)]) -> Table {
     table
 }
 
-/// As a server prints them, where it has somebody to tell.
+/// The counters as a server prints them.
 pub(crate) fn print(target: &Path, now: &Snapshot) {
     let text = format!("nscap: counters of {}\n{}", out::path(target), table(&named(now)));
     let _ = std::io::Write::write_all(&mut anstream::stderr(), text.as_bytes());

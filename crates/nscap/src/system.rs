@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The running system as a command asks about it: all live namespaces, but only once somebody
-//! wants to know them, and for whom a root kuid stands here.
+//! The running system for a command: all live namespaces, which are read when first needed, and the holders of a root
+//! kuid.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -124,7 +124,7 @@ impl System {
         Ok(self.subids.insert(subids))
     }
 
-    /// For whom a root kuid stands, among what runs and what is configured here.
+    /// The holders of a root kuid among the running namespaces and the configured ranges.
     pub(crate) fn holders(&mut self, kuid: Kuid) -> Result<Vec<Holder>, Failure> {
         if let Some(known) = self.holders.get(&kuid) {
             return Ok(known.clone());
@@ -180,7 +180,7 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
 }
 
-/// One for whom a root kuid stands.
+/// A holder of a root kuid.
 #[derive(Clone, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum Holder {
@@ -212,7 +212,7 @@ impl Holder {
     }
 }
 
-/// For whom an entry holds, in one phrase.
+/// The holders of an entry, in one phrase.
 pub(crate) fn describe(holders: &[Holder]) -> String {
     let mut live = holders.iter().filter_map(|holder| match holder {
         Holder::Live { namespace, pid, command } => Some((namespace, pid, command)),
@@ -256,5 +256,5 @@ pub(crate) fn describe(holders: &[Holder]) -> String {
         };
         parts.push(format!("{what} {}", out::name(user.as_bytes())));
     }
-    if parts.is_empty() { "nobody running or configured here".to_owned() } else { parts.join(", ") }
+    if parts.is_empty() { "none running or configured here".to_owned() } else { parts.join(", ") }
 }

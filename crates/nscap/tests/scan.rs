@@ -317,7 +317,7 @@ fn whose_they_are_selects() {
     let range = "within a subordinate range of alice, within a subordinate range of bob";
     assert!(line("range").ends_with(range), "{all}");
     assert!(line("user").ends_with("the uid of lp"), "{all}");
-    assert!(line("dead").ends_with("nobody running or configured here"));
+    assert!(line("dead").ends_with("none running or configured here"));
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words(stale), words(line("dead")));
     // S: the range is two people's.

@@ -91,9 +91,8 @@ pub struct Before<'a> {
 
 /// The steps that make a file hold `next`, in their order.
 ///
-/// After each step the file grants what it granted before or what it is to grant, and nothing
-/// else: one step commits; those before it clear what counts for nothing, or add a table that no
-/// companion opens yet; those after it trim. `random` is for a new [`tripwire`]. The tables are
+/// After each step the file has either its old grants or its new ones. One step commits. Steps before
+/// it remove a void table, or add a table that has no companion yet; steps after it trim. `random` is for a new [`tripwire`]. The tables are
 /// written into `out`; [`PLAN_LEN`] bytes are always enough. `None` where `out` is too short, or
 /// where a malformed value is to stay beside a table and is longer than a companion can be.
 ///
@@ -152,8 +151,7 @@ pub fn plan<'o>(
     Some(steps.0)
 }
 
-/// Whether a change gives nobody anything: the host value stays or goes, and every entry that is left is
-/// there already.
+/// Whether a change adds no grant: the host value stays or goes, and every entry of the result exists already.
 ///
 /// ```
 /// use nscap_core::{FileCaps, Stored, storage::takes_away};
@@ -249,7 +247,7 @@ impl<'a> Before<'a> {
         }
     }
 
-    /// Of one or two tables, the bytes of the one that counts.
+    /// The bytes of the valid one of one or two tables.
     fn live_table(&self) -> Option<&'a [u8]> {
         let all = self.table?;
         let counts = |table| {
@@ -265,7 +263,7 @@ impl<'a> Before<'a> {
         Some(if counts(first) { first } else { rest })
     }
 
-    /// The step that puts this value into `security.capability`; none where it stands there.
+    /// The step that writes this value to `security.capability`; none if that has it already.
     fn companion(&self, value: VfsCapsBytes) -> Option<Step<'static>> {
         match self.capability {
             Some(present) if same(present, value.as_bytes()) => None,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a caller changes: R5, R7, R8, D, and K's part of it: nothing is granted on a file that
-//! somebody could be changing unseen.
+//! Writes and removals of the two attributes: R5, R7, R8, D, and K: no grant on a file that a task could change unseen.
 
 use std::cell::Cell;
 use std::os::fd::BorrowedFd;
@@ -13,7 +12,7 @@ use nscap_core::{
 use nscap_linux::{Caller, LiveNs, ReadLease};
 use rustix::io::Errno;
 
-use super::held::Held;
+use super::backing_caps::BackingCaps;
 use super::read::errno_of;
 use super::writers::{Doubt, Excluding};
 use super::{Asker, CapName, Caps, TRIES, errno};
@@ -21,7 +20,7 @@ use super::{Asker, CapName, Caps, TRIES, errno};
 type Slots = [[u8; RECORD_LEN]];
 
 impl Caps {
-    /// setxattr(2). ETXTBSY where somebody could change the content without being seen (K).
+    /// setxattr(2). ETXTBSY if a task could change the content unseen (K).
     pub(crate) fn set(
         &self,
         file: BorrowedFd<'_>,
@@ -78,7 +77,7 @@ impl Caps {
                     Err(Errno::TXTBSY)
                 },
             );
-            // Who waits keeps nobody from the file, whose threads would wait as well.
+            // The exclusion ends while this waits: otherwise the writers could not finish.
             drop(excluding);
             let Some(doubt) = awaited.get() else {
                 return result;
@@ -90,9 +89,9 @@ impl Caps {
         }
     }
 
-    /// removexattr(2). D, and K where it may be the kernel's own removal before a write (V). Of
-    /// `security.capability` that is all that an unidentified caller's can be, and the write would fail
-    /// with it: it takes away what there is, which anybody who can reach the file may do by chown(2).
+    /// removexattr(2). D, and K if it may be the kernel's own removal before a write (V). A removal of
+    /// `security.capability` by an unidentified caller can only be that one, and if it failed, the write would fail. So it
+    /// removes the grants, which any task that reaches the file can also do by chown(2).
     pub(crate) fn remove(
         &self,
         file: BorrowedFd<'_>,
@@ -133,8 +132,7 @@ impl Caps {
         }
     }
 
-    /// Decides and writes; decides again where somebody else was faster. Says whether anything was to
-    /// be written.
+    /// Decides and writes; decides again if another writer was faster. Returns whether a write was needed.
     fn change<D, W>(
         &self,
         file: BorrowedFd<'_>,
@@ -144,7 +142,7 @@ impl Caps {
     ) -> Result<bool, Errno>
     where
         D: for<'o> Fn(&Request<'_, '_, LiveNs<'_>>, &'o mut Slots) -> Decision<Stored<'o>>,
-        W: Fn(&Held<'_>, &Stored<'_>, Why) -> Result<(), Errno>,
+        W: Fn(&BackingCaps<'_>, &Stored<'_>, Why) -> Result<(), Errno>,
     {
         let mut out: Box<EntryBuffer> = Box::new([[0; RECORD_LEN]; MAX_ENTRIES]);
         for _ in 0..TRIES {
@@ -166,13 +164,13 @@ impl Caps {
                 done => return done.map(|()| true),
             }
         }
-        // Whoever is that fast writes to the file.
+        // Lost the race every time: treated as a writer.
         Err(Errno::TXTBSY)
     }
 
-    /// K: makes sure that nobody can change the content, as long as what it gives is held: the server's own
-    /// descriptor is given back, and the kernel says that there is no other. Or says what may be over in a
-    /// moment; `None` where it cannot be found out: then the answer is no.
+    /// K: while the result is held, no task can change the content: the server closes its own descriptor for writing, and
+    /// the kernel says that there is no other. The error is a doubt that may end in a moment, or `None` if the kernel
+    /// cannot say: then the grant is refused.
     fn no_writers(
         &self,
         file: BorrowedFd<'_>,

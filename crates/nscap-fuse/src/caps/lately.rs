@@ -13,7 +13,7 @@ const SLOTS: usize = 64;
 /// Longer than the requests take that come between.
 const LATELY: Duration = Duration::from_secs(5);
 
-/// One place for some threads each; whoever comes later takes it.
+/// Several threads share one slot; a later one replaces an earlier one.
 #[derive(Debug)]
 pub(super) struct Lately([Mutex<Option<Setting>>; SLOTS]);
 

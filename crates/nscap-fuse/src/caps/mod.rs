@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The two attributes on a file of the tree: who asks, what is stored, what `nscap_core` decides,
-//! and K: which change of a file drops what it holds, and when nothing may be granted on it.
+//! The two attributes of a file of the tree: identifies the caller, reads the stored value, and asks `nscap_core`. And K:
+//! which change of a file drops its grants, and when no grant is possible.
 //!
 //! Every `file` given here is a descriptor of a file on the source's file system; O_PATH is enough.
 //! `node` is the number of its inode, the same for as long as a handle of it is open. `tid` is what
@@ -26,15 +26,15 @@ use crate::proto::Header;
 use crate::shares::{Client, Party};
 use crate::stats::Stats;
 
+mod backing_caps;
 mod change;
-mod held;
 mod lately;
 mod read;
 #[cfg(test)]
 mod tests;
 mod writers;
 
-use held::Held;
+use backing_caps::BackingCaps;
 use lately::Lately;
 use writers::Writers;
 pub(crate) use writers::{Access, Append, Changing, Opened, Writer};
@@ -55,7 +55,7 @@ pub(crate) enum CapName {
     Capability,
     /// `security.nscapability`.
     NsCapability,
-    /// `system.nscapability`: the same, but nobody has checked who writes it.
+    /// `system.nscapability`: the same, but the kernel has not checked the writer.
     Unchecked,
 }
 
@@ -71,7 +71,7 @@ impl CapName {
     }
 }
 
-/// Who asks, as the request says.
+/// The caller, as the request says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker {
     /// The calling thread, 0 where it has no id for us.
@@ -92,7 +92,7 @@ pub(crate) struct Caps {
     policy: Policy,
     callers: Callers,
     mount: Mount,
-    /// Whether the kernel has asked who may change a name of `security.*` before it passes that on.
+    /// Whether the kernel checks the caller before it passes on a change of a `security.*` name.
     asked: bool,
     /// Whether the kernel allows id-mapped mounts of ours, so that it may have translated a value (M).
     pub(crate) idmaps: AtomicBool,
@@ -152,19 +152,19 @@ impl Caps {
         self.mount.may_be_anothers
     }
 
-    /// A waiting thread with its credentials, for whatever else is decided by them. EPERM for whom we
-    /// cannot identify; EAGAIN where we could not look.
+    /// A waiting thread with its credentials. EPERM if it cannot be identified; EAGAIN if the server has too few resources
+    /// to identify it.
     pub(crate) fn caller(&self, tid: u32) -> Result<Caller, Errno> {
         self.callers.caller(tid).map_err(|error| self.unidentified(&error, Errno::PERM))
     }
 
-    /// The one who asks for a change of this name. The VFS checks the others with the credentials that it
-    /// asks with, which need not be the thread's own (overlayfs asks with its mounter's); of a name
-    /// that it does not check nothing says that a thread may act for another.
+    /// The caller that changes this name. For the other names the VFS checks the credentials of the request, which need not
+    /// be the thread's own (overlayfs uses its mounter's). For a name that the VFS does not check, the request must have the
+    /// thread's own ids.
     fn changer(&self, asker: Asker, name: CapName) -> Result<Caller, Errno> {
         let caller = self.caller(asker.tid)?;
         let (uid, gid) = asker.ids;
-        // -1: a kernel that allows id-mapped mounts says the ids only of who makes a file.
+        // -1: a kernel that allows id-mapped mounts sends ids only with requests that make a file.
         let told = (uid, gid) != (u32::MAX, u32::MAX);
         if name == CapName::Unchecked && told && !caller.asks_as(uid, gid) {
             self.stats.unknown_callers.add();
@@ -173,11 +173,11 @@ impl Caps {
         Ok(caller)
     }
 
-    /// Whether a change of another name of `security.*` may be passed on to the source, which would do it
-    /// for us. EPERM for whom we cannot identify.
+    /// Whether a change of another `security.*` name may be passed on to the source, which would trust the server. EPERM if
+    /// the caller cannot be identified.
     ///
-    /// A kernel that asks who may has done so, with the credentials that it asks with: those of a task, or of
-    /// an overlayfs that copies a file up for it. On one that does not ask we do, by the same rule.
+    /// A kernel that checks has done so, with the credentials of the request: those of a task, or of an overlayfs that copies
+    /// a file up for it. On another kernel the server checks, by the same rule.
     pub(crate) fn may_change_security(&self, asker: Asker) -> Result<(), Errno> {
         let caller = self.caller(asker.tid)?;
         let owner = caller.lineage().namespaces().own_ns();
@@ -187,8 +187,7 @@ impl Caps {
         }
     }
 
-    /// What a name is to be taken for: on a kernel that does not ask who may change `security.*` nobody
-    /// has asked.
+    /// The name, as unchecked on a kernel that does not check changes of `security.*`.
     fn as_asked(&self, name: CapName) -> CapName {
         match name {
             CapName::NsCapability if !self.asked => CapName::Unchecked,
@@ -204,8 +203,8 @@ impl Caps {
         answer
     }
 
-    /// Whom a waiting thread's request is counted for: its kuid; and as a whole, where it is in a
-    /// container, the user that made the outermost namespace, or what root made as a namespace.
+    /// The parties that a waiting thread's request counts for: its kuid; and, in a container, the user that made the outermost
+    /// namespace, or that namespace itself if root made it.
     pub(crate) fn client(&self, tid: u32) -> Client {
         let Ok(caller) = self.callers.caller(tid) else {
             return Client::one(Party::Unknown);
@@ -253,7 +252,7 @@ impl Caps {
         self.writers.change(node)
     }
 
-    /// While what it gives lives, no change and no grant is under way. Not for who holds a change.
+    /// While the result lives, no change and no grant is under way. A caller that holds a change must not call this.
     pub(crate) fn by_itself(&self, node: u64) -> impl Sized + use<'_> {
         self.writers.exclude(node)
     }
@@ -287,15 +286,15 @@ impl Caps {
         Ok(())
     }
 
-    fn held(&self, file: BorrowedFd<'_>) -> Result<Held<'_>, Errno> {
+    fn held(&self, file: BorrowedFd<'_>) -> Result<BackingCaps<'_>, Errno> {
         let file = rustix::io::fcntl_dupfd_cloexec(file, 0)?;
         let held = CapFile::from_fd(file, FILE.as_ref())
-            .and_then(|file| Held::read(file, &self.mount, self.callers.own().namespaces()));
+            .and_then(|file| BackingCaps::read(file, &self.mount, self.callers.own().namespaces()));
         held.map_err(|e| errno(&e))
     }
 }
 
-/// The kernel's word that nobody writes.
+/// A lease: the kernel says that no task writes.
 fn lease(file: BorrowedFd<'_>) -> nscap_linux::Result<Option<ReadLease>> {
     ReadLease::take(file, FILE.as_ref())
 }

@@ -9,7 +9,7 @@ use nscap_core::{Denied, Host, Kgid, Kuid, Listed, Place, Stored};
 use nscap_linux::{CapFile, Lineage, LiveNs, Shown};
 use rustix::io::Errno;
 
-use super::held::Held;
+use super::backing_caps::BackingCaps;
 use super::{CapName, Caps, FILE, TRIES, errno};
 
 const CAPABILITY: &[u8] = b"security.capability\0";
@@ -63,7 +63,7 @@ impl Caps {
         Ok(value)
     }
 
-    /// ENODATA for a file without `security.capability`: it holds nothing, whoever asks.
+    /// ENODATA for a file without `security.capability`: it holds nothing, for any caller.
     fn shown(&self, file: BorrowedFd<'_>) -> Result<Shown, Errno> {
         match CapFile::capability(file, FILE.as_ref()).map_err(|e| errno(&e))? {
             Shown::Absent => Err(Errno::NODATA),
@@ -71,8 +71,7 @@ impl Caps {
         }
     }
 
-    /// Whether our own namespace, which owns the mount, is the initial one: everyone is in it or
-    /// below.
+    /// Whether the server's namespace, which owns the mount, is the initial one: every task is in it or below.
     pub(crate) fn is_initial(&self) -> bool {
         self.callers.own().ns().is_initial()
     }
@@ -117,8 +116,8 @@ impl Caps {
         Ok(nscap_core::list(reader.ns(), &place, &held.stored()))
     }
 
-    /// The namespace of who asks for what R4 says of this. A host value of the initial namespace's
-    /// is every program's, so in which namespace it is need not be known.
+    /// The caller's namespace, for R4. A host value of the initial namespace applies to all, so its reader need not be
+    /// identified.
     fn reader(&self, tid: u32, stored: &Stored<'_>) -> Result<Arc<Lineage>, Errno> {
         if self.is_initial() && matches!(stored.host, Host::Value(_)) {
             return match self.callers.is_of_a_program(tid) {
@@ -129,13 +128,13 @@ impl Caps {
         self.identify(tid)
     }
 
-    /// ENODATA for whom we cannot identify: nothing is theirs. EAGAIN where we could not look.
+    /// ENODATA for a caller that cannot be identified; EAGAIN if the server has too few resources to identify it.
     fn identify(&self, tid: u32) -> Result<Arc<Lineage>, Errno> {
         self.callers.lineage(tid).map_err(|error| self.unidentified(&error, Errno::NODATA))
     }
 
     /// What the file holds: once more, where a change under way may have shown us half of it.
-    fn read(&self, file: BorrowedFd<'_>) -> Result<Held<'_>, Errno> {
+    fn read(&self, file: BorrowedFd<'_>) -> Result<BackingCaps<'_>, Errno> {
         let mut held = self.held(file)?;
         for _ in 0..TRIES {
             if !held.is_half_seen() {

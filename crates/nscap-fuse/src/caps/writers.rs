@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! K: what happens to an inode at the same time, and when nothing may be granted on it.
+//! K: tracks possible writers of each inode. No grant is possible while the content can change unseen.
 //!
 //! A change (a write that the server makes, a truncation, a chown) and a grant exclude each other, inode by
 //! inode. Nothing that is remembered here allows a grant: at each one the kernel says that no task has the
@@ -77,7 +77,7 @@ impl AsFd for Writer {
     }
 }
 
-/// What the server has open of an inode for its handles.
+/// The server's own descriptor for the handles of an inode.
 #[derive(Debug)]
 enum Own {
     Writes(Arc<Writer>),
@@ -161,13 +161,13 @@ impl Writers {
         Arc::new(Writers { shards: std::array::from_fn(|_| Shard::default()) })
     }
 
-    /// Until when to wait for something that is probably over in a moment. A thread that waits takes
-    /// no other's: a grant may last, and is in its caller's share.
+    /// The time to wait for a doubt that probably ends in a moment. A grant is a request that may last, and counts for its
+    /// caller's share.
     pub(super) fn patience(&self) -> Patience {
         Patience { until: Instant::now() + PATIENCE }
     }
 
-    /// Waits for what stood in the way of a grant to go; `false` where it is too late for that.
+    /// Waits for a doubt to end; `false` if the patience has ended.
     pub(super) fn wait(&self, node: u64, doubt: Doubt, patience: &Patience) -> bool {
         match doubt {
             _ if patience.left().is_zero() => false,
@@ -176,8 +176,8 @@ impl Writers {
         }
     }
 
-    /// Waits until no handle is open that can be mapped; `false` where one still is at that time.
-    /// A handle that was closed is open to us until the kernel's word of it has come through.
+    /// Waits until no handle that can be mapped is open; `false` if one still is when the patience ends. A closed handle
+    /// counts as open until its RELEASE arrives.
     fn wait_for_close(&self, node: u64, patience: &Patience) -> bool {
         let shard = self.shard(node);
         let mut inodes = shard.lock();
@@ -320,7 +320,7 @@ impl Drop for Changing {
     }
 }
 
-/// What stands in the way of a grant.
+/// Why a grant is not possible now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Doubt {
     /// The kernel says that the file is open for writing, or mapped so.
@@ -356,7 +356,7 @@ impl Excluding<'_> {
             return Ok(());
         }
         let held = hold()?;
-        // No change is under way, so that nobody else has it.
+        // No change is under way, so no other thread uses it.
         let before = self.inode(|inode| inode.own.replace(Own::GivenBack(held)));
         drop(before);
         Ok(())

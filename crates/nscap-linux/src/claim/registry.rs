@@ -129,7 +129,7 @@ impl Registry {
         Ok(file.into())
     }
 
-    /// Nobody else looks or enters, until what it gives is dropped.
+    /// Locks the registry until the result is dropped.
     fn alone(&self) -> Result<Flocked> {
         let until = Instant::now() + PATIENCE;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

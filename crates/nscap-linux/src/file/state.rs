@@ -51,8 +51,7 @@ pub enum Answers {
 /// What the kernel did not show us of a file's capabilities, or showed in a way that is not clear.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hidden {
-    /// There is a value whose rootid has no id in our namespace (EOVERFLOW): an entry of
-    /// somebody's whom we cannot name, or a tripwire.
+    /// The rootid of the value has no id in our namespace (EOVERFLOW): an entry that we cannot name, or a tripwire.
     Foreign,
     /// There are bytes that getxattr(2) does not take for a value (EINVAL): malformed, or
     /// revision 1, which execve(2) honours.

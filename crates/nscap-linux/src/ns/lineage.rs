@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A namespace with everything above it, and nothing else: what the rules ask about one caller.
-//! Kept for as long as somebody is interested, without keeping the namespaces alive.
+//! A namespace and its ancestors, which is all that the rules need to know of one caller's namespace. It does not keep the
+//! namespaces alive.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -19,14 +19,14 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Of our own namespace.
+    /// The lineage of this process's own namespace.
     pub(crate) fn own() -> Result<Lineage> {
         let namespaces = Namespaces::own()?;
         Ok(Lineage { ns: namespaces.own_ns().index(), namespaces })
     }
 
-    /// Of the namespace of a process whose directory is open; what is above it is taken from
-    /// `nearest` as far as that knows it, and visited for no longer than `patience`.
+    /// The lineage of a process's namespace, by a descriptor of its /proc directory. Ancestors come from `nearest` if that
+    /// knows them; others are visited for at most `patience`.
     ///
     /// # Errors
     /// [`Error::Call`] with "setns" where a namespace above it could not be visited: EPERM where we may not,

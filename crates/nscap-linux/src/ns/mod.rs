@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Live user namespaces: who they are, what they map, and who is in them. Covers what R3, P, S
-//! and U need of the running system.
+//! Live user namespaces: their identities, their maps, and the processes in them. Covers what R3, P, S and U need of the
+//! running system.
 //!
 //! A [`Namespaces`] is a snapshot, and its handles ([`LiveNs`]) can be compared. Since Linux 6.18
 //! namespaces have ids that are never used again; before, the snapshot holds a descriptor of every
@@ -62,9 +62,9 @@ pub enum Origin {
     Path(PathBuf),
     /// It is no namespace: only maps, of an id-mapped mount.
     IdMap,
-    /// It stands for what is above our own namespace, which we cannot look at.
+    /// A placeholder for the namespaces above our own, which we cannot examine.
     Outside,
-    /// It stands for a namespace that may own a superblock and that we have not seen.
+    /// A placeholder for a namespace that may own a superblock and that we have not seen.
     Unseen,
 }
 
@@ -135,7 +135,7 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Of nodes that are known, each after its parent.
+    /// From known nodes, each after its parent.
     fn of(nodes: Vec<Node>, own: usize, initial: usize) -> Namespaces {
         let mut all = Namespaces {
             nodes: Vec::new(),
@@ -295,7 +295,7 @@ impl Namespaces {
         self.add_member(pid, &path, &dir).map_err(|e| no_process(pid, e))
     }
 
-    /// A namespace by a file that stands for it: a link in /proc/PID/ns or a bind mount of one.
+    /// Adds a namespace by a file that refers to it: a link in /proc/PID/ns or a bind mount of one.
     ///
     /// # Errors
     /// [`Error::Call`] where it cannot be opened (EAGAIN: another process holds a lease on it);
@@ -355,7 +355,7 @@ impl Namespaces {
         Ok(NsIndex(self.push(node)))
     }
 
-    /// It stands for a user namespace that we have not seen and that no task we ask about is in: every id as it is.
+    /// A placeholder for a user namespace that we have not seen, and that contains no task of interest: every id is itself.
     pub(crate) fn unseen_owner(&mut self) -> NsIndex {
         let known = self.nodes.iter().position(|node| node.origin == Origin::Unseen);
         let node = Node { parent: Some(self.initial), origin: Origin::Unseen, ..Node::outside() };
@@ -437,8 +437,8 @@ impl Namespaces {
         self.node(self.own).maps.kgid(gid)
     }
 
-    /// The kuid of a namespace's maker as the kernel showed it. From inside a namespace one that has
-    /// no id there looks like nobody's: it is taken for unknown, which gives privilege to no one.
+    /// The kuid of a namespace's maker as the kernel showed it. Inside a namespace that does not map the maker, the kernel
+    /// shows the overflow uid: that is treated as unknown, which gives no task a privilege.
     fn shown_owner(&self, uid: u32) -> Option<Kuid> {
         const OVERFLOW: u32 = 65_534;
         if uid == OVERFLOW && self.own != self.initial {

@@ -138,7 +138,7 @@ impl FileHandle {
         if fd < 0 {
             return Err(last());
         }
-        // SAFETY: the kernel has just given us this descriptor; nobody else has it.
+        // SAFETY: the kernel has just returned this descriptor, so nothing else owns it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }

@@ -114,8 +114,8 @@ impl Dir {
 }
 
 impl Drop for Dir {
-    /// Frees the directories above that nobody else needs, one after the other: a deep tree would
-    /// otherwise take the stack that its depth needs.
+    /// Frees directories above that have no other user, one after the other: recursion would need a stack as deep as the
+    /// tree.
     fn drop(&mut self) {
         let mut above = self.parent.take();
         while let Some(dir) = above {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Finds the regular files of a tree that have `security.capability` or `security.nscapability`,
-//! whatever the two hold: values for somebody else, malformed ones, and tables whose companion is
-//! gone. What they mean says [`CapFile::read_through`].
+//! Finds the regular files of a tree that have `security.capability` or `security.nscapability`, with any value: also values
+//! for other namespaces, malformed ones, and tables without their companion. [`CapFile::read_through`] says what they mean.
 //!
 //! **Descriptors.** A directory is opened by its name in its parent's descriptor, which stays open
 //! until the last of its subdirectories has been opened; files are asked by their name in it.

@@ -101,7 +101,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked did so outside this module, which leaves no step half done.
+        // A panic can only have happened outside this module, which leaves no step half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -32,7 +32,7 @@ impl At {
 enum State {
     Idle,
     Busy(At),
-    /// Nobody waits for the thread any more.
+    /// The walk does not wait for the thread any more.
     Left,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Slot {
     state: Mutex<State>,
     /// Changes with each file and directory.
     beat: AtomicU64,
-    /// Whether it waits for whoever hears what it tells.
+    /// Whether it waits for the receiver of its results.
     telling: AtomicBool,
 }
 
@@ -73,7 +73,7 @@ impl Slot {
         self.beat();
     }
 
-    /// The thread has done it; false where nobody waits for it any more.
+    /// The thread has finished; `false` if the walk does not wait for it any more.
     pub(super) fn end(&self) -> bool {
         let mut state = self.lock();
         let waited = !matches!(*state, State::Left);

@@ -47,7 +47,7 @@ pub(super) fn run(
     (0..threads.get()).for_each(|_| watch.start());
     if watch.hear(&events, &mut each).is_break() {
         watch.shared.stop();
-        // Whoever waits to tell something is told that nobody listens.
+        // Wakes threads that wait to deliver a result: the receiver is gone.
         drop(events);
     }
 }

@@ -20,7 +20,7 @@ one reference in it (DIR:REFERENCE); without it, or for -, standard input. An im
 
 #[derive(Subcommand)]
 pub(crate) enum Layer {
-    /// List the capabilities in a layer or image, and for whom they hold
+    /// List the capabilities in a layer or image, and the containers that each applies to
     ///
     /// Numbers are the layer's own. Exit status: 0 when there are any, 1 when there are none, 2 on
     /// an error, also where a value is malformed.
@@ -30,22 +30,21 @@ pub(crate) enum Layer {
         #[arg(value_name = "LAYER")]
         layers: Vec<std::ffi::OsString>,
     },
-    /// Write a layer or image in other terms: rootids, and with --owners the owners, translated
+    /// Write a layer or image with translated rootids, and with --owners translated owners
     ///
-    /// An entry for the root of the one map becomes an entry for the root of the other, a host
-    /// value where that is id 0 in the new terms, and back; an id without image is refused. Bytes
-    /// that need no change are the same. Exit status: 0 when written, 1 when a capability has no
-    /// place in the target, 2 on an error.
+    /// An entry for the root of one map becomes an entry for the root of the other. It becomes a host value if that root
+    /// is id 0 in the result, and the other way round; an id without image is refused. Bytes that need no change stay
+    /// the same. Exit status: 0 when written, 1 when the target cannot hold a capability, 2 on an error.
     Map(LayerMap),
-    /// Find capabilities in a layer or image that the one whom it is for would not expect
+    /// Find capabilities in a layer or image that its consumer would not expect
     ///
-    /// Exit status: 0 when there is nothing, 1 when there is, 2 on an error.
+    /// Exit status: 0 when there are none, 1 when there are some, 2 on an error.
     #[command(after_help = format!("{LAYER}\n\n{LAYER_MAP}"))]
     Check {
-        /// For whom: a grant for an id that MAP does not give is unexpected. Without it, for a
-        /// container in its own terms: any rootid but 0 is
+        /// The ids of the consumer: a grant for an id outside MAP is unexpected. Without it, the consumer is a container
+        /// and the layer has its ids: any rootid but 0 is unexpected
         #[arg(long = "for", value_name = "MAP", allow_hyphen_values = true)]
-        for_whom: Option<std::ffi::OsString>,
+        consumer: Option<std::ffi::OsString>,
         /// Tar archives or images; of several each row has its name
         #[arg(value_name = "LAYER")]
         layers: Vec<std::ffi::OsString>,
@@ -55,10 +54,10 @@ pub(crate) enum Layer {
 #[derive(Args)]
 #[command(after_help = format!("{LAYER}\n\n{LAYER_MAP}"))]
 pub(crate) struct LayerMap {
-    /// In whose terms the layer is
+    /// The mapping that the ids in the layer have
     #[arg(long, value_name = "MAP", allow_hyphen_values = true)]
     pub(crate) from: std::ffi::OsString,
-    /// In whose terms it is to be
+    /// The mapping that they get
     #[arg(long, value_name = "MAP", allow_hyphen_values = true)]
     pub(crate) to: std::ffi::OsString,
     /// Translate the owners and groups of all members too
@@ -70,11 +69,11 @@ pub(crate) struct LayerMap {
     /// The groups, where they have another map than the owners
     #[arg(long, value_name = "MAP", requires = "owners", requires = "gid_from")]
     pub(crate) gid_to: Option<std::ffi::OsString>,
-    /// What is done about a capability that has no place in the target, or is malformed: refuse the
-    /// layer, or leave the capability out and say so
+    /// What to do with a capability that the target cannot hold, or that is malformed: refuse the layer, or leave the
+    /// capability out and say so
     #[arg(long, value_name = "HOW", default_value = "fail")]
     pub(crate) unmapped: UnmappedArg,
-    /// Say of each capability what became of it and why (standard error for a single layer)
+    /// Print what became of each capability and why (on standard error for a single layer)
     #[arg(long)]
     pub(crate) explain: bool,
     /// Write there, which must be new for an image [default for a layer: standard output]

@@ -28,11 +28,11 @@ struct JsonFinding {
 const OWN: [Extent; 1] = [Extent { inside: 0, outside: 0, count: 1 }];
 
 pub(super) fn run(
-    for_whom: Option<&OsStr>,
+    consumer: Option<&OsStr>,
     layers: &[Named<'_>],
     out: &mut Out,
 ) -> Result<u8, Failure> {
-    let side = for_whom.map(|whom| side(whom, &mut System::new()?)).transpose()?;
+    let side = consumer.map(|map| side(map, &mut System::new()?)).transpose()?;
     let map = side.as_ref().map_or(IdMap::from_sorted(&OWN, &OWN), |side| side.uids.map());
     let (mut rows, mut status) = (Rows::default(), 0);
     for named in layers {

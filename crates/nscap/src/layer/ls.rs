@@ -28,7 +28,7 @@ struct Shown {
     holders: Vec<Holder>,
 }
 
-/// Whom an id stands for here.
+/// The holder of an id, as text.
 fn holders(id: Option<Uid>, system: &mut System) -> Result<Vec<Holder>, Failure> {
     match id.filter(|id| *id != Uid::ROOT).and_then(|id| Kuid::new(id.get())) {
         Some(kuid) => system.holders(kuid),
@@ -112,12 +112,12 @@ fn print(
         rows.add([name.clone(), "-".into(), "-".into(), reason(denied)], out)?;
     }
     for (grant, holders) in grants {
-        let whom = match grant.id {
+        let holder = match grant.id {
             Some(Uid::ROOT) => "root where it is unpacked, and all below".to_owned(),
             Some(_) => describe(&holders),
-            None => "nobody".to_owned(),
+            None => "no root".to_owned(),
         };
-        rows.add([name.clone(), whose(grant.id), grant.caps.to_string(), whom], out)?;
+        rows.add([name.clone(), whose(grant.id), grant.caps.to_string(), holder], out)?;
     }
     Ok(())
 }

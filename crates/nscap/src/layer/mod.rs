@@ -29,8 +29,8 @@ pub(crate) fn run(args: &Layer, out: &mut Out) -> Result<u8, Failure> {
     match args {
         Layer::Ls { layers } => ls::run(&Named::all(layers), out),
         Layer::Map(args) => map::run(args, out),
-        Layer::Check { for_whom, layers } => {
-            check::run(for_whom.as_deref(), &Named::all(layers), out)
+        Layer::Check { consumer, layers } => {
+            check::run(consumer.as_deref(), &Named::all(layers), out)
         }
     }
 }

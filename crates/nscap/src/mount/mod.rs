@@ -99,7 +99,7 @@ fn possible(target: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// mount -N: a file that stands for a mount namespace, or a process in it.
+/// mount -N: a file of a mount namespace, or a process in it.
 fn enter(namespace: &OsStr) -> Result<(), Failure> {
     let pid = namespace.to_str().and_then(|text| text.parse::<u32>().ok());
     let path = pid.map_or_else(|| namespace.to_owned(), |p| format!("/proc/{p}/ns/mnt").into());

@@ -135,8 +135,7 @@ fn device(target: &Path) -> Result<(u32, u32), Failure> {
     })
 }
 
-/// Once the mount answers, tells whoever waits for it: systemd, or the process that started this
-/// one, which then has nothing more of ours.
+/// Once the mount answers, notifies the process that waits for it: systemd, or the process that started this one.
 fn announce(target: &Path, detached: bool) {
     if let Err(error) = std::fs::symlink_metadata(target) {
         report(&call(target, "stat", error));
@@ -144,11 +143,11 @@ fn announce(target: &Path, detached: bool) {
     }
     let status = format!("serving {}", crate::out::path(target));
     let states = [sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status(&status)];
-    // Without a service manager there is nobody to tell.
+    // Without a service manager this does nothing.
     let _ = sd_notify::notify(&states);
     if detached {
-        // Past the lock of standard output, which the main thread holds. Whoever waits may have
-        // gone; the mount is there all the same.
+        // Without the lock of standard output, which the main thread holds. The waiting process may have ended; the
+        // mount stays.
         let _ = rustix::io::write(rustix::stdio::stdout(), detach::READY);
         if let Err(error) = let_go() {
             report(&call("/dev/null".as_ref(), "dup2", error));

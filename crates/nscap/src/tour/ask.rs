@@ -14,7 +14,7 @@ pub(super) const FILE: &str = "cat";
 /// Another copy, owned by the host's root.
 pub(super) const FOREIGN: &str = "host-cat";
 
-/// A rootid, as whoever asks counts.
+/// A rootid, as an id of the asking task's namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rootid {
     /// Root of the asker's own namespace.
@@ -86,7 +86,7 @@ pub(super) enum Expect {
 
 /// One question and its answer.
 pub(super) struct Answer {
-    /// The command with everything that makes the asker who it is.
+    /// The command, with the words that give it its namespace and ids.
     pub(super) command: Vec<String>,
     /// The command as the asker would type it.
     pub(super) asked: String,
@@ -117,8 +117,7 @@ fn entry(rootid: u32, caps: &str) -> String {
 }
 
 impl Ask {
-    /// Asks, and reads the answer. `inner` is the name of security.nscapability for who is in a
-    /// namespace below.
+    /// Asks, and reads the answer. `inner`: the name of security.nscapability for a task in a namespace below.
     pub(super) fn ask(
         self,
         who: Who,

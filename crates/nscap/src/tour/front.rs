@@ -21,7 +21,7 @@ const FUSE: &str = "/dev/fuse";
 const PROC: &str = "mount of a new one (a container that hides parts of /proc forbids it)";
 const SOURCES: &str = "sources";
 
-/// Who answers.
+/// The part that answers: the mount or the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Front {
     /// The kernel.
@@ -51,8 +51,8 @@ impl Front {
         }
     }
 
-    /// The name by which a task in a namespace writes `security.nscapability`: an unmodified
-    /// kernel's VFS keeps the real one from everybody but the owner of the file system (R7).
+    /// The name by which a task in a namespace writes `security.nscapability`: an unmodified kernel's VFS allows the real
+    /// one only to the owner of the file system (R7).
     pub(super) fn inner_name(self) -> &'static str {
         match self {
             Front::Kernel => "security.nscapability",
@@ -115,7 +115,7 @@ impl Stage {
                 (Front::Kernel, vec![Tree { path, policy }])
             }
             None => {
-                // Nobody but root may reach the sources by their own path.
+                // Only root may reach the sources by their own path.
                 directory(&base, SOURCES, 0o700)?;
                 let array = is_initial()?;
                 let tree = shown_tree(&base, "tree", Policy::SEED.with_array(array))?;

@@ -18,7 +18,7 @@ pub(super) const PLAIN: u32 = 7;
 /// Root of the namespace below, as the one above it counts.
 pub(super) const BELOW: u32 = 1000;
 
-/// Who has which id, in the terms of the tour's own namespace.
+/// The ids of the containers, as ids of the tour's own namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ids {
     /// Roots of A and B, and the owner of the tree, which both map behind their own range.
@@ -27,7 +27,7 @@ pub(super) enum Ids {
         a: u32,
         /// B's uid 0.
         b: u32,
-        /// Who owns the tree.
+        /// The owner of the tree.
         owner: u32,
     },
     /// The one id that there is, which is A's uid 0.
@@ -76,7 +76,7 @@ impl Ids {
         }
     }
 
-    /// Root of the tour's own namespace, or whoever is there instead.
+    /// Root of the tour's own namespace, or the user that runs it.
     pub(super) fn host(self) -> u32 {
         match self {
             Ids::Two { .. } => 0,
@@ -88,7 +88,7 @@ impl Ids {
         matches!(self, Ids::One { .. })
     }
 
-    /// Who owns the tree.
+    /// The owner of the tree.
     pub(super) fn owner(self) -> u32 {
         match self {
             Ids::Two { owner, .. } => owner,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The user namespaces of a tour, each with a process in it, and commands as somebody there.
+//! The user namespaces of a tour, each with a process in it, and commands as users there.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::failure::{EIO, Failure, call};
 
-/// Who asks.
+/// The task that asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Who {
     /// Root of the tour's own namespace, which owns the file system.
@@ -126,7 +126,7 @@ impl People {
         if child.wait().map_err(failed)?.success() { Ok(()) } else { Err(failed(Errno::IO.into())) }
     }
 
-    /// A command as somebody, with no capability but what execve gives.
+    /// A command as one of these users, with only the capabilities that execve gives.
     pub(super) fn command(&self, who: Who, argv: &[&str]) -> Result<Command, Failure> {
         let plain = PLAIN.to_string();
         match (who, self.ids) {

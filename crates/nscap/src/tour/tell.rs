@@ -78,7 +78,7 @@ impl Tally {
     }
 }
 
-/// Whoever prints it.
+/// The output of a tour.
 pub(super) struct Teller<'o> {
     out: &'o mut Out,
 }
@@ -103,7 +103,7 @@ impl<'o> Teller<'o> {
             lines.iter().filter_map(|line| of(line).as_ref()).map(|text| text.width()).max()
         };
         let (who, asked) = (width(|line| &line.who), width(|line| &line.asked));
-        // A longer one stands out, rather than all others having a gap.
+        // A longer one extends beyond the column, so that the others have no gap.
         let asked = asked.map(|width| width.min(WIDTH));
         for line in lines {
             self.line(scene, line, who.unwrap_or(0), asked.unwrap_or(0))?;
@@ -171,7 +171,7 @@ impl<'o> Teller<'o> {
     }
 }
 
-/// Who is who.
+/// The users of the tour, as a legend.
 fn people(ids: Ids) -> Vec<String> {
     let below = format!("A1  below A: its uid 0 is A's {BELOW}");
     match ids {

@@ -132,10 +132,10 @@ fn entries(rootids: &[u32]) -> Vec<u8> {
 
 const DISKS: [&str; 4] = ["ext4", "xfs", "btrfs", "tmpfs"];
 
-/// Runs `work` on a new file system of each kind, in threads whose mounts nobody else sees.
+/// Runs `work` on a new file system of each kind, in threads with their own mounts.
 fn on_each_disk(work: impl Fn(&str, &Path) + Sync) {
     for kind in DISKS {
-        // It goes after the namespace: what is mounted there is in nobody's way by then.
+        // Removed after the namespace: nothing is mounted there by then.
         let directory = tempfile::tempdir().unwrap();
         with_own_mounts(|| {
             let target = directory.path().join("disk");

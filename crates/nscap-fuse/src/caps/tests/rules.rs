@@ -71,8 +71,8 @@ fn each_namespace_has_its_own_and_the_kernel_is_handed_no_more() {
     assert_eq!(rootids(&file.get(NSCAPABILITY, one).unwrap()), [0]);
     assert_eq!(rootids(&file.get(SYSTEM, us()).unwrap()), [410_000]);
     assert_eq!(rootids(&file.get(SYSTEM, other).unwrap()), [u32::MAX]);
-    // B; and (c): the file's owner is nobody in the other namespace. The kernel would not let it ask,
-    // so this is somebody else's copying up: left out, and no error.
+    // B; and (c): the other namespace does not map the file's owner. The kernel would refuse that caller, so this can only
+    // be a copy-up by another one: ignored without an error.
     assert_eq!(file.set(CAPABILITY, &v3(410_000), one), Err(Errno::BUSY));
     assert_eq!(file.set(CAPABILITY, &v3(420_000), other), Ok(()));
     assert_eq!(file.get(CAPABILITY, other), Err(Errno::NODATA));
@@ -177,7 +177,7 @@ fn what_is_listed_is_what_a_copy_needs() {
     const NSCAPABILITY_ONLY: &str = "user.a\0user.b\0security.nscapability\0";
     const NEITHER: &str = "user.a\0user.b\0";
     assert_eq!(listed(NEITHER), [NEITHER; 3]);
-    // A tripwire or a table alone is nobody's.
+    // A tripwire or a table alone grants nothing.
     assert_eq!(listed(BOTH), [NEITHER; 3]);
     file.grant(&[410_000]).unwrap();
     assert_eq!(listed(CAPABILITY_ONLY), [CAPABILITY_ONLY, CAPABILITY_ONLY, NEITHER]);
@@ -299,7 +299,7 @@ fn of_a_name_that_nobody_checks_the_kernel_asks_with_the_threads_own_ids() {
     for ids in [(430_000, 430_000), (u32::MAX, u32::MAX)] {
         assert_eq!(as_told(ids), (Ok(()), Ok(())), "{ids:?}");
     }
-    // The VFS has checked these, whoever the kernel asks for.
+    // The VFS has checked these, for any credentials.
     let copies_up = Asker { tid: tasks.user.pid(), ids: (0, 0) };
     let caps = &file.caps;
     assert_eq!(

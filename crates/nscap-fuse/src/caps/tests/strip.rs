@@ -18,7 +18,7 @@ fn open_write(file: &Subject<'_>) -> std::fs::File {
     file.open(OFlags::WRONLY).into()
 }
 
-/// What reaches a backing file without the server: passthrough writes, and whoever else has it.
+/// Changes of a backing file without the server: passthrough writes, and tasks that reach it by another path.
 const NATIVE: [(&str, Change); 11] = [
     ("write", |file| {
         open_write(file).write_all_at(b"x", 10).unwrap();
@@ -97,7 +97,7 @@ fn whatever_changes_the_backing_file_voids_every_form() {
                     done => {
                         done.unwrap_or_else(|errno| panic!("{what}: {errno}"));
                         assert!(file.holds_nothing(), "{what}");
-                        // What is void is in nobody's way.
+                        // A void table prevents no write.
                         grant(&file).unwrap_or_else(|errno| panic!("{what}: {errno}"));
                         assert!(!file.holds_nothing(), "{what}");
                     }

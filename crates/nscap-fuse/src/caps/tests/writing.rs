@@ -59,7 +59,7 @@ fn nothing_is_granted_while_somebody_can_write_unseen() {
         let source = Source::new(path);
         let file = source.file("file");
         assert_eq!(file.grants(), Ok(()), "{kind}");
-        // Somebody whom we did not see open it.
+        // A writer whose open the server did not see.
         for flags in [OFlags::WRONLY, OFlags::RDWR] {
             let stranger = file.open(flags);
             assert_eq!(file.grants(), BUSY, "{kind}, {flags:?}");
@@ -130,7 +130,7 @@ fn cp_and_bsdtar_grant_on_what_they_have_open_for_writing() {
         drop(one);
         assert_eq!(file.grants(), Ok(()), "{kind}");
 
-        // Not as long as anybody else could write, whoever came first, and whatever is known here.
+        // Not while another task could write, in any order, and whatever the server knows.
         for stranger in [file.open(OFlags::RDWR), file.open(OFlags::WRONLY)] {
             assert_eq!(file.grants(), BUSY, "{kind}");
             file.writes();
@@ -237,7 +237,7 @@ fn no_race_leaves_a_grant_beside_a_mapping() {
     assert_eq!(source.caps.writers.len(), 0);
 }
 
-/// Else whoever may write one file could keep every thread waiting for it.
+/// Otherwise a task that may write one file could occupy every thread.
 #[test]
 fn a_grant_that_waits_keeps_nobody_from_the_file() {
     if !is_root("a_grant_that_waits_keeps_nobody") {

@@ -36,7 +36,7 @@ pub(super) struct Memory {
     room: NonNull<[u8]>,
 }
 
-// SAFETY: nobody else points to what a value of this type points to.
+// SAFETY: a value of this type has the only pointer to its memory.
 unsafe impl Send for Memory {}
 
 impl Memory {

@@ -106,7 +106,7 @@ impl FuseQueue {
         Ok(FuseQueue { ring, number, memory: Memory::new(largest), state: State::New })
     }
 
-    /// Of which processor's queue.
+    /// The number of the queue's processor.
     ///
     /// ```no_run
     /// assert_eq!(nscap_linux::server::FuseQueue::new(3, 8192)?.number(), 3);
@@ -173,7 +173,7 @@ impl FuseQueue {
             if let Some(request) = self.arrange() {
                 break request;
             }
-            // Of no length that a request has: it fails.
+            // A length that no request has: it fails.
             self.answer(&[]);
         };
         Ok(self.memory.parts().1.get(request))
@@ -275,7 +275,7 @@ fn put(to: &mut [u8], from: &[u8]) {
 
 impl Drop for FuseQueue {
     fn drop(&mut self) {
-        // What the kernel may still write to is nobody else's until the process ends.
+        // The kernel may still write to this memory: it is not freed until the process ends.
         if self.state != State::Waiting {
             self.memory.free();
         }

@@ -13,7 +13,7 @@ type Records = Vec<[u8; RECORD_LEN]>;
 
 /// A file and what it held when it was read.
 #[derive(Debug)]
-pub(super) struct Held<'c> {
+pub(super) struct BackingCaps<'c> {
     own: &'c Namespaces,
     file: CapFile,
     state: FileState,
@@ -21,18 +21,18 @@ pub(super) struct Held<'c> {
     shown: Option<(Host, Records)>,
 }
 
-impl<'c> Held<'c> {
+impl<'c> BackingCaps<'c> {
     pub(super) fn read(
         file: CapFile,
         mount: &Mount,
         own: &'c Namespaces,
-    ) -> nscap_linux::Result<Held<'c>> {
+    ) -> nscap_linux::Result<BackingCaps<'c>> {
         let state = file.read_through(mount.clone(), own)?;
         let shown = (!own.own_ns().is_initial()).then(|| {
             let (stored, _) = state.stored(own);
             upwards(&stored, &state.place(own), own.own_ns())
         });
-        Ok(Held { own, file, state, shown })
+        Ok(BackingCaps { own, file, state, shown })
     }
 
     /// The file as a caller reaches it; `namespaces` are the caller's lineage.
@@ -63,7 +63,7 @@ impl<'c> Held<'c> {
         }
     }
 
-    /// Makes the file hold this, if nobody else has changed it since.
+    /// Writes this to the file, if no other writer has changed it since.
     pub(super) fn write(&self, next: &Stored<'_>) -> nscap_linux::Result<()> {
         let Some(_) = &self.shown else {
             return self.file.write(&self.state, next, self.own);
@@ -74,14 +74,14 @@ impl<'c> Held<'c> {
     }
 }
 
-impl PartialEq for Held<'_> {
-    fn eq(&self, other: &Held<'_>) -> bool {
+impl PartialEq for BackingCaps<'_> {
+    fn eq(&self, other: &BackingCaps<'_>) -> bool {
         self.state == other.state
     }
 }
 
-/// From the backing file system's terms to the mount's. An entry whose root has no id in our
-/// namespace is nobody's on this mount.
+/// Translates from ids of the backing file system to ids of the mount. An entry whose root has no id in our namespace does
+/// not appear on this mount.
 fn upwards(stored: &Stored<'_>, beneath: &Place<LiveNs<'_>>, own: LiveNs<'_>) -> (Host, Records) {
     let mut host = stored.host;
     let mut records = Vec::new();
