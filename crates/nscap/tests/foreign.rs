@@ -102,3 +102,198 @@ fn a_path_through_a_process_leads_to_the_same_answers() {
         "#,
     );
 }
+
+/// Python: `idmap SOURCE TARGET PID`: mounts a directory through the maps of a process's user namespace.
+/// `refused PID ERRNO COMMAND...`: as root of the container, without statmount(2), as a seccomp filter has it.
+const MOUNTS: &str = r#"
+    cat >idmap.py <<'EOF'
+import ctypes, os, sys, struct
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *args):
+    result = libc.syscall(number, *args)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"syscall {number}")
+    return result
+source, target, pid = sys.argv[1:]
+tree = call(428, -100, source.encode(), 1 | 0o2000000)
+maps = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
+attributes = struct.pack("QQQQ", 0x100000, 0, 0, maps)
+call(442, tree, b"", 0x1000, attributes, len(attributes))
+call(429, tree, b"", -100, target.encode(), 4)
+EOF
+    cat >refused.py <<'EOF'
+import ctypes, os, sys, struct
+libc = ctypes.CDLL(None, use_errno=True)
+errno = int(sys.argv[1])
+# Load the number of the call; refuse statmount(2) and listmount(2), allow the rest.
+code = [(0x20, 0, 0, 0), (0x15, 1, 0, 457), (0x15, 0, 1, 458), (6, 0, 0, 0x50000 | errno), (6, 0, 0, 0x7fff0000)]
+filter = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
+program = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(filter))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 or os.geteuid() == 0
+assert libc.prctl(22, 2, ctypes.c_char_p(program), 0, 0) == 0, ctypes.get_errno()
+os.execv(sys.argv[2], sys.argv[2:])
+EOF
+    idmap() { python3 idmap.py "$@"; }
+    refused() { mine "$1" 0 python3 "$dir/refused.py" "${@:2}"; }
+    disk() { truncate -s 20M "$1.img" && mkfs.ext4 -q "$1.img" && mkdir "$1" && mount -o loop "$1.img" "$1"; }
+    # STATUS theirs|mine PID UID FILE: explain ends so, and what it says is what execve gives, unless it cannot tell.
+    agrees() {
+        local status=$1 file=$5 got real said
+        task "$2" "$3" "$4"
+        real=$(gained "$2" "$3" "$4" "$file")
+        got=0; $nscap --json explain "$file" --pid "$task" >out || got=$?
+        said=$(python3 -c 'import json,sys; o=json.load(open("out")); a=o["after"]; print(o["errno"] if a is None else ",".join(a["permitted"]) or "nothing")')
+        [ "$got" = "$status" ] || fail "explain for ${*:2} ended with $got, not $status; execve gives $real: $($nscap explain "$file" --pid "$task")"
+        [ "$got" = 2 ] || [ "$said" = "$real" ] || fail "${*:2} gets $real, explain says $said"
+        kill "$task"
+    }
+"#;
+
+fn with_mounts(test: &str, text: &str) {
+    with_containers(test, &format!("{MOUNTS}\n{text}"));
+}
+
+#[test]
+fn whose_a_superblock_is_is_told_by_a_witness_or_not_at_all() {
+    with_mounts(
+        "whose_a_superblock_is_is_told_by_a_witness_or_not_at_all",
+        r#"
+        mkdir host own over low up work zero zup zwork
+        chmod 755 low up zup
+        install -m 755 /bin/cat low/cat
+        container one 100000
+        nsenter -t $one -m mount -t tmpfs -o mode=755 none "$dir/host"
+        nsenter -t $one -m install -m 755 /bin/cat "$dir/host/cat"
+        nsenter -t $one -m setcap cap_net_raw=ep "$dir/host/cat"
+        mine $one 0 mount -t tmpfs -o mode=755 none "$dir/own"
+        mine $one 0 install -m 755 /bin/cat "$dir/own/cat"
+        mine $one 0 setcap cap_net_raw=ep "$dir/own/cat"
+        nsenter -t $one -m mount -t overlay -o "lowerdir=$dir/low,upperdir=$dir/up,workdir=$dir/work" none "$dir/over"
+        nsenter -t $one -m setcap cap_net_raw=ep "$dir/over/cat"
+        for file in host over; do
+            agrees 0 mine $one 7 "$dir/$file/cat"
+            agrees 0 theirs $one 7 "$dir/$file/cat"
+        done
+        agrees 0 mine $one 7 "$dir/own/cat"
+        agrees 1 theirs $one 7 "$dir/own/cat"
+        # An entry for the container's root is one whoever owns the superblock.
+        nsenter -t $one -m setcap -n 100000 cap_net_raw=ep "$dir/over/cat"
+        agrees 0 mine $one 7 "$dir/over/cat"
+        agrees 1 theirs $one 7 "$dir/over/cat"
+        # A namespace that maps kuid 0 may own what the initial one reads as revision 2.
+        container zero 0
+        nsenter -t $zero -m mount -t overlay -o "lowerdir=$dir/low,upperdir=$dir/zup,workdir=$dir/zwork" none "$dir/zero"
+        nsenter -t $zero -m setcap cap_net_raw=ep "$dir/zero/cat"
+        agrees 0 mine $zero 7 "$dir/zero/cat"
+        agrees 2 theirs $zero 7 "$dir/zero/cat"
+        task theirs $zero 7
+        expect 2 'no witness tells' $nscap explain "$dir/zero/cat" --pid $task
+        # A table of which that is not known is neither used nor removed.
+        nsenter -t $zero -m setfattr -n security.nscapability -v 0x00 "$dir/zero/cat"
+        expect 2 'whether a table of entries is to be trusted' $nscap get "/proc/$zero/root$dir/zero/cat"
+        expect 2 'nothing was changed' $nscap set cap_chown=ep "/proc/$zero/root$dir/zero/cat" --for 300000
+        expect 2 'nothing was changed' $nscap rm "/proc/$zero/root$dir/zero/cat"
+        gets cap_net_raw mine $zero 7 "$dir/zero/cat"
+        "#,
+    );
+}
+
+#[test]
+fn an_id_mapped_mount_is_seen_through_from_the_host_and_from_inside() {
+    with_mounts(
+        "an_id_mapped_mount_is_seen_through_from_the_host_and_from_inside",
+        r#"
+        disk e
+        install -m 755 /bin/cat e/cat
+        install -m 4755 -o 70000 -g 70000 /bin/cat e/set-id
+        setcap cap_net_raw=ep e/cat
+        mkdir m
+        container map 100000
+        idmap "$dir/e" "$dir/m" $map
+        container one 100000
+        agrees 0 mine $one 7 "$dir/m/cat"
+        agrees 1 theirs $one 7 "$dir/m/cat"
+        for at in "$dir/m" "/proc/$one/root$dir/m"; do
+            expect 0 'kuid 100000  cap_net_raw=ep' $nscap get $at/cat
+            grep -q everyone out && fail "everyone: $(cat out)"
+            expect 0 'kuid 100000  cap_net_raw=ep' $nscap scan $at
+            expect 0 '' $nscap set cap_chown=ep $at/cat --for 100000 --replace
+            gets cap_chown mine $one 7 "$dir/m/cat"
+            gets cap_chown setpriv --reuid 7 --regid 7 --clear-groups "$dir/e/cat"
+            expect 0 'kuid 100000  cap_chown=ep' $nscap get $at/cat
+            expect 0 '' $nscap rm $at/cat --for 100000
+            gets nothing mine $one 7 "$dir/m/cat"
+            setcap cap_net_raw=ep e/cat
+        done
+        # An owner that the map has not is nobody's, and not that of kuid 65534.
+        task mine $one 7
+        expect 0 'owner kuid unmapped' $nscap explain "$dir/m/set-id" --pid $task
+        agrees 0 mine $one 7 "$dir/m/set-id"
+        for errno in 1 38; do
+            refused $one $errno $nscap get "$dir/m/cat" >out 2>&1 || fail "inside, errno $errno: $(cat out)"
+            grep -q cap_net_raw=ep out || fail "inside, errno $errno: $(cat out)"
+            refused $one $errno $nscap explain "$dir/m/cat" --pid $one >out 2>&1 || fail "inside: $(cat out)"
+            refused $one $errno $nscap set --replace cap_kill=ep "$dir/m/cat" >out 2>&1 || fail "inside, errno $errno: $(cat out)"
+            gets cap_kill mine $one 7 "$dir/m/cat"
+            refused $one $errno $nscap rm "$dir/m/cat" >out 2>&1 || fail "inside, errno $errno: $(cat out)"
+            gets nothing mine $one 7 "$dir/m/cat"
+            setcap cap_net_raw=ep e/cat
+            refused $one $errno $nscap scan "$dir/m" >out 2>&1 || fail "inside: $(cat out)"
+        done
+        "#,
+    );
+}
+
+#[test]
+fn from_inside_what_applies_is_shown_and_what_cannot_be_read_is_said() {
+    with_mounts(
+        "from_inside_what_applies_is_shown_and_what_cannot_be_read_is_said",
+        r#"
+        install -m 755 /bin/cat p/src/cat
+        install -m 755 /bin/cat cat
+        $nscap mount p/src t
+        $nscap set cap_net_raw=ep t/cat --for host
+        $nscap set cap_chown=ep t/cat --for 200000
+        $nscap set cap_chown=ep cat --for 200000
+        container one 100000
+        mine $one 0 getcap "$dir/t/cat" | grep -q cap_net_raw=ep || fail getcap
+        gets cap_net_raw mine $one 7 "$dir/t/cat"
+        task mine $one 7
+        mine $one 0 $nscap get "$dir/t/cat" >out 2>&1 || fail "get: $(cat out)"
+        grep -q 'host  *cap_net_raw=ep' out || fail "get: $(cat out)"
+        mine $one 0 $nscap explain "$dir/t/cat" --pid $task >out 2>&1 || fail "explain: $(cat out)"
+        grep -q 'file gives *cap_net_raw=ep' out || fail "explain: $(cat out)"
+        for command in get "explain --pid $task"; do
+            got=0; mine $one 0 $nscap $command "$dir/cat" >out 2>&1 || got=$?
+            [ $got = 2 ] && grep -q hidden out || fail "$command: $got, $(cat out)"
+        done
+        "#,
+    );
+}
+
+#[test]
+fn an_overlayfs_over_a_mount_of_nscap_answers_as_the_mount_does() {
+    with_mounts(
+        "an_overlayfs_over_a_mount_of_nscap_answers_as_the_mount_does",
+        r#"
+        mkdir up work over
+        chmod 755 up
+        install -m 755 /bin/cat p/src/cat
+        install -m 755 /bin/cat p/src/other
+        $nscap mount p/src t
+        for file in cat other; do
+            $nscap set cap_net_raw=ep t/$file --for 100000
+            $nscap set cap_chown=ep t/$file --for 200000
+        done
+        mount -t overlay -o "lowerdir=$dir/t,upperdir=$dir/up,workdir=$dir/work" none over
+        container one 100000
+        gets cap_net_raw mine $one 7 "$dir/over/cat"
+        agrees 0 mine $one 7 "$dir/over/cat"
+        expect 0 'kuid 100000' $nscap get over/cat
+        expect 0 'kuid 200000' $nscap get over/cat
+        expect 2 'below this overlayfs' $nscap set cap_kill=ep over/cat --for 300000
+        expect 2 'below this overlayfs' $nscap rm over/cat --all
+        gets cap_net_raw mine $one 7 "$dir/over/cat"
+        "#,
+    );
+}
