@@ -297,3 +297,29 @@ fn an_overlayfs_over_a_mount_of_nscap_answers_as_the_mount_does() {
         "#,
     );
 }
+
+#[test]
+fn a_shift_on_a_mount_of_nscap_is_undone_to_what_was() {
+    with_containers(
+        "a_shift_on_a_mount_of_nscap_is_undone_to_what_was",
+        r#"
+        mkdir p/src/tree
+        for file in both one many host; do install -m 755 /bin/cat p/src/tree/$file; done
+        $nscap mount p/src t
+        for file in both many; do
+            $nscap set cap_net_raw=ep t/tree/$file --for 1000
+            $nscap set cap_kill=ep t/tree/$file --for 2000
+        done
+        $nscap set cap_fowner=ep t/tree/one --for 1000
+        for file in both host; do $nscap set cap_chown=ep t/tree/$file --for host; done
+        $nscap --json scan --sort t/tree >before
+        $nscap shift --from 0:0:65536 --to 0:100000:65536 t/tree >&2
+        expect 0 'kuid 101000' $nscap get t/tree/both
+        expect 0 'kuid 100000  cap_chown=ep' $nscap get t/tree/host
+        $nscap shift --undo t/tree >&2 || fail 'not undone'
+        $nscap --json scan --sort t/tree >after
+        diff before after >&2 || fail 'not as before'
+        [ "$(stat -c %u t/tree/both)" = 0 ] || fail "$(stat t/tree/both)"
+        "#,
+    );
+}

@@ -18,7 +18,8 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use nscap_core::storage::Seal;
+use nscap_core::Stored;
+use nscap_core::storage::{Seal, takes_away};
 use nscap_linux::{FileState, Namespaces, opath};
 use rustix::fs::{AtFlags, FileType, Gid, Uid, XattrFlags, chownat};
 use rustix::io::Errno;
@@ -26,7 +27,7 @@ use rustix::io::Errno;
 use super::acl::{ACCESS, Acl, DEFAULT};
 use super::error::{Error, Result};
 use super::inode::{Attributes, Granting, SET_ID};
-use super::record::{Change, Grants, Meta, Pair};
+use super::record::{Change, GrantChange, Grants, Meta, Pair};
 use super::tree::{InodeStat, Tree};
 use super::watch::{CrashPoint, Deviation, Watch};
 
@@ -326,7 +327,9 @@ impl InodeChange<'_> {
             (true, false) => GrantState::Before,
             (false, true) => GrantState::After,
             // A run that was killed between two steps can leave a table alone.
-            (false, false) if nothing => GrantState::Nothing,
+            (false, false) if nothing || self.is_part_of_the_goal(state, &stored) => {
+                GrantState::Nothing
+            }
             (false, false) => GrantState::Other,
         }
     }
@@ -357,8 +360,41 @@ impl InodeChange<'_> {
         }
     }
 
+    /// Where the design's rules decide, host value and entries are written one after the other: what a step leaves
+    /// that was not followed by the next.
+    fn is_part_of_the_goal(&self, state: &FileState, now: &Stored<'_>) -> bool {
+        let Some(grants) = self.change.grants.as_ref().filter(|_| state.by_design()) else {
+            return false;
+        };
+        let goal = if self.back { self.before(grants, state) } else { grants.after.stored() };
+        !self.settled && takes_away(&goal, now)
+    }
+
+    /// What the file held before, by the bytes that would have been stored; its owner is that of before.
+    fn before<'g>(&self, grants: &'g GrantChange, state: &FileState) -> Stored<'g> {
+        let (capability, table) = (grants.capability.as_deref(), grants.table.as_deref());
+        state.would_mean(capability, table, self.namespaces).0
+    }
+
+    /// Where the design's rules decide, how it is written down is not ours: what it meant is asked for.
+    fn ask_for_what_was(&mut self, granting: &Granting, state: &FileState) -> Result<bool> {
+        let Some(grants) = &self.change.grants else {
+            return Ok(true);
+        };
+        let before = self.before(grants, state);
+        match granting.file.write(state, &before, self.namespaces) {
+            Ok(()) => self.watch.step(CrashPoint::Granted),
+            Err(nscap_linux::Error::Changed { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
+    }
+
     /// Writes back the old bytes. The table comes first: it is void without its companion.
     fn restore(&mut self, granting: &Granting, state: &FileState) -> Result<bool> {
+        if state.by_design() {
+            return self.ask_for_what_was(granting, state);
+        }
         let Some(grants) = &self.change.grants else {
             return Ok(true);
         };

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 
 use nscap_core::{Kgid, Kuid, MAX_ENTRIES, RECORD_LEN, UserNs as _};
-use nscap_linux::{FileState, Hidden, Namespaces};
+use nscap_linux::{Answers, FileState, Hidden, Namespaces};
 use rustix::fs::FileType;
 
 use super::acl::{Acl, AclStays};
@@ -131,7 +131,12 @@ impl InodePlan {
         to_host: bool,
         namespaces: &Namespaces,
     ) {
-        if matches!(state.hidden, Some(Hidden::Foreign | Hidden::Malformed)) {
+        let unclear = match state.hidden {
+            Some(Hidden::Foreign | Hidden::Malformed | Hidden::HostOrAbove | Hidden::Table) => true,
+            Some(Hidden::HostOrOwn) | None => false,
+        };
+        // What a server below an overlayfs answers is not in the copy that a change makes.
+        if unclear || state.answers == Answers::ServerBelow {
             self.problems.push(Problem::GrantHidden);
             return;
         }

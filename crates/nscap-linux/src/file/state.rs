@@ -269,6 +269,27 @@ impl FileState {
         (stored, seal)
     }
 
+    /// What these bytes of both attributes would mean on the file as it is now, of a table that is trusted: for a
+    /// caller that has kept them.
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let state = file.read(&mut namespaces)?;
+    /// assert!(state.would_mean(None, None, &namespaces).0.is_empty());
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    #[must_use]
+    pub fn would_mean<'b>(
+        &self,
+        capability: Option<&[u8]>,
+        table: Option<&'b [u8]>,
+        namespaces: &Namespaces,
+    ) -> (Stored<'b>, Seal) {
+        storage::read(capability, table, self.facts(namespaces), true)
+    }
+
     /// Whether tables are trusted.
     pub(crate) fn is_trusted(&self) -> bool {
         self.mount.trusted == Some(true)
