@@ -263,7 +263,10 @@ fn remount(question: &Question<'_>, option: &str) -> Remedy {
     let command = point
         .filter(|_| mends)
         .map(|point| format!("mount -o remount,bind,{option} {}", quoted(point)));
-    Remedy::or(command, format!("mount it with {option} in the configuration of the container"))
+    Remedy::or(
+        command,
+        format!("have it mounted with {option}, in the configuration of the container"),
+    )
 }
 
 fn cap_add(question: &Question<'_>) -> String {
