@@ -183,8 +183,14 @@ impl Owner {
         }
         let mut possible = Owner::near(found.seat, task, namespaces);
         possible.retain(|ns| *ns != initial);
-        if option.is_none() || possible.is_empty() {
-            possible.insert(0, initial);
+        match option {
+            // Root of the host mounts here what any container has made.
+            Some(_) if Owner::of_mounts(found.seat, namespaces) == Some(initial) => {
+                possible.push(namespaces.unseen_owner());
+                possible.dedup();
+            }
+            Some(_) if !possible.is_empty() => {}
+            _ => possible.insert(0, initial),
         }
         Ok(Owner { possible, witness: None })
     }
@@ -214,15 +220,10 @@ impl Owner {
     /// The namespaces whose root may have made the mount: the owner of its mount namespace and those above it, and
     /// those of the task; and one that we have not seen.
     fn near(seat: Seat, task: Option<u32>, namespaces: &mut Namespaces) -> Vec<NsIndex> {
-        let of_mounts = |pid: u32, namespaces: &mut Namespaces| {
-            let link = PathBuf::from(format!("/proc/{pid}/ns/mnt"));
-            let owner = sys::ns_userns(File::open(&link).ok()?).ok()?;
-            namespaces.add_fd(owner, &link).ok()
-        };
-        let owner = match seat {
-            Seat::Of(pid) => of_mounts(pid, namespaces),
-            Seat::Ours | Seat::Unseen => None,
-        };
+        let initial = namespaces.initial().index();
+        // What is in the host's own, any namespace may have made.
+        let owner =
+            Owner::of_mounts(seat, namespaces).filter(|ns| seat != Seat::Ours || *ns != initial);
         let task = task.and_then(|pid| namespaces.add_pid(pid).ok());
         let mut possible = Vec::new();
         for ns in [owner, task].into_iter().flatten() {
@@ -236,6 +237,17 @@ impl Owner {
             possible.push(namespaces.unseen_owner());
         }
         possible
+    }
+
+    /// The owner of the mount namespace.
+    fn of_mounts(seat: Seat, namespaces: &mut Namespaces) -> Option<NsIndex> {
+        let link = match seat {
+            Seat::Of(pid) => PathBuf::from(format!("/proc/{pid}/ns/mnt")),
+            Seat::Ours => PathBuf::from("/proc/thread-self/ns/mnt"),
+            Seat::Unseen => return None,
+        };
+        let owner = sys::ns_userns(File::open(&link).ok()?).ok()?;
+        namespaces.add_fd(owner, &link).ok()
     }
 
     /// Without those that are not possible by the ids of a file and of its value as the kernel shows them: the

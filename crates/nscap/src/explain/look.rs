@@ -35,6 +35,8 @@ pub(crate) struct Found {
     pub(crate) state: FileState,
     /// As it is if it is another's, for each that it may be.
     pub(crate) readings: Vec<FileState>,
+    /// The same where an owner that is shown as one without an id has none.
+    pub(crate) hazy: Vec<FileState>,
     acl: Vec<AclEntry>,
 }
 
@@ -81,9 +83,19 @@ impl Looked {
         for dir in &way.passed {
             let inode = dir.inode()?;
             let acl = access_list(dir, &dir.path, system)?;
-            let place = place(&inode, task.cred.ns, system);
-            if let Err(denied) = check_searchable(task, &place, inode.mode, &acl) {
-                let name = shown(&dir.path);
+            let name = shown(&dir.path);
+            let answers = owned(&inode, system)
+                .map(|inode| (place(&inode, task.cred.ns, system), inode.mode))
+                .map(|(place, mode)| (place, check_searchable(task, &place, mode, &acl)));
+            let answers: Vec<_> = answers.collect();
+            if answers.iter().any(|(_, answer)| *answer != answers[0].1) {
+                let text =
+                    format!("the owner of {name}, which has no id here or this one: it decides");
+                self.unseen.push(Unseen::deciding("owner", text));
+                continue;
+            }
+            let (place, answer) = answers[0];
+            if let Err(denied) = answer {
                 let list = if acl.is_empty() { "" } else { ", with an access control list" };
                 let text = format!(
                     "the directory {name} (mode {:04o}, {}{list}) may not be searched by the task",
@@ -135,8 +147,15 @@ impl Found {
     fn read(file: CapFile, subject: &Subject, system: &mut System) -> Result<Found, Failure> {
         let mut readings = subject.read(&file, system)?.readings(&system.namespaces)?;
         let state = readings.remove(0);
+        let hazy = owned(&state.inode, system).skip(1);
+        let otherwise = |inode| {
+            let mut other = state.clone();
+            other.inode = inode;
+            other
+        };
+        let hazy = hazy.map(otherwise).collect();
         let acl = access_list(&file, file.path(), system)?;
-        Ok(Found { file, state, readings, acl })
+        Ok(Found { file, state, readings, hazy, acl })
     }
 
     /// The file as execve(2) sees it, but for its capabilities.
@@ -171,6 +190,23 @@ impl Found {
     pub(crate) fn list(&self) -> &[AclEntry] {
         &self.acl
     }
+}
+
+/// The inode as it is shown; and where an owner is shown as one that has no id in our namespace, and that id
+/// is mapped there too, as it would be then.
+fn owned(inode: &Inode, system: &System) -> impl Iterator<Item = Inode> + use<> {
+    /// What an id is shown as that has none here (/proc/sys/kernel/overflowuid).
+    const OVERFLOW: u32 = 65_534;
+    let hazy = |id: u32| !system.namespaces.own_ns().is_initial() && id == OVERFLOW;
+    let unless = |hazy: bool, id: u32| if hazy { u32::MAX } else { id };
+    let (uid, gid) = (hazy(inode.uid), hazy(inode.gid));
+    let all = [(false, false), (uid, false), (false, gid), (uid, gid)];
+    let mut all: Vec<Inode> = all
+        .into_iter()
+        .map(|(u, g)| Inode { uid: unless(u, inode.uid), gid: unless(g, inode.gid), ..*inode })
+        .collect();
+    all.dedup();
+    all.into_iter()
 }
 
 fn place<'n>(inode: &Inode, ns: LiveNs<'n>, system: &System) -> Place<LiveNs<'n>> {

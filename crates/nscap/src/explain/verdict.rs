@@ -63,18 +63,27 @@ impl<'a> Verdict<'a> {
                 all.push((outcome, judged));
             }
         }
-        let seen = all.len();
-        for question in question.readings() {
-            let outcome = question.exec();
-            let judged = judge(&question, &outcome);
-            let known = all.iter().any(|(known, loss)| {
-                same_effect(known, &outcome) && loss.is_some() == judged.is_some()
-            });
-            if !known {
-                all.push((outcome, judged));
+        let mut others = |questions: &mut dyn Iterator<Item = Question<'a>>| {
+            let seen = all.len();
+            for question in questions {
+                let outcome = question.exec();
+                let judged = judge(&question, &outcome);
+                let known = all.iter().any(|(known, loss)| {
+                    same_effect(known, &outcome) && loss.is_some() == judged.is_some()
+                });
+                if !known {
+                    all.push((outcome, judged));
+                }
             }
-        }
-        unseen.extend((all.len() > seen).then(|| owner(question)));
+            all.len() > seen
+        };
+        unseen.extend(others(&mut question.readings()).then(|| owner(question)));
+        unseen.extend(others(&mut question.hazy()).then(|| {
+            Unseen::aside(
+                "owner",
+                "an owner of the file is shown as one that has no id here: it may have none",
+            )
+        }));
         unseen.extend(question.chain.unseen.iter().cloned());
         unseen.extend(value(question, &all));
         unseen.extend(hidden(question));
