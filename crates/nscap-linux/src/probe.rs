@@ -2,18 +2,20 @@
 //! What this machine offers to nscap: facts for `nscap check`, and whether the kernel decides by the rules. Each is found by
 //! a try if that changes nothing, and otherwise by what the kernel says of itself.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nscap_core::storage::Table;
 use nscap_core::{CapSet, Capability, FileCaps, NsCaps, Policy, Record, SYSCTLS, VfsCaps};
 use rustix::fs::{
-    AtFlags, CWD, MemfdFlags, Mode, OFlags, StatxAttributes, StatxFlags, XattrFlags, statx,
+    AtFlags, CWD, MemfdFlags, Mode, OFlags, StatxAttributes, StatxFlags, XattrFlags, openat, statx,
+    unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::file::{CAPABILITY, TABLE};
+use crate::mounts::MountPoint;
 use crate::server::{FuseQueue, Lowered};
 use crate::sys;
 use crate::xattr::{self, Present};
@@ -128,6 +130,9 @@ fn timeout(settings: &Path) -> u64 {
 /// What a directory's file system offers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Directory {
+    /// Whether anything could be tried; else the errno of making a file there. The fields after this one then say
+    /// nothing.
+    pub tried: std::result::Result<(), i32>,
     /// Whether `security.capability` can be set here; else the errno.
     pub capability: std::result::Result<(), i32>,
     /// Whether `security.nscapability` can be set here; else the errno.
@@ -137,33 +142,66 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Tries a directory with a file that never has a name (O_TMPFILE).
+    /// Tries a directory with a file that never has a name (O_TMPFILE); where the file system has none such, with one
+    /// whose name goes at once.
     ///
     /// # Errors
-    /// [`Error::Call`] where no such file can be made: ENOENT, ENOTDIR, EACCES, EROFS, or
-    /// EOPNOTSUPP where the file system has none.
+    /// [`Error::Call`] if there is no such directory: ENOENT, ENOTDIR, EACCES.
     pub fn probe(path: &Path) -> Result<Directory> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| Error::call(path, "open", e))?;
+        let file = match scratch(&directory) {
+            Ok(file) => file,
+            Err(errno) => {
+                let no = Err(errno.raw_os_error());
+                return Ok(Directory { tried: no, capability: no, table: no, entries: 0 });
+            }
+        };
         let plain = VfsCaps::v2(FileCaps::default()).encode();
-        let decides = kernel_policy();
+        let by_design = kernel_policy().is_some() || is_nscap(&directory);
         let try_set = |name, value: &[u8]| {
             xattr::set(file.as_fd(), name, value, Present::Any).map_err(Errno::raw_os_error)
         };
         let capability = try_set(CAPABILITY, plain.as_bytes());
-        // A kernel that decides takes entries only, and none beside those that are there.
-        let try_table = |count: usize| match decides {
-            None => try_set(TABLE, &vec![0; Table::encoded_len(count)]),
-            Some(_) => {
+        // What decides by the design takes entries only, and none beside those that are there.
+        let try_table = |count: usize| {
+            if by_design {
                 let _ = xattr::remove(file.as_fd(), TABLE);
                 try_set(TABLE, &entries(count))
+            } else {
+                try_set(TABLE, &vec![0; Table::encoded_len(count)])
             }
         };
         let table = try_table(1);
         let entries = largest(|count| try_table(*count).is_ok());
-        Ok(Directory { capability, table, entries })
+        Ok(Directory { tried: Ok(()), capability, table, entries })
     }
+}
+
+/// A file for writing only: on a mount of nscap one that is open for reading and writing gets no grant.
+fn scratch(directory: &OwnedFd) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    match openat(directory, c".", OFlags::TMPFILE | flags, mode) {
+        Err(Errno::OPNOTSUPP) => {}
+        made => return made,
+    }
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    let name = format!(".nscap-check-{:016x}", u64::from_ne_bytes(random));
+    let file = openat(directory, &*name, OFlags::CREATE | OFlags::EXCL | flags, mode)
+        .map_err(|_| Errno::OPNOTSUPP)?;
+    let _ = unlinkat(directory, &*name, AtFlags::empty());
+    Ok(file)
+}
+
+/// Whether the rules of nscap decide there.
+fn is_nscap(directory: &OwnedFd) -> bool {
+    let id =
+        statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id);
+    let all = MountPoint::all().unwrap_or_default();
+    all.iter().any(|mount| Ok(mount.id) == id && mount.is_nscap())
 }
 
 /// A value of `security.nscapability` with this many entries, none of which gives anything.

@@ -2,6 +2,7 @@
 //! `nscap check`: what this machine offers, which features of nscap that leaves, and which id
 //! ranges overlap (S) or reach above their namespace (U).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use nscap_core::{Kuid, Policy, root_kuid, root_of_ancestor};
@@ -20,10 +21,10 @@ use crate::system::{System, left_out};
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Finding {
-    /// Something that the machine offers or not.
-    Offer { name: &'static str, ok: bool, detail: String },
-    /// A feature of nscap, and what it still needs.
-    Feature { name: &'static str, ok: bool, missing: Vec<&'static str> },
+    /// Something that the machine offers or not; `None` where it could not be tried.
+    Offer { name: &'static str, ok: Option<bool>, detail: String },
+    /// A feature of nscap, and what it still needs; `None` where that could not be tried.
+    Feature { name: &'static str, ok: Option<bool>, missing: Vec<&'static str> },
     /// S: ids in ranges that should be disjoint: two of these, and how many more there are.
     Overlap { what: String, with: String, more: usize, first: u32, last: u32 },
     /// U: a namespace whose root is an ancestor's root as well.
@@ -34,8 +35,11 @@ enum Finding {
 }
 
 impl Finding {
-    fn ok(&self) -> bool {
-        matches!(self, Finding::Offer { ok: true, .. } | Finding::Feature { ok: true, .. })
+    fn ok(&self) -> Option<bool> {
+        match self {
+            Finding::Offer { ok, .. } | Finding::Feature { ok, .. } => *ok,
+            _ => Some(false),
+        }
     }
 }
 
@@ -62,7 +66,8 @@ pub(crate) fn run(args: &Check, out: &mut Out) -> Result<u8, Failure> {
     for line in &system.subids()?.malformed {
         note(&format!("{}, line {line}: no range, ignored", Subids::CONFIGURED));
     }
-    Ok(if count > 0 { 2 } else { u8::from(!findings.iter().all(Finding::ok)) })
+    let untold = count > 0 || findings.iter().any(|finding| finding.ok().is_none());
+    Ok(if untold { 2 } else { u8::from(findings.iter().any(|f| f.ok() == Some(false))) })
 }
 
 fn overlap<M>(shared: &Overlap<M>, text: impl Fn(&M) -> String) -> Finding {
@@ -83,15 +88,23 @@ const CAPABILITY: &str = "security.capability";
 const TABLE: &str = "security.nscapability";
 
 fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
-    let offer = |name, ok, detail: &str| Finding::Offer { name, ok, detail: detail.to_owned() };
-    let here = |result: Result<(), i32>, more: String| match result {
-        Ok(()) => (true, format!("can be set in {}{more}", out::path(dir))),
-        Err(errno) => (
-            false,
-            format!("cannot be set in {}: {}", out::path(dir), nscap_linux::describe(errno)),
-        ),
+    let offer = |name, ok, detail: &str| {
+        let detail = detail.to_owned();
+        Finding::Offer { name, ok: Some(ok), detail }
     };
-    let attribute = |name, (ok, detail): (bool, String)| Finding::Offer { name, ok, detail };
+    let here = |result: Result<(), i32>, more: String| match (directory.tried, result) {
+        (Err(errno), _) => {
+            let errno = nscap_linux::describe(errno);
+            (None, format!("could not be tried: a file in {}: {errno}", out::path(dir)))
+        }
+        (Ok(()), Ok(())) => (Some(true), format!("can be set in {}{more}", out::path(dir))),
+        (Ok(()), Err(errno)) => {
+            let errno = nscap_linux::describe(errno);
+            (Some(false), format!("cannot be set in {}: {errno}", out::path(dir)))
+        }
+    };
+    let attribute =
+        |name, (ok, detail): (Option<bool>, String)| Finding::Offer { name, ok, detail };
     let (major, minor) = kernel.version;
     vec![
         offer("kernel", kernel.revision_3, &format!("Linux {major}.{minor}")),
@@ -156,7 +169,7 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
 fn reference(policy: Policy) -> Finding {
     let names: Vec<_> = policy.settings().map(|setting| setting.name).collect();
     let detail = format!("decides by the design itself; {}", names.join(", "));
-    Finding::Offer { name: "nscap in the kernel", ok: true, detail }
+    Finding::Offer { name: "nscap in the kernel", ok: Some(true), detail }
 }
 
 /// What each feature needs. What is only faster or safer with something is not listed.
@@ -175,13 +188,21 @@ fn features(offers: &[Finding]) -> Vec<Finding> {
             &[USER_NAMESPACES, FILE_CAPS, FUSE, UNLIMITED, CAPABILITY, TABLE],
         ),
     ];
-    let lacks = |need: &str| {
-        let is = |f: &Finding| matches!(f, Finding::Offer { name, ok: true, .. } if *name == need);
-        !offers.iter().any(is)
+    let has = |need: &str| {
+        let ok = |f: &Finding| match f {
+            Finding::Offer { name, ok, .. } if *name == need => Some(*ok),
+            _ => None,
+        };
+        offers.iter().find_map(ok).unwrap_or(Some(false))
     };
     let feature = |(name, needs): (&'static str, &[&'static str])| {
-        let missing: Vec<_> = needs.iter().copied().filter(|need| lacks(need)).collect();
-        Finding::Feature { name, ok: missing.is_empty(), missing }
+        let missing: Vec<_> =
+            needs.iter().copied().filter(|need| has(need) != Some(true)).collect();
+        let ok = match missing.iter().any(|need| has(need) == Some(false)) {
+            true => Some(false),
+            false => missing.is_empty().then_some(true),
+        };
+        Finding::Feature { name, ok, missing }
     };
     NEEDS.map(feature).into()
 }
@@ -197,22 +218,35 @@ fn roots_above(namespaces: &Namespaces, findings: &mut Vec<Finding>) {
     }
 }
 
+/// How many namespaces with one root are named.
+const ROOTS: usize = 2;
+
 fn print(findings: &[Finding], out: &mut Out) -> Result<(), Failure> {
-    let word = |ok: bool| {
-        let (style, word) = if ok { (GOOD, "yes") } else { (BAD, "no ") };
+    let word = |ok: Option<bool>| {
+        let (style, word) = match ok {
+            Some(true) => (GOOD, "yes"),
+            Some(false) => (BAD, "no "),
+            None => (BAD, "?  "),
+        };
         format!("{style}{word}{style:#}")
     };
     out.styled(HEAD, "This machine")?;
     let mut offers = Table::indented(2);
     let mut features = Table::indented(2);
     let mut overlaps = Vec::new();
+    let mut roots: BTreeMap<_, Vec<&String>> = BTreeMap::new();
     for finding in findings {
         match finding {
             Finding::Offer { name, ok, detail } => {
                 offers.row([word(*ok), (*name).to_owned(), detail.clone()]);
             }
             Finding::Feature { name, ok, missing } => {
-                let missing = if *ok { String::new() } else { format!("needs {}", missing.join(", ")) };
+                let missing = missing.join(", ");
+                let missing = match ok {
+                    Some(true) => String::new(),
+                    Some(false) => format!("needs {missing}"),
+                    None => format!("needs what could not be tried: {missing}"),
+                };
                 features.row([word(*ok), (*name).to_owned(), missing]);
             }
             Finding::Overlap { what, with, more, first, last } => {
@@ -222,12 +256,23 @@ fn print(findings: &[Finding], out: &mut Out) -> Result<(), Failure> {
                 };
                 overlaps.push(format!("  {all} share kuids {first} to {last}: shared grants [S]"));
             }
-            Finding::Root { what, kuid, ancestor } => overlaps.push(format!(
-                "  {what}: its root, kuid {kuid}, is also root of {ancestor}: grants come from there [U]"
-            )),
+            Finding::Root { what, kuid, ancestor } => {
+                roots.entry((kuid, ancestor)).or_default().push(what);
+            }
             Finding::LeftOut { count } => overlaps.push(format!("  {}", left_out(*count))),
         }
     }
+    overlaps.extend(roots.iter().map(|((kuid, ancestor), all)| {
+        let named: Vec<&str> = all.iter().take(ROOTS).map(|what| what.as_str()).collect();
+        let more = match all.len().saturating_sub(ROOTS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!(
+            "  {}{more}: the root, kuid {kuid}, is also root of {ancestor}: grants come from there [U]",
+            named.join(", ")
+        )
+    }));
     out.table(&offers)?;
     out.styled(HEAD, "That leaves")?;
     out.table(&features)?;

@@ -79,7 +79,8 @@ pub(crate) enum Command {
     Ns,
     /// Say what this machine offers to nscap, and which id ranges overlap
     ///
-    /// Exit status: 0 when nothing is missing and nothing overlaps, 1 otherwise, 2 on an error.
+    /// Exit status: 0 when nothing is missing and nothing overlaps, 1 otherwise, 2 on an error, and when
+    /// something could not be tried.
     Check(Check),
     /// Show a directory tree on which every user namespace has its own capabilities
     ///

@@ -28,6 +28,11 @@ pub(crate) fn run(args: &cli::Umount) -> Result<u8, Failure> {
             problem: format!("umount2: {}", busy(&mount)),
             errno: error.raw_os_error(),
         },
+        Errno::PERM => call(
+            &args.target,
+            "umount2 (root may, of the user namespace that owns this mount namespace)",
+            error,
+        ),
         error => call(&args.target, "umount2", error),
     })?;
     if !args.lazy {

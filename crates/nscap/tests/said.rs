@@ -184,3 +184,57 @@ fn a_file_that_a_process_does_not_find_is_told_with_its_root() {
         "#,
     );
 }
+
+#[test]
+fn a_check_prints_what_it_can_and_why_not_the_rest() {
+    if !is_root("a_check_prints_what_it_can_and_why_not_the_rest") {
+        return;
+    }
+    script(
+        r#"
+        check() { "$nscap" check "$1" >out 2>err || status=$?; }
+        has() { grep -q "$@" out || fail "$* not in: $(cat out err)"; }
+        # On a mount of nscap.
+        "$nscap" mount p/src t
+        check t
+        has '^  yes  security.capability  *can be set in t'
+        has '^  yes  security.nscapability  *can be set in t, up to 1024 entries'
+        "$nscap" umount t
+        "$nscap" mount p/src t -o single
+        check t
+        has '^  yes  security.nscapability  *can be set in t, up to 1 entries'
+        [ -z "$(ls -A t)" ] || fail "left $(ls -A t)"
+        "$nscap" umount t
+        # Where nothing can be made.
+        mkdir ro
+        mount -t tmpfs -o ro none ro
+        for place in "/proc EOPNOTSUPP" "ro EROFS"; do
+            status=0
+            check ${place% *}
+            [ $status = 2 ] || fail "$place: $status"
+            has "^  ?    security.capability  *could not be tried: a file in ${place% *}: ${place#* }"
+            has '^  yes  kernel'
+            has 'needs what could not be tried'
+            has '^Ranges'
+        done
+        setpriv --reuid=65534 --regid=65534 --clear-groups "$nscap" check . >out 2>err || true
+        has 'could not be tried: a file in .: EACCES'
+        expect 2 '"name":"security.capability","ok":null' "$nscap" --json check /proc
+        expect 2 ENOENT "$nscap" check missing
+        # A file system without O_TMPFILE.
+        mkdir -p lower upper work merged
+        mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none merged
+        check merged
+        has '^  yes  security.capability'
+        [ -z "$(ls -A merged)" ] || fail "left $(ls -A merged)"
+        # Many namespaces with one root take one line.
+        pids=
+        for n in $(seq 30); do unshare --user --map-root-user sleep 1000 & pids="$pids $!"; done
+        until_so sh -c "[ \$(lsns -t user -n | wc -l) -gt 30 ]"
+        check .
+        [ "$(wc -l <out)" -lt 40 ] || fail "$(cat out)"
+        has 'and [0-9]* more: the root, kuid 0, is also root of'
+        kill $pids
+        "#,
+    );
+}

@@ -79,7 +79,11 @@ fn locked(tree: &Tree, name: &OsString, create: bool) -> Result<Option<Locked>> 
         }
         match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => {
-                return Err(Error::refused(&path, "another shift is at work on it", Errno::BUSY));
+                return Err(Error::refused(
+                    &path,
+                    "another shift is at work on it; wait for its end",
+                    Errno::BUSY,
+                ));
             }
             locked => locked.map_err(|errno| call("flock", errno))?,
         }

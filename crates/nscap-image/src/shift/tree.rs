@@ -319,6 +319,6 @@ pub(crate) fn needs_capabilities(tree: &Tree) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let why = format!("moving a tree takes {}", missing.join(", "));
+    let why = format!("moving a tree takes {} (run it as root)", missing.join(", "));
     Err(Error::refused(&tree.path, why, Errno::PERM))
 }
