@@ -2,18 +2,20 @@
 /*
  * File capabilities that belong to a user namespace: setxattr and removexattr.
  *
- * Whoever changes either name is decided upon and served under the inode's lock, in one go. Every
- * step goes through the VFS with the name under which it is stored, so that security modules, EVM,
- * IMA and fsnotify see what is stored.
+ * A change of either name is decided upon and carried out in one section under the inode's lock.
+ * Every step goes through the VFS with the name under which it is stored, so that security modules,
+ * EVM, IMA and fsnotify see what is stored.
  */
-#include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/dcache.h>
 #include <linux/init.h>
+#include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/random.h>
+#include <linux/sched.h>
 #include <linux/security.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/sysctl.h>
 
@@ -23,7 +25,57 @@ static u8 nscap_array __read_mostly;
 static u8 nscap_busy __read_mostly;
 static unsigned int nscap_busy_max = NSCAP_BUSY_MAX;
 
-/* -ENODATA: what was to be removed is not there. */
+/* The tasks that carry out a step right now. */
+struct nscap_changer {
+	struct hlist_node node;
+	const struct task_struct *task;
+};
+
+static DEFINE_SPINLOCK(nscap_changers_lock);
+static HLIST_HEAD(nscap_changers);
+
+/* Whether the name is one that is decided upon, and the caller carries out such a decision. */
+bool nscap_is_changing(const char *name)
+{
+	const struct nscap_changer *changer;
+	bool found = false;
+
+	if (!nscap_decides(name))
+		return false;
+	spin_lock(&nscap_changers_lock);
+	hlist_for_each_entry(changer, &nscap_changers, node) {
+		found = changer->task == current;
+		if (found)
+			break;
+	}
+	spin_unlock(&nscap_changers_lock);
+	return found;
+}
+
+/* Writes one of the two names as it is stored, NULL removes. Under the inode's lock. */
+int nscap_store(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
+		const void *value, size_t size, int flags, struct inode **delegated)
+{
+	struct nscap_changer changer = { .task = current };
+	int error;
+
+	lockdep_assert_held_write(&d_inode(dentry)->i_rwsem);
+	nscap_kept_changes(d_inode(dentry));
+	spin_lock(&nscap_changers_lock);
+	hlist_add_head(&changer.node, &nscap_changers);
+	spin_unlock(&nscap_changers_lock);
+	if (value)
+		error = __vfs_setxattr_locked(mnt_userns, dentry, name, value, size, flags,
+					      delegated);
+	else
+		error = __vfs_removexattr_locked(mnt_userns, dentry, name, delegated);
+	spin_lock(&nscap_changers_lock);
+	hlist_del(&changer.node);
+	spin_unlock(&nscap_changers_lock);
+	return error;
+}
+
+/* -ENODATA: what was to be removed is gone already. */
 static int nscap_step(struct user_namespace *mnt_userns, struct dentry *dentry,
 		      const struct nscap_step *step, struct inode **delegated)
 {
@@ -31,19 +83,19 @@ static int nscap_step(struct user_namespace *mnt_userns, struct dentry *dentry,
 
 	switch (step->op) {
 	case NSCAP_SET_TABLE:
-		return __vfs_setxattr_locked(mnt_userns, dentry, XATTR_NAME_NSCAP, step->data,
-					     step->len, 0, delegated);
+		return nscap_store(mnt_userns, dentry, XATTR_NAME_NSCAP, step->data, step->len, 0,
+				   delegated);
 	case NSCAP_CREATE_CAPABILITY:
-		return __vfs_setxattr_locked(mnt_userns, dentry, XATTR_NAME_CAPS, step->value,
-					     step->len, XATTR_CREATE, delegated);
+		return nscap_store(mnt_userns, dentry, XATTR_NAME_CAPS, step->value, step->len,
+				   XATTR_CREATE, delegated);
 	case NSCAP_REPLACE_CAPABILITY:
-		return __vfs_setxattr_locked(mnt_userns, dentry, XATTR_NAME_CAPS, step->value,
-					     step->len, XATTR_REPLACE, delegated);
+		return nscap_store(mnt_userns, dentry, XATTR_NAME_CAPS, step->value, step->len,
+				   XATTR_REPLACE, delegated);
 	case NSCAP_REMOVE_TABLE:
-		error = __vfs_removexattr_locked(mnt_userns, dentry, XATTR_NAME_NSCAP, delegated);
+		error = nscap_store(mnt_userns, dentry, XATTR_NAME_NSCAP, NULL, 0, 0, delegated);
 		break;
 	default:
-		error = __vfs_removexattr_locked(mnt_userns, dentry, XATTR_NAME_CAPS, delegated);
+		error = nscap_store(mnt_userns, dentry, XATTR_NAME_CAPS, NULL, 0, 0, delegated);
 		break;
 	}
 	return error == -ENODATA ? 0 : error;
@@ -55,11 +107,8 @@ static void nscap_undo(struct user_namespace *mnt_userns, struct dentry *dentry,
 {
 	struct inode *ignored = NULL;
 
-	if (state->table)
-		__vfs_setxattr_locked(mnt_userns, dentry, XATTR_NAME_NSCAP, state->table,
-				      state->file.table.len, 0, &ignored);
-	else
-		__vfs_removexattr_locked(mnt_userns, dentry, XATTR_NAME_NSCAP, &ignored);
+	nscap_store(mnt_userns, dentry, XATTR_NAME_NSCAP, state->table, state->file.table.len, 0,
+		    &ignored);
 	iput(ignored);
 }
 
@@ -86,42 +135,31 @@ static int nscap_carry_out(struct user_namespace *mnt_userns, struct dentry *den
 	return error == -E2BIG || error == -ERANGE ? -ENOSPC : error;
 }
 
-static void nscap_audit(struct dentry *dentry, const char *op, const struct nscap_bytes *clause,
-			int error)
+/* What the rules allow may still be refused: by a security module. */
+static int nscap_refuse(struct dentry *dentry, const struct nscap_answer *answer)
 {
-	struct inode *inode = d_backing_inode(dentry);
-	struct name_snapshot name;
-	struct audit_buffer *ab;
+	struct user_namespace *ns = answer->over_superblock ? dentry->d_sb->s_user_ns :
+							      current_user_ns();
 
-	ab = audit_log_start(audit_context(), GFP_KERNEL, AUDIT_KERNEL_OTHER);
-	if (!ab)
-		return;
-	audit_log_format(ab, "nscap op=%s name=", op);
-	take_dentry_name_snapshot(&name, dentry);
-	audit_log_untrustedstring(ab, name.name.name);
-	release_dentry_name_snapshot(&name);
-	audit_log_format(ab, " ino=%lu dev=", inode->i_ino);
-	audit_log_untrustedstring(ab, inode->i_sb->s_id);
-	audit_log_format(ab, " clause=%.*s res=%d", (int)clause->len, clause->data, error);
-	audit_log_end(ab);
+	return ns_capable(ns, CAP_SETFCAP) ? 0 : -EPERM;
 }
 
-static bool nscap_sets(u32 what)
+/* On a stacked file system the layer that is written to is asked whether content may change. */
+static int nscap_grant(struct user_namespace *mnt_userns, struct dentry *dentry,
+		       const struct nscap_state *state, const struct nscap_answer *answer,
+		       struct inode **delegated)
 {
-	return what == NSCAP_SET_CAPABILITY || what == NSCAP_SET_NSCAPABILITY;
-}
+	struct inode *inode = d_inode(dentry);
+	int error;
 
-/* What the rules allow may still be refused: by a security module, or for a mapping. */
-static int nscap_refuse(struct dentry *dentry, u32 what, const struct nscap_answer *answer)
-{
-	if (answer->steps[0].op == NSCAP_END)
-		return 0;
-	if (!ns_capable(current_user_ns(), CAP_SETFCAP) &&
-	    !ns_capable(dentry->d_sb->s_user_ns, CAP_SETFCAP))
-		return -EPERM;
-	if (nscap_sets(what) && nscap_content_may_change(d_real_inode(dentry)))
-		return -ETXTBSY;
-	return 0;
+	if (d_real_inode(dentry) != inode)
+		return nscap_carry_out(mnt_userns, dentry, state, answer, delegated);
+	error = nscap_grant_begin(inode);
+	if (error)
+		return error;
+	error = nscap_carry_out(mnt_userns, dentry, state, answer, delegated);
+	nscap_grant_end(inode);
+	return error;
 }
 
 /*
@@ -143,7 +181,8 @@ static int nscap_make_room(struct nscap_room *room, const struct nscap_state *st
 }
 
 static int nscap_change_once(struct user_namespace *mnt_userns, struct dentry *dentry,
-			     const struct nscap_request *request, struct inode **delegated)
+			     const struct nscap_request *request, struct nscap_record *record,
+			     struct inode **delegated)
 {
 	const struct cred *cred = current_cred();
 	const struct nscap_caller caller = {
@@ -162,21 +201,21 @@ static int nscap_change_once(struct user_namespace *mnt_userns, struct dentry *d
 	struct nscap_state state;
 	int error;
 
-	error = nscap_read(&state, mnt_userns, dentry, NSCAP_WHAT_IS_THERE);
+	error = nscap_read(&state, mnt_userns, dentry, NSCAP_ALL_STORED);
 	if (!error)
 		error = nscap_make_room(&room, &state, request);
 	if (error)
 		goto out;
 	error = nscap_decide_change(request->what, &caller, &state.file, value, request->flags,
 				    &room, &answer);
+	memcpy(record->clause, answer.clause, sizeof(record->clause));
+	record->logged = answer.logged;
+	if (error || answer.steps[0].op == NSCAP_END)
+		goto out;
+	error = nscap_refuse(dentry, &answer);
 	if (!error)
-		error = nscap_refuse(dentry, request->what, &answer);
-	if (!error)
-		error = nscap_carry_out(mnt_userns, dentry, &state, &answer, delegated);
-	/* To be done again, or nothing was there to remove: neither a grant nor a refusal. */
-	if (!*delegated && error != -ESTALE && (error != -ENODATA || nscap_sets(request->what)))
-		nscap_audit(dentry, nscap_sets(request->what) ? "set" : "remove", &answer.clause,
-			    error);
+		error = (nscap_sets(request->what) ? nscap_grant : nscap_carry_out)(
+			mnt_userns, dentry, &state, &answer, delegated);
 out:
 	nscap_release(&state);
 	kvfree(room.entries);
@@ -186,28 +225,46 @@ out:
 
 /*
  * Under the inode's lock. Overlayfs says -ESTALE where a step had to copy the file up first: then
- * nothing is done yet, and what the copy has is looked at anew.
+ * nothing is done yet, and what the copy has is looked at anew. record gets what a log says of it.
  */
-int nscap_change(struct user_namespace *mnt_userns, struct dentry *dentry,
-		 const struct nscap_request *request, struct inode **delegated)
+int nscap_change_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
+			const struct nscap_request *request, struct nscap_record *record,
+			struct inode **delegated)
 {
-	struct inode *real = d_real_inode(dentry);
-	int error = nscap_change_once(mnt_userns, dentry, request, delegated);
+	int error = nscap_change_once(mnt_userns, dentry, request, record, delegated);
 
-	if (error == -ESTALE && d_real_inode(dentry) != real)
-		error = nscap_change_once(mnt_userns, dentry, request, delegated);
+	if (error == -ESTALE)
+		error = nscap_change_once(mnt_userns, dentry, request, record, delegated);
 	return error;
 }
 
-static u32 nscap_policy(void)
+int nscap_change(struct user_namespace *mnt_userns, struct dentry *dentry,
+		 const struct nscap_request *request)
+{
+	struct nscap_record record = {};
+	struct inode *delegated = NULL;
+	int error;
+
+	do {
+		inode_lock(d_inode(dentry));
+		error = nscap_change_locked(mnt_userns, dentry, request, &record, &delegated);
+		inode_unlock(d_inode(dentry));
+		if (!delegated)
+			break;
+		error = break_deleg_wait(&delegated);
+	} while (!error);
+	nscap_audit_change(dentry, request->what, &record, error);
+	return error;
+}
+
+u32 nscap_policy(void)
 {
 	return (READ_ONCE(nscap_array) ? NSCAP_POLICY_ARRAY : 0) |
 	       READ_ONCE(nscap_busy) << NSCAP_POLICY_BUSY_SHIFT;
 }
 
-int nscap_setxattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
-			  const char *name, const void *value, size_t size, int flags,
-			  struct inode **delegated_inode)
+int nscap_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
+		   const void *value, size_t size, int flags)
 {
 	const struct nscap_request request = {
 		.what = strcmp(name, XATTR_NAME_CAPS) ? NSCAP_SET_NSCAPABILITY :
@@ -218,11 +275,10 @@ int nscap_setxattr_locked(struct user_namespace *mnt_userns, struct dentry *dent
 		.flags = flags,
 	};
 
-	return nscap_change(mnt_userns, dentry, &request, delegated_inode);
+	return nscap_change(mnt_userns, dentry, &request);
 }
 
-int nscap_removexattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
-			     const char *name, struct inode **delegated_inode)
+int nscap_removexattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name)
 {
 	const struct nscap_request request = {
 		.what = strcmp(name, XATTR_NAME_CAPS) ? NSCAP_REMOVE_NSCAPABILITY :
@@ -230,16 +286,7 @@ int nscap_removexattr_locked(struct user_namespace *mnt_userns, struct dentry *d
 		.policy = nscap_policy(),
 	};
 
-	return nscap_change(mnt_userns, dentry, &request, delegated_inode);
-}
-
-/* K: what the file grants has been dropped with its content or its owner. */
-void nscap_dropped(struct dentry *dentry, int error)
-{
-	static const struct nscap_bytes clause = { .data = "K", .len = 1 };
-
-	if (error != -ENODATA && error != -EOPNOTSUPP)
-		nscap_audit(dentry, "drop", &clause, error);
+	return nscap_change(mnt_userns, dentry, &request);
 }
 
 /* Clauses A and B; as boot parameters sysctl.kernel.nscap_array and sysctl.kernel.nscap_busy. */

@@ -23,15 +23,15 @@ struct path;
 struct super_block;
 struct vfsmount;
 struct cpu_vfs_cap_data;
+struct nscap_kept;
 
 #ifdef CONFIG_SECURITY_NSCAP
 
 bool nscap_decides(const char *name);
-int nscap_setxattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
-			  const char *name, const void *value, size_t size, int flags,
-			  struct inode **delegated_inode);
-int nscap_removexattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
-			     const char *name, struct inode **delegated_inode);
+bool nscap_is_changing(const char *name);
+int nscap_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
+		   const void *value, size_t size, int flags);
+int nscap_removexattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name);
 ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list, size_t size,
 			ssize_t listed);
 int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *inode,
@@ -41,13 +41,15 @@ int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
 void nscap_dropped(struct dentry *dentry, int error);
 struct address_space *nscap_mmap_begin(struct file *file, unsigned long flags);
 void nscap_mmap_end(struct address_space *mapping);
+int nscap_content_replaced(struct inode *inode);
 ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer,
 			     const char *name, void *value, size_t size);
 int nscap_layer_setxattr(struct super_block *above, struct user_namespace *mnt_userns,
 			 struct dentry *layer, const char *name, const void *value, size_t size,
 			 int flags);
-int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer, const char *name,
-		      const void *value, size_t size, int flags);
+struct nscap_kept *nscap_keep_begin(struct dentry *upper);
+int nscap_keep_end(struct nscap_kept *kept, struct user_namespace *mnt_userns,
+		   struct dentry *upper, int error);
 int nscap_copy_up(const struct path *from, struct vfsmount *upper, struct dentry *to);
 
 #else
@@ -57,16 +59,19 @@ static inline bool nscap_decides(const char *name)
 	return false;
 }
 
-static inline int nscap_setxattr_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
-					const char *name, const void *value, size_t size,
-					int flags, struct inode **delegated_inode)
+static inline bool nscap_is_changing(const char *name)
+{
+	return false;
+}
+
+static inline int nscap_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry,
+				 const char *name, const void *value, size_t size, int flags)
 {
 	return -EOPNOTSUPP;
 }
 
-static inline int nscap_removexattr_locked(struct user_namespace *mnt_userns,
-					   struct dentry *dentry, const char *name,
-					   struct inode **delegated_inode)
+static inline int nscap_removexattr(struct user_namespace *mnt_userns, struct dentry *dentry,
+				    const char *name)
 {
 	return -EOPNOTSUPP;
 }
@@ -108,14 +113,24 @@ static inline int nscap_layer_setxattr(struct super_block *above,
 	return -EOPNOTSUPP;
 }
 
-static inline int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer,
-				    const char *name, const void *value, size_t size, int flags)
+static inline struct nscap_kept *nscap_keep_begin(struct dentry *upper)
 {
-	return -EOPNOTSUPP;
+	return NULL;
+}
+
+static inline int nscap_keep_end(struct nscap_kept *kept, struct user_namespace *mnt_userns,
+				 struct dentry *upper, int error)
+{
+	return error;
 }
 
 static inline int nscap_copy_up(const struct path *from, struct vfsmount *upper,
 				struct dentry *to)
+{
+	return 0;
+}
+
+static inline int nscap_content_replaced(struct inode *inode)
 {
 	return 0;
 }

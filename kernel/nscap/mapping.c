@@ -5,15 +5,85 @@
  * write(2) and its like drop what a file grants, a store through a shared mapping does not. So such
  * a mapping drops it, and as long as there is one, nothing can be granted: nothing is left that
  * closing the file would have to drop.
+ *
+ * A mapping takes no lock where the file grants nothing. It counts itself, then looks for a grant
+ * that is being made, then for one that is there. A grant announces itself, looks for mappings, and
+ * is made. So one of the two sees the other.
  */
+#include <linux/atomic.h>
 #include <linux/dcache.h>
 #include <linux/fs.h>
+#include <linux/hash.h>
+#include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mount.h>
 #include <linux/security.h>
 
 #include "nscap.h"
+
+#define NSCAP_GRANTS_BITS 6
+
+/* How many grants are being made, by file; files that share one make a mapping look twice. */
+static atomic_t nscap_grants[1 << NSCAP_GRANTS_BITS];
+
+static atomic_t *nscap_grants_of(const struct address_space *mapping)
+{
+	return &nscap_grants[hash_ptr(mapping, NSCAP_GRANTS_BITS)];
+}
+
+/*
+ * Before a grant: its content can no longer change without anything that would drop it. What was
+ * submitted to be written directly is waited for, and pages that are held are let go.
+ */
+int nscap_grant_begin(struct inode *inode)
+{
+	struct address_space *mapping = inode->i_mapping;
+	int error;
+
+	lockdep_assert_held_write(&inode->i_rwsem);
+	if (!S_ISREG(inode->i_mode))
+		return 0;
+	atomic_inc(nscap_grants_of(mapping));
+	/* Pairs with the count of a mapping in nscap_mmap_begin(). */
+	smp_mb__after_atomic();
+	inode_dio_wait(inode);
+	error = mapping_writably_mapped(mapping) ? -ETXTBSY : nscap_let_go(mapping);
+	if (error)
+		nscap_grant_end(inode);
+	return error;
+}
+
+void nscap_grant_end(struct inode *inode)
+{
+	if (!S_ISREG(inode->i_mode))
+		return;
+	/* The grant can be seen before it is no longer announced. */
+	smp_mb__before_atomic();
+	atomic_dec(nscap_grants_of(inode->i_mapping));
+}
+
+static bool nscap_has_grant(struct dentry *dentry)
+{
+	return !IS_NOSEC(d_inode(dentry)) && security_inode_need_killpriv(dentry) > 0;
+}
+
+/* Whether the layer's file may grant something, as soon as whoever is granting is done. */
+static bool nscap_may_have_grant(struct dentry *real)
+{
+	struct inode *inode = d_inode(real);
+	bool has;
+
+	if (!atomic_read(nscap_grants_of(inode->i_mapping))) {
+		/* Pairs with nscap_grant_end(). */
+		smp_rmb();
+		return nscap_has_grant(real);
+	}
+	inode_lock(inode);
+	has = nscap_has_grant(real);
+	inode_unlock(inode);
+	return has;
+}
 
 static int nscap_drop_of(struct user_namespace *mnt_userns, struct dentry *dentry)
 {
@@ -29,17 +99,32 @@ static int nscap_drop_of(struct user_namespace *mnt_userns, struct dentry *dentr
 	return error;
 }
 
+/* The file of a layer, of whose mount the overlay has the only reference. */
+static int nscap_drop_of_layer(struct dentry *real)
+{
+	int error = -EROFS;
+
+	sb_start_write(real->d_sb);
+	if (!sb_rdonly(real->d_sb))
+		error = nscap_drop_of(&init_user_ns, real);
+	sb_end_write(real->d_sb);
+	return error;
+}
+
 /* Of overlayfs a layer's file is mapped, and its mounter may not see all that the file grants. */
 static int nscap_drop(struct file *file, struct dentry *dentry)
 {
 	struct dentry *real = d_real(dentry, NULL);
-	int error = mnt_want_write_file(file);
+	int error;
 
+	if (!nscap_may_have_grant(real))
+		return 0;
+	error = mnt_want_write_file(file);
 	if (error)
 		return error;
 	error = nscap_drop_of(file_mnt_user_ns(file), dentry);
 	if (error >= 0 && real != dentry)
-		error = nscap_drop_of(&init_user_ns, real);
+		error = nscap_drop_of_layer(real);
 	mnt_drop_write_file(file);
 	return error < 0 ? error : 0;
 }
@@ -67,6 +152,8 @@ struct address_space *nscap_mmap_begin(struct file *file, unsigned long flags)
 	/* Sealed against writing: the mapping itself is refused, or cannot change anything. */
 	if (mapping_map_writable(mapping))
 		return NULL;
+	/* Pairs with nscap_grant_begin(). */
+	smp_mb__after_atomic();
 	error = nscap_drop(file, dentry);
 	if (!error)
 		return mapping;
@@ -78,41 +165,4 @@ void nscap_mmap_end(struct address_space *mapping)
 {
 	if (mapping)
 		mapping_unmap_writable(mapping);
-}
-
-/* Whether a page is pinned by what a device or io_uring may write to, mapped or no longer. */
-static bool nscap_has_pinned_page(struct address_space *mapping)
-{
-	XA_STATE(xas, &mapping->i_pages, 0);
-	struct folio *folio;
-	bool pinned = false;
-
-	rcu_read_lock();
-	xas_for_each(&xas, folio, ULONG_MAX) {
-		if (xas_retry(&xas, folio) || xa_is_value(folio))
-			continue;
-		pinned = folio_maybe_dma_pinned(folio);
-		if (pinned)
-			break;
-		if (need_resched()) {
-			xas_pause(&xas);
-			cond_resched_rcu();
-		}
-	}
-	rcu_read_unlock();
-	return pinned;
-}
-
-/*
- * Whether the content of a file can still change without anything that drops what it grants: by a
- * mapping, or by a page that was pinned through one. What was submitted to be written directly is
- * waited for. Left over is a read that was submitted into a mapping which is gone since.
- */
-bool nscap_content_may_change(struct inode *inode)
-{
-	if (!S_ISREG(inode->i_mode))
-		return false;
-	inode_dio_wait(inode);
-	return mapping_writably_mapped(inode->i_mapping) ||
-	       nscap_has_pinned_page(inode->i_mapping);
 }

@@ -22,18 +22,14 @@ struct nscap_state {
 	u8 *table;
 };
 
-/* What somebody wants to know of a file, and so how much of it has to be read. */
-enum nscap_question {
-	NSCAP_WHAT_APPLIES,	/* at execve, or as security.capability */
-	NSCAP_WHAT_IS_LISTED,	/* all that counts */
-	NSCAP_WHAT_IS_THERE,	/* a table that counts for nothing too */
-};
-
 int nscap_read(struct nscap_state *state, struct user_namespace *mnt_userns,
 	       struct dentry *dentry, enum nscap_question question);
 void nscap_release(struct nscap_state *state);
 
-bool nscap_content_may_change(struct inode *inode);
+/* Around a grant, under the inode's lock: its content cannot change unseen, or -ETXTBSY. */
+int nscap_grant_begin(struct inode *inode);
+void nscap_grant_end(struct inode *inode);
+int nscap_let_go(struct address_space *mapping);
 
 struct nscap_request {
 	u32 what;
@@ -43,7 +39,29 @@ struct nscap_request {
 	int flags;
 };
 
+u32 nscap_policy(void);
+
+static inline bool nscap_sets(u32 what)
+{
+	return what == NSCAP_SET_CAPABILITY || what == NSCAP_SET_NSCAPABILITY;
+}
+
+/* What a log says of a change: the clause, of one letter or two, and an enum nscap_logs. */
+struct nscap_record {
+	char clause[2];
+	u8 logged;
+};
+
+void nscap_audit_change(struct dentry *dentry, u32 what, const struct nscap_record *record,
+			int error);
+
+int nscap_change_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
+			const struct nscap_request *request, struct nscap_record *record,
+			struct inode **delegated);
 int nscap_change(struct user_namespace *mnt_userns, struct dentry *dentry,
-		 const struct nscap_request *request, struct inode **delegated);
+		 const struct nscap_request *request);
+int nscap_store(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
+		const void *value, size_t size, int flags, struct inode **delegated);
+void nscap_kept_changes(struct inode *inode);
 
 #endif

@@ -18,8 +18,6 @@ typedef uint64_t u64;
 #endif
 
 #define NSCAP_MAX_ENTRIES	1024
-/* In a companion, of nobody. */
-#define NSCAP_TRIPWIRE_ROOTID	4294967294U
 
 /* Form F. */
 #define NSCAP_HEADER_LEN	8
@@ -79,7 +77,16 @@ struct nscap_step {
 
 struct nscap_answer {
 	struct nscap_step steps[NSCAP_MAX_STEPS];
-	struct nscap_bytes clause;
+	/* One letter and a zero, or two. */
+	char clause[2];
+	u8 logged;
+	bool over_superblock;
+};
+
+enum nscap_logs {
+	NSCAP_LOGS_NOTHING,
+	NSCAP_LOGS_CHANGE,
+	NSCAP_LOGS_REFUSAL,
 };
 
 struct nscap_room {
@@ -93,7 +100,8 @@ struct nscap_room {
 struct nscap_grant {
 	u64 permitted;
 	u64 inheritable;
-	u32 effective;
+	/* As security.capability has it: revision and effective bit. */
+	u32 magic;
 	u32 rootid;
 };
 
@@ -104,10 +112,15 @@ enum nscap_what {
 	NSCAP_REMOVE_NSCAPABILITY,
 };
 
-enum nscap_get {
-	NSCAP_GET_CAPABILITY,
-	NSCAP_GET_NSCAPABILITY,
+/* What is asked of a file, and so how much of it has to be read. */
+enum nscap_question {
+	NSCAP_WHAT_APPLIES,	/* at execve, or as security.capability */
+	NSCAP_WHAT_IS_LISTED,	/* all that counts */
+	NSCAP_ALL_STORED,	/* a void table too */
 };
+
+/* Of security.capability. */
+#define NSCAP_CAPABILITY_LEN	24
 
 #define NSCAP_LISTS_CAPABILITY		1
 #define NSCAP_LISTS_NSCAPABILITY	2
@@ -117,11 +130,14 @@ enum nscap_get {
 int nscap_decide_change(u32 what, const struct nscap_caller *caller, const struct nscap_file *file,
 			struct nscap_bytes value, u32 flags, const struct nscap_room *room,
 			struct nscap_answer *answer);
-ssize_t nscap_decide_get(u32 what, const void *ns, const struct nscap_file *file, u8 *out,
-			 size_t room);
+ssize_t nscap_decide_get_capability(const void *ns, const struct nscap_file *file, u8 *out);
+ssize_t nscap_decide_get_nscapability(const void *ns, const struct nscap_file *file, u8 *out,
+				      size_t room);
 u32 nscap_decide_list(const void *ns, const struct nscap_file *file);
 int nscap_decide_exec(const void *ns, const struct nscap_file *file, struct nscap_grant *grant);
-bool nscap_is_tripwire(struct nscap_bytes capability);
+bool nscap_needs_table(u32 question, const struct nscap_file *file);
+/* Takes the number, not its negative. */
+bool nscap_left_behind(int error);
 
 /* Called by the decisions. */
 const void *nscap_ns_parent(const void *ns);

@@ -5,10 +5,15 @@
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
+#include <linux/dcache.h>
+#include <linux/export.h>
 #include <linux/fs.h>
+#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/security.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/string.h>
 
 #include "nscap.h"
@@ -58,8 +63,12 @@ ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer
 	struct user_namespace *mnt_userns = mnt_user_ns(layer->mnt);
 	ssize_t len;
 
-	if (nscap_same_terms(above, mnt_userns, layer->dentry))
+	if (nscap_same_terms(above, mnt_userns, layer->dentry)) {
+		len = security_inode_getxattr(layer->dentry, name);
+		if (len)
+			return len;
 		return __vfs_getxattr(layer->dentry, d_inode(layer->dentry), name, value, size);
+	}
 	if (strcmp(name, XATTR_NAME_CAPS))
 		return -ENODATA;
 	len = nscap_layer_entry(above, mnt_userns, layer->dentry, value, size);
@@ -69,9 +78,28 @@ ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer
 }
 EXPORT_SYMBOL_GPL(nscap_layer_getxattr);
 
-/* Stores a value as it is, NULL removes: what has been decided upon above, or was there before. */
-int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer, const char *name,
-		      const void *value, size_t size, int flags)
+/* Stores a value as it is. Under the lock of the layer's inode. */
+static int nscap_layer_store_locked(struct user_namespace *mnt_userns, struct dentry *layer,
+				    const char *name, const void *value, size_t size, int flags,
+				    struct inode **delegated)
+{
+	struct inode *inode = d_inode(layer);
+	int error;
+
+	/* A layer that is stacked itself asks its own. */
+	if (d_real_inode(layer) != inode)
+		return nscap_store(mnt_userns, layer, name, value, size, flags, delegated);
+	error = nscap_grant_begin(inode);
+	if (error)
+		return error;
+	error = nscap_store(mnt_userns, layer, name, value, size, flags, delegated);
+	nscap_grant_end(inode);
+	return error;
+}
+
+/* Stores a value as it is, NULL removes: what has been decided upon above. */
+static int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer,
+			     const char *name, const void *value, size_t size, int flags)
 {
 	struct inode *inode = d_inode(layer);
 	struct inode *delegated = NULL;
@@ -79,13 +107,9 @@ int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer, c
 
 	do {
 		inode_lock(inode);
-		if (!value)
-			error = __vfs_removexattr_locked(mnt_userns, layer, name, &delegated);
-		else if (nscap_content_may_change(d_real_inode(layer)))
-			error = -ETXTBSY;
-		else
-			error = __vfs_setxattr_locked(mnt_userns, layer, name, value, size, flags,
-						      &delegated);
+		error = value ? nscap_layer_store_locked(mnt_userns, layer, name, value, size,
+							 flags, &delegated) :
+				nscap_store(mnt_userns, layer, name, NULL, 0, 0, &delegated);
 		inode_unlock(inode);
 		if (!delegated)
 			return error;
@@ -93,15 +117,81 @@ int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer, c
 	} while (!error);
 	return error;
 }
-EXPORT_SYMBOL_GPL(nscap_layer_store);
 
 /* Where the terms differ, the mounter removes what nscap_layer_getxattr() shows, as others do. */
-static int nscap_layer_remove(struct super_block *above, struct user_namespace *mnt_userns,
-			      struct dentry *layer)
+static u32 nscap_layer_removal(struct super_block *above, struct user_namespace *mnt_userns,
+			       struct dentry *layer)
 {
-	bool entry = nscap_layer_entry(above, mnt_userns, layer, NULL, 0) > 0;
+	return nscap_layer_entry(above, mnt_userns, layer, NULL, 0) > 0 ?
+	       NSCAP_REMOVE_NSCAPABILITY : NSCAP_REMOVE_CAPABILITY_NAME;
+}
 
-	return vfs_removexattr(mnt_userns, layer, entry ? XATTR_NAME_NSCAP : XATTR_NAME_CAPS);
+/* Both attributes as they were, where nothing has been put in their place. */
+static void nscap_put_back(struct user_namespace *mnt_userns, struct dentry *layer,
+			   const struct nscap_state *before)
+{
+	const struct nscap_file *file = &before->file;
+	struct inode *ignored = NULL;
+
+	if (before->table)
+		nscap_store(mnt_userns, layer, XATTR_NAME_NSCAP, before->table, file->table.len, 0,
+			    &ignored);
+	if (file->capability.data)
+		nscap_store(mnt_userns, layer, XATTR_NAME_CAPS, file->capability.data,
+			    file->capability.len, 0, &ignored);
+	iput(ignored);
+}
+
+/* Under the lock of the layer's inode: what cannot be replaced is still there. */
+static int nscap_layer_replace(struct user_namespace *mnt_userns, struct dentry *layer,
+			       u32 removal, const struct nscap_request *set,
+			       struct inode **delegated)
+{
+	const struct nscap_request remove = { .what = removal, .policy = set->policy };
+	struct nscap_record record;
+	struct nscap_state before;
+	int error;
+
+	error = nscap_read(&before, mnt_userns, layer, NSCAP_ALL_STORED);
+	if (!error)
+		error = nscap_change_locked(mnt_userns, layer, &remove, &record, delegated);
+	if (!error) {
+		error = nscap_change_locked(mnt_userns, layer, set, &record, delegated);
+		if (error)
+			nscap_put_back(mnt_userns, layer, &before);
+	}
+	nscap_release(&before);
+	return error;
+}
+
+/* Where the terms differ: the mounter asks for it. */
+static int nscap_layer_ask(struct super_block *above, struct user_namespace *mnt_userns,
+			   struct dentry *layer, const void *value, size_t size, bool replace)
+{
+	const struct nscap_request set = {
+		.what = NSCAP_SET_CAPABILITY,
+		.policy = nscap_policy(),
+		.value = value,
+		.size = size,
+	};
+	struct inode *inode = d_inode(layer);
+	struct inode *delegated = NULL;
+	struct nscap_record record;
+	int error;
+
+	do {
+		inode_lock(inode);
+		error = replace ?
+			nscap_layer_replace(mnt_userns, layer,
+					    nscap_layer_removal(above, mnt_userns, layer), &set,
+					    &delegated) :
+			nscap_change_locked(mnt_userns, layer, &set, &record, &delegated);
+		inode_unlock(inode);
+		if (!delegated)
+			return error;
+		error = break_deleg_wait(&delegated);
+	} while (!error);
+	return error;
 }
 
 /*
@@ -112,7 +202,7 @@ int nscap_layer_setxattr(struct super_block *above, struct user_namespace *mnt_u
 			 struct dentry *layer, const char *name, const void *value, size_t size,
 			 int flags)
 {
-	int error = 0;
+	struct nscap_request remove = { .policy = nscap_policy() };
 
 	if (nscap_same_terms(above, mnt_userns, layer)) {
 		if (value && !ns_capable(layer->d_sb->s_user_ns, CAP_SETFCAP))
@@ -122,13 +212,106 @@ int nscap_layer_setxattr(struct super_block *above, struct user_namespace *mnt_u
 	if (strcmp(name, XATTR_NAME_CAPS))
 		/* A second entry is more than it can hold (A). */
 		return value ? -ENOSPC : -ENODATA;
-	if (!value || flags & XATTR_REPLACE)
-		error = nscap_layer_remove(above, mnt_userns, layer);
-	if (value && !error)
-		error = vfs_setxattr(mnt_userns, layer, name, value, size, 0);
-	return error;
+	if (!value) {
+		remove.what = nscap_layer_removal(above, mnt_userns, layer);
+		return nscap_change(mnt_userns, layer, &remove);
+	}
+	return nscap_layer_ask(above, mnt_userns, layer, value, size, flags & XATTR_REPLACE);
 }
 EXPORT_SYMBOL_GPL(nscap_layer_setxattr);
+
+/*
+ * What a file of the upper layer grants while its content is copied up, which drops it. Put back
+ * afterwards, unless it was changed or the file given away meanwhile.
+ */
+struct nscap_kept {
+	struct list_head list;
+	struct inode *inode;
+	kuid_t uid;
+	kgid_t gid;
+	bool changed;
+	ssize_t len;
+	u8 value[NSCAP_CAPABILITY_ROOM];
+};
+
+static DEFINE_SPINLOCK(nscap_kept_lock);
+static LIST_HEAD(nscap_kept);
+
+/* Under the inode's lock, before one of its attributes changes by a decision. */
+void nscap_kept_changes(struct inode *inode)
+{
+	struct nscap_kept *kept;
+
+	if (list_empty_careful(&nscap_kept))
+		return;
+	spin_lock(&nscap_kept_lock);
+	list_for_each_entry(kept, &nscap_kept, list)
+		kept->changed |= kept->inode == inode;
+	spin_unlock(&nscap_kept_lock);
+}
+
+/* NULL where it grants nothing. Ends with nscap_keep_end(). */
+struct nscap_kept *nscap_keep_begin(struct dentry *upper)
+{
+	struct inode *inode = d_inode(upper);
+	struct nscap_kept *kept = kzalloc(sizeof(*kept), GFP_KERNEL);
+	ssize_t len;
+
+	if (!kept)
+		return ERR_PTR(-ENOMEM);
+	kept->inode = inode;
+	inode_lock(inode);
+	len = __vfs_getxattr(upper, inode, XATTR_NAME_CAPS, kept->value, sizeof(kept->value));
+	kept->uid = inode->i_uid;
+	kept->gid = inode->i_gid;
+	kept->len = len;
+	if (len > 0) {
+		spin_lock(&nscap_kept_lock);
+		list_add(&kept->list, &nscap_kept);
+		spin_unlock(&nscap_kept_lock);
+	}
+	inode_unlock(inode);
+	if (len > 0)
+		return kept;
+	kfree(kept);
+	return len == 0 || len == -ENODATA || len == -EOPNOTSUPP ? NULL : ERR_PTR(len);
+}
+EXPORT_SYMBOL_GPL(nscap_keep_begin);
+
+static int nscap_keep(const struct nscap_kept *kept, struct user_namespace *mnt_userns,
+		      struct dentry *upper)
+{
+	struct inode *inode = kept->inode;
+	struct inode *delegated = NULL;
+	int error;
+
+	if (kept->changed || !uid_eq(kept->uid, inode->i_uid) || !gid_eq(kept->gid, inode->i_gid))
+		return 0;
+	error = nscap_layer_store_locked(mnt_userns, upper, XATTR_NAME_CAPS, kept->value, kept->len,
+					 XATTR_CREATE, &delegated);
+	/* A delegation, or a mapping beneath: what a copy-up cannot keep is left out. */
+	iput(delegated);
+	return error == -EEXIST || error == -ETXTBSY || error == -EWOULDBLOCK ||
+	       nscap_left_behind(-error) ? 0 : error;
+}
+
+/* error: how the copy of the content ended, which is given back. */
+int nscap_keep_end(struct nscap_kept *kept, struct user_namespace *mnt_userns,
+		   struct dentry *upper, int error)
+{
+	if (!kept)
+		return error;
+	inode_lock(kept->inode);
+	spin_lock(&nscap_kept_lock);
+	list_del(&kept->list);
+	spin_unlock(&nscap_kept_lock);
+	if (!error)
+		error = nscap_keep(kept, mnt_userns, upper);
+	inode_unlock(kept->inode);
+	kfree(kept);
+	return error;
+}
+EXPORT_SYMBOL_GPL(nscap_keep_end);
 
 static int nscap_grant_again(struct user_namespace *mnt_userns, struct dentry *to, u32 what,
 			     const void *value, size_t size)
@@ -139,21 +322,8 @@ static int nscap_grant_again(struct user_namespace *mnt_userns, struct dentry *t
 		.value = value,
 		.size = size,
 	};
-	struct inode *delegated = NULL;
-	int error;
 
-	inode_lock(d_inode(to));
-	error = nscap_change(mnt_userns, to, &request, &delegated);
-	inode_unlock(d_inode(to));
-	/* Nobody else has the copy yet, but for whoever looks into the work directory. */
-	iput(delegated);
-	return error;
-}
-
-/* What the mounter could not have written stays behind, which is no error. */
-static int nscap_may_stay_behind(int error)
-{
-	return error == -EPERM || error == -EINVAL || error == -EBUSY ? 0 : error;
+	return nscap_change(mnt_userns, to, &request);
 }
 
 static bool nscap_has_host_value(const struct nscap_state *state)
@@ -180,24 +350,27 @@ static ssize_t nscap_named_entries(u8 *value, ssize_t len)
 	return len;
 }
 
-/* Each entry as if it stood alone, from a value of form F. */
+/* Each entry as if it were alone, from a value of form F, until nothing more fits. */
 static int nscap_copy_each(u8 *value, ssize_t len, struct user_namespace *mnt_userns,
 			   struct dentry *to)
 {
 	u8 one[NSCAP_HEADER_LEN + NSCAP_RECORD_LEN];
 	const __le32 count = cpu_to_le32(1);
-	int error = 0;
+	int error;
 	u8 *at;
 
 	memcpy(one, value, NSCAP_HEADER_LEN);
 	memcpy(one + sizeof(__le32), &count, sizeof(count));
-	for (at = value + NSCAP_HEADER_LEN; !error && at < value + len; at += NSCAP_RECORD_LEN) {
+	for (at = value + NSCAP_HEADER_LEN; at < value + len; at += NSCAP_RECORD_LEN) {
 		memcpy(one + NSCAP_HEADER_LEN, at, NSCAP_RECORD_LEN);
-		error = nscap_may_stay_behind(nscap_grant_again(mnt_userns, to,
-								NSCAP_SET_NSCAPABILITY, one,
-								sizeof(one)));
+		error = nscap_grant_again(mnt_userns, to, NSCAP_SET_NSCAPABILITY, one,
+					  sizeof(one));
+		if (error && !nscap_left_behind(-error))
+			return error;
+		if (error == -ENOSPC)
+			return 0;
 	}
-	return error;
+	return 0;
 }
 
 /* The entries as the mounter sees them: all at once, or where one is refused, the others. */
@@ -205,7 +378,7 @@ static int nscap_copy_entries(const struct nscap_state *state, struct user_names
 			      struct dentry *to)
 {
 	struct user_namespace *ns = current_user_ns();
-	ssize_t len = nscap_decide_get(NSCAP_GET_NSCAPABILITY, ns, &state->file, NULL, 0);
+	ssize_t len = nscap_decide_get_nscapability(ns, &state->file, NULL, 0);
 	int error = 0;
 	u8 *all;
 
@@ -214,11 +387,11 @@ static int nscap_copy_entries(const struct nscap_state *state, struct user_names
 	all = kvmalloc(len, GFP_KERNEL);
 	if (!all)
 		return -ENOMEM;
-	len = nscap_decide_get(NSCAP_GET_NSCAPABILITY, ns, &state->file, all, len);
+	len = nscap_decide_get_nscapability(ns, &state->file, all, len);
 	len = nscap_named_entries(all, len);
 	if (len > NSCAP_HEADER_LEN)
 		error = nscap_grant_again(mnt_userns, to, NSCAP_SET_NSCAPABILITY, all, len);
-	if (error && !nscap_may_stay_behind(error))
+	if (error && nscap_left_behind(-error))
 		error = nscap_copy_each(all, len, mnt_userns, to);
 	kvfree(all);
 	return error;
@@ -228,17 +401,15 @@ static int nscap_copy_entries(const struct nscap_state *state, struct user_names
 static int nscap_copy_host_value(const struct nscap_state *state,
 				 struct user_namespace *mnt_userns, struct dentry *to)
 {
-	u8 value[NSCAP_CAPABILITY_ROOM];
-	ssize_t len = nscap_decide_get(NSCAP_GET_CAPABILITY, current_user_ns(), &state->file,
-				       value, sizeof(value));
+	u8 value[NSCAP_CAPABILITY_LEN];
+	ssize_t len = nscap_decide_get_capability(current_user_ns(), &state->file, value);
 	struct nscap_state copy;
 	int error;
 
 	if (len < 0)
 		return len == -ENODATA || len == -EINVAL ? 0 : len;
 	error = nscap_grant_again(mnt_userns, to, NSCAP_SET_CAPABILITY, value, len);
-	error = nscap_may_stay_behind(error);
-	if (error)
+	if (error && !nscap_left_behind(-error))
 		return error;
 	error = nscap_read(&copy, mnt_userns, to, NSCAP_WHAT_IS_LISTED);
 	if (!error && copy.file.capability.data)

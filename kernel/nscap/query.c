@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/dcache.h>
+#include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/security.h>
 #include <linux/slab.h>
@@ -16,9 +17,8 @@
 static ssize_t nscap_get_one(struct user_namespace *ns, const struct nscap_state *state,
 			     void **buffer)
 {
-	u8 value[NSCAP_CAPABILITY_ROOM];
-	ssize_t len = nscap_decide_get(NSCAP_GET_CAPABILITY, ns, &state->file, value,
-				       sizeof(value));
+	u8 value[NSCAP_CAPABILITY_LEN];
+	ssize_t len = nscap_decide_get_capability(ns, &state->file, value);
 
 	if (len <= 0 || !buffer)
 		return len;
@@ -30,14 +30,14 @@ static ssize_t nscap_get_one(struct user_namespace *ns, const struct nscap_state
 static ssize_t nscap_get_all(struct user_namespace *ns, const struct nscap_state *state,
 			     void **buffer)
 {
-	ssize_t len = nscap_decide_get(NSCAP_GET_NSCAPABILITY, ns, &state->file, NULL, 0);
+	ssize_t len = nscap_decide_get_nscapability(ns, &state->file, NULL, 0);
 
 	if (len <= 0 || !buffer)
 		return len;
 	*buffer = kmalloc(len, GFP_KERNEL);
 	if (!*buffer)
 		return -ENOMEM;
-	return nscap_decide_get(NSCAP_GET_NSCAPABILITY, ns, &state->file, *buffer, len);
+	return nscap_decide_get_nscapability(ns, &state->file, *buffer, len);
 }
 
 int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *inode,
@@ -76,14 +76,16 @@ static ssize_t nscap_list_add(char *list, size_t size, ssize_t len, const char *
 	return len + name_len;
 }
 
-/* Takes both names out of the list; its new length. */
+/* Takes both names out of the list; its new length, or -EIO where it is no list. */
 static ssize_t nscap_list_strip(char *list, ssize_t listed)
 {
 	char *at = list, *end = list + listed;
 
 	while (at < end) {
-		size_t len = strlen(at) + 1;
+		size_t len = strnlen(at, end - at) + 1;
 
+		if (len > end - at)
+			return -EIO;
 		if (nscap_decides(at)) {
 			memmove(at, at + len, end - at - len);
 			end -= len;
@@ -94,26 +96,17 @@ static ssize_t nscap_list_strip(char *list, ssize_t listed)
 	return end - list;
 }
 
-/*
- * Where the raw list names either attribute, what the caller is to see of them (L). Asked for the
- * length alone, an upper bound: what is stored under the shorter name may be listed by the longer.
- */
-ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list, size_t size,
-			ssize_t listed)
+/* Of a list that names either attribute, what the caller is to see of them (L). */
+static ssize_t nscap_list_shown(struct vfsmount *mnt, struct dentry *dentry, char *list,
+				size_t size, ssize_t listed)
 {
+	ssize_t len = nscap_list_strip(list, listed);
 	struct nscap_state state;
-	ssize_t len;
 	u32 names;
 	int error;
 
-	if (listed < (ssize_t)sizeof(XATTR_NAME_CAPS))
-		return listed;
-	if (!list || !size)
-		return __vfs_getxattr(dentry, d_inode(dentry), XATTR_NAME_CAPS, NULL, 0) > 0 ?
-		       listed + sizeof(XATTR_NAME_NSCAP) : listed;
-	len = nscap_list_strip(list, listed);
-	if (len == listed)
-		return listed;
+	if (len < 0 || len == listed)
+		return len;
 	error = nscap_read(&state, mnt_user_ns(mnt), dentry, NSCAP_WHAT_IS_LISTED);
 	names = error || !state.file.capability.data ?
 		0 : nscap_decide_list(current_user_ns(), &state.file);
@@ -125,6 +118,49 @@ ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list,
 	if (names & NSCAP_LISTS_NSCAPABILITY)
 		len = nscap_list_add(list, size, len, XATTR_NAME_NSCAP);
 	return len;
+}
+
+/* What is stored does not fit; what is shown may. */
+static ssize_t nscap_list_shorter(struct vfsmount *mnt, struct dentry *dentry, char *list,
+				  size_t size)
+{
+	ssize_t len = vfs_listxattr(dentry, NULL, 0);
+	size_t room = len + sizeof(XATTR_NAME_NSCAP);
+	char *all;
+
+	if (len <= 0 || len > XATTR_LIST_MAX)
+		return -ERANGE;
+	all = kvmalloc(room, GFP_KERNEL);
+	if (!all)
+		return -ENOMEM;
+	len = vfs_listxattr(dentry, all, len);
+	if (len > 0)
+		len = nscap_list_shown(mnt, dentry, all, room, len);
+	if (len > (ssize_t)size)
+		len = -ERANGE;
+	if (len > 0)
+		memcpy(list, all, len);
+	kvfree(all);
+	return len;
+}
+
+/*
+ * What the caller is to see of a raw list, or of -ERANGE in its place. Asked for the length alone,
+ * an upper bound: what is stored under the shorter name may be listed by the longer.
+ */
+ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list, size_t size,
+			ssize_t listed)
+{
+	if (listed == -ERANGE && list && size)
+		return nscap_list_shorter(mnt, dentry, list, size);
+	if (listed < (ssize_t)sizeof(XATTR_NAME_CAPS))
+		return listed;
+	if (!list || !size)
+		return __vfs_getxattr(dentry, d_inode(dentry), XATTR_NAME_CAPS, NULL, 0) > 0 ?
+		       listed + sizeof(XATTR_NAME_NSCAP) : listed;
+	if (listed > (ssize_t)size)
+		return -EIO;
+	return nscap_list_shown(mnt, dentry, list, size, listed);
 }
 
 /* -ENODATA where the file gives the task nothing. */
@@ -146,8 +182,7 @@ int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
 		found = -ENODATA;
 	if (found < 0)
 		goto out;
-	cpu_caps->magic_etc = VFS_CAP_REVISION_2 |
-			      (grant.effective ? VFS_CAP_FLAGS_EFFECTIVE : 0);
+	cpu_caps->magic_etc = grant.magic;
 	cpu_caps->permitted.cap[0] = grant.permitted;
 	cpu_caps->permitted.cap[1] = (grant.permitted >> 32) & CAP_LAST_U32_VALID_MASK;
 	cpu_caps->inheritable.cap[0] = grant.inheritable;

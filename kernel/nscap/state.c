@@ -8,12 +8,16 @@
  * the C files read, ask, and do as they are told.
  */
 #include <linux/capability.h>
+#include <linux/export.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
 #include "nscap.h"
+
+/* More than any writer can exchange in that time, but one that does nothing else. */
+#define NSCAP_LOOKS 1000
 
 /* The decisions' view of a namespace. */
 
@@ -47,6 +51,7 @@ bool nscap_decides(const char *name)
 {
 	return !strcmp(name, XATTR_NAME_CAPS) || !strcmp(name, XATTR_NAME_NSCAP);
 }
+EXPORT_SYMBOL_GPL(nscap_decides);
 
 static void nscap_describe(struct nscap_state *state, struct user_namespace *mnt_userns,
 			   struct inode *inode)
@@ -112,40 +117,6 @@ static int nscap_get_table(struct nscap_state *state, struct dentry *dentry, str
 	return 0;
 }
 
-static u32 nscap_word(const struct nscap_bytes *bytes, size_t at)
-{
-	__le32 word;
-
-	memcpy(&word, bytes->data + at, sizeof(word));
-	return le32_to_cpu(word);
-}
-
-static bool nscap_has_revision(const struct nscap_bytes *capability, size_t len, u32 revision)
-{
-	return capability->len == len &&
-	       (nscap_word(capability, 0) & VFS_CAP_REVISION_MASK) == revision;
-}
-
-/*
- * Whether the answer can depend on the table. None counts without a companion, or beside a
- * revision 3 value that is no tripwire; and whatever waits behind a host value does not apply, but
- * through an id-mapped mount, where a host value is one of the entries.
- */
-static bool nscap_table_matters(const struct nscap_state *state, enum nscap_question question)
-{
-	const struct nscap_bytes *capability = &state->file.capability;
-
-	if (question == NSCAP_WHAT_IS_THERE)
-		return true;
-	if (!capability->data)
-		return false;
-	if (nscap_has_revision(capability, XATTR_CAPS_SZ_3, VFS_CAP_REVISION_3))
-		return nscap_word(capability, XATTR_CAPS_SZ_2) == NSCAP_TRIPWIRE_ROOTID &&
-		       nscap_is_tripwire(*capability);
-	return question == NSCAP_WHAT_IS_LISTED || state->file.idmap ||
-	       !nscap_has_revision(capability, XATTR_CAPS_SZ_2, VFS_CAP_REVISION_2);
-}
-
 /* 1 where the table was looked at, 0 where it need not be, or an error. */
 static int nscap_read_once(struct nscap_state *state, struct user_namespace *mnt_userns,
 			   struct dentry *dentry, enum nscap_question question)
@@ -161,11 +132,11 @@ static int nscap_read_once(struct nscap_state *state, struct user_namespace *mnt
 	if (len >= 0) {
 		state->file.capability.data = state->capability;
 		state->file.capability.len = len;
-	} else if (question != NSCAP_WHAT_IS_THERE) {
-		return 0;
 	}
+	if (len < 0 && question != NSCAP_ALL_STORED)
+		return 0;
 	nscap_describe(state, mnt_userns, inode);
-	if (!nscap_table_matters(state, question))
+	if (!nscap_needs_table(question, &state->file))
 		return 0;
 	nscap_describe_content(&state->file, inode);
 	return nscap_get_table(state, dentry, inode) ?: 1;
@@ -191,15 +162,15 @@ static bool nscap_read_together(const struct nscap_state *state, struct dentry *
 /*
  * What a file holds. Readers hold no lock: where a table was exchanged between two looks, both are
  * taken again. Of a file without security.capability there is nothing to ask, and state says no
- * more than that, but for whoever changes it. -EOPNOTSUPP where the file system has no such
- * attributes.
+ * more than that, but to a change. -EOPNOTSUPP where the file system has no such attributes,
+ * -EAGAIN where they changed at every look.
  */
 int nscap_read(struct nscap_state *state, struct user_namespace *mnt_userns,
 	       struct dentry *dentry, enum nscap_question question)
 {
-	int looked;
+	int looked, tries;
 
-	for (;;) {
+	for (tries = 0; tries < NSCAP_LOOKS; tries++) {
 		looked = nscap_read_once(state, mnt_userns, dentry, question);
 		if (looked <= 0)
 			return looked;
@@ -210,6 +181,7 @@ int nscap_read(struct nscap_state *state, struct user_namespace *mnt_userns,
 			return -EINTR;
 		cond_resched();
 	}
+	return -EAGAIN;
 }
 
 void nscap_release(struct nscap_state *state)

@@ -9,17 +9,25 @@
 
 use core::ffi::c_void;
 
-use nscap_core::storage::{self, Before, SealFacts, Step};
+use nscap_core::storage::{self, Before, Question, SealFacts, Step};
 use nscap_core::{
     CapSet, Cred, Decision, Denied, Gid, Grant, Host, Kgid, Kuid, Place, Policy, RECORD_LEN, Request,
-    SetFlags, Stored, Uid, UserNs, file_grant,
+    SetFlags, Stored, Uid, UserNs, file_grant, get_plainly, left_behind,
 };
 
 unsafe extern "C" {
     fn nscap_ns_parent(ns: *const c_void) -> *const c_void;
     fn nscap_ns_owner(ns: *const c_void) -> u32;
     fn nscap_ns_map(ns: *const c_void, kind: u32, id: u32) -> u32;
+    /// Not defined anywhere: no object that could panic can be linked.
+    fn nscap_panics() -> !;
 }
+
+/// The id that no task has.
+const NOBODY: Kuid = match Kuid::new(u32::MAX - 1) {
+    Some(nobody) => nobody,
+    None => unreachable!(),
+};
 
 #[derive(Clone, Copy)]
 struct Ns(*const c_void);
@@ -41,10 +49,8 @@ impl UserNs for Ns {
         if parent.is_null() { None } else { Some(Ns(parent)) }
     }
     fn owner(self) -> Kuid {
-        // SAFETY: as in `map`. No task has the last id, so nobody owns what has no owner.
-        Kuid::new(unsafe { nscap_ns_owner(self.0) })
-            .or(Kuid::new(u32::MAX - 1))
-            .unwrap_or(Kuid::ROOT)
+        // SAFETY: as in `map`. What has no owner is owned by an id that no task has.
+        Kuid::new(unsafe { nscap_ns_owner(self.0) }).unwrap_or(NOBODY)
     }
     fn kuid(self, uid: Uid) -> Option<Kuid> {
         Kuid::new(self.map(0, uid.get()))
@@ -119,11 +125,16 @@ pub struct CStep {
     value: [u8; 24],
 }
 
-/// `struct nscap_answer`: what decided, for the audit log, and what is to be done.
+/// `struct nscap_answer`: what is to be done, and what a log says of it.
 #[repr(C)]
 pub struct Answer {
     steps: [CStep; storage::MAX_STEPS],
-    clause: Bytes,
+    /// Of the clause that decided, one letter or two.
+    clause: [u8; 2],
+    /// 0 nothing, 1 a change, 2 a refusal.
+    logged: u8,
+    /// Whether the right is one over the superblock's owner namespace.
+    over_superblock: bool,
 }
 
 /// `struct nscap_room`: memory for the answer, of the sizes that `nscap_rust.h` says.
@@ -166,7 +177,7 @@ fn stored<'a>(before: &Before<'a>) -> Stored<'a> {
 
 impl Caller {
     fn cred(&self) -> Cred<Ns> {
-        let euid = Kuid::new(self.euid).unwrap_or(Kuid::ROOT);
+        let euid = Kuid::new(self.euid).unwrap_or(NOBODY);
         let mut cred = Cred::ordinary(Ns(self.ns), euid, Kgid::ROOT);
         cred.effective = CapSet::from_bits(self.effective);
         cred
@@ -182,17 +193,18 @@ impl CStep {
 
     fn of(step: Step<'_>) -> CStep {
         let mut it = CStep { op: step.op() as u32, ..CStep::END };
-        let bytes = match &step {
+        match &step {
             Step::SetTable(table) => {
                 it.data = table.as_ptr();
                 it.len = table.len() as u32;
-                return it;
             }
-            Step::CreateCapability(value) | Step::ReplaceCapability(value) => value.as_bytes(),
-            Step::RemoveTable | Step::RemoveCapability => &[],
-        };
-        it.len = bytes.len() as u32;
-        it.value.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);
+            Step::CreateCapability(value) | Step::ReplaceCapability(value) => {
+                let (value, len) = value.padded();
+                it.len = len as u32;
+                it.value = *value;
+            }
+            Step::RemoveTable | Step::RemoveCapability => {}
+        }
         it
     }
 }
@@ -232,8 +244,9 @@ pub unsafe extern "C" fn nscap_decide_change(
         2 => nscap_core::set_nscapability(&request, value, flags, entries),
         _ => nscap_core::remove_nscapability(&request, entries),
     };
-    let clause = decision.why().clause();
-    answer.clause = Bytes { data: clause.as_ptr(), len: clause.len() };
+    answer.clause = decision.why().code();
+    answer.logged = decision.logged() as u8;
+    answer.over_superblock = decision.why().is_over_superblock();
     match decision {
         Decision::Deny(errno, _) => -errno.raw(),
         Decision::Keep(_) => 0,
@@ -248,14 +261,43 @@ pub unsafe extern "C" fn nscap_decide_change(
     }
 }
 
-/// getxattr. `what`: 0 security.capability, 1 security.nscapability. Gives the length or a negative
-/// errno; with `out` null only that.
+/// getxattr of security.capability. Gives the length of what is in `out`, or a negative errno.
+///
+/// # Safety
+/// Every pointer is valid for the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nscap_decide_get_capability(
+    ns: *const c_void,
+    file: &File,
+    out: &mut [u8; 24],
+) -> isize {
+    // SAFETY: as this function demands.
+    let before = unsafe { file.before() };
+    let (ns, place) = (Ns(ns), file.place());
+    if let Some(capability) = before.capability
+        && let Some(plain) = get_plainly(ns, &place, capability)
+        && let Some(slot) = out.first_chunk_mut()
+    {
+        *slot = plain;
+        return plain.len() as isize;
+    }
+    match nscap_core::get_capability(ns, &place, &stored(&before)) {
+        Err(no) => errno(no),
+        Ok((value, _)) => {
+            let value = value.encode();
+            let (bytes, len) = value.padded();
+            *out = *bytes;
+            len as isize
+        }
+    }
+}
+
+/// getxattr of security.nscapability. Gives the length or a negative errno; with `out` null only that.
 ///
 /// # Safety
 /// Every pointer is valid for the call; `out` is null or has `room` bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nscap_decide_get(
-    what: u32,
+pub unsafe extern "C" fn nscap_decide_get_nscapability(
     ns: *const c_void,
     file: &File,
     out: *mut u8,
@@ -263,50 +305,19 @@ pub unsafe extern "C" fn nscap_decide_get(
 ) -> isize {
     // SAFETY: as this function demands.
     let before = unsafe { file.before() };
-    let (ns, place) = (Ns(ns), file.place());
-    if let (0, Some(capability)) = (what, before.capability)
-        && room >= 20
-        && !out.is_null()
-        && let Some(value) = nscap_core::get_plainly(ns, &place, capability)
-    {
-        // SAFETY: as this function demands.
-        unsafe { out.cast::<[u8; 20]>().write_unaligned(value) };
-        return value.len() as isize;
-    }
-    let stored = stored(&before);
-    let errno = |no: Denied| -(no.errno.raw() as isize);
-    let mut short = [0; 24];
-    let wanted: Result<&[u8], isize> = if what == 0 {
-        nscap_core::get_capability(ns, &place, &stored).map_err(errno).map(|(value, _)| {
-            let value = value.encode();
-            let bytes = value.as_bytes();
-            short.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);
-            short.get(..bytes.len()).unwrap_or(&short)
-        })
+    let (place, stored) = (file.place(), stored(&before));
+    let len = if out.is_null() {
+        nscap_core::nscapability_len(Ns(ns), &place, &stored)
     } else {
-        let len = match nscap_core::nscapability_len(ns, &place, &stored) {
-            Ok(len) => len,
-            Err(no) => return errno(no),
-        };
-        if out.is_null() {
-            return len as isize;
-        }
         // SAFETY: as this function demands.
         let out = unsafe { core::slice::from_raw_parts_mut(out, room) };
-        let written = nscap_core::get_nscapability(ns, &place, &stored, out);
-        return written.map_or_else(errno, |len| len as isize);
+        nscap_core::get_nscapability(Ns(ns), &place, &stored, out)
     };
-    match wanted {
-        Err(errno) => errno,
-        Ok(bytes) if out.is_null() => bytes.len() as isize,
-        Ok(bytes) if room < bytes.len() => -(nscap_core::Errno::ERANGE.raw() as isize),
-        Ok(bytes) => {
-            // SAFETY: as this function demands.
-            let out = unsafe { core::slice::from_raw_parts_mut(out, room) };
-            out.iter_mut().zip(bytes).for_each(|(slot, byte)| *slot = *byte);
-            bytes.len() as isize
-        }
-    }
+    len.map_or_else(errno, |len| len as isize)
+}
+
+fn errno(no: Denied) -> isize {
+    -(no.errno.raw() as isize)
 }
 
 /// listxattr: bit 0 security.capability, bit 1 security.nscapability. Bit 2: the file has a host value.
@@ -328,7 +339,8 @@ pub unsafe extern "C" fn nscap_decide_list(ns: *const c_void, file: &File) -> u3
 pub struct CGrant {
     permitted: u64,
     inheritable: u64,
-    effective: u32,
+    /// The first word of the value of security.capability that says the same.
+    magic: u32,
     rootid: u32,
 }
 
@@ -350,32 +362,46 @@ pub unsafe extern "C" fn nscap_decide_exec(
         Ok(found) => found,
         Err(no) => return -no.errno.raw(),
     };
-    let rootid = match found {
+    let (revision, rootid) = match found {
         Grant::Nothing(_) => return 0,
-        Grant::Host(_) => place.kuid_of(Uid::ROOT).map_or(u32::MAX, Kuid::get),
-        Grant::Entry { kuid, .. } => kuid.get(),
+        Grant::Host(_) => (0x0200_0000, place.kuid_of(Uid::ROOT).map_or(u32::MAX, Kuid::get)),
+        Grant::Entry { kuid, .. } => (0x0300_0000, kuid.get()),
     };
     let caps = found.caps().unwrap_or_default();
     *grant = CGrant {
         permitted: caps.permitted.bits(),
         inheritable: caps.inheritable.bits(),
-        effective: u32::from(caps.effective),
+        magic: revision | u32::from(caps.effective),
         rootid,
     };
     1
 }
 
-/// Whether the table has to be read to know what these bytes of security.capability mean at execve.
+/// Whether security.nscapability has to be read, too. `question`: 0 what applies, 1 what is listed, 2
+/// all that is stored. The table of `file` need not be set.
 ///
 /// # Safety
-/// The bytes are readable.
+/// Every pointer is valid for the call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nscap_is_tripwire(capability: Bytes) -> bool {
+pub unsafe extern "C" fn nscap_needs_table(question: u32, file: &File) -> bool {
     // SAFETY: as this function demands.
-    unsafe { capability.get() }.is_some_and(storage::is_tripwire)
+    let capability = unsafe { file.capability.get() };
+    let question = match question {
+        0 => Question::Applies,
+        1 => Question::Holds,
+        _ => Question::Stored,
+    };
+    storage::needs_table(question, capability, !file.idmap.is_null())
+}
+
+/// W: whether a grant that a copy-up could not make, for this reason, is left out.
+#[unsafe(no_mangle)]
+pub extern "C" fn nscap_left_behind(errno: i32) -> bool {
+    left_behind(errno)
 }
 
 #[panic_handler]
 fn never(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
+    // SAFETY: cannot be linked, see there.
+    unsafe { nscap_panics() }
 }

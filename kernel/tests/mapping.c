@@ -4,8 +4,8 @@
  * and nothing can be granted for as long as it can change.
  * usage: mapping DIRECTORY [--pins]
  * On a kernel without entries it looks at host values alone, and is to fail at them.
- * With --pins a page that io_uring has pinned must outlive its mapping here, as on tmpfs; else pinning
- * must be refused, as on ext4.
+ * With --pins a page can be pinned by io_uring and outlive its mapping, as on tmpfs; else pinning must be
+ * refused, as on ext4.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -158,17 +158,61 @@ static void inherited(void)
 	CHECK(allowed());
 }
 
-/* Buffers of io_uring stay pinned when the mapping is gone. */
+/* Who only reads keeps nothing from being granted, however often it maps a page or holds one. */
+static void readers(const char *path)
+{
+	int reader = open(path, O_RDONLY), pipes[2], page;
+	char *maps[1100], held[4096], now[4096];
+	off_t at = 0;
+
+	CHECK(reader >= 0 && pipe(pipes) == 0);
+	for (size_t i = 0; i < sizeof(maps) / sizeof(*maps); i++) {
+		maps[i] = mmap(NULL, 4096, PROT_READ, MAP_SHARED, reader, 0);
+		CHECK(maps[i] != MAP_FAILED && maps[i][0] == maps[0][0]);
+	}
+	CHECK(pread(fd, now, sizeof(now), 0) == sizeof(now));
+	page = splice(reader, &at, pipes[1], NULL, 4096, 0);
+	CHECK(page == 4096);
+	CHECK(allowed());
+	grant();
+	/* What they see and hold is what there was. */
+	CHECK(maps[0][0] == now[0] && maps[1099][4095] == now[4095]);
+	CHECK(read(pipes[0], held, sizeof(held)) == page && !memcmp(held, now, page));
+	CHECK(pread(fd, held, sizeof(held), 0) == page && !memcmp(held, now, page));
+	for (size_t i = 0; i < sizeof(maps) / sizeof(*maps); i++)
+		CHECK(munmap(maps[i], 4096) == 0);
+	CHECK(close(reader) == 0 && close(pipes[0]) == 0 && close(pipes[1]) == 0);
+	CHECK(granted(CAPABILITY) && granted(NSCAPABILITY));
+}
+
+/* Reads so many bytes from a file into the first fixed buffer of a ring, which is at this address. */
+static void read_fixed(int ring, const struct io_uring_params *params, int from, void *to, unsigned int len)
+{
+	char *queue = mmap(NULL, params->sq_off.array + params->sq_entries * 4, PROT_READ | PROT_WRITE,
+			   MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	struct io_uring_sqe *entry = mmap(NULL, sizeof(*entry), PROT_READ | PROT_WRITE, MAP_SHARED, ring,
+					  IORING_OFF_SQES);
+
+	CHECK(queue != MAP_FAILED && entry != MAP_FAILED);
+	*entry = (struct io_uring_sqe){ .opcode = IORING_OP_READ_FIXED, .fd = from, .addr = (uintptr_t)to,
+					.len = len };
+	*(uint32_t *)(queue + params->sq_off.array) = 0;
+	__atomic_store_n((uint32_t *)(queue + params->sq_off.tail), 1, __ATOMIC_RELEASE);
+	CHECK(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1);
+}
+
+/* Buffers of io_uring stay pinned when the mapping is gone; what is read into them goes elsewhere. */
 static void pinned(bool pins)
 {
 	struct io_uring_params params = {};
 	int ring = syscall(SYS_io_uring_setup, 4, &params);
 	char *mapped = map(fd, PROT_READ | PROT_WRITE, MAP_SHARED);
 	struct iovec buffer = { mapped, SIZE };
-	int registered;
+	int registered, zero = open("/dev/zero", O_RDONLY);
+	char now = 0;
 
-	CHECK(ring >= 0 && mapped != MAP_FAILED);
-	mapped[0]++;
+	CHECK(ring >= 0 && zero >= 0 && mapped != MAP_FAILED);
+	memset(mapped, 'x', SIZE);
 	registered = syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &buffer, 1);
 	if (!pins) {
 		CHECK(registered == -1 && errno == EOPNOTSUPP);
@@ -176,12 +220,15 @@ static void pinned(bool pins)
 		CHECK(allowed());
 		return;
 	}
-	CHECK(registered == 0);
+	CHECK(registered == 0 && refused());
 	CHECK(munmap(mapped, SIZE) == 0);
-	CHECK(refused());
-	CHECK(syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0) == 0);
-	CHECK(allowed());
+	grant();
+	read_fixed(ring, &params, zero, mapped, SIZE);
+	for (int at = 0; at < SIZE; at += 4095)
+		CHECK(pread(fd, &now, 1, at) == 1 && now == 'x');
+	CHECK(granted(CAPABILITY) && granted(NSCAPABILITY));
 	CHECK(close(ring) == 0);
+	CHECK(granted(CAPABILITY) && granted(NSCAPABILITY));
 }
 
 int main(int argc, char **argv)
@@ -197,6 +244,7 @@ int main(int argc, char **argv)
 	protected_later(path);
 	moved_and_cut();
 	inherited();
+	readers(path);
 	pinned(argc > 2 && !strcmp(argv[2], "--pins"));
 	printf("mapping: as expected in %s\n", argv[1]);
 	return 0;

@@ -137,7 +137,19 @@ macro_rules! whys {
                 match self { $(Why::$variant => $text),* }
             }
         }
+
+        /// The first two letters of each clause: the smallest table that a kernel's audit record
+        /// can be made from.
+        const CODES: &[[u8; 2]] = &[$(code(Clause::$clause.name())),*];
     };
+}
+
+const fn code(clause: &str) -> [u8; 2] {
+    match clause.as_bytes() {
+        [first, second, ..] => [*first, *second],
+        [first] => [*first, 0],
+        [] => [0, 0],
+    }
 }
 
 whys! {
@@ -220,6 +232,32 @@ whys! {
     KernelUnreadable Kernel "the stored value is longer than any revision";
 }
 
+impl Why {
+    /// The first two letters of [`clause`](Why::clause), all that a clause of the design has; the
+    /// second is 0 where there is one.
+    ///
+    /// ```
+    /// use nscap_core::Why;
+    /// assert_eq!((Why::HostWritten.code(), Why::EntryExists.code()), (*b"R8", *b"B\0"));
+    /// ```
+    #[must_use]
+    pub fn code(self) -> [u8; 2] {
+        CODES.get(self as usize).copied().unwrap_or_default()
+    }
+
+    /// Whether the right to make this change is one over the superblock's owner namespace (R8), and
+    /// not one in the caller's own: which of the two a security module is asked about.
+    ///
+    /// ```
+    /// use nscap_core::Why;
+    /// assert!(Why::HostWritten.is_over_superblock() && !Why::EntryWritten.is_over_superblock());
+    /// ```
+    #[must_use]
+    pub const fn is_over_superblock(self) -> bool {
+        matches!(self, Why::HostWritten | Why::HostRemoved)
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())
@@ -253,6 +291,18 @@ impl fmt::Display for Denied {
 
 impl core::error::Error for Denied {}
 
+/// What a log of security decisions says of a [`Decision`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum Logged {
+    /// Nothing: no grant changed, and no privilege was lacking.
+    Nothing,
+    /// A change of what the file grants.
+    Change,
+    /// A refusal for want of a privilege.
+    Refusal,
+}
+
 /// The answer to a request for a change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision<T> {
@@ -277,6 +327,24 @@ impl<T> Decision<T> {
         match self {
             Decision::Deny(errno, _) => Some(*errno),
             Decision::Write(..) | Decision::Keep(_) => None,
+        }
+    }
+
+    /// What a log says of it. A malformed value and an entry that exists are no refusals: any task
+    /// can bring them about, on a file of another, as often as it likes.
+    ///
+    /// ```
+    /// use nscap_core::{Decision, Errno, Logged, Why};
+    /// let busy: Decision<()> = Decision::Deny(Errno::EBUSY, Why::EntryExists);
+    /// assert_eq!(busy.logged(), Logged::Nothing);
+    /// assert_eq!(Decision::Write((), Why::HostWritten).logged(), Logged::Change);
+    /// ```
+    #[must_use]
+    pub fn logged(&self) -> Logged {
+        match self {
+            Decision::Write(..) => Logged::Change,
+            Decision::Deny(Errno::EPERM, _) => Logged::Refusal,
+            Decision::Keep(_) | Decision::Deny(..) => Logged::Nothing,
         }
     }
 

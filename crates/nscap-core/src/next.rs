@@ -6,13 +6,15 @@ use crate::decision::{Decision, Denied, Errno, Why};
 use crate::id::Uid;
 use crate::nscaps::MAX_ENTRIES;
 use crate::stored::{Entries, Host, Stored};
-use crate::wire::{RECORD_LEN, Record, sort_records};
+use crate::wire::{RECORD_LEN, Record, position, sort_records};
 
 /// What the file holds next, under construction.
 pub(crate) struct Next<'o> {
     pub(crate) host: Host,
     slots: &'o mut [[u8; RECORD_LEN]],
     used: usize,
+    /// How many are those that the file holds now, in their order.
+    held: usize,
 }
 
 impl<'o> Next<'o> {
@@ -21,7 +23,7 @@ impl<'o> Next<'o> {
         stored: &Stored<'_>,
         out: &'o mut [[u8; RECORD_LEN]],
     ) -> Result<Next<'o>, Denied> {
-        let mut next = Next { host: stored.host, slots: out, used: 0 };
+        let mut next = Next { host: stored.host, slots: out, used: 0, held: stored.entries.len() };
         for record in stored.entries.as_records() {
             next.push(*record)?;
         }
@@ -30,7 +32,7 @@ impl<'o> Next<'o> {
 
     /// Starts from nothing.
     pub(crate) fn empty(out: &'o mut [[u8; RECORD_LEN]]) -> Next<'o> {
-        Next { host: Host::Absent, slots: out, used: 0 }
+        Next { host: Host::Absent, slots: out, used: 0, held: 0 }
     }
 
     /// Adds an entry; rootid 0 is the host value (SPEC, Objects).
@@ -44,8 +46,9 @@ impl<'o> Next<'o> {
 
     /// Puts an entry in the place of the one with its rootid.
     pub(crate) fn replace(&mut self, rootid: Uid, caps: FileCaps) -> Result<(), Denied> {
-        let mut used = self.slots.iter_mut().take(self.used);
-        match used.find(|bytes| Record::from_bytes(**bytes).rootid() == rootid.get()) {
+        let held = self.slots.get(..self.held).unwrap_or_default();
+        let at = position(held, rootid.get());
+        match at.and_then(|at| self.slots.get_mut(at)) {
             Some(slot) => {
                 *slot = *Record::new(rootid.get(), caps).as_bytes();
                 Ok(())

@@ -285,18 +285,18 @@ fn keep_others<'o, N: UserNs>(
     why: Why,
 ) -> Result<Decision<Stored<'o>>, Denied> {
     let seen = request.stored.seen_from(request.cred.ns, request.place);
-    let goes = |entry: SeenEntry| only.is_some() || could_write(request, &entry);
-    let gone = |stored| {
-        only.is_none_or(|only| only == stored)
-            && seen.entries().any(|entry| entry.stored == stored && goes(entry))
+    let goes = |entry: SeenEntry| match only {
+        Some(only) => only == entry.stored,
+        None => could_write(request, &entry),
     };
+    let gone = |stored, caps| seen.as_entry(stored, caps).is_some_and(goes);
     let mut next = Next::empty(out);
     next.host = match request.stored.host {
-        Host::Value(_) if gone(Uid::ROOT) => Host::Absent,
+        Host::Value(caps) if gone(Uid::ROOT, caps) => Host::Absent,
         host => host,
     };
     for (stored, caps) in request.stored.entries.iter() {
-        if !gone(stored) {
+        if !gone(stored, caps) {
             next.put(stored, caps)?;
         }
     }

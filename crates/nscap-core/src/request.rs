@@ -200,14 +200,16 @@ impl<N: UserNs> Request<'_, '_, N> {
         flags: SetFlags,
     ) -> Result<Way, Denied> {
         let seen = self.stored.seen_from(self.cred.ns, self.place);
-        let host = match self.stored.host {
-            Host::Value(caps) => self.place.kuid_of(Uid::ROOT).map(|root| (root, caps)),
-            Host::Absent | Host::Malformed => None,
+        let stored = kuid.and_then(|kuid| self.place.stored_of(kuid));
+        let there = match (stored, self.stored.host) {
+            (Some(Uid::ROOT), Host::Value(caps)) => Some(caps),
+            (Some(stored), _) => {
+                let entry = self.stored.entries.find(stored);
+                entry.filter(|caps| seen.as_entry(stored, *caps).is_some())
+            }
+            (None, _) => None,
         };
-        let named = |there: Option<Kuid>| there.is_some() && there == kuid;
-        let entry = seen.entries().find(|entry| named(entry.kuid)).map(|entry| entry.caps);
-        let host = host.filter(|(root, _)| named(Some(*root))).map(|(_, caps)| caps);
-        match (entry.or(host), self.policy.busy) {
+        match (there, self.policy.busy) {
             (Some(same), Busy::SameOk) if same == caps => Ok(Way::Same),
             (Some(same), Busy::Replace) if same == caps && !flags.create => Ok(Way::Same),
             (Some(_), Busy::Replace) => Ok(Way::Taken),

@@ -8,7 +8,7 @@ use crate::id::{Kuid, Uid};
 use crate::ns::{UserNs, is_same_or_below, rooted_at};
 use crate::nscaps::{MAX_ENTRIES, check_records};
 use crate::place::Place;
-use crate::wire::{Malformed, RECORD_LEN, Record};
+use crate::wire::{Malformed, RECORD_LEN, Record, position};
 
 /// The host value of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -97,7 +97,9 @@ impl<'a> Entries<'a> {
     /// The entry with this stored rootid.
     #[must_use]
     pub fn find(&self, rootid: Uid) -> Option<FileCaps> {
-        self.iter().find(|(id, _)| *id == rootid).map(|(_, caps)| caps)
+        let records = self.as_records();
+        let bytes = records.get(position(records, rootid.get())?)?;
+        Some(Record::from_bytes(*bytes).caps())
     }
 
     pub(crate) fn as_records(&self) -> &[[u8; RECORD_LEN]] {
@@ -217,6 +219,19 @@ impl<N: UserNs> Seen<'_, '_, N> {
         let hidden = self.host_alone && host.is_some();
         let records = if hidden { &[] } else { self.stored.entries.as_records() };
         SeenEntries { host, records: records.iter(), place: self.place }
+    }
+
+    /// The entry as which the caller sees what is stored under this rootid (0: the host value);
+    /// `None` where it sees none.
+    pub(crate) fn as_entry(&self, stored: Uid, caps: FileCaps) -> Option<SeenEntry> {
+        let host_is_entry = matches!(self.stored.host, Host::Value(_)) && !self.as_host;
+        let shown =
+            if stored == Uid::ROOT { host_is_entry } else { !(self.host_alone && host_is_entry) };
+        if shown {
+            Some(SeenEntry { stored, kuid: self.place.kuid_of(stored), caps })
+        } else {
+            None
+        }
     }
 
     /// Whether the caller sees any entry.

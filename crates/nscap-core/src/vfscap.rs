@@ -188,6 +188,19 @@ impl VfsCapsBytes {
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&self.bytes)
     }
+
+    /// The bytes, with zeros up to the longest length, and how many there are without.
+    ///
+    /// ```
+    /// use nscap_core::{FileCaps, VfsCaps};
+    /// let value = VfsCaps::v2(FileCaps::default()).encode();
+    /// let (bytes, len) = value.padded();
+    /// assert_eq!((bytes.len(), len), (24, 20));
+    /// ```
+    #[must_use]
+    pub const fn padded(&self) -> (&[u8; 24], usize) {
+        (&self.bytes, self.len)
+    }
 }
 
 #[cfg(test)]
