@@ -201,7 +201,7 @@ static int nscap_change_once(struct user_namespace *mnt_userns, struct dentry *d
 	struct nscap_state state;
 	int error;
 
-	error = nscap_read(&state, mnt_userns, dentry, NSCAP_ALL_STORED);
+	error = nscap_read_settled(&state, mnt_userns, dentry);
 	if (!error)
 		error = nscap_make_room(&room, &state, request);
 	if (error)

@@ -63,5 +63,7 @@ int nscap_change(struct user_namespace *mnt_userns, struct dentry *dentry,
 int nscap_store(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
 		const void *value, size_t size, int flags, struct inode **delegated);
 void nscap_kept_changes(struct inode *inode);
+int nscap_read_settled(struct nscap_state *state, struct user_namespace *mnt_userns,
+		       struct dentry *dentry);
 
 #endif

@@ -15,6 +15,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
+#include <linux/wait.h>
 
 #include "nscap.h"
 
@@ -236,6 +237,48 @@ struct nscap_kept {
 
 static DEFINE_SPINLOCK(nscap_kept_lock);
 static LIST_HEAD(nscap_kept);
+static DECLARE_WAIT_QUEUE_HEAD(nscap_kept_queue);
+/* How many have ended. */
+static u64 nscap_kept_ended;
+
+/* Whether such a copy of this file's content is under way; ended gets how many are not any more. */
+static bool nscap_is_kept(const struct inode *inode, u64 *ended)
+{
+	const struct nscap_kept *kept;
+	bool found = false;
+
+	spin_lock(&nscap_kept_lock);
+	list_for_each_entry(kept, &nscap_kept, list)
+		found |= kept->inode == inode;
+	*ended = nscap_kept_ended;
+	spin_unlock(&nscap_kept_lock);
+	return found;
+}
+
+/*
+ * What a file holds, for a change of it. While its content is copied up the file seems to grant
+ * nothing: that is waited for, since a removal would find nothing, and what it was to remove would
+ * come back. Under the lock of the inode of the overlay, which a copy-up does not take.
+ */
+int nscap_read_settled(struct nscap_state *state, struct user_namespace *mnt_userns,
+		       struct dentry *dentry)
+{
+	struct inode *real = d_real_inode(dentry);
+	u64 before, after;
+	int error;
+
+	/* A layer's own file, perhaps on behalf of the overlay. */
+	if (real == d_inode(dentry))
+		return nscap_read(state, mnt_userns, dentry, NSCAP_ALL_STORED);
+	for (;;) {
+		if (wait_event_killable(nscap_kept_queue, !nscap_is_kept(real, &before)))
+			return -EINTR;
+		error = nscap_read(state, mnt_userns, dentry, NSCAP_ALL_STORED);
+		if (error || (!nscap_is_kept(real, &after) && before == after))
+			return error;
+		nscap_release(state);
+	}
+}
 
 /* Under the inode's lock, before one of its attributes changes by a decision. */
 void nscap_kept_changes(struct inode *inode)
@@ -302,12 +345,14 @@ int nscap_keep_end(struct nscap_kept *kept, struct user_namespace *mnt_userns,
 	if (!kept)
 		return error;
 	inode_lock(kept->inode);
-	spin_lock(&nscap_kept_lock);
-	list_del(&kept->list);
-	spin_unlock(&nscap_kept_lock);
 	if (!error)
 		error = nscap_keep(kept, mnt_userns, upper);
+	spin_lock(&nscap_kept_lock);
+	list_del(&kept->list);
+	nscap_kept_ended++;
+	spin_unlock(&nscap_kept_lock);
 	inode_unlock(kept->inode);
+	wake_up_all(&nscap_kept_queue);
 	kfree(kept);
 	return error;
 }
