@@ -109,7 +109,9 @@ pub extern "Rust" fn nscap_read(
     let kernel = nscap_core::handed_to_kernel(ns, place, stored).map_or_else(errno, |_| 0);
     let listed = nscap_core::list(ns, place, stored);
     let plain = nscap_core::get_plainly(ns, place, out).is_some();
-    i32::from(plain) ^ capability ^ len ^ kernel ^ i32::from(listed.capability) ^ i32::from(listed.nscapability)
+    let mut slots = [[0; 24]; 4];
+    let other = stored.translate(|uid| place.stored_from(uid, ns), &mut slots).is_some();
+    i32::from(plain) ^ i32::from(other) ^ capability ^ len ^ kernel ^ i32::from(listed.capability) ^ i32::from(listed.nscapability)
 }
 
 #[unsafe(no_mangle)]

@@ -42,7 +42,7 @@ pub fn get_capability<N: UserNs>(
     let bytes = stored.ok_or(Denied::new(Errno::ENODATA, Why::KernelAbsent))?;
     let value =
         VfsCaps::settable(bytes).map_err(|_| Denied::new(Errno::EINVAL, Why::KernelMalformed))?;
-    let kuid = rootid(&value).and_then(|id| place.kuid_of(id));
+    let kuid = value.rootid().and_then(|id| place.kuid_of(id));
     match kuid.and_then(|kuid| ns.uid(kuid)) {
         Some(uid) if uid != Uid::ROOT => return Ok(VfsCaps::v3(uid.get(), value.caps())),
         Some(_) | None => {}
@@ -51,14 +51,6 @@ pub fn get_capability<N: UserNs>(
         return Err(Denied::new(Errno::EOVERFLOW, Why::KernelOverflow));
     }
     Ok(VfsCaps::v2(value.caps()))
-}
-
-/// The rootid of a stored value, as an id of the superblock's owner namespace.
-fn rootid(value: &VfsCaps) -> Option<Uid> {
-    match value.revision() {
-        Revision::V1 | Revision::V2 => Some(Uid::ROOT),
-        Revision::V3 { rootid } => Uid::new(rootid),
-    }
 }
 
 /// setxattr(2) of `security.capability`: the value that is stored.
@@ -111,7 +103,7 @@ fn convert<N: UserNs>(
     if plain && cred.has_cap_over(Capability::Setfcap, place.sb_ns) {
         return Ok(*value);
     }
-    let stored = rootid(value).and_then(|uid| cred.ns.kuid(uid)).and_then(|k| place.stored_of(k));
+    let stored = value.rootid().and_then(|uid| cred.ns.kuid(uid)).and_then(|k| place.stored_of(k));
     let stored = stored.ok_or(Denied::new(Errno::EINVAL, Why::KernelRootidUnmapped))?;
     Ok(VfsCaps::v3(stored.get(), value.caps()))
 }
@@ -268,7 +260,7 @@ fn file_grant<N: UserNs>(
     }
     let value =
         VfsCaps::decode(bytes).map_err(|_| Denied::new(Errno::EINVAL, Why::StoredMalformed))?;
-    let kuid = rootid(&value).and_then(|id| place.kuid_of(id));
+    let kuid = value.rootid().and_then(|id| place.kuid_of(id));
     let Some((kuid, at)) = kuid.and_then(|kuid| Some((kuid, rooted_at(kuid, ns)?))) else {
         return Ok(Grant::Nothing(Why::NoEntryApplies));
     };

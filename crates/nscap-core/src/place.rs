@@ -84,6 +84,32 @@ impl<N: UserNs> Place<N> {
         }
     }
 
+    /// The uid that a stored rootid has in `ns` when seen through this mount.
+    ///
+    /// ```
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let (file, stored) = (container.file(), Uid::new(100_005).unwrap());
+    /// assert_eq!(file.uid_in(stored, &container), Uid::new(5));
+    /// assert_eq!(file.uid_in(Uid::ROOT, &container), None);
+    /// ```
+    pub fn uid_in(&self, stored: Uid, ns: N) -> Option<Uid> {
+        ns.uid(self.kuid_of(stored)?)
+    }
+
+    /// The rootid to store for a uid of `ns` named through this mount.
+    ///
+    /// ```
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// assert_eq!(container.file().stored_from(Uid::ROOT, &container), Uid::new(100_000));
+    /// ```
+    pub fn stored_from(&self, uid: Uid, ns: N) -> Option<Uid> {
+        self.stored_of(ns.kuid(uid)?)
+    }
+
     /// V: what the VFS refuses before any rule about capabilities applies.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::read::{Applicable, applicable};
 use crate::remove::remove_capability;
 use crate::request::Request;
 use crate::stored::{SeenEntry, Stored};
-use crate::vfscap::{Revision, VfsCaps};
+use crate::vfscap::VfsCaps;
 use crate::wire::RECORD_LEN;
 use crate::write::{set_capability, set_nscapability};
 
@@ -115,13 +115,11 @@ pub fn set_relayed<'o, N: UserNs>(
     let Checked::Capability { idmapped } = name else {
         return passed_on(request, name, set_nscapability(request, value, flags, out));
     };
-    let named = VfsCaps::settable(value).ok().and_then(|value| match value.revision() {
-        Revision::V3 { rootid } => Some((Uid::new(rootid), value.caps())),
-        Revision::V1 | Revision::V2 => None,
-    });
-    let Some((rootid, caps)) = named else {
+    let named = VfsCaps::settable(value).ok().filter(|value| value.named().is_some());
+    let Some(named) = named else {
         return passed_on(request, name, set_capability(request, value, flags, out));
     };
+    let (rootid, caps) = (named.rootid(), named.caps());
     let kuid = rootid.and_then(|rootid| request.place.kuid_of(rootid));
     let kuid = kuid.and_then(|kuid| request.named(kuid));
     if let (true, Some(rootid), None) = (idmapped, rootid, kuid) {
@@ -233,7 +231,7 @@ fn could_ask<N: UserNs>(request: &Request<'_, '_, N>) -> bool {
 mod tests {
     use super::*;
     use crate::world::{Ns, World, kgid, kuid};
-    use crate::{CapSet, Cred, Host, Policy};
+    use crate::{CapSet, Cred, Host, Policy, Revision};
 
     const RAW: Capability = Capability::NetRaw;
 

@@ -5,6 +5,7 @@
 
 use crate::cap::FileCaps;
 use crate::id::{Kuid, Uid};
+use crate::next::Next;
 use crate::ns::{UserNs, is_same_or_below, rooted_at};
 use crate::nscaps::{MAX_ENTRIES, check_records};
 use crate::place::Place;
@@ -151,6 +152,39 @@ impl<'a> Stored<'a> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.host == Host::Absent && self.entries.is_empty()
+    }
+
+    /// M: the same entries in other terms: `id` gives the rootid that each has there. One that has none is left
+    /// out; one that is 0 there is the host value, unless there is one. `out` needs as many slots as there are
+    /// entries; `None` where it has fewer.
+    ///
+    /// ```
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let (ping, file) = (FileCaps::from_text(b"cap_net_raw=ep").unwrap(), container.file());
+    /// // As a server in the container has it, its own root's entry is the host value.
+    /// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
+    /// let mut out = [[0; RECORD_LEN]; 1];
+    /// let own = stored.translate(|id| file.uid_in(id, &container), &mut out).unwrap();
+    /// assert_eq!(own, Stored::host(ping));
+    /// ```
+    #[must_use]
+    pub fn translate<'o>(
+        &self,
+        id: impl Fn(Uid) -> Option<Uid>,
+        out: &'o mut [[u8; RECORD_LEN]],
+    ) -> Option<Stored<'o>> {
+        let mut next = Next::empty(out);
+        next.host = self.host;
+        for (rootid, caps) in self.entries.iter() {
+            match id(rootid) {
+                Some(Uid::ROOT) if next.host != Host::Absent => {}
+                Some(rootid) => next.put(rootid, caps).ok()?,
+                None => {}
+            }
+        }
+        next.into_stored()
     }
 
     /// What a caller in `ns` sees of this through `place`.
@@ -300,5 +334,37 @@ impl<N: UserNs> Iterator for SeenEntries<'_, N> {
             }
         };
         Some(SeenEntry { stored, kuid: self.place.kuid_of(stored), caps })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caps(bit: u32) -> FileCaps {
+        FileCaps { permitted: crate::CapSet::from_bits(1 << bit), ..FileCaps::default() }
+    }
+
+    #[test]
+    fn m_in_other_terms_entries_are_in_order_and_what_has_no_id_is_left_out() {
+        let records = [5, 6, 7].map(|id| *Record::new(id, caps(id)).as_bytes());
+        let entries = Entries::decode(&records).unwrap();
+        let image = |id: Uid| match id.get() {
+            5 => Uid::new(900),
+            6 => Uid::new(0),
+            _ => Uid::new(800).filter(|_| id.get() == 7),
+        };
+        let mut out = [[0; RECORD_LEN]; 3];
+        for (host, there) in [(Host::Absent, caps(6)), (Host::Value(caps(1)), caps(1))] {
+            let stored = Stored { host, entries };
+            let translated = stored.translate(image, &mut out).unwrap();
+            assert_eq!(translated.host, Host::Value(there));
+            let entries: std::vec::Vec<_> = translated.entries.iter().collect();
+            let id = |id| Uid::new(id).unwrap();
+            assert_eq!(entries, [(id(800), caps(7)), (id(900), caps(5))]);
+        }
+        let none = Stored { host: Host::Absent, entries };
+        assert_eq!(none.translate(|_| None, &mut out), Some(Stored::EMPTY));
+        assert_eq!(none.translate(Some, &mut out[..2]), None);
     }
 }

@@ -18,7 +18,7 @@ use crate::nscaps::NsCaps;
 use crate::shift::{Shift, Unmapped, shift_root};
 use crate::storage::{self, Seal, SealFacts, Table};
 use crate::stored::{Entries, Stored};
-use crate::vfscap::{Revision, VfsCaps};
+use crate::vfscap::VfsCaps;
 use crate::wire::{RECORD_LEN, Record};
 
 /// What an archive carries for one file: the two attributes as they were read from wherever it was
@@ -114,11 +114,7 @@ impl<'a> Carried<'a> {
 fn alone(bytes: &[u8]) -> Result<Grant, Denied> {
     let value =
         VfsCaps::settable(bytes).map_err(|_| Denied::new(Errno::EINVAL, Why::ValueMalformed))?;
-    let id = match value.revision() {
-        Revision::V1 | Revision::V2 => Some(Uid::ROOT),
-        Revision::V3 { rootid } => Uid::new(rootid),
-    };
-    Ok(Grant { id, caps: value.caps() })
+    Ok(Grant { id: value.rootid(), caps: value.caps() })
 }
 
 impl Grants<'_> {

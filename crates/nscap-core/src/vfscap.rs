@@ -3,6 +3,7 @@
 //! capability extended attribute versioning"; `struct vfs_ns_cap_data`).
 
 use crate::cap::{CapSet, FileCaps};
+use crate::id::Uid;
 use crate::wire::{EFFECTIVE, Malformed, copy, put_u32, take_u32};
 
 const REVISION_MASK: u32 = 0xff00_0000;
@@ -133,6 +134,51 @@ impl VfsCaps {
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// The id whose root the value is for, in the terms that it is in: 0 of revision 1 and 2, which name none;
+    /// `None` for -1.
+    ///
+    /// ```
+    /// use nscap_core::{FileCaps, Uid, VfsCaps};
+    /// assert_eq!(VfsCaps::v2(FileCaps::default()).rootid(), Some(Uid::ROOT));
+    /// assert_eq!(VfsCaps::v3(100_000, FileCaps::default()).rootid(), Uid::new(100_000));
+    /// ```
+    #[must_use]
+    pub fn rootid(&self) -> Option<Uid> {
+        Uid::new(self.named().unwrap_or(0))
+    }
+
+    /// The rootid field of revision 3; `None` of a plain value.
+    #[must_use]
+    pub fn named(&self) -> Option<u32> {
+        match self.revision {
+            Revision::V1 | Revision::V2 => None,
+            Revision::V3 { rootid } => Some(rootid),
+        }
+    }
+
+    /// The value of this id's root: revision 2 for id 0, whose value is a host value (SPEC, Objects), else 3.
+    #[must_use]
+    pub fn of_root(rootid: Uid, caps: FileCaps) -> VfsCaps {
+        if rootid == Uid::ROOT { VfsCaps::v2(caps) } else { VfsCaps::v3(rootid.get(), caps) }
+    }
+
+    /// M: the same capabilities for the same root, in other terms: `id` gives its id there. `None` where it has none.
+    ///
+    /// ```
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let (ping, file) = (FileCaps::from_text(b"cap_net_raw=ep").unwrap(), container.file());
+    /// // What a container's task is shown as its own, as it is stored; and as the container reads that.
+    /// let stored = VfsCaps::v2(ping).translate(|uid| file.stored_from(uid, &container)).unwrap();
+    /// assert_eq!(stored, VfsCaps::v3(100_000, ping));
+    /// assert_eq!(stored.translate(|id| file.uid_in(id, &container)), Some(VfsCaps::v2(ping)));
+    /// ```
+    #[must_use]
+    pub fn translate(&self, id: impl FnOnce(Uid) -> Option<Uid>) -> Option<VfsCaps> {
+        Some(VfsCaps::of_root(id(self.rootid()?)?, self.caps()))
     }
 
     /// The capabilities.

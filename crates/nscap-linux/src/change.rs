@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use nscap_core::storage::{self, Before, Form, Op, Seal, takes_away};
-use nscap_core::{Host, Revision, Stored, Uid, UserNs, VfsCaps};
+use nscap_core::{Host, Stored, Uid, VfsCaps};
 use rustix::io::Errno;
 
 use crate::decided;
@@ -324,22 +324,14 @@ impl CapFile {
     ) -> Result<Vec<u8>> {
         let unnameable = || self.error("setxattr", Errno::OVERFLOW);
         let value = VfsCaps::settable(stored).map_err(|_| self.error("setxattr", Errno::INVAL))?;
-        let Revision::V3 { rootid } = value.revision() else {
-            let place = before.place(namespaces);
-            let named = match (before.mount.may_be_anothers, place.idmap) {
-                (false, None) => return Ok(stored.to_vec()),
-                (true, None) => Some(Uid::ROOT),
-                (_, Some(_)) => {
-                    place.kuid_of(Uid::ROOT).and_then(|kuid| namespaces.own_ns().uid(kuid))
-                }
-            };
-            let named = named.ok_or_else(unnameable)?.get();
-            return Ok(VfsCaps::v3(named, value.caps()).encode().as_bytes().to_vec());
+        let place = before.place(namespaces);
+        let named = match (value.named(), place.idmap) {
+            (None, None) if !before.mount.may_be_anothers => return Ok(stored.to_vec()),
+            (None, None) => Some(Uid::ROOT),
+            (_, _) => value.rootid().and_then(|rootid| place.uid_in(rootid, namespaces.own_ns())),
         };
-        let rootid = Uid::new(rootid).ok_or_else(unnameable)?;
-        let kuid = before.place(namespaces).kuid_of(rootid).ok_or_else(unnameable)?;
-        let ours = namespaces.own_ns().uid(kuid).ok_or_else(unnameable)?;
-        Ok(VfsCaps::v3(ours.get(), value.caps()).encode().as_bytes().to_vec())
+        let named = named.ok_or_else(unnameable)?;
+        Ok(VfsCaps::v3(named.get(), value.caps()).encode().as_bytes().to_vec())
     }
 
     fn cannot_tell(&self, problem: &'static str) -> Error {

@@ -9,8 +9,7 @@ use std::path::Path;
 
 use nscap_core::storage::{self, Form, Table};
 use nscap_core::{
-    Entries, FileCaps, Host, NsCaps, Record, Revision, Stored, Uid, UserNs as _, VfsCaps,
-    get_capability,
+    Entries, FileCaps, Host, NsCaps, Record, Stored, Uid, UserNs as _, VfsCaps, get_capability,
 };
 use rustix::io::Errno;
 
@@ -67,8 +66,9 @@ pub(crate) fn work_out(state: &mut FileState, path: &Path, namespaces: &Namespac
 }
 
 fn stored_of(record: Record, state: &FileState, namespaces: &Namespaces) -> Option<Uid> {
-    let kuid = Uid::new(record.rootid()).and_then(|uid| namespaces.own_ns().kuid(uid))?;
-    state.place(namespaces).stored_of(kuid).filter(|stored| *stored != Uid::ROOT)
+    let stored =
+        state.place(namespaces).stored_from(Uid::new(record.rootid())?, namespaces.own_ns());
+    stored.filter(|stored| *stored != Uid::ROOT)
 }
 
 /// Of what R4 shows, whether it is the host value: from inside a namespace an entry looks the same. A value that
@@ -83,10 +83,9 @@ fn host(
         return Host::Absent;
     };
     let (own, place, caps) = (namespaces.own_ns(), state.place(namespaces), value.caps());
-    if let Revision::V3 { rootid } = value.revision() {
-        let kuid = Uid::new(rootid).and_then(|uid| own.kuid(uid));
-        let of_owner = kuid.and_then(|kuid| place.stored_of(kuid)) == Some(Uid::ROOT);
-        return if of_owner { Host::Value(caps) } else { Host::Absent };
+    if value.named().is_some() {
+        let stored = value.translate(|uid| place.stored_from(uid, own));
+        return if stored == Some(VfsCaps::v2(caps)) { Host::Value(caps) } else { Host::Absent };
     }
     if own.same(place.sb_ns) {
         return Host::Value(caps);
@@ -149,7 +148,7 @@ pub(crate) fn write(
         present = left.stored(namespaces).0.entries;
     }
     let (own, place) = (namespaces.own_ns(), before.place(namespaces));
-    let named = |stored| place.kuid_of(stored).and_then(|kuid| own.uid(kuid));
+    let named = |stored| place.uid_in(stored, own);
     let mut missing = Vec::new();
     for (rootid, caps) in next.entries.iter().filter(|(id, _)| present.find(*id).is_none()) {
         let named = named(rootid).ok_or_else(|| file.error("setxattr", Errno::OVERFLOW))?;

@@ -2,7 +2,7 @@
 //! `nscap get`: the capabilities of files and the containers that each applies to, or what the tools of one namespace
 //! see of them (R4, T, R6).
 
-use nscap_core::{Denied, NsCaps, Place, Revision, Stored, VfsCaps};
+use nscap_core::{Denied, NsCaps, Place, Stored, VfsCaps};
 use nscap_linux::{CapFile, LiveNs, NsIndex};
 use serde::Serialize;
 
@@ -142,11 +142,7 @@ fn look_as(file: &CapFile, ns: NsIndex, system: &mut System) -> Result<SeenBy, F
 }
 
 fn shown(value: VfsCaps) -> Shown {
-    let rootid = match value.revision() {
-        Revision::V3 { rootid } => Some(rootid),
-        Revision::V1 | Revision::V2 => None,
-    };
-    Shown { rootid, caps: value.caps().into() }
+    Shown { rootid: value.named(), caps: value.caps().into() }
 }
 
 fn nscapability(

@@ -6,7 +6,7 @@
 //! the mount is, beneath, the entry of that namespace's root.
 
 use nscap_core::storage::{self, Seal};
-use nscap_core::{Entries, FileCaps, Host, Place, RECORD_LEN, Record, Stored, Uid, UserNs as _};
+use nscap_core::{Entries, Host, Place, RECORD_LEN, Stored, Uid};
 use nscap_linux::{CapFile, FileState, LiveNs, Mount, Namespaces};
 
 type Records = Vec<[u8; RECORD_LEN]>;
@@ -83,35 +83,26 @@ impl PartialEq for BackingCaps<'_> {
 /// Translates from ids of the backing file system to ids of the mount. An entry whose root has no id in our namespace does
 /// not appear on this mount.
 fn upwards(stored: &Stored<'_>, beneath: &Place<LiveNs<'_>>, own: LiveNs<'_>) -> (Host, Records) {
-    let mut host = stored.host;
-    let mut records = Vec::new();
-    for (rootid, caps) in stored.entries.iter() {
-        match beneath.kuid_of(rootid).and_then(|kuid| own.uid(kuid)) {
-            Some(Uid::ROOT) if host == Host::Absent => host = Host::Value(caps),
-            Some(Uid::ROOT) | None => {}
-            Some(uid) => records.push((uid, caps)),
-        }
-    }
-    (host, sorted(records))
+    kept(stored, |rootid| beneath.uid_in(rootid, own))
 }
 
 /// The other way round. A host value alone goes as the entry of our root, which is what it is
 /// beneath; beside entries it is their companion.
 fn downwards(next: &Stored<'_>, beneath: &Place<LiveNs<'_>>, own: LiveNs<'_>) -> (Host, Records) {
-    let stored_of = |uid: Uid| own.kuid(uid).and_then(|kuid| beneath.stored_of(kuid));
-    match (next.host, stored_of(Uid::ROOT)) {
-        (Host::Value(caps), Some(root)) if next.entries.is_empty() && root != Uid::ROOT => {
-            (Host::Absent, sorted(vec![(root, caps)]))
+    let stored_from = |uid| beneath.stored_from(uid, own);
+    match (next.host, stored_from(Uid::ROOT)) {
+        (Host::Value(caps), Some(root)) if next.entries.is_empty() => {
+            kept(&Stored::one(root, caps), Some)
         }
-        (host, _) => {
-            let entries = next.entries.iter();
-            let named = entries.filter_map(|(uid, caps)| Some((stored_of(uid)?, caps)));
-            (host, sorted(named.collect()))
-        }
+        _ => kept(next, stored_from),
     }
 }
 
-fn sorted(mut entries: Vec<(Uid, FileCaps)>) -> Records {
-    entries.sort_unstable_by_key(|(rootid, _)| *rootid);
-    entries.iter().map(|(rootid, caps)| *Record::new(rootid.get(), *caps).as_bytes()).collect()
+/// What it holds in other terms, in memory of its own.
+fn kept(stored: &Stored<'_>, id: impl Fn(Uid) -> Option<Uid>) -> (Host, Records) {
+    let mut slots = vec![[0; RECORD_LEN]; stored.entries.len()];
+    let translated = stored.translate(id, &mut slots).unwrap_or(Stored::EMPTY);
+    let (host, used) = (translated.host, translated.entries.len());
+    slots.truncate(used);
+    (host, slots)
 }

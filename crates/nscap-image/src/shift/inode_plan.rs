@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 
-use nscap_core::{Kgid, Kuid, MAX_ENTRIES, RECORD_LEN, UserNs as _};
+use nscap_core::{Kgid, Kuid, MAX_ENTRIES, RECORD_LEN};
 use nscap_linux::{Answers, FileState, Hidden, Namespaces};
 use rustix::fs::FileType;
 
@@ -141,7 +141,7 @@ impl InodePlan {
             return;
         }
         let (own, place) = (namespaces.own_ns(), state.place(namespaces));
-        let shown = |rootid| Some(own.uid(place.kuid_of(rootid)?)?.get());
+        let shown = |rootid| place.uid_in(rootid, own).map(nscap_core::Uid::get);
         let stored = |id| place.stored_of(namespaces.shown_uid(id)?);
         let host = shown(nscap_core::Uid::ROOT);
         let before = state.stored(namespaces).0;

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use nscap_core::storage::{self, Seal, SealFacts};
-use nscap_core::{Host, Kuid, NsCaps, Place, Revision, Stored, Uid, UserNs, VfsCaps, root_kuid};
+use nscap_core::{Host, Kuid, NsCaps, Place, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
 
 use crate::error::Result;
@@ -326,14 +326,10 @@ impl FileState {
             self.capability = Some(shown.to_vec());
             return;
         };
-        let rootid = named(shown, namespaces).and_then(|kuid| place.stored_of(kuid));
+        let stored = value.translate(|uid| place.stored_from(uid, own)).unwrap_or(value);
+        self.capability = Some(stored.encode().as_bytes().to_vec());
         let plain = VfsCaps::v2(value.caps()).encode().as_bytes().to_vec();
-        self.capability = Some(match rootid {
-            Some(Uid::ROOT) => plain.clone(),
-            Some(rootid) => VfsCaps::v3(rootid.get(), value.caps()).encode().as_bytes().to_vec(),
-            None => shown.to_vec(),
-        });
-        if own.is_initial() || own.same(place.sb_ns) || value.revision() != Revision::V2 {
+        if own.is_initial() || own.same(place.sb_ns) || value.named().is_some() {
             return;
         }
         // Of the values that look like this from here, the one that a table was sealed with.
@@ -349,9 +345,5 @@ impl FileState {
 
 /// The root that a value is for, as the kernel shows it to us.
 fn named(shown: &[u8], namespaces: &Namespaces) -> Option<Kuid> {
-    let own = namespaces.own_ns();
-    match VfsCaps::settable(shown).ok()?.revision() {
-        Revision::V3 { rootid } => own.kuid(Uid::new(rootid)?),
-        Revision::V1 | Revision::V2 => root_kuid(own),
-    }
+    namespaces.own_ns().kuid(VfsCaps::settable(shown).ok()?.rootid()?)
 }
