@@ -22,7 +22,7 @@ unsafe extern "C" {
 pub struct Ns(*const c_void);
 
 fn map(ns: Ns, kind: u32, id: u32) -> u32 {
-    // SAFETY: whoever links this object gives pointers that its own callback takes.
+    // SAFETY: the program that links this object passes pointers that its own callback accepts.
     unsafe { nscap_ns_map(ns.0, kind, id) }
 }
 

@@ -40,7 +40,7 @@ pub struct Case {
 /// Why a case did not pass.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum Why {
-    /// Somebody gained, was shown, or was refused, what he must not.
+    /// A task gained, was shown, or was refused what it must not.
     #[error("{0}")]
     Through(String),
     /// This machine cannot play it.

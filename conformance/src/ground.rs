@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where attacks take place: a file system that only the server reaches, what everybody sees of it,
-//! two containers, and tasks in them.
+//! The place of the attacks: a file system that only the server reaches, a shared directory that shows it to all tasks, two
+//! containers, and tasks in them.
 
 mod who;
 
@@ -56,9 +56,9 @@ pub(crate) struct Ground {
     files: OwnedFd,
     /// The files themselves.
     pub(crate) source: PathBuf,
-    /// What everybody sees.
+    /// The shared directory, which all tasks see.
     pub(crate) dir: PathBuf,
-    /// A directory beside it, which everybody may change, on a tmpfs.
+    /// A directory beside it, which every task may change, on a tmpfs.
     pub(crate) beside: PathBuf,
     server: Option<Peer>,
     pid_ns: PidNs,
@@ -234,7 +234,7 @@ impl Ground {
         self.start(who, |line| say(line, &work()?))?.hear()
     }
 
-    /// Starts a task, whose current directory is what everybody sees.
+    /// Starts a task in the shared directory.
     pub(crate) fn start(
         &self,
         who: Who,
@@ -320,7 +320,7 @@ impl Ground {
         gained(&self.ask(who, || executes(who, name))?)
     }
 
-    /// That nobody gains anything by executing the file, and nobody is shown a grant.
+    /// Checks that no task gains anything by executing the file, and that no task reads a grant.
     pub(crate) fn grants_nothing(&self, name: &str, after: &str) -> Result<(), Why> {
         for who in [USER_A, USER_B, HOST_USER] {
             let gained = self.gains(who, name)?;
@@ -355,14 +355,14 @@ impl Ground {
 
 pub(crate) const CAP: &str = "security.capability";
 pub(crate) const NSCAP: &str = "security.nscapability";
-/// As which anybody can name it on a FUSE mount.
+/// The name that every task can use on a FUSE mount.
 pub(crate) const SYSTEM: &str = "system.nscapability";
 
 /// Executes a file; the permitted set that came of it.
 fn executes(who: Who, name: &str) -> io::Result<String> {
     match ops::exec(&who.task(), name)? {
         Outcome::Executed(got) => Ok(got.sets[0].to_string()),
-        // A file that was truncated, and one that somebody may be writing.
+        // ENOEXEC: the file was truncated; ETXTBSY: a task may be writing it.
         Outcome::Failed(libc::ENOEXEC | libc::ETXTBSY) => Ok("0".to_owned()),
         other => Err(io::Error::other(format!("exec of {name}: {other}"))),
     }

@@ -152,7 +152,7 @@ fn convert_all<R, T>(
     raw.into_iter().map(named).collect()
 }
 
-/// The namespaces, parents first; the maps of a parent say who its child's maker is by default.
+/// The namespaces, parents first; the maps of a parent give the default maker of its child.
 fn namespaces(raw: BTreeMap<String, RawNs>) -> Result<Vec<Namespace>, Problem> {
     let mut waiting: Vec<(String, RawNs)> = raw.into_iter().collect();
     let mut done: Vec<Namespace> = Vec::new();

@@ -327,7 +327,7 @@ fn on_kernel(
     Ok(())
 }
 
-/// A line on standard output; that nobody reads it is an error and no panic.
+/// Prints a line on standard output; a closed pipe is an error and not a panic.
 fn say(line: std::fmt::Arguments<'_>) -> Result<(), String> {
     writeln!(std::io::stdout(), "{line}").map_err(|error| format!("standard output: {error}"))
 }

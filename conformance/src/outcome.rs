@@ -161,7 +161,7 @@ impl Expectation {
         Expectation { text: outcome.to_string(), kind: Kind::Exactly(outcome.clone()) }
     }
 
-    /// Whether `outcome` is what was expected. `everything` is what `all` stands for.
+    /// Whether `outcome` is what was expected. `everything` is the meaning of `all`.
     #[must_use]
     pub fn matches(&self, outcome: &Outcome, everything: CapSet) -> bool {
         match &self.kind {

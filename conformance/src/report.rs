@@ -27,7 +27,7 @@ pub enum Verdict {
 pub struct Mismatch {
     /// Which step, from 1.
     pub step: usize,
-    /// Who did it.
+    /// The task of the step.
     pub by: String,
     /// What was expected.
     pub expected: String,

@@ -282,7 +282,7 @@ pub enum Op {
     Set {
         /// Which attribute.
         attr: Attr,
-        /// Of which file.
+        /// The file.
         file: String,
         /// To which bytes.
         value: Vec<u8>,
@@ -337,7 +337,7 @@ pub enum Op {
         ns: String,
         /// Its maps, in the task's namespace's terms.
         maps: Maps,
-        /// Who writes the maps.
+        /// The writer of the maps.
         writer: MapWriter,
     },
     /// setns(2) to a user namespace.
@@ -355,7 +355,7 @@ pub enum Flag {
     Replace,
 }
 
-/// Who writes the maps of a namespace that a task makes.
+/// The writer of the maps of a namespace that a task makes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MapWriter {
     /// The task, from the parent namespace.

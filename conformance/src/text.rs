@@ -13,7 +13,7 @@ use nscap_core::{CapSet, Capability, FileCaps, NsCaps, Record, Revision, VfsCaps
 pub type Problem = String;
 
 /// Reads a set: `all`, `none`, or a list of names separated by commas, in which `!name` takes one
-/// out again and `0x...` stands for bits by number. `all` is what `everything` is.
+/// out again and `0x...` means bits by number. `all` means `everything`.
 ///
 /// # Errors
 /// Names the part that is no capability.
@@ -128,7 +128,7 @@ pub fn show_file_caps(caps: FileCaps) -> String {
 }
 
 /// Reads a value of either attribute: `v1 CAPS`, `v2 CAPS`, `v3 ROOTID CAPS`,
-/// `ns ROOTID CAPS; ROOTID CAPS; ...` (form F, in the order given; `A..B` stands for the rootids
+/// `ns ROOTID CAPS; ROOTID CAPS; ...` (form F, in the order given; `A..B` means the rootids
 /// from A to B - 1), `hex BYTES`, or `empty`. A rootid may be -1.
 ///
 /// # Errors

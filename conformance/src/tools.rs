@@ -2,7 +2,7 @@
 //! Unmodified programs on a mount (R1): setcap and getcap, setfattr and getfattr, tar, bsdtar, cp and
 //! rsync, run by root of a container, by its users, and by the host.
 //!
-//! What they list they copy, and a copy grants what its original did, for whoever made it (L, W).
+//! What they list they copy, and a copy grants what its original did, to the task that made it (L, W).
 
 use std::io;
 use std::path::Path;
@@ -68,14 +68,14 @@ const CASES: &[Case] = &[
     Case {
         name: "cp-a",
         clauses: &["R1", "L", "W"],
-        about: "a copy keeps the grant of whoever made it",
+        about: "a copy keeps the grant of the task that made it",
         both_ways: true,
         play: |setting| copy(setting, "cp -a {from} {to}"),
     },
     Case {
         name: "rsync-aX",
         clauses: &["R1", "L", "W"],
-        about: "a copy keeps the grant of whoever made it",
+        about: "a copy keeps the grant of the task that made it",
         both_ways: true,
         play: |setting| copy(setting, "rsync -aX {from}/ {to}"),
     },
@@ -94,7 +94,7 @@ pub fn all() -> Vec<Case> {
     [CASES, again::CASES].concat()
 }
 
-/// Runs a command line with sh(1) in the directory that everybody sees.
+/// Runs a command line with sh(1) in the shared directory.
 fn sh(ground: &Ground, who: Who, line: &str) -> io::Result<(bool, String)> {
     let said = ground.ask(who, || {
         let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
@@ -162,7 +162,7 @@ fn setcap(setting: Setting) -> Result<(), Why> {
     says(&ground, USER_A, "getcap -n f", "f cap_net_raw=ep")?;
     must(&ground, ROOT_A, "setcap -v cap_net_raw+ep f")?;
     gains(&ground, "f", [NET_RAW, None, None])?;
-    // Who is no container's root is told by the VFS before the rule of the eight points.
+    // For a caller that is no container's root the VFS decides, before the eight points.
     must_not(&ground, ROOT_A, "setcap cap_chown+ep f", "Device or resource busy")?;
     must_not(&ground, USER_A, "setcap cap_chown+ep f", "")?;
     must_not(&ground, ROOT_B, "setcap cap_chown+ep f", "")?;
@@ -324,7 +324,7 @@ fn archive(setting: Setting, archiver: &Archiver) -> Result<(), Why> {
     to(ROOT_B, "in_b", by_a)?;
     gains(&ground, "in_b/entry", [None, NET_RAW, None])?;
     gains(&ground, "in_b/both", [None, KILL, None])?;
-    // The host packs and unpacks what there is, for whom it is.
+    // The host packs and unpacks every entry, with its root.
     to(HOST, "by_host", by_host)?;
     gains(&ground, "by_host/entry", [NET_RAW, None, None])?;
     gains(&ground, "by_host/entries", [kept(NET_RAW), kept(CHOWN), None])?;

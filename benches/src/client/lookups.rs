@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a lookup costs beside whatever else goes on: of names that are not there, so that each is asked
-//! of the file system, at intervals, so that times in which something lasts are met as often as they
-//! are long.
+//! The cost of a lookup beside other load. The names do not exist, so that each lookup reaches the file system. The lookups
+//! come at intervals, so that they meet times under load in proportion to their length.
 
 use std::io;
 use std::path::Path;

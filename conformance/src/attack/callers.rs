@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who the caller is: a thread and not its process, a namespace and not its number, a task that is
-//! still the one that asked. Covers P, R3 and R5 where the identity of the caller is the target.
+//! The identity of the caller: a thread and not its process, a namespace and not its number, and the same task until the
+//! answer. Covers P, R3 and R5 where the attack is on that identity.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -78,7 +78,7 @@ fn pid_was_roots(setting: Setting) -> Result<(), Why> {
     const ROUNDS: u32 = 20;
     let ground = Ground::new(setting, Kind::Tmpfs)?;
     if !ground.is_fuse() {
-        return Err(Why::Skipped("nobody to remember anything".to_owned()));
+        return Err(Why::Skipped("no server that remembers".to_owned()));
     }
     let path = ground.file("f", 1000)?;
     let mut again = 0;
@@ -114,7 +114,7 @@ fn pid_comes_back(setting: Setting) -> Result<(), Why> {
     const ROUNDS: u32 = 150;
     let ground = Ground::new(setting, Kind::Tmpfs)?;
     let Some(server) = ground.server() else {
-        return Err(Why::Skipped("nobody to be slow".to_owned()));
+        return Err(Why::Skipped("no server that is slow".to_owned()));
     };
     let path = ground.file("f", 1000)?;
     let (mut died, mut came_back) = (0, 0);
@@ -149,7 +149,7 @@ fn pid_comes_back(setting: Setting) -> Result<(), Why> {
         }
         signal(Signal::CONT)?;
         if gone {
-            // Its pid is somebody else's: it must not be killed by it.
+            // Its pid belongs to another task now, which must not be killed.
             std::mem::forget(caller);
         }
         let mut value = [0; 64];
@@ -241,7 +241,7 @@ fn number_comes_back(setting: Setting) -> Result<(), Why> {
 fn without_a_pid(setting: Setting) -> Result<(), Why> {
     let ground = Ground::with(setting, Kind::Tmpfs, PidNs::Own)?;
     if !ground.is_fuse() {
-        return Err(Why::Skipped("nobody in another pid namespace".to_owned()));
+        return Err(Why::Skipped("no task in another pid namespace".to_owned()));
     }
     let path = ground.file("f", OWNER)?;
     for (who, name, value) in [
@@ -256,9 +256,9 @@ fn without_a_pid(setting: Setting) -> Result<(), Why> {
             other => return Err(Why::Through(format!("{who:?} sets {name}: {other:?}"))),
         }
     }
-    ground.grants_nothing("f", "nobody could set anything")?;
+    ground.grants_nothing("f", "no caller could set anything")?;
     ground.stores("stored", OWNER, "v3 100000 cap_net_raw=ep")?;
-    ground.grants_nothing("stored", "nobody is known")?;
+    ground.grants_nothing("stored", "no caller is identified")?;
     for name in [CAP, SYSTEM, NSCAP] {
         let stored = ground.path("stored");
         let removed = ground.try_to(ROOT_A, || Ok(rustix::fs::lremovexattr(&stored, name)?));
@@ -272,7 +272,7 @@ fn without_a_pid(setting: Setting) -> Result<(), Why> {
 /// Catches a server that trusts whatever /proc is mounted. Refusing to mount is an answer.
 fn foreign_proc(setting: Setting) -> Result<(), Why> {
     if setting.front != crate::live::Front::Fuse {
-        return Err(Why::Skipped("nobody in another pid namespace".to_owned()));
+        return Err(Why::Skipped("no task in another pid namespace".to_owned()));
     }
     let ground = match Ground::with(setting, Kind::Tmpfs, PidNs::OwnButOuterProc) {
         Ok(ground) => ground,

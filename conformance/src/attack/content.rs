@@ -144,8 +144,7 @@ pub(super) fn attacker(
     Ok(attacker)
 }
 
-/// When nobody has the file open any more, it can be granted for again. The kernel tells a server
-/// of a close when it likes.
+/// A grant is possible again when no task has the file open. The kernel tells a server of a close with a delay.
 pub(super) fn grant_again(ground: &Ground, path: &Path) -> Result<(), Why> {
     for _try in 0..100 {
         match ground.grant(path, Grant::Entry) {
@@ -156,7 +155,7 @@ pub(super) fn grant_again(ground: &Ground, path: &Path) -> Result<(), Why> {
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Why::Broken("nobody has the file open, and still a grant is ETXTBSY".to_owned()))
+    Err(Why::Broken("no task has the file open, and still a grant is ETXTBSY".to_owned()))
 }
 
 /// Catches a server that knows of mappings only what it saw itself.
@@ -171,8 +170,8 @@ fn after_a_restart(setting: Setting) -> Result<(), Why> {
         let what = format!("{} from before a restart", weapon.name);
         let granted = ground.grant(&path, Grant::Entry);
         attacker.line.write_all(b"strike\n")?;
-        // Without passthrough such a mapping is the dead mount's own: the file stays as it is, and who stores
-        // on a page that the kernel has to ask for gets SIGBUS.
+        // Without passthrough such a mapping belongs to the dead mount: the file stays as it is, and a store to a page that
+        // the kernel would have to request is SIGBUS.
         let struck: i32 = match attacker.hear() {
             Err(_) if !setting.passthrough => libc::EIO,
             said => said?.parse().map_err(io::Error::other)?,

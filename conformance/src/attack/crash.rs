@@ -21,7 +21,7 @@ pub(super) const ATTACKS: &[Case] = &[
     Case {
         name: "a-restart-shows-the-same",
         clauses: &["A", "R8"],
-        about: "every form of Storage outlives the server, and whoever has it open gets ENOTCONN",
+        about: "every form of Storage outlives the server, and a task with an open file gets ENOTCONN",
         both_ways: false,
         play: restart,
     },
@@ -38,7 +38,7 @@ pub(super) const ATTACKS: &[Case] = &[
 fn restart(setting: Setting) -> Result<(), Why> {
     let mut ground = Ground::new(setting, Kind::Ext4)?;
     if !ground.is_fuse() {
-        return Err(Why::Skipped("nobody to kill".to_owned()));
+        return Err(Why::Skipped("no server to kill".to_owned()));
     }
     let forms = [(Grant::Entry, "e"), (Grant::Entries, "es"), (Grant::HostAndEntry, "he")];
     for (grant, name) in forms {
@@ -168,7 +168,7 @@ fn storm(setting: Setting) -> Result<(), Why> {
     const FILES: [&str; 4] = ["f0", "f1", "f2", "f3"];
     let mut ground = Ground::new(setting, Kind::Ext4)?;
     if !ground.is_fuse() {
-        return Err(Why::Skipped("nobody to kill".to_owned()));
+        return Err(Why::Skipped("no server to kill".to_owned()));
     }
     let mut between = 0;
     for round in 0..ROUNDS {
@@ -223,7 +223,7 @@ fn ended(mut changer: Peer) -> Result<(usize, bool), Why> {
     let (made, errno) = said.split_once(' ').ok_or_else(broken)?;
     let made = made.parse().map_err(|_| broken())?;
     match errno.parse() {
-        // What the server had read; what nobody will read any more, or has a name for.
+        // A request that the server had read; then requests without a server, and for a new name.
         Ok(libc::ECONNABORTED | libc::ECANCELED) => Ok((made, true)),
         Ok(libc::ENOTCONN | libc::ENOENT) => Ok((made, false)),
         _ => Err(broken()),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A name that is made is another's by the time that it is looked at. Its directory is uid 1000's, who
-//! has a second way to it, by a descriptor from before: one thread makes new names through the mount,
-//! another moves root's things to those names and back by the other way.
+//! A new name leads to another inode by the time that the server looks it up. Uid 1000 owns its directory, and also reaches
+//! it past the mount, by a descriptor from before: one thread makes new names through the mount, another moves files of
+//! root to those names and back by the other path.
 //!
 //! Catches a server that looks up again what it has made: the descriptor of the new file was root's
 //! file, whose content was replaced through a mapping while it kept its set-user-ID bit and its
@@ -221,7 +221,7 @@ fn make_many(trick: &Trick, number: &AtomicU32) -> io::Result<String> {
         match (trick.make)(Path::new(&format!("x{n}"))) {
             Ok(None) => made += 1,
             Ok(Some(how)) => return Ok(format!("try {n}: {how}")),
-            // Root's thing was there first, or is what the name stands for by now.
+            // Root's file was there first, or has the name by now.
             Err(_) => {}
         }
         if began.elapsed() > TIME {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! M, its last sentence: a mount of the files that is id-mapped for a container, as most runtimes make them
-//! now. What a container's tools do there, and what comes of it for whom, is the same on a FUSE mount as
-//! on the file system beneath.
+//! now. A container's tools there have the same effects, for the same tasks, on a FUSE mount as on the file system beneath.
 //!
 //! Catches a server that refuses a value that the VFS has translated, takes it for another's, or gives more
 //! than the file system beneath would.
@@ -33,13 +32,13 @@ pub(super) const ATTACKS: &[Case] = &[
     Case {
         name: "a-value-that-was-translated-for-another",
         clauses: &["M", "U", "P"],
-        about: "who could not have written it gains nothing by a mount that is id-mapped",
+        about: "a caller that could not have written it gains nothing by an id-mapped mount",
         both_ways: false,
         play: not_for_others,
     },
 ];
 
-/// What everybody sees, once more, id-mapped for the container A.
+/// A second mount of the shared directory, id-mapped for the container A.
 fn id_mapped(ground: &Ground) -> io::Result<std::path::PathBuf> {
     let map = vec![Extent { inside: 0, outside: ROOT_OF_A, count: 65_536 }];
     let ns = userns::make(None, (1000, 1000), &Maps { uids: map.clone(), gids: map })?;

@@ -2,9 +2,8 @@
 //! Attacks: what no table of steps can say. Descriptors that were opened before a grant, threads
 //! that race, processes that die in between, namespaces whose number comes back.
 //!
-//! Each attack tries to have a task gain what nobody granted it for the content and the owner that
-//! the file now has (K, R3, W), and fails where that happens. On a bare kernel some of them get
-//! through: that is how one sees that they can.
+//! Each attack tries to make a task gain capabilities that were not granted for the content and owner that the file now has
+//! (K, R3, W). It fails if the task gains them. On a bare kernel some attacks get through, which shows that they work.
 
 mod callers;
 mod content;

@@ -22,7 +22,7 @@ use crate::text;
 pub(super) const ATTACKS: &[Case] = &[Case {
     name: "an-overlayfs-copies-up",
     clauses: &["W", "R3"],
-    about: "what a copy-up writes grants nobody more than the file below did",
+    about: "a copy-up grants no task more than the file below did",
     both_ways: true,
     play: copy_up,
 }];
@@ -30,7 +30,7 @@ pub(super) const ATTACKS: &[Case] = &[Case {
 /// What makes an overlayfs copy a file up.
 type Change = fn(&Path) -> io::Result<()>;
 
-/// Who copies a file up, and by what.
+/// The task that copies a file up, and the change that causes it.
 const UP: [(Who, &str, Change); 4] = [
     (ROOT_A, "the container's chmod", |path| chmod(path)),
     (OWNER_A, "the owner's chmod", |path| chmod(path)),
@@ -70,7 +70,7 @@ fn one(
     ground.grant(&below, grant)?;
     let all = [USER_A, USER_B, HOST_USER];
     let gained = |dir: &Path| {
-        // Names are relative to what everybody sees.
+        // Names are relative to the shared directory.
         let name = dir.strip_prefix(std::env::temp_dir()).map_err(io::Error::other)?;
         let name = format!("../{}/f", name.display());
         let gained = all.iter().map(|who| ground.gains(*who, &name));
@@ -105,7 +105,7 @@ fn one(
     Ok(())
 }
 
-/// An overlayfs of the host on what everybody sees; and its upper directory.
+/// An overlayfs of the host on the shared directory; and its upper directory.
 fn overlay(ground: &Ground) -> Result<(PathBuf, PathBuf), Why> {
     let at = |name: &str| {
         let path = ground.beside.join(name);

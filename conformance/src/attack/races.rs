@@ -22,14 +22,14 @@ pub(super) const ATTACKS: &[Case] = &[
     Case {
         name: "the-new-content-with-the-old-grant",
         clauses: &["K"],
-        about: "whoever sees the new content must not see the grant any more",
+        about: "a task that sees the new content must not see the grant any more",
         both_ways: true,
         play: new_content_old_grant,
     },
     Case {
         name: "a-grant-and-an-open-at-once",
         clauses: &["K"],
-        about: "a file that somebody has open for reading and writing has no grant, whoever came first",
+        about: "a file that a task has open for reading and writing has no grant, in any order",
         both_ways: true,
         play: grant_and_open,
     },
@@ -85,7 +85,7 @@ fn new_content_old_grant(setting: Setting) -> Result<(), Why> {
         let size = u64::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(io::Error::other)?;
         Ok(rustix::io::pwrite(fd, b"x", size - 4096).map(drop)?)
     })?;
-    // EALREADY stands for what must not be seen.
+    // EALREADY means that the forbidden state was seen.
     let mut reader = on_demand(&ground, USER_A, || {
         let fd = open("f", OFlags::RDONLY)?;
         let size = u64::try_from(rustix::fs::fstat(&fd)?.st_size).map_err(io::Error::other)?;

@@ -104,7 +104,7 @@ fn serve(line: &mut UnixStream, setting: Setting) -> io::Result<()> {
     mount.serve().map_err(io::Error::other)
 }
 
-/// Makes the mount the root directory of everybody here, the server included, and uses it.
+/// Makes the mount the root directory of all tasks here, the server included, and uses it.
 fn moved_in(target: &Path) -> io::Result<String> {
     rustix::process::chdir(target)?;
     rustix::process::pivot_root(".", "old")?;

@@ -106,8 +106,8 @@ fn user(uid: u32) -> Who {
     Who(At::Host, uid, "none")
 }
 
-/// Looks up names that nobody has, at intervals, so that the times in which others' requests last are met
-/// as often as they are long; the median in microseconds.
+/// Looks up names that do not exist, at intervals, so that the lookups meet times of lasting requests in proportion to
+/// their length. Returns the median in microseconds.
 fn look(prefix: &str, doing: Doing) -> io::Result<u64> {
     const COUNT: usize = 100;
     const INTERVAL: Duration = Duration::from_millis(5);
@@ -117,7 +117,9 @@ fn look(prefix: &str, doing: Doing) -> io::Result<u64> {
         let began = Instant::now();
         match rustix::fs::stat(format!("{prefix}-{number}")) {
             Err(Errno::NOENT) => {}
-            other => return Err(io::Error::other(format!("a name that nobody has: {other:?}"))),
+            other => {
+                return Err(io::Error::other(format!("a name that does not exist: {other:?}")));
+            }
         }
         times.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
         if doing == Doing::LookAndOpen && std::fs::read("quiet")? != b"quiet" {
@@ -133,7 +135,7 @@ fn others_go_on(ground: &Ground, meanwhile: &str, doing: Doing, on: On) -> Resul
     let start = |uid| {
         ground.start(user(uid), move |line| {
             on.go();
-            let prefix = format!("nobody-{uid}-{}", fastrand::u64(..));
+            let prefix = format!("absent-{uid}-{}", fastrand::u64(..));
             say(line, &look(&prefix, doing)?.to_string())
         })
     };

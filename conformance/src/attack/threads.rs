@@ -37,7 +37,7 @@ fn has_setfcap(has: bool) -> io::Result<()> {
     Ok(rustix::thread::set_capabilities(None, CapabilitySets { effective, ..all })?)
 }
 
-/// Who of a process has CAP_SETFCAP.
+/// The thread of a process that has CAP_SETFCAP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Able {
     Leader,

@@ -65,7 +65,7 @@ fn at(way: &Way, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(&way.dir, name, flags | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Who has the file open through the mount meanwhile, and how.
+/// The task that has the file open through the mount meanwhile, and the open flags.
 const BESIDE: [Option<OFlags>; 3] =
     [None, Some(OFlags::WRONLY), Some(OFlags::WRONLY.union(OFlags::APPEND))];
 

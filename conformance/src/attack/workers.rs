@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who asks where the thread is not the one that wants it: workers of io_uring and threads of the kernel.
-//! Covers P, R5, R7 and R4, where /proc shows other credentials than the request's; and K where such a
-//! thread changes the content.
+//! Callers that act for another thread: workers of io_uring and threads of the kernel. Covers P, R5, R7 and R4 where /proc
+//! shows other credentials than the request's; and K where such a thread changes the content.
 //!
 //! Catches a server that decides by what /proc says of whatever thread the request names.
 
@@ -42,7 +41,7 @@ pub(super) const ATTACKS: &[Case] = &[
     Case {
         name: "a-worker-that-reads",
         clauses: &["R4", "R6", "T"],
-        about: "a worker is shown nothing, whoever made it, by any name",
+        about: "a worker is shown nothing, by any name and with any maker",
         both_ways: false,
         play: reads,
     },

@@ -53,7 +53,7 @@ fn main() {
     let bounding = set_of(|cap| ask(PR_CAPBSET_READ, cap, 0));
     let [ur, ue, us] = u;
     let [gr, ge, gs] = g;
-    // Nobody reads where the runner was killed; then there is nothing to say.
+    // If the runner was killed the pipe has no reader: nothing is reported then.
     let _ = writeln!(
         std::io::stdout(),
         "{ur} {ue} {us} {gr} {ge} {gs} {} {} {} {ambient} {bounding} {secure} {} {}",

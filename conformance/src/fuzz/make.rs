@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A random world: roots that are shared, owners that are just not mapped, rootids that name
-//! somebody.
+//! A random world: shared roots, owners at the edge of a map, rootids that name a root of the world.
 
 use std::collections::BTreeMap;
 

@@ -102,7 +102,7 @@ pub fn run(plan: Plan, say: &mut impl FnMut(&str) -> Result<(), String>) -> Resu
     Ok(count)
 }
 
-/// A world that cannot be played is an error of whoever made it: it is printed whole.
+/// A world that cannot be played is an error of the generator: it is printed whole.
 fn explain(scenario: &Scenario, failure: Failure, front: Front) -> Failure {
     match failure {
         Failure::Broken(problem) => {

@@ -71,7 +71,7 @@ impl Present {
     }
 }
 
-/// Ids in the terms of whoever changes an owner.
+/// Ids of the namespace of the task that changes an owner.
 const CHOWN_IDS: [u32; 14] =
     [0, 0, 1, 5, 7, 500, 1000, 1007, 100_000, 100_007, 101_000, 200_000, 70_000, u32::MAX - 1];
 

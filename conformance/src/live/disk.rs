@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The file system of a scenario, and the mount of it that its tasks use.
 //!
-//! The files are made through a mount that nobody else has, so that a flag or an id map of the
-//! tasks' mount is not in the way. A superblock belongs to the namespace of whoever creates it: a
-//! process in that namespace does, and hands the mount over.
+//! The files are made through a private mount, so that no flag or id map of the tasks' mount interferes. A superblock belongs
+//! to the namespace of its creator: a process in that namespace creates it, and hands the mount over.
 
 use std::ffi::CString;
 use std::io;
@@ -93,8 +92,8 @@ pub(crate) fn mount(base: &OwnedFd, fs: &Fs, idmap: Option<BorrowedFd<'_>>) -> i
     Ok(mount)
 }
 
-/// Makes the files of a world in the directory `dir`, as a task with these ids: of whoever owns
-/// the superblock, else nothing could be created.
+/// Makes the files of a world in the directory `dir`, as a task with the ids of the superblock's owner: no other task could
+/// create them.
 pub(crate) fn populate(
     dir: &OwnedFd,
     world: &World,
@@ -190,7 +189,7 @@ fn write_all(fd: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A fresh directory that everybody may change, in a file system that others use too.
+/// A new directory that every task may change, in a file system that other tests use too.
 pub(crate) fn subdirectory(base: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let name = CString::new(name)?;
     match rustix::fs::mkdirat(&base, &name, Mode::from_raw_mode(0o777)) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A FUSE server in front of a scenario's files: a process of its own, in a mount namespace of its
-//! own, so that nobody else reaches the files themselves. It goes when the stage does.
+//! own, so that no other process reaches the files themselves. It ends with the stage.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -91,8 +91,7 @@ pub(crate) fn by_io_uring() -> bool {
     std::env::var_os("NSCAP_NO_IO_URING").is_none_or(|value| value != "1")
 }
 
-/// A directory that holds the files, below one that nobody else may search, and one to show them
-/// on.
+/// A directory that holds the files, below one that no other user may search, and the mount point.
 fn places(files: impl AsFd) -> io::Result<(PathBuf, PathBuf)> {
     let tmp = std::env::temp_dir();
     disk::attach(&disk::tmpfs(None)?, &tmp)?;
@@ -117,8 +116,7 @@ pub(crate) fn device_for_all() -> io::Result<()> {
     Ok(rustix::mount::mount_bind(&node, DEVICE)?)
 }
 
-/// Ends this process when nobody is on the other side any more. The stage is the only one that
-/// knows the mount; to leave is to unmount it.
+/// Ends this process when the other side has ended. Only the stage knows the mount; it is unmounted when the stage ends.
 fn leave_at_end(mut line: UnixStream) {
     std::thread::spawn(move || {
         until_end(&mut line);

@@ -117,7 +117,7 @@ pub(crate) fn hear(line: &mut UnixStream) -> io::Result<String> {
     }
 }
 
-/// Waits until nobody is on the other side any more.
+/// Waits until the other side has closed.
 pub(crate) fn until_end(line: &mut UnixStream) {
     let _ = line.read(&mut [0]);
 }

@@ -27,7 +27,7 @@ impl Ring {
         let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), c"/".as_ptr());
         // SAFETY: the path is static.
         let fd = unsafe { self.call(open.flags(libc::O_PATH).build()) }?;
-        // SAFETY: the kernel has just given us this descriptor, which nobody else has.
+        // SAFETY: the kernel has just returned this descriptor, so nothing else owns it.
         drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
         Ok(())
     }

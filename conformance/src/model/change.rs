@@ -105,7 +105,7 @@ impl Model<'_> {
         })
     }
 
-    /// rename(2) and link(2) in the one directory, which everybody may change.
+    /// rename(2) and link(2) in the one directory, which every task may change.
     fn name(&mut self, by: &str, op: &Op, from: &str, to: &str) -> Result<Outcome, Problem> {
         let number = self.number(from)?;
         let there = self.names.get(to).copied();
@@ -154,7 +154,7 @@ impl Model<'_> {
         Ok(if creates { Err(libc::EOVERFLOW) } else { Ok(()) })
     }
 
-    /// Everybody may, unless root, whose the directory is on disk, means nothing through the mount.
+    /// Every task may, unless the mount's map has no image for root, which owns the directory on disk.
     fn may_change_directory(&self) -> bool {
         self.mount().idmap.is_none_or(|map| map.kuid(Uid::ROOT).is_some())
     }
@@ -189,7 +189,7 @@ impl Model<'_> {
 }
 
 impl Access<'_, '_> {
-    /// The mode after a write: who has no CAP_FSETID on the host takes the set-id bits away.
+    /// The mode after a write: a writer without CAP_FSETID on the host drops the set-id bits.
     fn without_set_ids(&self) -> u32 {
         let on_host = self.cred.ns.parent().is_none() && self.cred.has_cap(Capability::Fsetid);
         if on_host { self.mode } else { self.mode & !(S_ISUID | self.set_gid_that_goes()) }

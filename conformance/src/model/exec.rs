@@ -21,7 +21,7 @@ impl Model<'_> {
         let mut inode = self.inode(file)?;
         for _ in 0..=SCRIPTS {
             let Content::Script(interpreter) = &inode.content else { break };
-            // Of a script only its permission to be executed counts.
+            // For a script only its permission to be executed matters.
             if let Err(no) = bare::exec(system, &task, &self.program(inode), None) {
                 return Ok(Outcome::Failed(no.errno.raw()));
             }

@@ -134,7 +134,7 @@ impl Model<'_> {
 /// maps of the namespace that a task with these credentials has just made.
 fn may_map(cred: &Cred<Ns<'_>>, maps: &Maps, writer: MapWriter) -> bool {
     let above = |cap| writer == MapWriter::Parent && cred.has_cap(cap);
-    // Since Linux 5.12: who could not set file capabilities may not map the parent's root.
+    // Since Linux 5.12 a task that could not set file capabilities may not map the parent's root.
     let maps_root = maps.uids.iter().any(|extent| extent.outside == 0);
     if maps_root && !cred.has_cap(Capability::Setfcap) {
         return false;

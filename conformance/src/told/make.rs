@@ -123,7 +123,7 @@ impl Case {
             && !self.task.traced
     }
 
-    /// Of a process that is root its securebits may decide, which the kernel shows to it alone.
+    /// The securebits of a root process may decide, which the kernel shows only to that process.
     fn is_root(&self) -> bool {
         self.task.uids[..2].contains(&0)
     }

@@ -40,11 +40,11 @@ pub struct Count {
     pub untold: u64,
     /// Cases about an ordinary file system and a task of which nothing is hidden.
     pub plain: u64,
-    /// Of these the ones in which the command says that it cannot tell.
+    /// How many of these the command cannot tell.
     pub plain_untold: u64,
 }
 
-/// Of a hundred plain cases so many may not be told.
+/// How many of a hundred plain cases the command may fail to tell.
 const UNTOLD_MAX: u64 = 2;
 
 impl Count {

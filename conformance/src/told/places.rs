@@ -108,7 +108,7 @@ impl Places {
         }
     }
 
-    /// Enters a mount namespace, and with `owner` the user namespace of whoever owns the superblock.
+    /// Enters a mount namespace, and with `owner` the user namespace that owns the superblock.
     pub(super) fn enter(&self, mounts: Mounts) -> io::Result<()> {
         let ns = match mounts {
             Mounts::Ours => return Ok(()),

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One case: the files are made, the task is started and stands before its execve(2), the command is asked,
-//! and the task goes on.
+//! One case: makes the files, starts the task, which stops before its execve(2), asks the command, and lets the task go on.
 
 use std::ffi::CString;
 use std::io::{self, Read as _, Write as _};

@@ -74,7 +74,7 @@ const BSDTAR: Tool = Tool {
 /// The bare file systems, each with the task that copies from it and back to it.
 const PLACES: [(&str, Who); 3] = [("tmpfs", HOST), ("ext4", HOST), ("ext4-of-a", ROOT_A)];
 
-/// Where this one is, seen from the directory that everybody sees.
+/// The path of this tree, from the shared directory.
 fn bare(kind: &str) -> String {
     format!("../beside/{kind}")
 }
@@ -106,7 +106,7 @@ fn tree(ground: &Ground, kind: &str, who: Who) -> Result<(), Why> {
 
 type Attributes = BTreeMap<String, Vec<u8>>;
 
-/// The two attributes of a file, as listed and read by whoever asks.
+/// The two attributes of a file, as a caller lists and reads them.
 fn attributes(path: &Path) -> io::Result<Attributes> {
     let mut names = [0; 4096];
     let length = llistxattr(path, &mut names[..])?;

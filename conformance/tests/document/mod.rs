@@ -84,7 +84,7 @@ pub(crate) fn defines(source: &str, item: &str) -> bool {
     })
 }
 
-/// Whether `word` stands in the line right after `keyword` and a blank (or `*`), and ends there.
+/// Whether `word` follows `keyword` and a blank (or `*`) in the line, and ends there.
 fn follows(line: &str, keyword: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].trim_end_matches('*');

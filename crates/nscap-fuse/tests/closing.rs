@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! RELEASE reaches the server after close(2) has returned: a grant by whoever has just closed a file
-//! that it wrote, as rsync does. A test program of its own: in one with others, their forks would
-//! have the file open for a moment.
+//! RELEASE reaches the server after close(2) has returned: a grant by a task that has just closed the file that it wrote, as
+//! rsync does. This is its own test program: forks of other tests would have the file open for a moment.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -13,9 +12,9 @@ mod support;
 use support::on_mounts;
 
 #[test]
-fn whoever_has_just_closed_a_file_may_grant_on_it() {
+fn a_task_that_has_just_closed_a_file_may_grant_on_it() {
     // As rsync does: O_RDWR, write, close, setxattr by path.
-    on_mounts("whoever_has_just_closed_a_file", |ground| {
+    on_mounts("a_task_that_has_just_closed_a_file", |ground| {
         let path = ground.at("file");
         for round in 0..300 {
             let flags = OFlags::RDWR | OFlags::CREATE;

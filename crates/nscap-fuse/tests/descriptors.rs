@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one uid can make the server keep open: nothing by reading, its share by writing; and that others, and
-//! the server itself, do not notice.
+//! How many descriptors one uid can make the server keep open: none by reading, its share by writing. Other uids and the
+//! server itself are not affected.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -80,8 +80,8 @@ fn a_handle_for_reading_costs_the_server_no_descriptor() {
 }
 
 #[test]
-fn who_is_over_its_share_gets_enfile_and_nobody_else() {
-    if !can_mount("who_is_over_its_share") {
+fn only_a_uid_over_its_share_gets_enfile() {
+    if !can_mount("only_a_uid_over_its_share") {
         return;
     }
     for (options, flags) in [
@@ -92,7 +92,7 @@ fn who_is_over_its_share_gets_enfile_and_nobody_else() {
         ("nofile=400 device", OFlags::WRONLY),
         ("nofile=1024", OFlags::WRONLY),
     ] {
-        on_ground("who_is_over_its_share", |ground| {
+        on_ground("only_a_uid_over_its_share", |ground| {
             let paths = files(ground, 700);
             ground.serve(options);
             let what = format!("{options}, {flags:?}");
@@ -124,7 +124,7 @@ fn who_is_over_its_share_gets_enfile_and_nobody_else() {
     }
 }
 
-/// What has no name is held open for who has it; that costs a share, too.
+/// The server holds a file without a name open for its users; that also counts for the owner's share.
 #[test]
 fn files_without_a_name_are_their_owners_share() {
     if !can_mount("files_without_a_name") {
@@ -153,7 +153,7 @@ fn files_without_a_name_are_their_owners_share() {
             (0..1000).map(make).collect()
         });
         others_go_on(ground, "beside files without a name");
-        // Whoever has one open has it, over the share or not.
+        // Open files stay usable, over the share or not.
         for file in &made {
             assert_eq!(file.metadata().unwrap().nlink(), 0);
             assert_eq!(std::os::unix::fs::FileExt::read_at(file, &mut [0; 10], 0).unwrap(), 1);

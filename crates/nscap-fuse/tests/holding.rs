@@ -55,7 +55,7 @@ fn wait_for_releases() {
 }
 
 #[test]
-fn a_writer_that_is_gone_is_in_nobodys_way() {
+fn a_writer_that_has_closed_prevents_no_grant() {
     on_mounts("a_writer_that_is_gone", |ground| {
         let path = ground.at("file");
         make(&path);
@@ -127,7 +127,7 @@ fn a_tree_is_shown_by_one_server() {
         let allowed = Options { reachable_ok: true, ..Options::default() };
         let error = Mount::new(&ground.source, &ground.native, &allowed).unwrap_err();
         assert_eq!(error.errno(), libc::EBUSY, "{error}");
-        // Whoever is dead shows nothing.
+        // A dead server has no claim.
         ground.kill();
         ground.serve("");
     });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who owns what is made, who may do what, and when set-id bits go.
+//! Owners of new files, permissions, and when set-id bits are dropped.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -130,7 +130,7 @@ fn permissions_are_the_kernels_to_decide() {
     });
 }
 
-/// By everything that changes content, by somebody without CAP_FSETID.
+/// By every change of content by a user without CAP_FSETID.
 #[test]
 fn set_id_bits_go_with_the_content() {
     on_mounts("set_id_bits_go_with_the_content", |ground| {

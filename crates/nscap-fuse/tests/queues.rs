@@ -86,7 +86,7 @@ fn large_requests_fit() {
     });
 }
 
-/// Who waits in a call when the server is killed gets an error, and so does who comes later.
+/// A task that waits in a call when the server is killed gets an error, and so does a later caller.
 #[test]
 fn nobody_waits_for_a_dead_server() {
     on_queues("nobody_waits_for_a_dead_server", "", |ground| {
@@ -141,8 +141,7 @@ fn the_server_ends_with_its_mount() {
 /// CAP_NET_RAW, permitted and effective, as setcap writes it (linux/capability.h, revision 2).
 const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// A grant that waits for a file to be closed leaves its queue to whoever else is there: the word of
-/// the close comes from the same processor.
+/// A grant that waits for a file to be closed does not block its queue: the RELEASE comes through the same one.
 #[test]
 fn a_thread_that_waits_does_not_keep_its_queue() {
     on_queues("a_thread_that_waits_does_not_keep_its_queue", "", |ground| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! As whom the server writes: the space that a user's data take is not from what the source keeps for root,
-//! whichever way they are written; and what is append-only is only appended to.
+//! The ids that the server writes with: users' data take no space that the source reserves for root, in any way of writing;
+//! and an append-only file is only appended to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! No bytes panic; what is valid passes byte by byte where nothing is to change, and comes back
-//! byte by byte from another's terms; nobody but the translated holds a grant in what is written,
-//! as the `tar` crate reads it.
+//! No bytes panic. A valid archive without a change is copied byte by byte, and a translation there and back restores it.
+//! The output has grants for translated ids only, as the `tar` crate reads it.
 
 use std::io::Read as _;
 

@@ -67,7 +67,7 @@ impl Image {
         digest
     }
 
-    /// A descriptor with a field that nobody knows.
+    /// A descriptor with an unknown field.
     fn descriptor(&self, media_type: &str, bytes: &[u8], more: &str) -> String {
         let digest = self.blob(bytes);
         let size = bytes.len();

@@ -61,8 +61,7 @@ fn killed(what: &str, after: usize, tree: &Path) -> bool {
     output.status.signal() == Some(9)
 }
 
-/// What one who looks at the tree gets of a program: capabilities, effective uid and gid; or of
-/// a file: whether it can be read.
+/// What a user gets from the tree: from a program capabilities, effective uid and gid; for a file whether it can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Gets {
     Program { permitted: u64, uid: u32, gid: u32 },
@@ -70,7 +69,7 @@ enum Gets {
     Nothing,
 }
 
-/// What the kernel gives those who could get anything, by a real execve(2) and a real open(2).
+/// What the kernel gives each user that could get anything, by a real execve(2) and a real open(2).
 struct Lookers {
     containers: [Container; 2],
     tree: PathBuf,
@@ -144,7 +143,7 @@ impl Lookers {
     }
 }
 
-/// Whether nobody gets more than before or than after.
+/// Whether each user gets at most the old or the new grant.
 fn never_more(
     now: &BTreeMap<String, Gets>,
     before: &BTreeMap<String, Gets>,
@@ -221,7 +220,7 @@ fn killed_after_each_step() {
     assert!(entry.contains("security.capability=0x0100000300200000"), "{entry}");
     let looks = |tree: &Path| Lookers::new(tree).look();
     let (before, after) = (looks(&at_a.tree), looks(&at_b.tree));
-    // The one who looks must see what there is to see.
+    // The probe must see the grants that exist.
     assert_eq!(before.len(), 3 * PROGRAMS.len() + 2 * 4 * 5);
     let net_raw = Gets::Program { permitted: 1 << 13, uid: 7, gid: 7 };
     assert_eq!((before["a entry"], after["b entry"]), (net_raw, net_raw));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a shift refuses, what it notices, and what it does not let anybody make of it.
+//! What a shift refuses and detects, and how it resists other users.
 
 mod sample;
 
@@ -248,7 +248,7 @@ fn content_that_changed_while_its_grant_was_away_does_not_get_it_back() {
     assert_eq!(done.go_on(Direction::Back), (vec![Deviation::GrantLost], false));
     assert_eq!((done.getcap().as_str(), done.owner(), done.mode()), ("", A, 0o755));
 
-    // Taken away by somebody after the shift: undoing it does not give it back.
+    // Removed by another task after the shift: undoing the shift does not restore it.
     let sparse = prepared();
     tool("truncate", &["-s", "15T", sparse.file.to_str().unwrap()]);
     std::fs::set_permissions(&sparse.file, PermissionsExt::from_mode(0o4755)).unwrap();
@@ -466,7 +466,7 @@ fn nothing_outside_is_touched_while_directories_are_swapped_with_links_out() {
         sample::walk(&outside.tree).into_iter().map(changed).collect::<Vec<_>>()
     };
     let before = touched();
-    // The same names are in both trees, so that whoever follows the link finds what he expects.
+    // The same names are in both trees, so a shift that followed the link would find what it expects.
     for name in ["bin", "etc"] {
         let link = sample.tree.join(format!("{name}.link"));
         std::os::unix::fs::symlink(outside.path(name), &link).unwrap();

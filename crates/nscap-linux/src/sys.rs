@@ -434,8 +434,8 @@ pub(crate) fn holds_read_lease(file: impl AsFd) -> bool {
     unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
 }
 
-/// poll(2): whether there is something to read, or nobody left to write, within so many
-/// milliseconds. A signal cuts the wait short.
+/// poll(2): whether within so many milliseconds there is something to read, or the last writer has closed. A signal ends
+/// the wait early.
 pub(crate) fn readable_within(fd: impl AsFd, milliseconds: libc::c_int) -> bool {
     let mut poll = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one pollfd, which is ours.

@@ -164,7 +164,7 @@ impl LiveTask {
         (!label.is_empty()).then_some(label)
     }
 
-    /// Who traces it.
+    /// Its tracer.
     #[must_use]
     pub fn tracer(&self) -> Option<Tracer> {
         self.tracer

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who a waiting thread is: real threads and real namespaces, those that go away included.
+//! The identity of a waiting thread: real threads and real namespaces, also some that end.
 
 use std::sync::mpsc;
 
@@ -167,7 +167,7 @@ fn who_stops_the_visitor_stops_only_themselves_and_for_a_moment() {
     let middle = Container::below(Some(&outer), "0 100 100");
     let inner = Container::below(Some(&middle), "0 10 10");
     let innocent = Container::new("0 843000 10");
-    // Whoever has CAP_KILL in a namespace may stop what is in it, us as well.
+    // A task with CAP_KILL in a namespace may stop processes in it, also this one.
     let target = outer.pid().to_string();
     let stops = "echo up; while :; do kill -STOP -1; done";
     let hostile =
@@ -186,7 +186,7 @@ fn who_stops_the_visitor_stops_only_themselves_and_for_a_moment() {
                 failed += 1;
             }
         }
-        // Nobody else waits, and the second time nobody at all.
+        // No other caller waits, and the second time none does.
         assert!(begun.elapsed() < std::time::Duration::from_secs(5));
         assert!(callers.lineage(innocent.pid()).is_ok());
     }

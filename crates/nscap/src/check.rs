@@ -151,7 +151,7 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
             if kernel.security_asked {
                 "the kernel asks for CAP_SYS_ADMIN before one is changed"
             } else {
-                "this kernel does not ask who changes one, and needs an update; a mount asks by itself"
+                "this kernel does not check the caller, and needs an update; a mount checks it itself"
             },
         ),
         offer("*xattrat calls", kernel.xattrat, "attributes by descriptor (Linux 6.13)"),

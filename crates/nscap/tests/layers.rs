@@ -50,7 +50,7 @@ fn has(test: &str, programs: &[&str]) -> bool {
     is_root(test)
 }
 
-/// A directory that everybody may search, two containers, and what one of them should gain.
+/// A directory that every user may search, two containers, and what one of them should gain.
 struct Stage {
     directory: tempfile::TempDir,
     own: Container,
@@ -106,7 +106,7 @@ impl Stage {
         output
     }
 
-    /// The grant holds where it should, and nowhere else, once everybody may reach the file.
+    /// The grant applies where it should, and nowhere else, once every user may reach the file.
     fn only_own_gains(&self, program: &Path) {
         for directory in program.ancestors().skip(1).take_while(|d| *d != self.directory.path()) {
             std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
@@ -202,7 +202,7 @@ fn from_the_host_for_the_container(test: &str, program: &Tar) {
     tool(unpack[0], &unpack[1..]);
     stage.only_own_gains(&Path::new(&to).join("ping"));
 
-    // And back, byte by byte: neither program writes names for ids that nobody has.
+    // And back, byte by byte: neither program writes names for ids without a user.
     let back = stage.name("back.tar");
     expect(0, &["layer", "map", "--from", MAP_A, "--to", "host", "-o", &back, &mapped]);
     let forth = stage.name("forth.tar");
@@ -250,8 +250,8 @@ fn each_unpacks_the_others() {
     }
 }
 
-/// A nested container's grant that loses its rootid would be its parent's; an id that is nobody's
-/// there, the host's.
+/// A nested container's grant without its rootid would be its parent's; one with an id that the parent does not have would
+/// be the host's.
 #[test]
 fn no_grant_becomes_wider() {
     let test = "no_grant_becomes_wider";

@@ -36,7 +36,7 @@ fn a_mount_is_usable_when_the_command_returns_and_the_server_holds_nothing_of_th
         "$nscap" umount t
         until_so is_gone "$dir/t"
         [ -z "$(type_at "$dir/t")" ] || fail "still mounted"
-        # A journal, or whoever reads the output, is not kept waiting.
+        # A journal, or another reader of the output, is not kept waiting.
         said=$("$nscap" mount p/src t 2>&1)
         [ -z "$said" ] || fail "said $said"
         "$nscap" umount "$dir/t/"
@@ -212,7 +212,7 @@ fn signals_end_it_in_order_and_a_hangup_does_not() {
             until_so is_gone "$dir/t"
             [ -z "$(type_at "$dir/t")" ] || fail "$signal left the mount"
         done
-        # Whoever still has a file open keeps it for a moment.
+        # A task that has a file open keeps it for a moment.
         "$nscap" mount p/src t
         exec 5<t/file
         kill -TERM $(server "$dir/t")
@@ -244,8 +244,8 @@ fn signals_end_it_in_order_and_a_hangup_does_not() {
     );
 }
 
-/// A thread of the server's waits for a disk that does not answer: its process cannot end, and neither who asked
-/// nor the administrator waits for that.
+/// A thread of the server waits for a disk that does not answer: its process cannot end, and neither the caller nor the
+/// administrator waits for that.
 #[test]
 fn a_request_that_hangs_keeps_nobody_when_the_server_is_to_end() {
     const NAME: &str = "a_request_that_hangs_keeps_nobody_when_the_server_is_to_end";
@@ -292,7 +292,7 @@ fn a_killed_server_loses_nothing() {
         "$nscap" set cap_chown=ep t/cat --for host
         before=$("$nscap" --json get t/cat)
         kill -KILL $(server "$dir/t")
-        # Whoever is being answered at that moment is told ECONNABORTED.
+        # A request that is being answered at that moment gets ECONNABORTED.
         not_connected() { ! cat t/cat >/dev/null 2>err && grep -q "not connected" err; }
         until_so not_connected
         expect 2 "is there already (nscap umount" "$nscap" mount p/src t

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 const NSCAP: &str = env!("CARGO_BIN_EXE_nscap");
 
-/// A directory that everybody may search, with a tree in it that a script made.
+/// A directory that every user may search, with a tree in it that a script made.
 struct Tree {
     directory: tempfile::TempDir,
 }
@@ -67,7 +67,7 @@ impl Tree {
     }
 }
 
-/// A copy of the command where everybody can execute it.
+/// A copy of the command that every user can execute.
 fn copy(tree: &Tree) -> PathBuf {
     let copy = tree.path("nscap");
     if !copy.exists() {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `nscap mount` and what its SOURCE is: of whose file system, on which mount, and who else changes
-//! it.
+//! `nscap mount` and its SOURCE: the owner of its file system, its mount, and other users that change it.
 
 mod stage;
 
@@ -17,8 +16,8 @@ const OWNED: &str = r#"
         until_so sh -c "[ \$(readlink /proc/$holder/ns/user) != $(readlink /proc/self/ns/user) ]"
         echo "$1" >/proc/$holder/uid_map
         echo "$1" >/proc/$holder/gid_map
-        # Made in the namespace, it is attached here: a mount of another mount namespace can be
-        # cloned by whoever has a descriptor of it, if that is a detached one.
+        # Made in the namespace, it is attached here: a process with a descriptor of a mount of another mount
+        # namespace can clone it, if that mount is detached.
         python3 - $holder "$dir/p/src" <<'EOF'
 import ctypes, os, socket, sys, array
 libc = ctypes.CDLL(None, use_errno=True)
@@ -300,7 +299,7 @@ fn a_mount_ends_with_its_mount_namespace_and_keeps_none() {
     script(
         r#"
         echo content >p/src/file
-        # Whoever made it ends, and so does the namespace; binds in it are in nobody's way.
+        # The process that made it ends, and so does the namespace; binds in it have no effect.
         unshare --mount --propagation private sh -euc '
             "$1" mount p/src t
             mkdir -p b
@@ -365,7 +364,7 @@ fn umount_waits_for_the_server_and_says_what_keeps_it() {
         kill $!
         until_so is_gone "$dir/t"
         "$nscap" mount p/src t
-        # A server that does not answer: it is unmounted all the same, and nobody waits for good.
+        # A server that does not answer: it is unmounted all the same, and no task waits for ever.
         kill -STOP $(server "$dir/t")
         expect 0 "has not ended yet" "$nscap" umount t
         pkill -KILL -f "^nscap mount --detached .* $dir/t\$"

@@ -148,7 +148,7 @@ mod names {
 mod namespaces {
     use super::*;
 
-    /// The uid of the user who makes them, whom nothing else here knows.
+    /// The uid of the user that makes them, which no other test uses.
     const USER: u32 = 3_500_007;
 
     /// Runs a script in a pid namespace of its own, so that whatever it starts goes with it.
@@ -423,7 +423,7 @@ mod servers {
     use nscap_testing::with_own_mounts;
 
     /// Mounts a FUSE file system whose server takes every request and answers none but the first.
-    /// The connection ends with the last descriptor, and with it whoever waits.
+    /// The connection ends with the last descriptor, and then every wait ends.
     fn mount_silent(target: &Path) -> std::fs::File {
         const INIT: u32 = 26;
         let device = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
@@ -469,7 +469,7 @@ mod servers {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        // Whoever still waits for the server holds neither pipe.
+        // A task that still waits for the server holds neither pipe.
         child.wait_with_output().unwrap()
     }
 

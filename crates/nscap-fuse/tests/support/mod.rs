@@ -78,7 +78,7 @@ fn server(source: &Path, target: &Path, options: &str) -> Command {
     command
 }
 
-/// What a test stands on.
+/// The directories and the server of a test.
 pub(crate) struct Ground {
     /// The backing tree, itself open to all, in a directory that is not.
     pub(crate) source: PathBuf,
@@ -109,7 +109,7 @@ impl Ground {
     pub(crate) fn serve(&mut self, options: &str) {
         let before = std::fs::metadata(&self.target).unwrap().dev();
         let mut command = server(&self.source, &self.target, options);
-        // Its own results are nobody's.
+        // The output of the inner test is not needed.
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         for _ in 0..400 {
             let now = std::fs::metadata(&self.target);
@@ -150,8 +150,8 @@ impl Ground {
         self.wait_for_the_end();
     }
 
-    /// Waits until the kernel knows that the server is gone: by then whoever asks gets ENOTCONN, and
-    /// whoever asked before got ECONNABORTED or ECANCELED.
+    /// Waits until the kernel knows that the server is gone: a new request gets ENOTCONN by then, and an earlier one got
+    /// ECONNABORTED or ECANCELED.
     fn wait_for_the_end(&self) {
         for _ in 0..500 {
             match std::fs::symlink_metadata(self.at("nothing")).unwrap_err().raw_os_error() {
@@ -211,7 +211,7 @@ pub(crate) fn on_ground(test: &str, body: impl FnOnce(&mut Ground) + Send) {
     if !can_mount(test) {
         return;
     }
-    // It goes after the namespace: what is mounted there is in nobody's way by then.
+    // Removed after the namespace: nothing is mounted there by then.
     let base = tempfile::tempdir().unwrap();
     std::thread::scope(|scope| {
         let ran = scope.spawn(|| {

@@ -48,7 +48,7 @@ pub fn map_stream(
 
 /// Copies a layer, changed, from a file: looked at first, so that nothing is written where the rule
 /// or the archive says no, and that the compressed bytes are the same where nothing changes.
-/// Reading begins where the file stands. Of an archive that is an image nothing is written.
+/// Reading begins at the position of the file. Of an archive that is an image nothing is written.
 ///
 /// # Errors
 /// As [`map`](super::map()). Only [`Error::Read`] and [`Error::Write`] come after the first output,

@@ -240,9 +240,9 @@ mod tests {
         assert_eq!(stranger.moved(&mover(Unmapped::Skip)), Ok(stranger.clone()));
         let given = acl(&[(Tag::User(9), 7)]);
         assert_eq!(stranger.moved(&mover(Unmapped::Id(9))), Ok(given));
-        let nobody = acl(&[(Tag::Group(UNDEFINED), 7)]);
+        let undefined = acl(&[(Tag::Group(UNDEFINED), 7)]);
         let unmapped = Err(AclStays::Unmapped(Tag::Group(UNDEFINED)));
-        assert_eq!(nobody.moved(&mover(Unmapped::Skip)), unmapped);
+        assert_eq!(undefined.moved(&mover(Unmapped::Skip)), unmapped);
         let two = acl(&[(Tag::User(200_000), 7), (Tag::User(100_000), 1)]);
         let twice = Err(AclStays::Twice(Tag::User(200_000)));
         assert_eq!(two.moved(&mover(Unmapped::Skip)), twice);
@@ -263,7 +263,7 @@ mod tests {
                 let Ok(acl) = Acl::decode(value) else { return };
                 let again = acl.encode();
                 assert_eq!(Acl::decode(&again).as_ref(), Ok(&acl));
-                // Only ids of entries that name nobody are not kept.
+                // Only ids of entries without a user or group are not kept.
                 assert_eq!(again.len(), value.len());
                 let _ = acl.moved(&mover(Unmapped::Skip));
                 assert_eq!(acl.locked().locked(), acl.locked());

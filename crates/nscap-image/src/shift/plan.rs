@@ -63,7 +63,7 @@ impl Plan {
             Some(draft) if self.counts.problems == 0 => draft.commit(tree),
             Some(draft) => {
                 draft.discard(tree);
-                Err(refused("something stands in the way of the shift"))
+                Err(refused("problems prevent the shift"))
             }
             None => Err(refused("was only looked at")),
         }

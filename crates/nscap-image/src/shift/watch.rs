@@ -221,12 +221,12 @@ impl fmt::Display for Deviation {
             Deviation::Replaced => {
                 "something else has this name since it was planned; left as it is"
             }
-            Deviation::Changed => "somebody else changed it since it was planned; left as it is",
+            Deviation::Changed => "another task changed it since it was planned; left as it is",
             Deviation::GrantLost => {
                 "has been written to, or lost them, since its capabilities and set-id bits were \
                  read; moved without them"
             }
-            Deviation::Busy => "somebody has it open for writing; left as it is",
+            Deviation::Busy => "a task has it open for writing; left as it is",
         })
     }
 }

@@ -129,7 +129,7 @@ impl Sample {
         self.owned("etc/listed", 0o640, 0, 0);
         let list = format!("u:{}:rw,g:{}:r,m::rw", id(7), id(8));
         tool("setfacl", &["-m".as_ref(), list.as_ref(), self.path("etc/listed").as_os_str()]);
-        // Who is named here gets nothing, and would get the group's r by half a move.
+        // The user named here gets nothing, and would get the group's r after half a move.
         std::fs::write(self.path("etc/denied"), "list").unwrap();
         self.owned("etc/denied", 0o640, 0, 8);
         let list = format!("u:{}:---", id(7));
@@ -213,7 +213,7 @@ fn attributes(tree: &Path, exact: bool) -> Vec<(PathBuf, String)> {
     all
 }
 
-/// A tripwire ends in the rootid fffffffe; it stands in the table too.
+/// A tripwire ends in the rootid fffffffe; the table contains it too.
 fn without_random(line: &str) -> String {
     let Some((name, value)) = line.split_once("=0x") else {
         return line.to_owned();

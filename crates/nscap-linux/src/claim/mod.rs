@@ -7,7 +7,7 @@
 //! A claim is two kinds of locks (flock(2)), which end with the process that holds them.
 //!
 //! - Locks: an exclusive one on the directory itself, and shared ones on the directories above it, up to the first that
-//!   other users reach, who could hold such a lock as well. Every process sees these, also root of a user namespace.
+//!   other users reach: these users could hold such a lock as well. Every process sees these, also root of a user namespace.
 //! - As root of the initial namespace, an entry in a [registry](registry) that only root reaches. There trees are
 //!   compared by file handles, which the kernel resolves whatever is mounted or renamed.
 

@@ -2,9 +2,8 @@
 //! A regular file by descriptor, and what its two attributes hold. Covers SPEC's Storage on the
 //! reading side, and M: ids on disk are in the superblock's owner namespace's terms.
 //!
-//! The kernel translates `security.capability` for whoever reads it (capabilities(7)); this module
-//! undoes that, so that everyone gets the bytes as they are stored. Where it cannot be undone the
-//! state says so ([`Hidden`]).
+//! The kernel translates `security.capability` for its reader (capabilities(7)). This module undoes
+//! that, so that every process gets the bytes as they are stored. If it cannot be undone, the state says so ([`Hidden`]).
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -184,8 +184,7 @@ impl Mount {
         Ok(Mount { trusted, may_be_anothers: !own, ..self })
     }
 
-    /// The same with a table trusted or not: the administrator vouches for whoever owns the
-    /// superblock.
+    /// The same with a table trusted or not: the administrator vouches for the owner of the superblock.
     ///
     /// ```
     /// # use nscap_linux::*;

@@ -11,9 +11,8 @@ use crate::file::{CAPABILITY, TABLE};
 use crate::sys::{self, LastLink};
 
 /// `f_type` of the file systems on which listxattr(2) names `security.capability` and
-/// `security.nscapability` exactly where getxattr(2) finds them, whoever asks: statfs(2) gives the
-/// type of the file system itself, which no server or layer can choose. The tests hold both calls
-/// against each other on each.
+/// `security.nscapability` exactly where getxattr(2) finds them, for any caller. statfs(2) gives the type of
+/// the file system itself, which no server or layer can choose. The tests compare both calls on each.
 const LISTS_WHAT_IT_GIVES: [u64; 4] = [
     // ext2, ext3, ext4: lists the entries of the inode's body and block that getting searches, and
     // leaves out only those whose handler says so; the one for `security.` has no say.

@@ -188,7 +188,7 @@ impl Chain {
         self.unseen.extend(looked.unseen);
         let error = match (looked.found, of) {
             (Ok(found), _) => return Ok(Some(found)),
-            // What is there, if anything, the task does not come to.
+            // The task does not reach the file, if there is one.
             (Err(Error::Call { .. }), None) if !self.stops.is_empty() => return Ok(None),
             (Err(error), None) => return Err(not_there(error, subject)),
             (Err(error), Some(of)) => (error, of),

@@ -129,7 +129,7 @@ impl<'a> Question<'a> {
 
     /// security.capability as the kernel will find it.
     fn bytes(&self) -> Option<&'a [u8]> {
-        /// Revision 3 for rootid -1: well-formed, and nobody's.
+        /// Revision 3 for rootid -1: well-formed, and of no root.
         const NOBODY: &[u8] =
             &[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255];
         match self.state.hidden {
