@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::mount::Mount;
-use crate::ns::Namespaces;
+use crate::ns::{Namespaces, NsIndex};
 use crate::{decided, xattr};
 
 mod state;
@@ -206,6 +206,24 @@ impl CapFile {
     /// ```
     pub fn read_as_task(&self, pid: u32, namespaces: &mut Namespaces) -> Result<FileState> {
         let mount = Mount::of_task(&self.fd, &self.path, pid, namespaces)?;
+        self.read_through(mount, namespaces)
+    }
+
+    /// As [`read`](CapFile::read), for a task that would be in this user namespace.
+    ///
+    /// # Errors
+    /// As [`read`](CapFile::read).
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
+    /// let own = namespaces.own_ns().index();
+    /// assert_eq!(file.read_as_member(own, &mut namespaces)?, file.read(&mut namespaces)?);
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn read_as_member(&self, ns: NsIndex, namespaces: &mut Namespaces) -> Result<FileState> {
+        let mount = Mount::of_member(&self.fd, &self.path, ns, namespaces)?;
         self.read_through(mount, namespaces)
     }
 

@@ -87,7 +87,30 @@ impl Mount {
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     pub fn of(file: impl AsFd, path: &Path, namespaces: &mut Namespaces) -> Result<Mount> {
-        Mount::find(file.as_fd(), path, None, namespaces)
+        Mount::find(file.as_fd(), path, None, None, namespaces)
+    }
+
+    /// The same for a task that would be in this user namespace, which may have made what is mounted.
+    ///
+    /// # Errors
+    /// As [`of`](Mount::of).
+    ///
+    /// ```
+    /// # use nscap_linux::*;
+    /// # let mut namespaces = Namespaces::own()?;
+    /// let file = std::fs::File::open("/proc/self/status").unwrap();
+    /// let (path, own) = ("/proc/self/status".as_ref(), namespaces.own_ns().index());
+    /// let mount = Mount::of_member(&file, path, own, &mut namespaces)?;
+    /// assert!(mount.owner.possible().contains(&own));
+    /// # Ok::<(), nscap_linux::Error>(())
+    /// ```
+    pub fn of_member(
+        file: impl AsFd,
+        path: &Path,
+        ns: NsIndex,
+        namespaces: &mut Namespaces,
+    ) -> Result<Mount> {
+        Mount::find(file.as_fd(), path, None, Some(ns), namespaces)
     }
 
     /// The same for a task that executes the file: `foreign` says whether its mount namespace is another than
@@ -110,17 +133,19 @@ impl Mount {
         pid: u32,
         namespaces: &mut Namespaces,
     ) -> Result<Mount> {
-        Mount::find(file.as_fd(), path, Some(pid), namespaces)
+        let ns = namespaces.add_pid(pid)?;
+        Mount::find(file.as_fd(), path, Some(pid), Some(ns), namespaces)
     }
 
     fn find(
         file: BorrowedFd<'_>,
         path: &Path,
         task: Option<u32>,
+        member_of: Option<NsIndex>,
         namespaces: &mut Namespaces,
     ) -> Result<Mount> {
         let found = find(file, path, task)?;
-        let owner = Owner::find(file, &found, task, namespaces)?;
+        let owner = Owner::find(file, &found, member_of, namespaces)?;
         let flags = fstatvfs(file).map_err(|e| Error::call(path, "fstatvfs", e))?.f_flag;
         let idmap = match found.facts.as_ref().filter(|facts| facts.idmapped) {
             None => IdMap::Absent,

@@ -151,11 +151,11 @@ impl Owner {
         Owner { possible: vec![ns], witness: None }
     }
 
-    /// Of a mount that was found.
+    /// Of a mount that was found. `member_of`: the user namespace of the task that is asked about.
     pub(super) fn find(
         file: BorrowedFd<'_>,
         found: &Found,
-        task: Option<u32>,
+        member_of: Option<NsIndex>,
         namespaces: &mut Namespaces,
     ) -> Result<Owner> {
         let initial = namespaces.initial().index();
@@ -181,7 +181,7 @@ impl Owner {
         if let Some(witness) = witness {
             return Ok(Owner::known(initial, witness));
         }
-        let mut possible = Owner::near(found.seat, task, namespaces);
+        let mut possible = Owner::near(found.seat, member_of, namespaces);
         possible.retain(|ns| *ns != initial);
         match option {
             // Root of the host mounts here what any container has made.
@@ -219,14 +219,13 @@ impl Owner {
 
     /// The namespaces whose root may have made the mount: the owner of its mount namespace and those above it, and
     /// those of the task; and one that we have not seen.
-    fn near(seat: Seat, task: Option<u32>, namespaces: &mut Namespaces) -> Vec<NsIndex> {
+    fn near(seat: Seat, member_of: Option<NsIndex>, namespaces: &mut Namespaces) -> Vec<NsIndex> {
         let initial = namespaces.initial().index();
         // What is in the host's own, any namespace may have made.
         let owner =
             Owner::of_mounts(seat, namespaces).filter(|ns| seat != Seat::Ours || *ns != initial);
-        let task = task.and_then(|pid| namespaces.add_pid(pid).ok());
         let mut possible = Vec::new();
-        for ns in [owner, task].into_iter().flatten() {
+        for ns in [owner, member_of].into_iter().flatten() {
             for ns in path_to_initial(namespaces.get(ns)).map(|ns| ns.index()) {
                 if !possible.contains(&ns) {
                     possible.push(ns);

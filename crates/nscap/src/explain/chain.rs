@@ -32,6 +32,8 @@ pub(crate) struct Chain {
     /// Why execve(2) fails although the program may be executed, the first reason first.
     pub(crate) stops: Vec<Stop>,
     pub(crate) unseen: Vec<Unseen>,
+    /// How much of that comes before the first stop.
+    unseen_before: usize,
     /// What was looked at, and what was found.
     pub(crate) steps: Vec<(&'static str, String)>,
     /// Whether a script on the way has capabilities of its own.
@@ -83,7 +85,19 @@ impl Chain {
     }
 
     fn stop(&mut self, errno: i32, text: String) {
-        self.stops.push(Stop { errno, text, why: None });
+        self.end([Stop { errno, text, why: None }]);
+    }
+
+    fn end(&mut self, stops: impl IntoIterator<Item = Stop>) {
+        if self.stops.is_empty() {
+            self.unseen_before = self.unseen.len();
+        }
+        self.stops.extend(stops);
+    }
+
+    /// Whether the task may not come as far as the first stop, by what cannot be seen.
+    pub(crate) fn may_end_before(&self) -> bool {
+        self.unseen.iter().take(self.unseen_before).any(|unseen| unseen.decides)
     }
 
     /// Opens a file as execve(2) does, and gives what that one makes it open next.
@@ -184,8 +198,8 @@ impl Chain {
             }
             None => self.steps.push(("way", looked.way)),
         }
-        self.stops.extend(looked.refused);
         self.unseen.extend(looked.unseen);
+        self.end(looked.refused);
         let error = match (looked.found, of) {
             (Ok(found), _) => return Ok(Some(found)),
             // The task does not reach the file, if there is one.

@@ -51,7 +51,7 @@ impl Subject {
     pub(crate) fn read(&self, file: &CapFile, system: &mut System) -> Result<FileState, Failure> {
         Ok(match self {
             Subject::Live(task) => file.read_as_task(task.thread(), &mut system.namespaces)?,
-            Subject::Supposed { .. } => file.read(&mut system.namespaces)?,
+            Subject::Supposed { ns, .. } => file.read_as_member(*ns, &mut system.namespaces)?,
         })
     }
 

@@ -8,6 +8,7 @@ use nscap_linux::{Hidden, LiveNs};
 use super::Question;
 use super::look::Stop;
 use super::unseen::{self, Unseen};
+use crate::failure::EACCES;
 
 /// What execve(2) does.
 pub(crate) type Outcome<'a> = Result<Executed<LiveNs<'a>>, Denied>;
@@ -55,17 +56,12 @@ impl<'a> Verdict<'a> {
     pub(crate) fn of(question: &Question<'a>) -> Verdict<'a> {
         let (ways, mut unseen) = unseen::ways(question.subject, question.task);
         let mut all: Vec<(Outcome<'a>, Option<Loss>)> = Vec::new();
-        for task in ways {
-            let question = Question { task, ..*question };
-            let outcome = question.exec();
-            let judged = judge(&question, &outcome);
-            if all.iter().all(|(known, _)| *known != outcome) {
-                all.push((outcome, judged));
-            }
-        }
-        let mut others = |questions: &mut dyn Iterator<Item = Question<'a>>| {
-            let seen = all.len();
-            for question in questions {
+        // Each with every way in which the task may be; whether anything new comes of it.
+        let mut ask = |questions: &mut dyn Iterator<Item = Question<'a>>| {
+            let before = all.len();
+            for (question, task) in questions.flat_map(|q| ways.iter().map(move |task| (q, *task)))
+            {
+                let question = Question { task, ..question };
                 let outcome = question.exec();
                 let judged = judge(&question, &outcome);
                 let known = all.iter().any(|(known, loss)| {
@@ -75,14 +71,13 @@ impl<'a> Verdict<'a> {
                     all.push((outcome, judged));
                 }
             }
-            all.len() > seen
+            all.len() > before
         };
-        unseen.extend(others(&mut question.readings()).then(|| owner(question)));
-        unseen.extend(others(&mut question.hazy()).then(|| {
-            Unseen::aside(
-                "owner",
-                "an owner of the file is shown as one that has no id here: it may have none",
-            )
+        ask(&mut std::iter::once(*question));
+        unseen.extend(ask(&mut question.readings()).then(|| owner(question)));
+        unseen.extend(ask(&mut question.hazy()).then(|| {
+            let text = "an owner of the file is shown as one that has no id here: it may have none";
+            Unseen::aside("owner", text)
         }));
         unseen.extend(question.chain.unseen.iter().cloned());
         unseen.extend(value(question, &all));
@@ -90,8 +85,12 @@ impl<'a> Verdict<'a> {
         unseen.extend(unseen::modules(question.subject));
         // Where execve(2) fails before, the rest is of no matter.
         let stopped = !question.chain.stops.is_empty();
-        // But for whether the task comes as far as that.
-        let before = question.chain.unseen.iter().any(|unseen| unseen.what == "link");
+        // But for whether the task comes as far as that: if not, it is EACCES.
+        let before = question.chain.may_end_before()
+            || all.iter().any(
+                |(outcome, _)| matches!(outcome, Err(denied) if denied.why == Why::NotExecutable),
+            );
+        let refused = question.chain.stops.first().is_some_and(|stop| stop.errno == EACCES);
         let open = unseen.iter().any(|unseen| unseen.decides);
         let mut outcomes = all.iter().map(|(outcome, _)| *outcome);
         let judged = all[0].1;
@@ -106,7 +105,7 @@ impl<'a> Verdict<'a> {
             },
             causes: causes(question),
             unseen,
-            told: if stopped { !before } else { !(open || differ) },
+            told: if stopped { refused || !before } else { !(open || differ) },
         }
     }
 
