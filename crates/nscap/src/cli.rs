@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line: what clap reads, and what the man pages and completions are made from.
 
+mod files;
 mod ids;
 mod layer;
+mod mount;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use nscap_core::{Busy, Policy};
 
+pub(crate) use files::{FileArgs, Get, PolicyArgs, Rm, Set};
 pub(crate) use layer::{Layer, LayerMap, UnmappedArg};
+pub(crate) use mount::{MOUNT_OPTIONS, Mount, SIGNALS, Stats, Umount};
 
 const WHO: &str = "\
 WHO is one of
   host       root of the host, which owns ordinary file systems: a host value
   100000     a root kuid: uid 0 of a container, as the host counts
   pid:N      root of the user namespace of process N
-  ns:PATH    root of the user namespace of a file (/proc/N/ns/user, or a bind mount of it)
+  ns:PATH    root of the user namespace of a file, such as /proc/N/ns/user
   user:NAME  root of a container with the first range of NAME in /etc/subuid";
 
 const CAPS: &str = "CAPS is written as for setcap(8): cap_net_raw=ep, cap_chown,cap_kill+p";
@@ -112,114 +115,6 @@ pub(crate) enum Command {
     /// Write man pages or shell completions
     #[command(subcommand)]
     Generate(Generate),
-}
-
-/// One of the two ways to name files is needed.
-fn named_files() -> clap::ArgGroup {
-    clap::ArgGroup::new("named").required(true).args(["files", "files0_from"])
-}
-
-/// The files of a command.
-#[derive(Args, Clone)]
-pub(crate) struct FileArgs {
-    /// Regular files
-    #[arg(value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
-    /// Take the names of files from F, each followed by a NUL byte as find -print0 and nscap scan -0 write
-    /// them; - is standard input
-    #[arg(long, value_name = "F", conflicts_with = "files")]
-    pub(crate) files0_from: Option<PathBuf>,
-    /// Look files up below DIR as chroot(2) would: absolute paths begin at DIR, and no link and no `..` leads
-    /// out of it. Without it links of directories are followed wherever they lead
-    #[arg(long, value_name = "DIR")]
-    pub(crate) root: Option<PathBuf>,
-}
-
-#[derive(Args)]
-#[command(after_help = WHO, group = named_files())]
-pub(crate) struct Get {
-    /// Show both attributes as tools in WHO's namespace see them, with its own ids
-    #[arg(long = "as", value_name = "WHO", allow_hyphen_values = true)]
-    pub(crate) seen_by: Option<std::ffi::OsString>,
-    /// Search directories, as getcap -r and nscap scan do
-    #[arg(short, long, conflicts_with_all = ["seen_by", "root"])]
-    pub(crate) recursive: bool,
-    #[command(flatten)]
-    pub(crate) files: FileArgs,
-}
-
-#[derive(Args)]
-#[command(
-    after_help = format!("{CAPS}\n\n{WHO}"),
-    group = named_files().arg("remove").multiple(true)
-)]
-pub(crate) struct Set {
-    /// The capabilities; - reads them from standard input, up to an empty line
-    #[arg(required_unless_present = "remove", value_name = "CAPS", allow_hyphen_values = true)]
-    pub(crate) caps: Option<std::ffi::OsString>,
-    #[command(flatten)]
-    files: FileArgs,
-    /// Remove them, as setcap -r and nscap rm do; there is no CAPS then
-    #[arg(short = 'r', long, conflicts_with_all = ["replace", "single", "busy", "same_ok"])]
-    pub(crate) remove: bool,
-    /// The root that gets them; without it, root of the user namespace that this command runs in
-    #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
-    pub(crate) whom: Option<std::ffi::OsString>,
-    /// Replace the entry of WHO in one step
-    #[arg(long)]
-    pub(crate) replace: bool,
-    #[command(flatten)]
-    pub(crate) policy: PolicyArgs,
-}
-
-impl Set {
-    /// With -r the first argument, in the place of CAPS, is a file.
-    pub(crate) fn files(&self) -> FileArgs {
-        let mut all = self.files.clone();
-        if self.remove {
-            let first = self.caps.iter().map(PathBuf::from);
-            all.files = first.chain(all.files).collect();
-        }
-        all
-    }
-}
-
-/// The policy (A, B), as the core's table has it.
-#[derive(Args)]
-pub(crate) struct PolicyArgs {
-    /// One entry a file, as the design of 2016 has it, not one for each root
-    #[arg(long)]
-    single: bool,
-    /// Where an entry exists: EBUSY, success if it is equal, or replace it [default: error]
-    #[arg(long, value_name = "POLICY")]
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(Busy::ALL.map(Busy::name)))]
-    busy: Option<String>,
-    /// The same as --busy=same-ok
-    #[arg(long, conflicts_with = "busy")]
-    same_ok: bool,
-}
-
-impl PolicyArgs {
-    /// What was said, and for the rest this policy.
-    pub(crate) fn over(&self, policy: Policy) -> Policy {
-        let same_ok = self.same_ok.then_some(Busy::SameOk);
-        let busy = self.busy.as_deref().and_then(Busy::named).or(same_ok);
-        let policy = if self.single { policy.with_array(false) } else { policy };
-        busy.map_or(policy, |busy| policy.with_busy(busy))
-    }
-}
-
-#[derive(Args)]
-#[command(after_help = WHO, group = named_files())]
-pub(crate) struct Rm {
-    #[command(flatten)]
-    pub(crate) files: FileArgs,
-    /// The root that loses them; without it, root of the user namespace that this command runs in
-    #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
-    pub(crate) whom: Option<std::ffi::OsString>,
-    /// Remove every entry that this command may remove, the host value, and a table that is void
-    #[arg(long, conflicts_with = "whom")]
-    pub(crate) all: bool,
 }
 
 #[derive(Args)]
@@ -317,112 +212,6 @@ pub(crate) struct Check {
     /// Where capabilities are to be stored: what its file system offers
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
-}
-
-/// For -o and fstab(5).
-pub(crate) const MOUNT_OPTIONS: [(&str, &str); 12] = [
-    ("single", "one entry a file; without it one for each root"),
-    ("busy=error", "a write is EBUSY if an entry exists (default)"),
-    ("busy=same-ok", "an equal write succeeds; also same-ok"),
-    ("busy=replace", "a write replaces the entry: for package managers"),
-    ("reachable-ok", "users besides root may reach SOURCE by its path"),
-    ("source-owner-ok", "SOURCE is the server's own, whatever its type"),
-    ("no-passthrough", "the server reads and writes file data itself"),
-    ("no-io-uring", "no requests through io_uring queues"),
-    ("threads=N", "how many threads serve, 1 to 64"),
-    ("nosuid", "execve ignores capabilities: grants have no effect"),
-    ("ro, noexec, nodev, nosymfollow", "as mount(8)"),
-    ("noatime, relatime, strictatime, nodiratime", "as mount(8), for the files of SOURCE"),
-];
-
-pub(crate) const SIGNALS: &str =
-    "SIGTERM and SIGINT unmount and end the server, SIGUSR1 prints its counters.";
-
-/// A line for each option, which no terminal of 80 columns has to break.
-fn mount_help() -> String {
-    let mut text = String::from("Options for -o and fstab(5), separated by commas:\n");
-    for (option, what) in MOUNT_OPTIONS {
-        let line = if option.len() > 17 {
-            format!("  {option}\n{:21}{what}\n", "")
-        } else {
-            format!("  {option:17}  {what}\n")
-        };
-        text.push_str(&line);
-    }
-    text.push_str(
-        "  and what mount(8) has for every file system\n\n\
-         As /sbin/mount.nscap this command is what mount -t nscap runs.\n\n",
-    );
-    text + "Signals: " + SIGNALS
-}
-
-#[derive(Args)]
-#[command(after_help = mount_help())]
-pub(crate) struct Mount {
-    /// The directory to show; only root may be able to reach it by its own path
-    #[arg(value_name = "SOURCE")]
-    pub(crate) source: PathBuf,
-    /// An existing directory, the mount point
-    #[arg(value_name = "TARGET")]
-    pub(crate) target: PathBuf,
-    /// Mount options, as mount(8) has them
-    #[arg(short = 'o', long, value_name = "OPTIONS", allow_hyphen_values = true)]
-    pub(crate) options: Vec<std::ffi::OsString>,
-    /// Pass over options that are unknown
-    #[arg(short, long)]
-    pub(crate) sloppy: bool,
-    /// Every change is EROFS
-    #[arg(short, long)]
-    pub(crate) read_only: bool,
-    #[command(flatten)]
-    pub(crate) policy: PolicyArgs,
-    /// Allow a source that users other than root can reach: their changes there bypass the rules
-    #[arg(long)]
-    pub(crate) reachable_ok: bool,
-    /// Treat a source that a user namespace may own as the server's own; otherwise it is mounted nosuid and nodev
-    #[arg(long)]
-    pub(crate) source_owner_ok: bool,
-    /// Never let the kernel read and write the source's files without the server
-    #[arg(long)]
-    pub(crate) no_passthrough: bool,
-    /// Never take requests through io_uring queues
-    #[arg(long)]
-    pub(crate) no_io_uring: bool,
-    /// How many threads serve, 1 to 64 [default: one a processor, 2 to 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub(crate) threads: Option<u16>,
-    /// Serve in this process, until the tree is unmounted
-    #[arg(long)]
-    pub(crate) foreground: bool,
-    /// Print the counters at the end
-    #[arg(long)]
-    pub(crate) stats: bool,
-    /// Check everything and do not mount
-    #[arg(long, hide = true)]
-    pub(crate) fake: bool,
-    /// In this mount namespace
-    #[arg(long, value_name = "NS", hide = true)]
-    pub(crate) namespace: Option<std::ffi::OsString>,
-    /// The server that another nscap has started
-    #[arg(long, hide = true)]
-    pub(crate) detached: bool,
-}
-
-#[derive(Args)]
-pub(crate) struct Umount {
-    /// Where it is mounted
-    #[arg(value_name = "TARGET")]
-    pub(crate) target: PathBuf,
-    /// Detach it now, and unmount it when no task uses it any more
-    #[arg(short, long)]
-    pub(crate) lazy: bool,
-}
-
-#[derive(Args)]
-pub(crate) struct Stats {
-    /// Where it is mounted
-    #[arg(value_name = "TARGET")]
-    pub(crate) target: PathBuf,
 }
 
 #[derive(Args)]

@@ -163,6 +163,20 @@ fn the_mounts_options_are_lines_that_no_terminal_breaks() {
 }
 
 #[test]
+fn lists_in_a_help_are_never_broken() {
+    let tail = |command: &str, columns: &str| {
+        let help = help(command, columns);
+        let lines = help.lines().skip_while(|line| !line.contains("Print help")).skip(1);
+        let lists = lines.filter(|line| line.starts_with("  ")).map(str::to_owned);
+        lists.collect::<Vec<String>>()
+    };
+    for command in ["get", "set", "rm", "explain", "shift", "scan", "mount", "umount"] {
+        assert_eq!(tail(command, "80"), tail(command, "100"), "{command}");
+    }
+    assert!(help("set", "80").contains("Usage: nscap set [OPTIONS] CAPS FILE...\n"));
+}
+
+#[test]
 fn a_shell_completes_commands_and_who() {
     let script = nscap(&["generate", "completions", "bash"]);
     let dir = tempfile::tempdir().unwrap();

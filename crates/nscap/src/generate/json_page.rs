@@ -68,6 +68,7 @@ mod tests {
     #[test]
     fn marks_and_links_are_translated() {
         assert_eq!(marked("a `b-c` [d](e.md#f) g"), "a \\fBb\\-c\\fR d g");
+        assert_eq!(marked("a\n`b` c"), "a\n\\fBb\\fR c");
         let mut roff = Roff::default();
         blocks("# t\n\n## `x y`: z\n\np\n\n| a | |\n|---|---|\n| `f` | what |", &mut roff);
         assert_eq!(roff.0, ".SH \"x y: z\"\n.PP\np\n.TP\n\\fBf\\fR\nwhat\n");

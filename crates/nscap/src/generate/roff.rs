@@ -9,7 +9,7 @@ pub(super) struct Roff(pub(super) String);
 pub(super) fn plain(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
     // A line that begins with a dot would be a request.
-    text.lines()
+    text.split('\n')
         .map(|line| match line.starts_with('.') {
             true => format!("\\&{line}"),
             false => line.to_owned(),
