@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The place of the attacks: a file system that only the server reaches, a shared directory that shows it to all tasks, two
-//! containers, and tasks in them.
+//! The place of the attacks: a file system that only the server reaches, a shared directory that
+//! shows it to all tasks, two containers, and tasks in them.
 
 mod who;
 

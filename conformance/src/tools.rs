@@ -2,7 +2,8 @@
 //! Unmodified programs on a mount (R1): setcap and getcap, setfattr and getfattr, tar, bsdtar, cp and
 //! rsync, run by root of a container, by its users, and by the host.
 //!
-//! What they list they copy, and a copy grants what its original did, to the task that made it (L, W).
+//! What they list they copy, and a copy grants what its original did, to the task that made it (L,
+//! W).
 
 use std::io;
 use std::path::Path;

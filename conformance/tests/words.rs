@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The words of CONTRIBUTING.md: comments and documents name the task, the caller or the server that they mean.
-//! `kernel/` has the words of the kernel's own comments, and is not read here.
+//! The words of CONTRIBUTING.md: comments and documents name the task, the caller or the server
+//! that they mean. `kernel/` has the words of the kernel's own comments, and is not read here.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -79,8 +79,8 @@ pub(crate) fn walk(dir: &Path) -> io::Result<usize> {
     Ok(seen)
 }
 
-/// A remount makes the kernel drop every unused name of that file system, and of no other; a FUSE inode without a name is
-/// forgotten.
+/// A remount makes the kernel drop every unused name of that file system, and of no other; a FUSE
+/// inode without a name is forgotten.
 pub(crate) fn forget(dir: &Path) -> io::Result<()> {
     Ok(mount_remount(dir, MountFlags::empty(), "")?)
 }

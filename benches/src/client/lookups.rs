@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The cost of a lookup beside other load. The names do not exist, so that each lookup reaches the file system. The lookups
-//! come at intervals, so that they meet times under load in proportion to their length.
+//! The cost of a lookup beside other load. The names do not exist, so that each lookup reaches the
+//! file system. The lookups come at intervals, so that they meet times under load in proportion to
+//! their length.
 
 use std::io;
 use std::path::Path;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The identity of the caller: a thread and not its process, a namespace and not its number, and the same task until the
-//! answer. Covers P, R3 and R5 where the attack is on that identity.
+//! The identity of the caller: a thread and not its process, a namespace and not its number, and
+//! the same task until the answer. Covers P, R3 and R5 where the attack is on that identity.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -144,7 +144,8 @@ pub(super) fn attacker(
     Ok(attacker)
 }
 
-/// A grant is possible again when no task has the file open. The kernel tells a server of a close with a delay.
+/// A grant is possible again when no task has the file open. The kernel tells a server of a close
+/// with a delay.
 pub(super) fn grant_again(ground: &Ground, path: &Path) -> Result<(), Why> {
     for _try in 0..100 {
         match ground.grant(path, Grant::Entry) {
@@ -170,8 +171,8 @@ fn after_a_restart(setting: Setting) -> Result<(), Why> {
         let what = format!("{} from before a restart", weapon.name);
         let granted = ground.grant(&path, Grant::Entry);
         attacker.line.write_all(b"strike\n")?;
-        // Without passthrough such a mapping belongs to the dead mount: the file stays as it is, and a store to a page that
-        // the kernel would have to request is SIGBUS.
+        // Without passthrough such a mapping belongs to the dead mount: the file stays as it is,
+        // and a store to a page that the kernel would have to request is SIGBUS.
         let struck: i32 = match attacker.hear() {
             Err(_) if !setting.passthrough => libc::EIO,
             said => said?.parse().map_err(io::Error::other)?,

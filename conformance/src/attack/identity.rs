@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A new name leads to another inode by the time that the server looks it up. Uid 1000 owns its directory, and also reaches
-//! it past the mount, by a descriptor from before: one thread makes new names through the mount, another moves files of
-//! root to those names and back by the other path.
+//! A new name leads to another inode by the time that the server looks it up. Uid 1000 owns its
+//! directory, and also reaches it past the mount, by a descriptor from before: one thread makes new
+//! names through the mount, another moves files of root to those names and back by the other path.
 //!
 //! Catches a server that looks up again what it has made: the descriptor of the new file was root's
 //! file, whose content was replaced through a mapping while it kept its set-user-ID bit and its

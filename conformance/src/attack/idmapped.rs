@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! M, its last sentence: a mount of the files that is id-mapped for a container, as most runtimes make them
-//! now. A container's tools there have the same effects, for the same tasks, on a FUSE mount as on the file system beneath.
+//! M, its last sentence: a mount of the files that is id-mapped for a container, as most runtimes
+//! make them now. A container's tools there have the same effects, for the same tasks, on a FUSE
+//! mount as on the file system beneath.
 //!
 //! Catches a server that refuses a value that the VFS has translated, takes it for another's, or gives more
 //! than the file system beneath would.

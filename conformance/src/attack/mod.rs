@@ -2,8 +2,9 @@
 //! Attacks: what no table of steps can say. Descriptors that were opened before a grant, threads
 //! that race, processes that die in between, namespaces whose number comes back.
 //!
-//! Each attack tries to make a task gain capabilities that were not granted for the content and owner that the file now has
-//! (K, R3, W). It fails if the task gains them. On a bare kernel some attacks get through, which shows that they work.
+//! Each attack tries to make a task gain capabilities that were not granted for the content and
+//! owner that the file now has (K, R3, W). It fails if the task gains them. On a bare kernel some
+//! attacks get through, which shows that they work.
 
 mod callers;
 mod content;

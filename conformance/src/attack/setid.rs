@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! X and K: a set-user-ID program must not keep the bit with content of another user. A write without CAP_FSETID drops the
-//! set-id bits, on a mount as on the file system beneath.
+//! X and K: a set-user-ID program must not keep the bit with content of another user. A write
+//! without CAP_FSETID drops the set-id bits, on a mount as on the file system beneath.
 //!
-//! Catches a server that writes with its own CAP_FSETID (a mode 4777 file written by another user stayed 4777), in each way
-//! of reading and writing, whether the kernel or the server drops the bits.
+//! Catches a server that writes with its own CAP_FSETID (a mode 4777 file written by another user
+//! stayed 4777), in each way of reading and writing, whether the kernel or the server drops the
+//! bits.
 
 use std::io::{self, Write as _};
 

@@ -106,8 +106,8 @@ fn user(uid: u32) -> Who {
     Who(At::Host, uid, "none")
 }
 
-/// Looks up names that do not exist, at intervals, so that the lookups meet times of lasting requests in proportion to
-/// their length. Returns the median in microseconds.
+/// Looks up names that do not exist, at intervals, so that the lookups meet times of lasting
+/// requests in proportion to their length. Returns the median in microseconds.
 fn look(prefix: &str, doing: Doing) -> io::Result<u64> {
     const COUNT: usize = 100;
     const INTERVAL: Duration = Duration::from_millis(5);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Callers that act for another thread: workers of io_uring and threads of the kernel. Covers P, R5, R7 and R4 where /proc
-//! shows other credentials than the request's; and K where such a thread changes the content.
+//! Callers that act for another thread: workers of io_uring and threads of the kernel. Covers P,
+//! R5, R7 and R4 where /proc shows other credentials than the request's; and K where such a thread
+//! changes the content.
 //!
 //! Catches a server that decides by what /proc says of whatever thread the request names.
 

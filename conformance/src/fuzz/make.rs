@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A random world: shared roots, owners at the edge of a map, rootids that name a root of the world.
+//! A random world: shared roots, owners at the edge of a map, rootids that name a root of the
+//! world.
 
 use std::collections::BTreeMap;
 

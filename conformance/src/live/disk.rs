@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The file system of a scenario, and the mount of it that its tasks use.
 //!
-//! The files are made through a private mount, so that no flag or id map of the tasks' mount interferes. A superblock belongs
-//! to the namespace of its creator: a process in that namespace creates it, and hands the mount over.
+//! The files are made through a private mount, so that no flag or id map of the tasks' mount
+//! interferes. A superblock belongs to the namespace of its creator: a process in that namespace
+//! creates it, and hands the mount over.
 
 use std::ffi::CString;
 use std::io;
@@ -92,8 +93,8 @@ pub(crate) fn mount(base: &OwnedFd, fs: &Fs, idmap: Option<BorrowedFd<'_>>) -> i
     Ok(mount)
 }
 
-/// Makes the files of a world in the directory `dir`, as a task with the ids of the superblock's owner: no other task could
-/// create them.
+/// Makes the files of a world in the directory `dir`, as a task with the ids of the superblock's
+/// owner: no other task could create them.
 pub(crate) fn populate(
     dir: &OwnedFd,
     world: &World,

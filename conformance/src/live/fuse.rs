@@ -116,7 +116,8 @@ pub(crate) fn device_for_all() -> io::Result<()> {
     Ok(rustix::mount::mount_bind(&node, DEVICE)?)
 }
 
-/// Ends this process when the other side has ended. Only the stage knows the mount; it is unmounted when the stage ends.
+/// Ends this process when the other side has ended. Only the stage knows the mount; it is unmounted
+/// when the stage ends.
 fn leave_at_end(mut line: UnixStream) {
     std::thread::spawn(move || {
         until_end(&mut line);

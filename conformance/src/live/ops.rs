@@ -65,8 +65,8 @@ fn outcome(result: io::Result<Outcome>) -> io::Result<Outcome> {
     }
 }
 
-/// The name to ask for. The kernel allows only root of the superblock's owner to write `security.nscapability`; a FUSE mount
-/// has another name for all other tasks.
+/// The name to ask for. The kernel allows only root of the superblock's owner to write
+/// `security.nscapability`; a FUSE mount has another name for all other tasks.
 fn name_of(attr: Attr, front: Front) -> io::Result<&'static str> {
     if attr == Attr::Cap || front != Front::Fuse {
         return Ok(attr.name());

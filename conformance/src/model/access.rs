@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Permission to open, own and change a file by its mode bits and owner: path_resolution(7), "Permissions", and
-//! capabilities(7) for capabilities that override them.
+//! Permission to open, own and change a file by its mode bits and owner: path_resolution(7),
+//! "Permissions", and capabilities(7) for capabilities that override them.
 
 use nscap_core::{Capability, Cred, Kgid, Kuid, UserNs};
 

@@ -154,7 +154,8 @@ impl Model<'_> {
         Ok(if creates { Err(libc::EOVERFLOW) } else { Ok(()) })
     }
 
-    /// Every task may, unless the mount's map has no image for root, which owns the directory on disk.
+    /// Every task may, unless the mount's map has no image for root, which owns the directory on
+    /// disk.
     fn may_change_directory(&self) -> bool {
         self.mount().idmap.is_none_or(|map| map.kuid(Uid::ROOT).is_some())
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A random case: a file, the directories on the way to it, the mount, the task, and the place that the
-//! question is asked from.
+//! A random case: a file, the directories on the way to it, the mount, the task, and the place that
+//! the question is asked from.
 
 use nscap_core::FileCaps;
 
@@ -26,8 +26,8 @@ pub(super) enum Place {
     OfContainer,
     /// A mount of nscap's.
     Nscap,
-    /// What only the mount namespace of the task has: of container A a tmpfs of its own, of the host's other
-    /// one a tmpfs, the same id-mapped, and nscap's.
+    /// What only the mount namespace of the task has: of container A a tmpfs of its own, of the
+    /// host's other one a tmpfs, the same id-mapped, and nscap's.
     Own,
     OwnMapped,
     OwnNscap,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `nscap explain` says held against what execve(2) does: random files on mounts of many kinds, in our
-//! mount namespace and in others, and random tasks, asked about from the host and from inside.
+//! What `nscap explain` says held against what execve(2) does: random files on mounts of many
+//! kinds, in our mount namespace and in others, and random tasks, asked about from the host and
+//! from inside.
 //!
 //! A case is made from a seed and a number alone, so that one that differs can be played again.
 

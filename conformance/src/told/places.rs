@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The mounts and namespaces that all cases use. Everything is in mount namespaces of our own or of processes
-//! that go with us.
+//! The mounts and namespaces that all cases use. Everything is in mount namespaces of our own or of
+//! processes that go with us.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One case: makes the files, starts the task, which stops before its execve(2), asks the command, and lets the task go on.
+//! One case: makes the files, starts the task, which stops before its execve(2), asks the command,
+//! and lets the task go on.
 
 use std::ffi::CString;
 use std::io::{self, Read as _, Write as _};

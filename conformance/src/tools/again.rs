@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Copying twice is copying once (T, L): from a bare file system onto a mount, again and again, and back,
-//! by the host and by a container's root. After each run both show the same names with the same values.
+//! Copying twice is copying once (T, L): from a bare file system onto a mount, again and again, and
+//! back, by the host and by a container's root. After each run both show the same names with the
+//! same values.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -79,8 +80,9 @@ fn bare(kind: &str) -> String {
     format!("../beside/{kind}")
 }
 
-/// A bare file system with a tree of a container's files, which hold what one value can say: an entry for the
-/// container's root, one for a root in it, and nothing; for the host also its own value.
+/// A bare file system with a tree of a container's files, which hold what one value can say: an
+/// entry for the container's root, one for a root in it, and nothing; for the host also its own
+/// value.
 fn tree(ground: &Ground, kind: &str, who: Who) -> Result<(), Why> {
     let at = bare(kind);
     let mount = match kind {
@@ -167,8 +169,8 @@ fn again(setting: Setting, tool: &Tool, policies: &[Busy]) -> Result<(), Why> {
     Ok(())
 }
 
-/// As restic restores a file's attributes: each that was saved is set, then each that is listed and was not
-/// saved is removed.
+/// As restic restores a file's attributes: each that was saved is set, then each that is listed and
+/// was not saved is removed.
 fn restore(saved: &Attributes, path: &Path) -> io::Result<()> {
     for (name, value) in saved {
         lsetxattr(path, name.as_str(), value, XattrFlags::empty())?;

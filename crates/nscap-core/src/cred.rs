@@ -129,9 +129,9 @@ impl<N: UserNs> Cred<N> {
 
     /// The kernel's `cap_capable`: whether the task has `cap` over `target`.
     ///
-    /// A task has `cap` over its own namespace if the capability is in its effective set. It has `cap` over a namespace
-    /// below if it has it over its own, or if, on the way up, it is in the parent of a namespace that its effective uid
-    /// made. It has `cap` over no other namespace.
+    /// A task has `cap` over its own namespace if the capability is in its effective set. It has
+    /// `cap` over a namespace below if it has it over its own, or if, on the way up, it is in the
+    /// parent of a namespace that its effective uid made. It has `cap` over no other namespace.
     ///
     /// ```
     /// use nscap_core::*;

@@ -111,8 +111,9 @@ impl<'a> IdMap<'a> {
         Ok(IdMap { by_inside, by_outside })
     }
 
-    /// A map from two slices of the same extents, which [`new`](IdMap::new) sorted once: `by_inside` ascends by
-    /// inside id, `by_outside` by outside id. With another order the map gives wrong answers, and does not panic.
+    /// A map from two slices of the same extents, which [`new`](IdMap::new) sorted once:
+    /// `by_inside` ascends by inside id, `by_outside` by outside id. With another order the map
+    /// gives wrong answers, and does not panic.
     #[must_use]
     pub const fn from_sorted(by_inside: &'a [Extent], by_outside: &'a [Extent]) -> IdMap<'a> {
         IdMap { by_inside, by_outside }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A user namespace without storage of its own: one range of ids. For examples, tests, and programs that describe a
-//! container with one range.
+//! A user namespace without storage of its own: one range of ids. For examples, tests, and programs
+//! that describe a container with one range.
 
 use crate::cred::Cred;
 use crate::id::{Gid, Kgid, Kuid, Uid};
@@ -8,8 +8,9 @@ use crate::idmap::{Extent, IdMap};
 use crate::ns::{UserNs, path_to_initial};
 use crate::place::Place;
 
-/// A user namespace that maps one range of ids, the same for uids and gids, from its id 0 on. Each such value is a
-/// namespace of its own, also if another has the same range (S). [`UserNs`] is implemented for a reference to it.
+/// A user namespace that maps one range of ids, the same for uids and gids, from its id 0 on. Each
+/// such value is a namespace of its own, also if another has the same range (S). [`UserNs`] is
+/// implemented for a reference to it.
 ///
 /// ```
 /// use nscap_core::*;
@@ -41,9 +42,9 @@ impl<'n> Mapped<'n> {
         Mapped { parent: None, owner: Kuid::ROOT, extent }
     }
 
-    /// A namespace below this one, made by this one's root. Its ids from 0 to `count` - 1 are the kuids (and kgids) from
-    /// `first` on. The kernel demands that this one maps them all; here a task with an id that it does not map is
-    /// possible, as after setns(2).
+    /// A namespace below this one, made by this one's root. Its ids from 0 to `count` - 1 are the
+    /// kuids (and kgids) from `first` on. The kernel demands that this one maps them all; here a
+    /// task with an id that it does not map is possible, as after setns(2).
     #[must_use]
     pub const fn below(&'n self, first: u32, count: u32) -> Mapped<'n> {
         let extent = Extent { inside: 0, outside: first, count };
@@ -67,8 +68,8 @@ impl<'n> Mapped<'n> {
         Cred::privileged(self, uid, gid)
     }
 
-    /// The credentials of an ordinary task with this uid and gid in the namespace, without capabilities; `None` if the
-    /// namespace does not map the id.
+    /// The credentials of an ordinary task with this uid and gid in the namespace, without
+    /// capabilities; `None` if the namespace does not map the id.
     #[must_use]
     pub fn user(&'n self, id: u32) -> Option<Cred<&'n Mapped<'n>>> {
         let kuid = self.kuid(Uid::new(id)?)?;

@@ -2,8 +2,8 @@
 //! User namespaces as the rules see them: one small trait, and functions of it.
 //!
 //! Covers R3 (the namespaces that an entry applies to), U (roots of ancestors) and the walk that
-//! user_namespaces(7) describes. The model, the live system and a kernel each implement
-//! [`UserNs`] with a handle that is cheap to copy; [`Mapped`](crate::Mapped) is one without storage.
+//! user_namespaces(7) describes. The model, the live system and a kernel each implement [`UserNs`]
+//! with a handle that is cheap to copy; [`Mapped`](crate::Mapped) is one without storage.
 
 use crate::id::{Gid, Kgid, Kuid, Uid};
 
@@ -110,8 +110,8 @@ pub fn is_same_or_below<N: UserNs>(ns: N, ancestor: N) -> bool {
     path_to_initial(ns).any(|n| n.same(ancestor))
 }
 
-/// R3: the nearest namespace, on the path from `ns` to the initial one, that has the root kuid `kuid`; `None` if an
-/// entry for that kuid does not apply to a task in `ns`.
+/// R3: the nearest namespace, on the path from `ns` to the initial one, that has the root kuid
+/// `kuid`; `None` if an entry for that kuid does not apply to a task in `ns`.
 ///
 /// ```
 /// use nscap_core::*;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The privilege to grant: the conditions (a) to (d) of R5, which R7 and D use too, and the condition of R8.
-//! Covers R5, P, U, the part of R8 and M about the writer of a host value, and the kernel's rule for other
-//! attributes of security modules.
+//! The privilege to grant: the conditions (a) to (d) of R5, which R7 and D use too, and the
+//! condition of R8. Covers R5, P, U, the part of R8 and M about the writer of a host value, and the
+//! kernel's rule for other attributes of security modules.
 
 use crate::cap::Capability;
 use crate::cred::Cred;
@@ -10,8 +10,8 @@ use crate::id::Kuid;
 use crate::ns::{UserNs, root_kuid, root_of_ancestor};
 use crate::place::Place;
 
-/// Whether the caller may write an entry for `kuid` on the file: R5 (a) to (d) for the kuid that R7 names. R5 itself
-/// uses the caller's own root kuid.
+/// Whether the caller may write an entry for `kuid` on the file: R5 (a) to (d) for the kuid that R7
+/// names. R5 itself uses the caller's own root kuid.
 ///
 /// # Errors
 /// EPERM, with the first condition that fails, in this order: (a) CAP_SETFCAP in the caller's own
@@ -53,8 +53,8 @@ pub fn may_grant<N: UserNs>(cred: &Cred<N>, place: &Place<N>, kuid: Kuid) -> Res
     Ok(())
 }
 
-/// R8 and M: whether a revision 2 that the caller writes is a host value. It is with CAP_SETFCAP over the superblock's
-/// owner namespace, by `cap_capable`, on a mount that is not id-mapped.
+/// R8 and M: whether a revision 2 that the caller writes is a host value. It is with CAP_SETFCAP
+/// over the superblock's owner namespace, by `cap_capable`, on a mount that is not id-mapped.
 ///
 /// ```
 /// use nscap_core::*;

@@ -12,9 +12,9 @@ use crate::stored::{Host, SeenEntry, Stored};
 use crate::vfscap::VfsCaps;
 use crate::wire::Record;
 
-/// R4: what getxattr(2) of `security.capability` gives a caller in `ns`, with the reason: revision 2
-/// of a host value and of an entry that applies; by T revision 3 of the only entry, with its rootid in
-/// the caller's terms.
+/// R4: what getxattr(2) of `security.capability` gives a caller in `ns`, with the reason: revision
+/// 2 of a host value and of an entry that applies; by T revision 3 of the only entry, with its
+/// rootid in the caller's terms.
 ///
 /// # Errors
 /// ENODATA where there is none of these; EINVAL where the stored value is malformed, as the kernel
@@ -44,9 +44,10 @@ pub fn get_capability<N: UserNs>(
 }
 
 /// R4 for the two files that nearly all files with capabilities are, from the stored bytes of
-/// `security.capability` alone: one with a host value, for a caller in the owner namespace or below, and one with
-/// an entry that applies to the caller; neither through an id map. The value that [`get_capability`] gives then;
-/// `None` where the rest of the file has to be looked at. For a kernel, where each execve asks.
+/// `security.capability` alone: one with a host value, for a caller in the owner namespace or
+/// below, and one with an entry that applies to the caller; neither through an id map. The value
+/// that [`get_capability`] gives then; `None` where the rest of the file has to be looked at. For a
+/// kernel, where each execve asks.
 ///
 /// ```
 /// use nscap_core::*;

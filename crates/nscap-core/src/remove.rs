@@ -12,9 +12,9 @@ use crate::request::Request;
 use crate::stored::{Host, SeenEntry, Stored};
 use crate::wire::RECORD_LEN;
 
-/// removexattr(2) of `security.capability`: the host value, for a caller that may write one; else the
-/// entry for the caller's root kuid; else the file's only entry, if the caller could have written it.
-/// `out` needs as many slots as the file has entries.
+/// removexattr(2) of `security.capability`: the host value, for a caller that may write one; else
+/// the entry for the caller's root kuid; else the file's only entry, if the caller could have
+/// written it. `out` needs as many slots as the file has entries.
 ///
 /// Errors: V's; EPERM where R4 shows the caller a value that it may not remove; ENODATA where R4
 /// shows it none.
@@ -45,8 +45,9 @@ pub fn remove_capability<'o, N: UserNs>(
     }
 }
 
-/// As [`remove_capability`], but of the entries only the one for the caller's root kuid: for a command
-/// that has other words for those of others. `out` needs as many slots as the file has entries.
+/// As [`remove_capability`], but of the entries only the one for the caller's root kuid: for a
+/// command that has other words for those of others. `out` needs as many slots as the file has
+/// entries.
 ///
 /// Errors: as [`remove_capability`], but ENODATA where T shows the caller another root's entry.
 ///
@@ -211,11 +212,11 @@ fn one<'o, N: UserNs>(
     next.finish(Why::HostRemoved)
 }
 
-/// D for all that the caller may take away: the host value, if it may write one, and every entry that it
-/// could have written. `out` needs as many slots as the file has entries.
+/// D for all that the caller may take away: the host value, if it may write one, and every entry
+/// that it could have written. `out` needs as many slots as the file has entries.
 ///
-/// Errors: V's; EPERM where no entry is one that the caller could have written, or where R4 or T would still
-/// show the caller a value; ENODATA where there is nothing.
+/// Errors: V's; EPERM where no entry is one that the caller could have written, or where R4 or T
+/// would still show the caller a value; ENODATA where there is nothing.
 ///
 /// ```
 /// use nscap_core::*;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a write or a removal is decided from, and the rules that every way of writing shares: R5, R7, R8, B
-//! and A.
+//! What a write or a removal is decided from, and the rules that every way of writing shares: R5,
+//! R7, R8, B and A.
 
 use crate::cap::{Capability, FileCaps};
 use crate::cred::Cred;

@@ -10,10 +10,11 @@ const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
 const S_IXGRP: u32 = 0o010;
 
-/// The set-id bits of `mode` that Linux since 6.2 drops when a task changes the content of a regular file
-/// (`setattr_should_drop_suidgid`; inode(7)). It drops both, unless the task has CAP_FSETID and its namespace maps the
-/// file's `owner` and `group`. If the group may not execute the file, the set-group-ID bit grants nothing, and stays
-/// when the task is in the group; `groups` are its supplementary groups.
+/// The set-id bits of `mode` that Linux since 6.2 drops when a task changes the content of a
+/// regular file (`setattr_should_drop_suidgid`; inode(7)). It drops both, unless the task has
+/// CAP_FSETID and its namespace maps the file's `owner` and `group`. If the group may not execute
+/// the file, the set-group-ID bit grants nothing, and stays when the task is in the group; `groups`
+/// are its supplementary groups.
 ///
 /// ```
 /// use nscap_core::*;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a file's capabilities become when its tree, or the archive that it is in, moves from one
-//! id mapping to another. Covers Objects, S and W of SPEC for such a move: a grant never gets wider,
+//! What a file's capabilities become when its tree, or the archive that it is in, moves from one id
+//! mapping to another. Covers Objects, S and W of SPEC for such a move: a grant never gets wider,
 //! unless the caller allows it.
 //!
 //! A rootid moves as every id does: from disk into the one mapping, and out of the other. So the

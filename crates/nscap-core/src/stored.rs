@@ -154,9 +154,9 @@ impl<'a> Stored<'a> {
         self.host == Host::Absent && self.entries.is_empty()
     }
 
-    /// M: the same entries in other terms: `id` gives the rootid that each has there. One that has none is left
-    /// out; one that is 0 there is the host value, unless there is one. `out` needs as many slots as there are
-    /// entries; `None` where it has fewer.
+    /// M: the same entries in other terms: `id` gives the rootid that each has there. One that has
+    /// none is left out; one that is 0 there is the host value, unless there is one. `out` needs as
+    /// many slots as there are entries; `None` where it has fewer.
     ///
     /// ```
     /// use nscap_core::*;

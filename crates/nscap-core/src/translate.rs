@@ -4,10 +4,11 @@
 //! never grants more than what was copied), and M and Objects for what a number means: id 0 is the
 //! host value, every other one an entry.
 //!
-//! An archive's numbers are ids *outside* of a map, like those of a tree on disk: `from` translates each to the id
-//! inside, and `to` translates that to the number on the other side. A tree of a container with ids from 100000, moved
-//! `from` 0:100000:65536 `to` the identity, has the container's own ids afterwards. Both maps are one to one, so no two
-//! ids become one. [`shift_root`] decides which root a moved grant belongs to, as for trees.
+//! An archive's numbers are ids *outside* of a map, like those of a tree on disk: `from` translates
+//! each to the id inside, and `to` translates that to the number on the other side. A tree of a
+//! container with ids from 100000, moved `from` 0:100000:65536 `to` the identity, has the
+//! container's own ids afterwards. Both maps are one to one, so no two ids become one.
+//! [`shift_root`] decides which root a moved grant belongs to, as for trees.
 
 use crate::cap::FileCaps;
 use crate::decision::{Decision, Denied, Errno, Why};
@@ -168,8 +169,8 @@ pub struct Translation<'m> {
     pub from: IdMap<'m>,
     /// What they are to be: the outside of this one.
     pub to: IdMap<'m>,
-    /// Whether a grant whose id has no image is left out; otherwise its file is refused. It never becomes another
-    /// root's.
+    /// Whether a grant whose id has no image is left out; otherwise its file is refused. It never
+    /// becomes another root's.
     pub drop_unmapped: bool,
 }
 
@@ -299,8 +300,9 @@ impl Translation<'_> {
     }
 }
 
-/// Whether the consumer of an archive expects a grant of this id. `consumer` maps the consumer's ids to the archive's
-/// numbers. A host value is id 0, so an archive for a container with the host's ids must not have one.
+/// Whether the consumer of an archive expects a grant of this id. `consumer` maps the consumer's
+/// ids to the archive's numbers. A host value is id 0, so an archive for a container with the
+/// host's ids must not have one.
 ///
 /// # Errors
 /// EINVAL if the consumer does not have the id.

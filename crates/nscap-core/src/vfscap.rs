@@ -136,8 +136,8 @@ impl VfsCaps {
         self.revision
     }
 
-    /// The id whose root the value is for, in the terms that it is in: 0 of revision 1 and 2, which name none;
-    /// `None` for -1.
+    /// The id whose root the value is for, in the terms that it is in: 0 of revision 1 and 2, which
+    /// name none; `None` for -1.
     ///
     /// ```
     /// use nscap_core::{FileCaps, Uid, VfsCaps};
@@ -158,13 +158,15 @@ impl VfsCaps {
         }
     }
 
-    /// The value of this id's root: revision 2 for id 0, whose value is a host value (SPEC, Objects), else 3.
+    /// The value of this id's root: revision 2 for id 0, whose value is a host value (SPEC,
+    /// Objects), else 3.
     #[must_use]
     pub fn of_root(rootid: Uid, caps: FileCaps) -> VfsCaps {
         if rootid == Uid::ROOT { VfsCaps::v2(caps) } else { VfsCaps::v3(rootid.get(), caps) }
     }
 
-    /// M: the same capabilities for the same root, in other terms: `id` gives its id there. `None` where it has none.
+    /// M: the same capabilities for the same root, in other terms: `id` gives its id there. `None`
+    /// where it has none.
     ///
     /// ```
     /// use nscap_core::*;

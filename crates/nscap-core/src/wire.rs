@@ -168,8 +168,8 @@ pub(crate) fn position(records: &[[u8; RECORD_LEN]], rootid: u32) -> Option<usiz
     if records.get(at).is_some_and(|bytes| key(bytes) == rootid) { Some(at) } else { None }
 }
 
-/// Orders records by their rootid. Combsort, which is small and takes about as long as a merge for the
-/// 1,024 records that a file can have; `sort_unstable` would link a panic path into a kernel.
+/// Orders records by their rootid. Combsort, which is small and takes about as long as a merge for
+/// the 1,024 records that a file can have; `sort_unstable` would link a panic path into a kernel.
 pub(crate) fn sort_records(records: &mut [[u8; RECORD_LEN]]) {
     let mut gap = records.len();
     let mut swapped = true;

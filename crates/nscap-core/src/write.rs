@@ -18,8 +18,8 @@ use crate::wire::{RECORD_LEN, Record};
 /// Room for the largest result: as many slots as a file can have entries.
 pub type EntryBuffer = [[u8; RECORD_LEN]; MAX_ENTRIES];
 
-/// setxattr(2) of `security.capability`: R8 if the caller may write a host value, R7 for revision 3,
-/// else R5. `out` needs one slot more than the file has entries.
+/// setxattr(2) of `security.capability`: R8 if the caller may write a host value, R7 for revision
+/// 3, else R5. `out` needs one slot more than the file has entries.
 ///
 /// Errors, in this order: V's; EINVAL for a malformed value (length 0 and revision 1 included);
 /// then R8's (EEXIST, ENODATA by the flags), R7's ([`set_nscapability`]), or R5's: EBUSY where an
@@ -76,8 +76,8 @@ fn capability<'o, N: UserNs>(
     }
 }
 
-/// What setxattr(2) of `security.capability` does with revision 2: R8 for a caller that may write a host
-/// value, else R5. `out` needs one slot more than the file has entries.
+/// What setxattr(2) of `security.capability` does with revision 2: R8 for a caller that may write a
+/// host value, else R5. `out` needs one slot more than the file has entries.
 ///
 /// Errors: those of [`set_capability`] for such a value.
 ///
@@ -106,8 +106,8 @@ pub fn set_own<'o, N: UserNs>(
     }
 }
 
-/// R7 for one root kuid: what [`set_nscapability`] does with one entry that names it. `out` needs one
-/// slot more than the file has entries.
+/// R7 for one root kuid: what [`set_nscapability`] does with one entry that names it. `out` needs
+/// one slot more than the file has entries.
 ///
 /// Errors: those of [`set_nscapability`]; EINVAL where the caller's namespace does not map `kuid`.
 ///

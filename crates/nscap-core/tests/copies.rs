@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! T and L, in every small world: what a tool copies by the names that it sees listed, it sees listed
-//! under the same names, with the same values; and of one grant a bare file system, a mount and the
-//! design say the same.
+//! T and L, in every small world: what a tool copies by the names that it sees listed, it sees
+//! listed under the same names, with the same values; and of one grant a bare file system, a mount
+//! and the design say the same.
 
 mod world;
 
@@ -14,8 +14,8 @@ use nscap_core::{
 };
 use world::{Ns, World, kgid, kuid};
 
-/// Beside the initial namespace: a container, one nested in it, a sibling, one without a uid 0, and one
-/// that maps its parent's root.
+/// Beside the initial namespace: a container, one nested in it, a sibling, one without a uid 0, and
+/// one that maps its parent's root.
 fn namespaces() -> (World, Vec<u32>) {
     let mut world = World::new();
     world.add(0, 1000, &[(0, 100_000, 1000)]);
@@ -37,8 +37,8 @@ struct Way<'w> {
     place: Place<Ns<'w>>,
 }
 
-/// Each caller, with every capability in its namespace, on each superblock and through each id map; the
-/// files are the caller's own.
+/// Each caller, with every capability in its namespace, on each superblock and through each id map;
+/// the files are the caller's own.
 fn ways<'w>(world: &'w World, ids: &[u32]) -> Vec<Way<'w>> {
     let mut ways = Vec::new();
     for (caller, id) in ids.iter().enumerate() {
@@ -133,7 +133,8 @@ fn a_copy_by_the_names_that_are_listed_is_listed_and_read_as_its_original() {
             let shown = get_capability(way.cred.ns, &way.place, stored);
             let writes_host = writes_host_value(&way.cred, &way.place);
             if matches!(shown, Ok((_, Why::EntryRead))) && writes_host {
-                // A plain value that such a caller writes is the owner's (R8), whatever it read as its own.
+                // A plain value that such a caller writes is the owner's (R8), whatever it read as
+                // its own.
                 return;
             }
             let saved = save(&way, stored);

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-/// How long the kernel may cache names and attributes where no other task reaches the source: as good as
-/// for ever, since every change comes through the mount.
+/// How long the kernel may cache names and attributes where no other task reaches the source: as
+/// good as for ever, since every change comes through the mount.
 pub(crate) const ALONE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The same where other tasks may change the source.
 pub(crate) const SHARED: Duration = Duration::from_secs(1);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How an open inode is read and written: by the kernel on the source (passthrough), with one backing id for
-//! all its handles; or by the server. An inode is open in one way at a time, since a plain open beside a
-//! passthrough one is EIO.
+//! How an open inode is read and written: by the kernel on the source (passthrough), with one
+//! backing id for all its handles; or by the server. An inode is open in one way at a time, since a
+//! plain open beside a passthrough one is EIO.
 //!
-//! The kernel holds the registered file as long as the backing id exists, and opens others from it as it
-//! needs. So that file is open for reading only: one for writing would be a permanent writer (K). The kernel
-//! writes with the credentials of the thread that registered the file. That thread takes ids of no user
-//! meanwhile, so that users' data take no blocks that the source reserves for root. The ids of the files that
-//! were open last are kept.
+//! The kernel holds the registered file as long as the backing id exists, and opens others from it
+//! as it needs. So that file is open for reading only: one for writing would be a permanent writer
+//! (K). The kernel writes with the credentials of the thread that registered the file. That thread
+//! takes ids of no user meanwhile, so that users' data take no blocks that the source reserves for
+//! root. The ids of the files that were open last are kept.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -22,8 +22,8 @@ use crate::opener::Opener;
 use crate::recent::Recent;
 use crate::shards::locked;
 
-/// How many backing ids of closed files are kept. An id takes no descriptor; the kernel keeps its open file, some
-/// 2 KiB with the inode.
+/// How many backing ids of closed files are kept. An id takes no descriptor; the kernel keeps its
+/// open file, some 2 KiB with the inode.
 const IDLE: usize = 8192;
 /// The same if others can remove files of the source, whose space is free only once the id is gone.
 const IDLE_REACHABLE: usize = 512;
@@ -73,14 +73,14 @@ impl Backings {
         self.possible.store(false, Ordering::Relaxed);
     }
 
-    /// Whether the kernel's cached pages of a file always agree with the source: not after a passthrough
-    /// open, which does not use that cache.
+    /// Whether the kernel's cached pages of a file always agree with the source: not after a
+    /// passthrough open, which does not use that cache.
     pub(crate) fn pages_are_true(&self) -> bool {
         !self.ever.load(Ordering::Relaxed) && !self.possible.load(Ordering::Relaxed)
     }
 
-    /// Counts one more handle of an inode. Returns its way: that of its other handles, else passthrough if
-    /// it is `wanted` and possible; `reader` opens the inode for that.
+    /// Counts one more handle of an inode. Returns its way: that of its other handles, else
+    /// passthrough if it is `wanted` and possible; `reader` opens the inode for that.
     pub(crate) fn open(
         &self,
         node: u64,
@@ -99,8 +99,8 @@ impl Backings {
             return all.entry(node).or_insert(Open { way, handles: 0, reader: None }).one_more();
         }
         drop(all);
-        // To open the source may take long: no lock is held meanwhile. If another handle was faster, its
-        // way is used.
+        // To open the source may take long: no lock is held meanwhile. If another handle was
+        // faster, its way is used.
         let id = self.register(reader, device).map(Arc::new);
         let new = Open { way: id.map_or(Way::Plain, Way::Through), handles: 0, reader: None };
         let mut new = Some(new);
@@ -131,8 +131,8 @@ impl Backings {
                 Some(id)
             }
             Err(errno) => {
-                // No CAP_SYS_ADMIN in the initial namespace; no such call; a source that is stacked too
-                // deep. These are the same for every file.
+                // No CAP_SYS_ADMIN in the initial namespace; no such call; a source that is stacked
+                // too deep. These are the same for every file.
                 let never = [Errno::PERM, Errno::NOTTY, Errno::LOOP, Errno::OPNOTSUPP];
                 if never.contains(&errno) {
                     self.give_up();
@@ -142,7 +142,8 @@ impl Backings {
         }
     }
 
-    /// The descriptor that the server reads an open inode by; `open` opens it. All handles share it.
+    /// The descriptor that the server reads an open inode by; `open` opens it. All handles share
+    /// it.
     pub(crate) fn reader(
         &self,
         node: u64,

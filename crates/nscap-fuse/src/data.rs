@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! READ, WRITE, FSYNC, FALLOCATE, LSEEK, COPY_FILE_RANGE, IOCTL, and the size of SETATTR. The kernel
-//! reads and writes passthrough handles itself; it sends READ and WRITE for all others.
+//! READ, WRITE, FSYNC, FALLOCATE, LSEEK, COPY_FILE_RANGE, IOCTL, and the size of SETATTR. The
+//! kernel reads and writes passthrough handles itself; it sends READ and WRITE for all others.
 //!
-//! The server writes with the ids of the task that opened the handle ([`Opener`]): the blocks count for
-//! that user.
+//! The server writes with the ids of the task that opened the handle ([`Opener`]): the blocks count
+//! for that user.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -26,8 +26,8 @@ const COPY_MAX: u64 = 16 << 20;
 pub(crate) const TO_READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOFOLLOW);
 pub(crate) const TO_WRITE: OFlags = OFlags::WRONLY.union(OFlags::NOFOLLOW);
 
-/// Repeats `piece` until `length` bytes are done or it returns 0. Returns an error only if the first piece
-/// failed.
+/// Repeats `piece` until `length` bytes are done or it returns 0. Returns an error only if the
+/// first piece failed.
 fn in_pieces(
     length: usize,
     mut piece: impl FnMut(usize) -> Result<usize, Errno>,
@@ -56,7 +56,8 @@ fn how(flags: OFlags) -> ReadWriteFlags {
 }
 
 impl Tree {
-    /// A descriptor for reading the inode. For a passthrough handle the server has none open; it opens one.
+    /// A descriptor for reading the inode. For a passthrough handle the server has none open; it
+    /// opens one.
     pub(crate) fn reader(&self, node: u64) -> Result<Arc<OwnedFd>, Errno> {
         self.backings.reader(node, || self.inodes.open(node, TO_READ))
     }
@@ -194,8 +195,8 @@ impl Tree {
         self.changes(node, opener, how, |file| rustix::fs::ftruncate(file, size))
     }
 
-    /// ioctl(2) for inode flags (chattr(1)). The kernel sends these after it checked the caller; every
-    /// other request is ENOTTY.
+    /// ioctl(2) for inode flags (chattr(1)). The kernel sends these after it checked the caller;
+    /// every other request is ENOTTY.
     pub(crate) fn ioctl(
         &self,
         node: u64,
@@ -217,7 +218,8 @@ impl Tree {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
             server::fs_ioctl(self.inodes.open(node, flags)?, request, &mut argument)?;
         }
-        // A request without output changes flags, and so ctime; the kernel does not expect that of an ioctl.
+        // A request without output changes flags, and so ctime; the kernel does not expect that of
+        // an ioctl.
         if room == 0 {
             device.forget_attributes(node);
         }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Shares of the server's descriptors: how many one uid can make the server keep open.
 //!
-//! A passthrough handle costs the server no descriptor. Every other handle counts here, as the descriptors
-//! that it needs. It counts in full although handles of one inode share descriptors: then no uid depends on
-//! another uid's handles. A uid that is over its share gets ENFILE until it has closed some. Root of the
-//! server's own namespace has no share: the other uids together leave it a quarter.
+//! A passthrough handle costs the server no descriptor. Every other handle counts here, as the
+//! descriptors that it needs. It counts in full although handles of one inode share descriptors:
+//! then no uid depends on another uid's handles. A uid that is over its share gets ENFILE until it
+//! has closed some. Root of the server's own namespace has no share: the other uids together leave
+//! it a quarter.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -16,8 +17,8 @@ use crate::shards::locked;
 
 const ROOT: u32 = 0;
 
-/// How long an open waits for a descriptor of its caller's share. close(2) does not wait for RELEASE, so the
-/// server still counts a handle for a moment after its close.
+/// How long an open waits for a descriptor of its caller's share. close(2) does not wait for
+/// RELEASE, so the server still counts a handle for a moment after its close.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// The most descriptors that handles may take.
@@ -40,8 +41,8 @@ pub(crate) struct Division {
 }
 
 impl Division {
-    /// `descriptors`: RLIMIT_NOFILE. `threads`: how many threads serve; each needs some for its request.
-    /// At most half is for the server itself: for lookups and for identifying callers.
+    /// `descriptors`: RLIMIT_NOFILE. `threads`: how many threads serve; each needs some for its
+    /// request. At most half is for the server itself: for lookups and for identifying callers.
     pub(crate) fn of(descriptors: u64, threads: usize) -> Division {
         const RECENT_MAX: usize = 512;
         const FOR_A_THREAD: usize = 16;
@@ -54,8 +55,8 @@ impl Division {
     }
 }
 
-/// The lowest RLIMIT_NOFILE with which so many threads can serve: with fewer, the server's own half would not
-/// be enough.
+/// The lowest RLIMIT_NOFILE with which so many threads can serve: with fewer, the server's own half
+/// would not be enough.
 pub(crate) fn least(threads: usize) -> u64 {
     const FOR_A_THREAD: usize = 4;
     const OWN: usize = 128;

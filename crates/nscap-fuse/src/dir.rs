@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! READDIR, READDIRPLUS and FSYNCDIR. Entries come from the source one by one, with the source's own
-//! offsets; the server never holds a whole directory.
+//! READDIR, READDIRPLUS and FSYNCDIR. Entries come from the source one by one, with the source's
+//! own offsets; the server never holds a whole directory.
 //!
-//! The kernel sends no OPENDIR (it had ENOSYS for one) and caches what it reads. So the server opens a
-//! directory for each part that the kernel asks for.
+//! The kernel sends no OPENDIR (it had ENOSYS for one) and caches what it reads. So the server
+//! opens a directory for each part that the kernel asks for.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -67,8 +67,8 @@ impl Tree {
             if !listing.has_room(entry.name, true) {
                 return Ok(DirStep::Full);
             }
-            // The number and type are those of the inode that the lookup found: another task may have
-            // renamed since the directory was read.
+            // The number and type are those of the inode that the lookup found: another task may
+            // have renamed since the directory was read.
             let (mut number, mut kind) = (self.entry_number(node, &entry), entry.kind);
             if entry.is_dots() {
                 listing.entry(None, nothing);

@@ -17,8 +17,8 @@ pub enum Error {
         /// Why.
         errno: i32,
     },
-    /// Tasks of other users than root can reach the source by its path: their changes there bypass the
-    /// rules.
+    /// Tasks of other users than root can reach the source by its path: their changes there bypass
+    /// the rules.
     #[error("{}: users other than root can reach the source: {}; chmod 0700 a directory of its own above it ({} \
         has mode {mode:04o}), or allow a source that others can reach",
         path.maybe_quote(), describe(libc::EPERM), parent.maybe_quote())]

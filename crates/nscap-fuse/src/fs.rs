@@ -2,8 +2,8 @@
 //! Dispatch: one FUSE request to the operation of [`Tree`] with the same name.
 //!
 //! No reply about extended attributes is ENOSYS: that would turn them off for the whole mount. An
-//! unknown opcode is ENOSYS, and the kernel goes on without the operation. File locks are such a case:
-//! the kernel keeps them itself, and no other task uses the source.
+//! unknown opcode is ENOSYS, and the kernel goes on without the operation. File locks are such a
+//! case: the kernel keeps them itself, and no other task uses the source.
 
 use std::sync::atomic::Ordering;
 
@@ -107,8 +107,8 @@ impl Request<'_> {
             }
             abi::GETXATTR | abi::LISTXATTR => self.getxattr(it, reply)?,
             abi::REMOVEXATTR => tree.removexattr(node, it.string()?, self.header.into())?,
-            // Otherwise ENOSYS: the kernel then opens directories without a request. Where other tasks
-            // may change the source, each open makes the kernel drop its cached entries.
+            // Otherwise ENOSYS: the kernel then opens directories without a request. Where other
+            // tasks may change the source, each open makes the kernel drop its cached entries.
             abi::OPENDIR if tree.options.reachable_ok => {
                 reply.data(&[0; 16]);
             }

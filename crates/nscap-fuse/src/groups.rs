@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Groups of threads that take requests from one source, and their counters: whether a thread of the group
-//! is idle, and whether the group needs one more.
+//! Groups of threads that take requests from one source, and their counters: whether a thread of
+//! the group is idle, and whether the group needs one more.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::shards::locked;
 
-/// When a group has this many busy threads beyond its first ones, quick requests count for their callers'
-/// shares as well.
+/// When a group has this many busy threads beyond its first ones, quick requests count for their
+/// callers' shares as well.
 const BLOCKED: usize = 16;
 
 /// While fewer requests of a group last, the server does not look up their callers.
@@ -19,8 +19,8 @@ const FEW: usize = 4;
 /// How long an added thread stays after the last time that its group had no idle thread.
 const CALM: Duration = Duration::from_secs(1);
 
-/// After this many looks at a group without an idle thread, all of whose requests last while others wait,
-/// a thread is added.
+/// After this many looks at a group without an idle thread, all of whose requests last while others
+/// wait, a thread is added.
 const LASTS: u32 = 4;
 
 /// A group of threads.
@@ -78,7 +78,8 @@ impl Group {
         }
     }
 
-    /// Counts one more thread of the group; called before the thread starts, so that it is not added twice.
+    /// Counts one more thread of the group; called before the thread starts, so that it is not
+    /// added twice.
     pub(crate) fn join(&self) {
         self.threads.fetch_add(1, SeqCst);
     }

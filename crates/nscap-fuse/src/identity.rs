@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether two descriptors refer to one inode. A name does not say so: another task may rename between two
-//! lookups. An inode number does not say so either: the file system uses it again. A file handle
-//! (name_to_handle_at(2)) does: it has the number and the generation. Where a file system has no handles, the
-//! kernel compares two open descriptors.
+//! Whether two descriptors refer to one inode. A name does not say so: another task may rename
+//! between two lookups. An inode number does not say so either: the file system uses it again. A
+//! file handle (name_to_handle_at(2)) does: it has the number and the generation. Where a file
+//! system has no handles, the kernel compares two open descriptors.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub(crate) struct Open {
     /// O_PATH.
     pub(crate) file: Arc<OwnedFd>,
     pub(crate) handle: Option<FileHandle>,
-    /// Counts it for the file's owner if it has no name: otherwise one user with many such files could take
-    /// all descriptors.
+    /// Counts it for the file's owner if it has no name: otherwise one user with many such files
+    /// could take all descriptors.
     pub(crate) _share: Option<Share>,
 }
 

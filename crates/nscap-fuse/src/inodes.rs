@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The inodes that the kernel knows: the node id and lookup count of each, and how to open it again. The
-//! server keeps no paths: it holds an inode by its file handle (name_to_handle_at(2)) or, without such
-//! handles, by a descriptor.
+//! The inodes that the kernel knows: the node id and lookup count of each, and how to open it
+//! again. The server keeps no paths: it holds an inode by its file handle (name_to_handle_at(2))
+//! or, without such handles, by a descriptor.
 //!
-//! The node id is the inode number of the source, so stat(2) shows the same number on both sides, also
-//! after the kernel forgot the inode. An inode gets another node id only while its number belongs to an
-//! inode that was deleted and not forgotten. One node id never means two inodes at a time: an inode that is
-//! found is compared with the known one ([`Held::is`]), and an inode that was made or opened is known by its
-//! own descriptor, never by a second lookup of its name.
+//! The node id is the inode number of the source, so stat(2) shows the same number on both sides,
+//! also after the kernel forgot the inode. An inode gets another node id only while its number
+//! belongs to an inode that was deleted and not forgotten. One node id never means two inodes at a
+//! time: an inode that is found is compared with the known one ([`Held::is`]), and an inode that
+//! was made or opened is known by its own descriptor, never by a second lookup of its name.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -152,8 +152,8 @@ impl Inodes {
         self.count(Own::of(stat), inode).map(|(node, _)| node)
     }
 
-    /// Counts one lookup of a known inode that got one more name. If it had none before, it need not stay
-    /// open now.
+    /// Counts one lookup of a known inode that got one more name. If it had none before, it need
+    /// not stay open now.
     pub(crate) fn know_again(&self, node: u64) -> Result<(), Errno> {
         let mut shard = self.write(node);
         let inode = shard.get_mut(&node).ok_or(Errno::STALE)?;
@@ -204,8 +204,8 @@ impl Inodes {
         self.count_among(&mut self.spares.lock(), own, number, &inode)
     }
 
-    /// Counts a lookup under this node id, and says whether the inode is new; `None` if the node id is
-    /// another inode's.
+    /// Counts a lookup under this node id, and says whether the inode is new; `None` if the node id
+    /// is another inode's.
     fn count_in(
         &self,
         shard: &mut HashMap<u64, Inode>,
@@ -292,7 +292,8 @@ impl Inodes {
         if let Some(spares) = &mut spares {
             spares.take_back(node);
         }
-        // An open descriptor would keep a deleted inode. To close it can take long: no lock is held.
+        // An open descriptor would keep a deleted inode. To close it can take long: no lock is
+        // held.
         drop((spares, self.recent.take(node), gone));
         if shrink {
             nscap_linux::server::return_memory();
@@ -329,8 +330,8 @@ impl Inodes {
         Ok(InodeRef { file, regular })
     }
 
-    /// Opens a regular file or a directory. EINVAL for other types: to open these could block, or act on
-    /// a device.
+    /// Opens a regular file or a directory. EINVAL for other types: to open these could block, or
+    /// act on a device.
     pub(crate) fn open(&self, node: u64, flags: OFlags) -> Result<OwnedFd, Errno> {
         if node == ROOT {
             return opath::reopen(&*self.root, flags);
@@ -345,9 +346,9 @@ impl Inodes {
         }
     }
 
-    /// Holds an inode that just lost its last name open until the kernel forgets it, so that tasks can go
-    /// on using it. An inode that still has a name stays as it is. Beyond half of its owner's share, only
-    /// open handles hold such an inode.
+    /// Holds an inode that just lost its last name open until the kernel forgets it, so that tasks
+    /// can go on using it. An inode that still has a name stays as it is. Beyond half of its
+    /// owner's share, only open handles hold such an inode.
     pub(crate) fn pin(&self, file: OwnedFd) {
         let (Ok(stat), Ok(handle)) = (fstat(&file), handle_of(&file)) else {
             return;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! TARGET keeps the restrictions of SOURCE. Covers M and X for the file system as a whole: nosuid, nodev,
-//! noexec, ro and nosymfollow of the mount that SOURCE is on; and nosuid and nodev where another user
-//! namespace may own SOURCE's superblock, since outside that namespace the kernel ignores set-id bits,
-//! capabilities and devices there.
+//! TARGET keeps the restrictions of SOURCE. Covers M and X for the file system as a whole: nosuid,
+//! nodev, noexec, ro and nosymfollow of the mount that SOURCE is on; and nosuid and nodev where
+//! another user namespace may own SOURCE's superblock, since outside that namespace the kernel
+//! ignores set-id bits, capabilities and devices there.
 
 use std::os::fd::BorrowedFd;
 
@@ -57,8 +57,8 @@ const OF_A_MOUNT: [(StatVfsMountFlags, &str, SetFlag); 5] = [
 /// The first ones also depend on the superblock's owner: nosuid and nodev.
 const OF_AN_OWNER: usize = 2;
 
-/// Adds the restrictions of the source to the flags of a mount. Returns those that the options did not ask
-/// for, without nodev in a user namespace, which every mount has there.
+/// Adds the restrictions of the source to the flags of a mount. Returns those that the options did
+/// not ask for, without nodev in a user namespace, which every mount has there.
 ///
 /// `initial`: whether the server is in the initial user namespace.
 ///

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A passthrough file system over FUSE that shows one directory tree to many user namespaces, each with its own
-//! file capabilities. On it R1-R8, D, K, L, M and A hold for every task of the machine.
+//! A passthrough file system over FUSE that shows one directory tree to many user namespaces, each
+//! with its own file capabilities. On it R1-R8, D, K, L, M and A hold for every task of the
+//! machine.
 //!
 //! This crate decides nothing. `nscap_core` decides what a caller may do and see, from the calling
 //! thread's own credentials. The kernel decides the permissions of ordinary operations
@@ -13,8 +14,8 @@
 //! # Ok::<(), nscap_fuse::Error>(())
 //! ```
 //!
-//! [`Mount`] makes and serves a mount with its [`Options`]; [`Stats`] are its counters. `docs/mount.md` says what
-//! an administrator needs to know.
+//! [`Mount`] makes and serves a mount with its [`Options`]; [`Stats`] are its counters.
+//! `docs/mount.md` says what an administrator needs to know.
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
 mod attr;

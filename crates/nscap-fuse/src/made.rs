@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Directories, symbolic links, devices, FIFOs and sockets that a caller makes. mkdir(2), symlink(2) and
-//! mknod(2) return no descriptor of the new inode. The server cannot make it elsewhere and move it: a new
-//! inode inherits its group, ACL and quota from its directory, where other tasks can rename. So the server
-//! looks the name up afterwards, and accepts the inode only if it was born meanwhile, belongs to the caller,
-//! and is as requested. Only another new inode of the same caller can also pass; an older one, or one of
-//! another owner, never does. The server uses the attributes of the inode that it found.
+//! Directories, symbolic links, devices, FIFOs and sockets that a caller makes. mkdir(2),
+//! symlink(2) and mknod(2) return no descriptor of the new inode. The server cannot make it
+//! elsewhere and move it: a new inode inherits its group, ACL and quota from its directory, where
+//! other tasks can rename. So the server looks the name up afterwards, and accepts the inode only
+//! if it was born meanwhile, belongs to the caller, and is as requested. Only another new inode of
+//! the same caller can also pass; an older one, or one of another owner, never does. The server
+//! uses the attributes of the inode that it found.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -63,8 +64,8 @@ impl Asked<'_> {
         }
     }
 
-    /// Returns the attributes of `file` if it can be the inode that was made in `directory` by this uid and
-    /// gid; otherwise ESTALE.
+    /// Returns the attributes of `file` if it can be the inode that was made in `directory` by this
+    /// uid and gid; otherwise ESTALE.
     pub(crate) fn is(
         self,
         file: impl AsFd,
@@ -112,8 +113,8 @@ fn permissions(mode: u32) -> Mode {
     Mode::from_raw_mode(mode & 0o7777)
 }
 
-/// Whether the inode was born at this time or later. A file system without birth times cannot say: there an
-/// older inode of the caller's passes as well.
+/// Whether the inode was born at this time or later. A file system without birth times cannot say:
+/// there an older inode of the caller's passes as well.
 fn born(file: impl AsFd, before: Before) -> Result<bool, Errno> {
     let it = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME)?;
     let known = it.stx_mask & StatxFlags::BTIME.bits() != 0;

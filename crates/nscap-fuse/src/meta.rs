@@ -37,9 +37,9 @@ impl Tree {
         )
     }
 
-    /// Changes the owner before the mode: chown(2) drops set-id bits, and a file must never have them
-    /// with the wrong owner. Changes the size before the mode for the same reason. Sets times last,
-    /// since a change of size changes them.
+    /// Changes the owner before the mode: chown(2) drops set-id bits, and a file must never have
+    /// them with the wrong owner. Changes the size before the mode for the same reason. Sets times
+    /// last, since a change of size changes them.
     pub(crate) fn setattr(&self, node: u64, change: &SetAttr) -> Result<Stat, Errno> {
         self.stats.setattrs.add();
         let inode = self.inodes.find(node)?;
@@ -94,8 +94,8 @@ impl Tree {
     }
 }
 
-/// Beside an owner or a size, the kernel sends the mode that it read before without set-id bits that go. A bit
-/// that went meanwhile does not come back.
+/// Beside an owner or a size, the kernel sends the mode that it read before without set-id bits
+/// that go. A bit that went meanwhile does not come back.
 fn without_new_set_id(inode: &InodeRef, mode: u32) -> Result<u32, Errno> {
     Ok(mode & (!setid::BITS | fstat(inode)?.st_mode))
 }

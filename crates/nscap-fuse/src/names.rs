@@ -42,9 +42,9 @@ impl Tree {
         Ok(readlinkat(link, c"", Vec::with_capacity(256))?.into_bytes())
     }
 
-    /// Makes a directory, symbolic link or node as the caller. The system call returns no descriptor, so
-    /// the name is looked up afterwards. The inode must be the new one: another task with access to the
-    /// source may have renamed. ESTALE if it is not.
+    /// Makes a directory, symbolic link or node as the caller. The system call returns no
+    /// descriptor, so the name is looked up afterwards. The inode must be the new one: another task
+    /// with access to the source may have renamed. ESTALE if it is not.
     fn make(
         &self,
         header: &Header,

@@ -49,8 +49,8 @@ impl Numbers {
         self.root
     }
 
-    /// The node id that an inode should have; on the root's device, its inode number. `None` where that
-    /// would be the root's node id, or does not fit.
+    /// The node id that an inode should have; on the root's device, its inode number. `None` where
+    /// that would be the root's node id, or does not fit.
     pub(crate) fn of(&self, own: Own) -> Option<u64> {
         let device = if own.dev == self.root.dev { 0 } else { self.index_of(own.dev) };
         let fits = own.ino > ROOT && own.ino >> INODE_BITS == 0 && device >> DEVICE_BITS == 0;

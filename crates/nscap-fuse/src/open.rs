@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! OPEN, CREATE, TMPFILE, RELEASE: which handles are passthrough, and which the server reads and writes.
+//! OPEN, CREATE, TMPFILE, RELEASE: which handles are passthrough, and which the server reads and
+//! writes.
 //!
 //! | open for | |
 //! |---|---|
@@ -7,12 +8,13 @@
 //! | writing | the server writes, so it can stop for a grant (K). While a passthrough handle is open, the kernel allows only passthrough handles; such a handle is a writer until it is closed |
 //! | both | passthrough, since the file can be mapped |
 //!
-//! Before each of these writes the kernel drops set-id bits itself, from its cached mode: a task in execve(2) at
-//! that moment gets none. Before a direct write (FOPEN_DIRECT_IO) the kernel drops none.
+//! Before each of these writes the kernel drops set-id bits itself, from its cached mode: a task in
+//! execve(2) at that moment gets none. Before a direct write (FOPEN_DIRECT_IO) the kernel drops
+//! none.
 //!
-//! The server makes every write to an append-only file, by an O_APPEND descriptor. Where the kernel would write or
-//! map such a file without the server, the handle is for direct writes.
-//! Without passthrough the server reads and writes everything, and the kernel caches.
+//! The server makes every write to an append-only file, by an O_APPEND descriptor. Where the kernel
+//! would write or map such a file without the server, the handle is for direct writes. Without
+//! passthrough the server reads and writes everything, and the kernel caches.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -160,7 +162,8 @@ impl Tree {
         Ok(Opens { handle, flags: reply, backing })
     }
 
-    /// Makes the kernel drop its cached attributes of an inode that can be mapped, and cache none from here on.
+    /// Makes the kernel drop its cached attributes of an inode that can be mapped, and cache none
+    /// from here on.
     fn tell_of_mapping(&self, counted: &Counted<'_>, opening: &Opening, device: &FuseDevice) {
         let node = counted.node;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
@@ -232,8 +235,8 @@ impl Tree {
     ) -> Result<(Entry, Opens), Errno> {
         self.stats.creates.add();
         match self.open_new(header, name, (mode, umask), flags) {
-            // The kernel has not checked whether the caller may open the existing file. After ESTALE it
-            // looks up again, and checks.
+            // The kernel has not checked whether the caller may open the existing file. After
+            // ESTALE it looks up again, and checks.
             Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => Err(Errno::STALE),
             made => self.made(header, made?, flags, device),
         }
@@ -276,8 +279,8 @@ impl Tree {
         self.made(header, file, flags, device)
     }
 
-    /// Opens a handle on a file that was just made. Only the inode of this descriptor is new: its name may
-    /// lead to another one by now.
+    /// Opens a handle on a file that was just made. Only the inode of this descriptor is new: its
+    /// name may lead to another one by now.
     fn made(
         &self,
         header: &Header,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The ids that the server writes with: those of the task that opened the handle, as if that task had written
-//! to the source. So its quota and its limits count.
+//! The ids that the server writes with: those of the task that opened the handle, as if that task
+//! had written to the source. So its quota and its limits count.
 
 use nscap_core::UserNs as _;
 use nscap_linux::Caller;
@@ -39,8 +39,8 @@ impl Opener {
         self.uid
     }
 
-    /// While the result lives, the calling thread has these ids. If the server's namespace does not map them,
-    /// the thread keeps its own, which have no privilege outside that namespace.
+    /// While the result lives, the calling thread has these ids. If the server's namespace does not
+    /// map them, the thread keeps its own, which have no privilege outside that namespace.
     pub(crate) fn take(self) -> Result<Option<FsIds>, Errno> {
         match FsIds::take(self.uid, self.gid) {
             Err(Errno::PERM) => Ok(None),

@@ -19,16 +19,18 @@ pub struct Options {
     pub read_only: bool,
     /// Accept a source that users other than root can reach by its path.
     pub reachable_ok: bool,
-    /// Treat the superblock of the source as owned by the server's user namespace where the kernel does not
-    /// say so: the administrator vouches for the task that mounted it. Without this option such a source is
-    /// mounted nosuid and nodev, and the rules ignore every table of entries in it.
+    /// Treat the superblock of the source as owned by the server's user namespace where the kernel
+    /// does not say so: the administrator vouches for the task that mounted it. Without this option
+    /// such a source is mounted nosuid and nodev, and the rules ignore every table of entries in
+    /// it.
     pub source_owner_ok: bool,
-    /// Let the kernel itself read and write the files of the source where it can (FUSE passthrough, Linux
-    /// 6.9, as root of the initial user namespace). Otherwise the server does.
+    /// Let the kernel itself read and write the files of the source where it can (FUSE passthrough,
+    /// Linux 6.9, as root of the initial user namespace). Otherwise the server does.
     pub passthrough: bool,
     /// Take requests through io_uring queues where the kernel offers them (Linux 6.14, and
-    /// /sys/module/fuse/parameters/enable_uring is set). This takes four more threads for each processor, or
-    /// more as they are needed. Ignored on a machine with more than 64 possible processors.
+    /// /sys/module/fuse/parameters/enable_uring is set). This takes four more threads for each
+    /// processor, or more as they are needed. Ignored on a machine with more than 64 possible
+    /// processors.
     pub io_uring: bool,
     /// Threads for /dev/fuse; more are added while requests last. 0 means 1. Default: the number of
     /// processors, at least 2 and at most 8.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The two sources of requests: read(2) of /dev/fuse, and the queues of io_uring, one for each processor
-//! (Linux 6.14, where the administrator allows it).
+//! The two sources of requests: read(2) of /dev/fuse, and the queues of io_uring, one for each
+//! processor (Linux 6.14, where the administrator allows it).
 
 use nscap_linux::server::{FuseDevice, FuseQueue};
 use rustix::io::{Errno, read, write};
@@ -13,12 +13,12 @@ pub(crate) const DATA_MAX: u32 = 1024 * 1024;
 /// The largest request: data, headers and names.
 const REQUEST_MAX: usize = DATA_MAX as usize + 16 * 1024;
 
-/// Entries of each queue at the start, each with a thread; the server adds more when all are busy. The
-/// kernel prefers the entry that was busy last.
+/// Entries of each queue at the start, each with a thread; the server adds more when all are busy.
+/// The kernel prefers the entry that was busy last.
 const PLACES: usize = 4;
 
-/// With more possible processors than this the server uses no queues: each queue has its own threads and
-/// memory, also those of processors that are not present.
+/// With more possible processors than this the server uses no queues: each queue has its own
+/// threads and memory, also those of processors that are not present.
 const QUEUES_MAX: u16 = 64;
 
 /// One thread's source of requests.
@@ -91,8 +91,8 @@ impl Requests for FromQueue {
     }
 }
 
-/// The entries of all queues for a new connection. Empty if one of them cannot be made: the kernel starts
-/// only when it has all of them.
+/// The entries of all queues for a new connection. Empty if one of them cannot be made: the kernel
+/// starts only when it has all of them.
 pub(crate) fn places() -> Vec<FuseQueue> {
     let count = FuseQueue::count().filter(|count| *count <= QUEUES_MAX);
     let numbers = 0..count.unwrap_or(0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One thread's loop: it takes a request and carries it out. A request that may last waits for its turn in
-//! its caller's share. A panic fails one request.
+//! One thread's loop: it takes a request and carries it out. A request that may last waits for its
+//! turn in its caller's share. A panic fails one request.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -42,8 +42,8 @@ impl Server {
         }
     }
 
-    /// Makes the kernel send requests that wait for an entry of this processor's queue: it sends them
-    /// after a reply there, so this causes a request.
+    /// Makes the kernel send requests that wait for an entry of this processor's queue: it sends
+    /// them after a reply there, so this causes a request.
     pub(crate) fn nudge(&self) {
         let mut files = self.tree.inodes.some_regular();
         // ENOENT: the kernel has just forgotten the inode.
@@ -73,8 +73,8 @@ struct Answer<'s> {
 }
 
 impl Server {
-    /// Serves until the connection ends (`true`), or until the group has a thread too many (`false`).
-    /// `later`: the device for the replies of requests that were set aside.
+    /// Serves until the connection ends (`true`), or until the group has a thread too many
+    /// (`false`). `later`: the device for the replies of requests that were set aside.
     pub(crate) fn serve(
         &self,
         group: &Group,
@@ -196,8 +196,8 @@ impl Server {
         reply: &mut Reply,
     ) -> Option<Answer<'s>> {
         reply.clear();
-        // Data under a lock stay usable after a panic: no invariant covers two locks. So one request
-        // fails, and not the mount.
+        // Data under a lock stay usable after a panic: no invariant covers two locks. So one
+        // request fails, and not the mount.
         let done = catch_unwind(AssertUnwindSafe(|| {
             carry_out(&self.tree, &self.device, header, arguments, reply)
         }));

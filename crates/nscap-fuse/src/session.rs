@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest parameter of fsconfig(2), in bytes.
 const PARAMETER_MAX: usize = 255;
 
-/// A mounted tree. It must be [served](Mount::serve): until then every task that uses it waits. If this
-/// value is dropped without that, these tasks get ENOTCONN.
+/// A mounted tree. It must be [served](Mount::serve): until then every task that uses it waits. If
+/// this value is dropped without that, these tasks get ENOTCONN.
 pub struct Mount {
     _claim: Claim,
     tree: Arc<Tree>,
@@ -55,20 +55,23 @@ impl fmt::Debug for Mount {
 }
 
 impl Mount {
-    /// Mounts `source` on `target`, with file system type `fuse.nscap`. The mount is in place when this
-    /// returns. The kernel decides permissions, for any user (`default_permissions`, `allow_other`). Root of
-    /// a user namespace can mount a tree of that namespace, without passthrough. This raises the process's
-    /// limits for open files and file size (RLIMIT_NOFILE, RLIMIT_FSIZE) to the hard limits.
+    /// Mounts `source` on `target`, with file system type `fuse.nscap`. The mount is in place when
+    /// this returns. The kernel decides permissions, for any user (`default_permissions`,
+    /// `allow_other`). Root of a user namespace can mount a tree of that namespace, without
+    /// passthrough. This raises the process's limits for open files and file size (RLIMIT_NOFILE,
+    /// RLIMIT_FSIZE) to the hard limits.
     ///
     /// # Errors
     /// - [`Error::NoFuse`] without /dev/fuse.
-    /// - [`Error::Reachable`] if users other than root can reach the source, and the options do not allow that.
+    /// - [`Error::Reachable`] if users other than root can reach the source, and the options do not
+    ///   allow that.
     /// - [`Error::Place`] if source or target is not a directory, or one lies in the other.
     /// - [`Error::Descriptors`] if this process may not open enough files.
     /// - [`Error::Call`] if the kernel refuses a call; EPERM without CAP_SYS_ADMIN.
-    /// - [`Error::System`] if namespaces cannot be read. With [`Claimed`](nscap_linux::Error::Claimed) (EBUSY)
-    ///   if another mount shows the source, a part of it or a directory above it, or a tool changes one of
-    ///   these. For a mount that ends, this waits up to two seconds.
+    /// - [`Error::System`] if namespaces cannot be read. With
+    ///   [`Claimed`](nscap_linux::Error::Claimed) (EBUSY) if another mount shows the source, a part
+    ///   of it or a directory above it, or a tool changes one of these. For a mount that ends, this
+    ///   waits up to two seconds.
     pub fn new(source: &Path, target: &Path, options: &Options) -> Result<Mount, Error> {
         let (from, to) = (source::open_directory(source)?, source::open_directory(target)?);
         source::apart((from.as_fd(), source), (to.as_fd(), target))?;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Set-id bits that the kernel leaves to the server when content changes (inode(7)).
 //!
-//! FUSE drops a set-group-ID bit before a write only if the group may execute the file. Other file systems
-//! also drop a *mark*, the bit on a file that the group may not execute, if the writer is not in the group.
-//! And where the kernel does not ask before a write, it says only that the writer has no CAP_FSETID.
+//! FUSE drops a set-group-ID bit before a write only if the group may execute the file. Other file
+//! systems also drop a *mark*, the bit on a file that the group may not execute, if the writer is
+//! not in the group. And where the kernel does not ask before a write, it says only that the writer
+//! has no CAP_FSETID.
 
 use std::os::fd::AsFd;
 
@@ -33,7 +34,8 @@ pub(crate) fn is_marked(mode: u32) -> bool {
 }
 
 impl Tree {
-    /// Drops a mark before a task changes the content of a file. Returns the bits that were dropped.
+    /// Drops a mark before a task changes the content of a file. Returns the bits that were
+    /// dropped.
     pub(crate) fn drop_mark(
         &self,
         tid: u32,
@@ -44,8 +46,9 @@ impl Tree {
         if !is_marked_file(&fstat(&file)?) {
             return Ok(0);
         }
-        // The kernel does not order an open with chmod(2) and chown(2). Without the lock, a mode that was
-        // read before one of these would undo it. To identify the caller can take long, so that comes first.
+        // The kernel does not order an open with chmod(2) and chown(2). Without the lock, a mode
+        // that was read before one of these would undo it. To identify the caller can take long, so
+        // that comes first.
         let caller = self.caps.caller(tid);
         let _alone = self.caps.by_itself(node);
         self.drop_bits(node, file, Candidates::Mark, || caller, device)
@@ -63,7 +66,8 @@ impl Tree {
         self.drop_bits(node, file, Candidates::Mark, caller, device).map(drop)
     }
 
-    /// Drops the set-id bits that other file systems drop, before a write of a task without CAP_FSETID.
+    /// Drops the set-id bits that other file systems drop, before a write of a task without
+    /// CAP_FSETID.
     pub(crate) fn drop_set_id(
         &self,
         tid: u32,

@@ -3,8 +3,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks, also after a panic of a thread that held the lock: such a panic fails one request and not the
-/// mount.
+/// Locks, also after a panic of a thread that held the lock: such a panic fails one request and not
+/// the mount.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

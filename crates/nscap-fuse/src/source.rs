@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The source tree: a private clone of its mount, without other mounts in it. Refuses a source that other
-//! users can reach.
+//! The source tree: a private clone of its mount, without other mounts in it. Refuses a source that
+//! other users can reach.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -78,8 +78,8 @@ pub(crate) fn apart(
     Ok(())
 }
 
-/// Refuses a source that users other than root can reach by its path: neither its own mode nor that of a
-/// directory above it prevents them.
+/// Refuses a source that users other than root can reach by its path: neither its own mode nor that
+/// of a directory above it prevents them.
 pub(crate) fn unreachable(source: BorrowedFd<'_>, path: &Path) -> Result<(), Error> {
     let own = rustix::process::geteuid().as_raw();
     let line = line(source, path)?;
@@ -150,8 +150,8 @@ impl Source {
     /// Sets the access-time flags on the cloned mount, through which the source is read.
     ///
     /// # Errors
-    /// [`Error::Place`] if the mount could not be cloned; [`Error::Call`] with EPERM in a user namespace that
-    /// inherited such a flag with its mount.
+    /// [`Error::Place`] if the mount could not be cloned; [`Error::Call`] with EPERM in a user
+    /// namespace that inherited such a flag with its mount.
     pub(crate) fn keep_times(&self, flags: &Flags, path: &Path) -> Result<(), Error> {
         let (mut set, mut clear) = (MountAttrFlags::empty(), MountAttrFlags::empty());
         if flags.atime != Atime::AsSource {

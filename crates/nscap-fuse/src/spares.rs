@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Node ids for inodes whose own number belongs to another inode: to a deleted one that the kernel has not
-//! forgotten, or, on a stacked file system, to one with the same number.
+//! Node ids for inodes whose own number belongs to another inode: to a deleted one that the kernel
+//! has not forgotten, or, on a stacked file system, to one with the same number.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,8 +30,8 @@ impl Default for Spares {
 }
 
 impl Spares {
-    /// Whether no spare node id exists, and none is being given. Called under the lock of a node id's shard:
-    /// a thread that gives a spare node id counts it before it takes that lock.
+    /// Whether no spare node id exists, and none is being given. Called under the lock of a node
+    /// id's shard: a thread that gives a spare node id counts it before it takes that lock.
     pub(crate) fn none(&self) -> bool {
         self.in_use.load(Ordering::SeqCst) == 0
     }

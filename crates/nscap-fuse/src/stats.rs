@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The attribute of a mount's root that holds the counters. A caller without CAP_SYS_ADMIN over the server's
-/// user namespace gets ENODATA. listxattr(2) never lists it.
+/// The attribute of a mount's root that holds the counters. A caller without CAP_SYS_ADMIN over the
+/// server's user namespace gets ENODATA. listxattr(2) never lists it.
 pub const STATS_NAME: &str = "system.nscap.stats";
 
 macro_rules! counters {
@@ -96,7 +96,8 @@ counters! {
     grants,
     /// Writes of entries and host values that the rules refused.
     refused,
-    /// Writes of entries and host values that failed because a task could change the file unseen (ETXTBSY).
+    /// Writes of entries and host values that failed because a task could change the file unseen
+    /// (ETXTBSY).
     busy,
     /// Files whose grants were dropped because their content or owner changed.
     dropped,

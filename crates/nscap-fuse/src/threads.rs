@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The threads that serve. Each has its own descriptor of /dev/fuse or its own entry of a queue, and
-//! answers the requests from there one after the other. A request that may last occupies its thread; so
-//! the thread that calls [`run`] adds threads to a group without an idle one. Threads that were added for
-//! /dev/fuse end later. An entry of a queue cannot be withdrawn: its thread sleeps until the end.
+//! The threads that serve. Each has its own descriptor of /dev/fuse or its own entry of a queue,
+//! and answers the requests from there one after the other. A request that may last occupies its
+//! thread; so the thread that calls [`run`] adds threads to a group without an idle one. Threads
+//! that were added for /dev/fuse end later. An entry of a queue cannot be withdrawn: its thread
+//! sleeps until the end.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle, park, park_timeout};
@@ -32,9 +33,9 @@ enum From {
     Queue(Box<FuseQueue>),
 }
 
-/// Serves until the file system is unmounted: with as many threads for /dev/fuse as the options say, one for
-/// each entry of a queue, and more when these are busy. With queues, threads of /dev/fuse get only FORGET
-/// and INTERRUPT, or everything if the kernel declines the queues.
+/// Serves until the file system is unmounted: with as many threads for /dev/fuse as the options
+/// say, one for each entry of a queue, and more when these are busy. With queues, threads of
+/// /dev/fuse get only FORGET and INTERRUPT, or everything if the kernel declines the queues.
 pub(crate) fn run(
     tree: &Arc<Tree>,
     device: &FuseDevice,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Inodes whose attributes the kernel must not cache: a task may change them through a mapping of a
-//! passthrough file. A store there changes mtime and ctime on the source, and FUSE does not notice. A
-//! mapping outlives its handle. So an inode stays in this table until the kernel says that no task has it
-//! open for writing, or forgets it.
+//! passthrough file. A store there changes mtime and ctime on the source, and FUSE does not notice.
+//! A mapping outlives its handle. So an inode stays in this table until the kernel says that no
+//! task has it open for writing, or forgets it.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,7 +14,8 @@ use crate::shards::locked;
 
 /// How many files without handles stay open, for the question to the kernel.
 const LEFT_MAX: usize = 64;
-/// How long to wait after the kernel said that a file is open for writing, before the next question.
+/// How long to wait after the kernel said that a file is open for writing, before the next
+/// question.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// An inode that a task may change unseen.
@@ -42,9 +43,9 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// Counts a handle that can be mapped shared and writable, before it is open. Says whether the kernel
-    /// may have cached attributes of the inode; the caller then makes it drop them. `reader` opens the file
-    /// for reading now, since an open can wait and the later question must not.
+    /// Counts a handle that can be mapped shared and writable, before it is open. Says whether the
+    /// kernel may have cached attributes of the inode; the caller then makes it drop them. `reader`
+    /// opens the file for reading now, since an open can wait and the later question must not.
     pub(crate) fn open(&self, node: u64, reader: impl FnOnce() -> Option<File>) -> bool {
         let (first, unread) = self.change(|inodes| {
             let known = inodes.len();
@@ -87,8 +88,8 @@ impl Times {
         self.some.load(Ordering::SeqCst) == 0 || !locked(&self.inodes).contains_key(&node)
     }
 
-    /// Whether the kernel may cache attributes that are read next. `is_written` asks the kernel whether a
-    /// task has the file open for writing, or mapped so.
+    /// Whether the kernel may cache attributes that are read next. `is_written` asks the kernel
+    /// whether a task has the file open for writing, or mapped so.
     pub(crate) fn may_keep_next(&self, node: u64, is_written: impl FnOnce(&File) -> bool) -> bool {
         if self.some.load(Ordering::SeqCst) == 0 {
             return true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The served tree, and what several operations need: the caller's ids for a new file, the reply about
-//! an inode, an open handle by its number.
+//! The served tree, and what several operations need: the caller's ids for a new file, the reply
+//! about an inode, an open handle by its number.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -28,8 +28,8 @@ use crate::stats::Stats;
 use crate::streams::Streams;
 use crate::times::Times;
 
-/// A handle for which the server keeps state. All handles of an inode share the descriptors that the
-/// server reads and writes by.
+/// A handle for which the server keeps state. All handles of an inode share the descriptors that
+/// the server reads and writes by.
 pub(crate) struct OpenFile {
     pub(crate) node: u64,
     pub(crate) opener: Opener,
@@ -104,7 +104,8 @@ impl Tree {
         if self.times.may_keep_next(node, is_written) { self.lifetime() } else { Duration::ZERO }
     }
 
-    /// While the result lives, this thread makes files as the caller would: with its fsuid, fsgid and umask.
+    /// While the result lives, this thread makes files as the caller would: with its fsuid, fsgid
+    /// and umask.
     pub(crate) fn as_caller(&self, header: &Header, umask: u32) -> Result<FsIds, Errno> {
         let ids = FsIds::take(header.uid, header.gid)?;
         set_umask(umask);

@@ -41,10 +41,10 @@ pub(crate) fn agree(
 /// Never FUSE_WRITEBACK_CACHE: pages that are written back later would strip a grant that was made
 /// meanwhile (K).
 ///
-/// Not FUSE_HANDLE_KILLPRIV_V2. With it a write asks nothing about `security.capability`, but the kernel
-/// keeps its cached mode: after uid 1000 writes to a file of mode 4777, the kernel still shows and
-/// executes 4777, whatever the source says (measured on 6.18). Not FUSE_ATOMIC_O_TRUNC for the same
-/// reason.
+/// Not FUSE_HANDLE_KILLPRIV_V2. With it a write asks nothing about `security.capability`, but the
+/// kernel keeps its cached mode: after uid 1000 writes to a file of mode 4777, the kernel still
+/// shows and executes 4777, whatever the source says (measured on 6.18). Not FUSE_ATOMIC_O_TRUNC
+/// for the same reason.
 fn negotiate(
     tree: &Tree,
     mut offer: Arguments<'_>,
@@ -83,9 +83,9 @@ fn negotiate(
     Ok(agreed)
 }
 
-/// Not FUSE_READDIRPLUS_AUTO: when find(1) reads a directory, the kernel would ask for the first part with
-/// attributes, and then for each name alone. Not FUSE_ASYNC_DIO: without it the kernel locks the inode until
-/// a write is answered, so no chmod(2) can set set-id bits meanwhile.
+/// Not FUSE_READDIRPLUS_AUTO: when find(1) reads a directory, the kernel would ask for the first
+/// part with attributes, and then for each name alone. Not FUSE_ASYNC_DIO: without it the kernel
+/// locks the inode until a write is answered, so no chmod(2) can set set-id bits meanwhile.
 fn wanted(tree: &Tree, queues: bool) -> u64 {
     let mut wanted = init::ASYNC_READ
         | init::BIG_WRITES

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR. The rules decide about the two capability attributes; all
-//! others are the source's.
+//! GETXATTR, LISTXATTR, SETXATTR, REMOVEXATTR. The rules decide about the two capability
+//! attributes; all others are the source's.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::AsFd as _;
@@ -31,7 +31,8 @@ pub(crate) enum Value {
     Bytes(Vec<u8>),
 }
 
-/// The reply for a caller with a buffer of `size` bytes; 0 asks for the length. ERANGE if it is too small.
+/// The reply for a caller with a buffer of `size` bytes; 0 asks for the length. ERANGE if it is too
+/// small.
 fn fit(whole: Vec<u8>, size: u32) -> Result<Value, Errno> {
     match u32::try_from(whole.len()).map_err(|_| Errno::TOOBIG)? {
         length if size == 0 => Ok(Value::Length(length)),
@@ -40,8 +41,9 @@ fn fit(whole: Vec<u8>, size: u32) -> Result<Value, Errno> {
     }
 }
 
-/// An attribute's name on the source. The VFS does not check `system.*` names, and the source would trust the
-/// server: so of these only the POSIX ACLs pass, which the VFS does check. EOPNOTSUPP for the others.
+/// An attribute's name on the source. The VFS does not check `system.*` names, and the source would
+/// trust the server: so of these only the POSIX ACLs pass, which the VFS does check. EOPNOTSUPP for
+/// the others.
 fn source_name(name: &OsStr) -> Result<CString, Errno> {
     let lists = [&b"system.posix_acl_access"[..], b"system.posix_acl_default"];
     if name.as_bytes().starts_with(b"system.") && !lists.contains(&name.as_bytes()) {
@@ -77,7 +79,8 @@ impl Tree {
         }
     }
 
-    /// The counters, for a caller with CAP_SYS_ADMIN over the server's namespace; otherwise ENODATA.
+    /// The counters, for a caller with CAP_SYS_ADMIN over the server's namespace; otherwise
+    /// ENODATA.
     fn counters(&self, tid: u32) -> Result<Vec<u8>, Errno> {
         let caller = self.caps.caller(tid).map_err(|errno| match errno {
             Errno::PERM => Errno::NODATA,
@@ -166,8 +169,9 @@ impl Tree {
         }
     }
 
-    /// EPERM if the caller may not change this name. Every kernel itself checks `trusted.*`, by CAP_SYS_ADMIN
-    /// in the initial namespace; and overlayfs uses those names with its mounter's credentials.
+    /// EPERM if the caller may not change this name. Every kernel itself checks `trusted.*`, by
+    /// CAP_SYS_ADMIN in the initial namespace; and overlayfs uses those names with its mounter's
+    /// credentials.
     fn may_change(&self, name: &OsStr, asker: Asker) -> Result<(), Errno> {
         match name.as_bytes().starts_with(SECURITY) {
             true => self.caps.may_change_security(asker),
@@ -176,8 +180,9 @@ impl Tree {
     }
 }
 
-/// An ACL that is set by a task outside the file's group drops the set-group-ID bit (acl(5), chmod(2)); the
-/// request says when. The source decides by the server's own ids, so these are of no group meanwhile.
+/// An ACL that is set by a task outside the file's group drops the set-group-ID bit (acl(5),
+/// chmod(2)); the request says when. The source decides by the server's own ids, so these are of no
+/// group meanwhile.
 fn killing_set_group_id(kill: bool) -> Result<Option<(Lowered, FsIds)>, Errno> {
     const NO_GROUP: u32 = u32::MAX - 1;
     if !kill {

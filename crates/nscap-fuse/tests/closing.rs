@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! RELEASE reaches the server after close(2) has returned: a grant by a task that has just closed the file that it wrote, as
-//! rsync does. This is its own test program: forks of other tests would have the file open for a moment.
+//! RELEASE reaches the server after close(2) has returned: a grant by a task that has just closed
+//! the file that it wrote, as rsync does. This is its own test program: forks of other tests would
+//! have the file open for a moment.
 
 use std::fs::File;
 use std::io::Write as _;

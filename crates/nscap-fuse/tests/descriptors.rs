@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How many descriptors one uid can make the server keep open: none by reading, its share by writing. Other uids and the
-//! server itself are not affected.
+//! How many descriptors one uid can make the server keep open: none by reading, its share by
+//! writing. Other uids and the server itself are not affected.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -124,7 +124,8 @@ fn only_a_uid_over_its_share_gets_enfile() {
     }
 }
 
-/// The server holds a file without a name open for its users; that also counts for the owner's share.
+/// The server holds a file without a name open for its users; that also counts for the owner's
+/// share.
 #[test]
 fn files_without_a_name_are_their_owners_share() {
     if !can_mount("files_without_a_name") {

@@ -190,8 +190,8 @@ fn the_kernel_itself_has_no_set_id_bits_after_a_strangers_write() {
     });
 }
 
-/// An open for reading and writing takes a set-group-ID bit that grants nothing. It works with the mode as it
-/// is then: a chmod(2) of the owner that runs beside it holds.
+/// An open for reading and writing takes a set-group-ID bit that grants nothing. It works with the
+/// mode as it is then: a chmod(2) of the owner that runs beside it holds.
 #[test]
 fn a_strangers_open_undoes_no_chmod() {
     on_mounts("a_strangers_open_undoes_no_chmod", |ground| {
@@ -213,7 +213,8 @@ fn a_strangers_open_undoes_no_chmod() {
             });
             let undone = (0..3000).find_map(|round| {
                 chmod(&path, 0o2666);
-                // Meanwhile the stranger's open is under way, sometimes between the look and the change.
+                // Meanwhile the stranger's open is under way, sometimes between the look and the
+                // change.
                 let start = std::time::Instant::now();
                 while start.elapsed().as_micros() < round % 150 {
                     std::hint::spin_loop();

@@ -40,8 +40,8 @@ fn what_is_open_outlives_its_name() {
     });
 }
 
-/// The source uses an inode number again as soon as it can; a task that still has the old file open must not reach the new
-/// one.
+/// The source uses an inode number again as soon as it can; a task that still has the old file open
+/// must not reach the new one.
 #[test]
 fn a_number_is_never_two_inodes() {
     on_mounts("a_number_is_never_two_inodes", |ground| {

@@ -141,7 +141,8 @@ fn the_server_ends_with_its_mount() {
 /// CAP_NET_RAW, permitted and effective, as setcap writes it (linux/capability.h, revision 2).
 const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// A grant that waits for a file to be closed does not block its queue: the RELEASE comes through the same one.
+/// A grant that waits for a file to be closed does not block its queue: the RELEASE comes through
+/// the same one.
 #[test]
 fn a_thread_that_waits_does_not_keep_its_queue() {
     on_queues("a_thread_that_waits_does_not_keep_its_queue", "", |ground| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The ids that the server writes with: users' data take no space that the source reserves for root, in any way of writing;
-//! and an append-only file is only appended to.
+//! The ids that the server writes with: users' data take no space that the source reserves for
+//! root, in any way of writing; and an append-only file is only appended to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

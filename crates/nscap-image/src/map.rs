@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! MAP, an id mapping of the command line: extents as for newuidmap(1), or a WHO, which means the maps of that
-//! namespace or the range that is configured for it.
+//! MAP, an id mapping of the command line: extents as for newuidmap(1), or a WHO, which means the
+//! maps of that namespace or the range that is configured for it.
 //!
 //! All ids here are ids of this process's user namespace.
 
@@ -74,7 +74,8 @@ impl Ids {
     }
 }
 
-/// The kuids that an extent of another namespace and one of ours share, with their ids inside and ours outside.
+/// The kuids that an extent of another namespace and one of ours share, with their ids inside and
+/// ours outside.
 fn common(theirs: &Extent, ours: &Extent) -> Option<Extent> {
     let end = |e: &Extent| u64::from(e.outside) + u64::from(e.count);
     let first = theirs.outside.max(ours.outside);
@@ -128,12 +129,13 @@ pub struct Side {
 }
 
 impl Side {
-    /// Reads MAP. Extents are used for uids and gids alike. A WHO means the maps of its namespace; a kuid means 65,536
-    /// ids from there; `user:NAME` means the first range of that user in /etc/subuid and, for gids, in /etc/subgid if
-    /// it has such a line.
+    /// Reads MAP. Extents are used for uids and gids alike. A WHO means the maps of its namespace;
+    /// a kuid means 65,536 ids from there; `user:NAME` means the first range of that user in
+    /// /etc/subuid and, for gids, in /etc/subgid if it has such a line.
     ///
     /// # Errors
-    /// [`Error::Who`] if it is neither a map nor a WHO, or if this process's namespace maps none of its ids.
+    /// [`Error::Who`] if it is neither a map nor a WHO, or if this process's namespace maps none of
+    /// its ids.
     ///
     /// ```
     /// use nscap_image::map::Side;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! No bytes panic. A valid archive without a change is copied byte by byte, and a translation there and back restores it.
-//! The output has grants for translated ids only, as the `tar` crate reads it.
+//! No bytes panic. A valid archive without a change is copied byte by byte, and a translation there
+//! and back restores it. The output has grants for translated ids only, as the `tar` crate reads
+//! it.
 
 use std::io::Read as _;
 

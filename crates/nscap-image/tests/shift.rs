@@ -61,7 +61,8 @@ fn killed(what: &str, after: usize, tree: &Path) -> bool {
     output.status.signal() == Some(9)
 }
 
-/// What a user gets from the tree: from a program capabilities, effective uid and gid; for a file whether it can be read.
+/// What a user gets from the tree: from a program capabilities, effective uid and gid; for a file
+/// whether it can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Gets {
     Program { permitted: u64, uid: u32, gid: u32 },

@@ -466,7 +466,8 @@ fn nothing_outside_is_touched_while_directories_are_swapped_with_links_out() {
         sample::walk(&outside.tree).into_iter().map(changed).collect::<Vec<_>>()
     };
     let before = touched();
-    // The same names are in both trees, so a shift that followed the link would find what it expects.
+    // The same names are in both trees, so a shift that followed the link would find what it
+    // expects.
     for name in ["bin", "etc"] {
         let link = sample.tree.join(format!("{name}.link"));
         std::os::unix::fs::symlink(outside.path(name), &link).unwrap();

@@ -172,7 +172,8 @@ fn root_of_a_container_moves_what_is_its_own() {
         let output = container.run(&args, "0");
         assert!(output.status.success(), "{output:?}");
     };
-    // A grant for a root without an id there; an id that the namespace does not have; then one that it has.
+    // A grant for a root without an id there; an id that the namespace does not have; then one that
+    // it has.
     tool("setcap", &["-n", "5", "cap_net_raw=ep", file.to_str().unwrap()]);
     run("0:0:1000", "0:65536:1000", "capabilities-hidden");
     tool("setcap", &["-n", &A.to_string(), "cap_net_raw=ep", file.to_str().unwrap()]);

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Identifies the threads that wait for an answer of a server, with a few system calls each. Covers what R4 to R8 and D
-//! need to know of a caller when a process decides for others.
+//! Identifies the threads that wait for an answer of a server, with a few system calls each. Covers
+//! what R4 to R8 and D need to know of a caller when a process decides for others.
 //!
-//! A thread is known by its id in this process's pid namespace, as FUSE and seccomp(2) say it. While it waits for the
-//! answer it does not end or change its credentials or namespace, and the kernel does not use its id again. Everything
-//! is read through one descriptor of its /proc directory, which reads nothing once the thread has ended. This holds for
-//! threads of programs only. A thread of the kernel (a worker of io_uring, vhost, nfsd, a loop device) keeps its maker's
-//! credentials for its life, and asks with the credentials of the request, which /proc does not show: it is never
-//! identified. The maps of a namespace never change once they are written, so they are remembered: by the id that the
-//! kernel never uses again (NS_GET_ID, Linux 6.18), or by a file of the namespace, which keeps it alive.
+//! A thread is known by its id in this process's pid namespace, as FUSE and seccomp(2) say it.
+//! While it waits for the answer it does not end or change its credentials or namespace, and the
+//! kernel does not use its id again. Everything is read through one descriptor of its /proc
+//! directory, which reads nothing once the thread has ended. This holds for threads of programs
+//! only. A thread of the kernel (a worker of io_uring, vhost, nfsd, a loop device) keeps its
+//! maker's credentials for its life, and asks with the credentials of the request, which /proc does
+//! not show: it is never identified. The maps of a namespace never change once they are written, so
+//! they are remembered: by the id that the kernel never uses again (NS_GET_ID, Linux 6.18), or by a
+//! file of the namespace, which keeps it alive.
 //!
-//! **Bounds.** At most 1,024 namespaces are remembered, with at most 65,536 extents in their maps and in those above
-//! them. Beyond that, the owner with the most remembered namespaces loses one ([`known`]). A new namespace costs at most
-//! one fork(2) and half a second, however many namespaces without a process are above it. If that fails, the owner of
-//! the highest of these is not tried again for a second. No lock is held meanwhile. Eight descriptors are reserved
+//! **Bounds.** At most 1,024 namespaces are remembered, with at most 65,536 extents in their maps
+//! and in those above them. Beyond that, the owner with the most remembered namespaces loses one
+//! ([`known`]). A new namespace costs at most one fork(2) and half a second, however many
+//! namespaces without a process are above it. If that fails, the owner of the highest of these is
+//! not tried again for a second. No lock is held meanwhile. Eight descriptors are reserved
 //! ([`reserve`]).
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -2,9 +2,10 @@
 //! Changing what a file holds, in steps of which each leaves the file granting what it granted
 //! before or what it is to grant, and nothing else. Covers SPEC's Storage on the writing side.
 //!
-//! One step commits. A writer that is killed before it has changed no grant; one that is killed after it leaves at most a
-//! void table, which the next writer removes. A write by another process in between makes a step fail (XATTR_CREATE,
-//! XATTR_REPLACE), or leaves a companion that no table is sealed with.
+//! One step commits. A writer that is killed before it has changed no grant; one that is killed
+//! after it leaves at most a void table, which the next writer removes. A write by another process
+//! in between makes a step fail (XATTR_CREATE, XATTR_REPLACE), or leaves a companion that no table
+//! is sealed with.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -79,12 +80,13 @@ impl CapFile {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Changed`] if another process changed the file's capabilities meanwhile; [`Error::Locked`] where
-    /// another writer does not finish; [`Error::Call`] where an attribute cannot be written: EPERM where a table is needed and we
-    /// have no CAP_SYS_ADMIN over the superblock's owner namespace, ENOSPC or EDQUOT where the file system
-    /// cannot hold it, EOVERFLOW where the file holds what we cannot name. Nothing has changed
-    /// then. A change that only takes away is made even where there is no room for what is to be left: then
-    /// entries are lost with it.
+    /// [`Error::Changed`] if another process changed the file's capabilities meanwhile;
+    /// [`Error::Locked`] where another writer does not finish; [`Error::Call`] where an attribute
+    /// cannot be written: EPERM where a table is needed and we have no CAP_SYS_ADMIN over the
+    /// superblock's owner namespace, ENOSPC or EDQUOT where the file system cannot hold it,
+    /// EOVERFLOW where the file holds what we cannot name. Nothing has changed then. A change that
+    /// only takes away is made even where there is no room for what is to be left: then entries are
+    /// lost with it.
     pub fn write(
         &self,
         before: &FileState,
@@ -282,8 +284,8 @@ impl CapFile {
         let done = match step {
             Step::SetTable(table) => xattr::set(self, TABLE, table, Present::Any),
             Step::RemoveTable => match xattr::remove(self, TABLE) {
-                // A void table that this process may not remove: no companion that it can write makes the table
-                // valid.
+                // A void table that this process may not remove: no companion that it can write
+                // makes the table valid.
                 Err(Errno::PERM) if before.stored(namespaces).1 != Seal::Sealed => Ok(()),
                 done => done,
             },
@@ -313,9 +315,9 @@ impl CapFile {
 
     /// A value of `security.capability` as we must write it, so that the kernel stores these bytes:
     /// the rootid in our own namespace's terms. A host value is ours: on a superblock that may be
-    /// another namespace's, a plain one would be that one's, so that its root is named (EINVAL by the
-    /// kernel where the owner has no id for it). Through an id map it is an entry for the root that it stands for
-    /// there (M).
+    /// another namespace's, a plain one would be that one's, so that its root is named (EINVAL by
+    /// the kernel where the owner has no id for it). Through an id map it is an entry for the root
+    /// that it stands for there (M).
     fn as_written(
         &self,
         stored: &[u8],

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files behind an enforcer of the rules: a mount of nscap, or the reference kernel (`kernel/`). There the two attributes
-//! read as R4, T and R6 say, and accept writes and removals that R5, R7, R8 and D allow. The enforcer alone stores them; no
-//! task can write a table.
+//! Files behind an enforcer of the rules: a mount of nscap, or the reference kernel (`kernel/`).
+//! There the two attributes read as R4, T and R6 say, and accept writes and removals that R5, R7,
+//! R8 and D allow. The enforcer alone stores them; no task can write a table.
 
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -18,7 +18,8 @@ use crate::file::{CAPABILITY, CapFile, FileState, Hidden, TABLE};
 use crate::ns::Namespaces;
 use crate::xattr::{self, Present};
 
-/// `security.nscapability` by the name that an unmodified kernel passes on to a server of nscap from any caller (R7).
+/// `security.nscapability` by the name that an unmodified kernel passes on to a server of nscap
+/// from any caller (R7).
 const INNER: &CStr = c"system.nscapability";
 
 /// Whether a server of nscap's answers for a file: only it has the name.
@@ -71,8 +72,8 @@ fn stored_of(record: Record, state: &FileState, namespaces: &Namespaces) -> Opti
     stored.filter(|stored| *stored != Uid::ROOT)
 }
 
-/// Of what R4 shows, whether it is the host value: from inside a namespace an entry looks the same. A value that
-/// names a root is that root's entry (T), or the host value through an id map (M).
+/// Of what R4 shows, whether it is the host value: from inside a namespace an entry looks the same.
+/// A value that names a root is that root's entry (T), or the host value through an id map (M).
 fn host(
     shown: Option<VfsCaps>,
     entries: Entries<'_>,

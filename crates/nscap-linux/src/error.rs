@@ -44,8 +44,8 @@ pub enum Error {
         /// Its id.
         pid: u32,
     },
-    /// A thread of the kernel, which acts with credentials that /proc does not show, so that its caller cannot be
-    /// identified.
+    /// A thread of the kernel, which acts with credentials that /proc does not show, so that its
+    /// caller cannot be identified.
     #[error("thread {thread} is the kernel's and acts for others: {}", describe(nix::libc::EPERM))]
     Worker {
         /// Its id.

@@ -15,8 +15,8 @@ use crate::sys;
 /// A kind of namespace that [`unshare`] makes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// user_namespaces(7): this process has every capability in the new namespace, which maps no id until a process writes
-    /// its maps.
+    /// user_namespaces(7): this process has every capability in the new namespace, which maps no id
+    /// until a process writes its maps.
     User,
     /// mount_namespaces(7).
     Mount,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether a task can change a file unseen: it has the file open for writing, or mapped shared and writable, which outlives
-//! the descriptor. Covers K for programs that grant, or that remove a grant and restore it.
+//! Whether a task can change a file unseen: it has the file open for writing, or mapped shared and
+//! writable, which outlives the descriptor. Covers K for programs that grant, or that remove a
+//! grant and restore it.
 //!
-//! The kernel counts both, and one call tells: fcntl(2), F_SETLEASE with F_RDLCK. While the lease is held, a task that opens
-//! the file for writing waits.
+//! The kernel counts both, and one call tells: fcntl(2), F_SETLEASE with F_RDLCK. While the lease
+//! is held, a task that opens the file for writing waits.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -41,8 +42,8 @@ pub struct ReadLease {
 }
 
 impl ReadLease {
-    /// Takes a lease; `None` if a task has the file open for writing or mapped so, or waits to open it. `file` may be an
-    /// O_PATH descriptor. `path`: what errors call the file.
+    /// Takes a lease; `None` if a task has the file open for writing or mapped so, or waits to open
+    /// it. `file` may be an O_PATH descriptor. `path`: what errors call the file.
     ///
     /// # Errors
     /// [`Error::Call`] where that cannot be found out: EACCES, where the file is another's and we

@@ -2,8 +2,8 @@
 //! The running system as nscap's rules see it: live user namespaces, tasks, mounts, and the
 //! capabilities of real files.
 //!
-//! This crate decides nothing. It describes the running system in the types of `nscap_core`, which decides, and it
-//! carries decisions out.
+//! This crate decides nothing. It describes the running system in the types of `nscap_core`, which
+//! decides, and it carries decisions out.
 //!
 //! ```no_run
 //! use nscap_linux::{CapFile, Links, Mount, Namespaces};
@@ -23,16 +23,20 @@
 //!
 //! # The crate in reading order
 //!
-//! - **Namespaces and tasks.** [`Namespaces`] knows user namespaces of the system; its handles, [`LiveNs`], implement
-//!   [`UserNs`](nscap_core::UserNs). [`LiveTask`] is a process with its credentials. [`Callers`] identifies the thread
-//!   that waits for a FUSE server. [`Who`] and [`Target`] name containers as people do; [`Subids`] reads /etc/subuid.
-//! - **Files.** [`CapFile`] is a regular file, [`FileState`] the bytes that it holds, [`Mount`] the mount that it is
-//!   reached by (M). A change takes the [`Step`]s of [`nscap_core::storage`] (Storage). [`ReadLease`] proves that no task
-//!   writes (K). [`opath`] has the system calls on O_PATH descriptors.
-//! - **Trees.** [`walk`] finds the files of a tree that have capabilities. A [`Claim`] keeps two programs from the same
-//!   tree.
-//! - **Servers.** [`server`] has what a FUSE server needs of the kernel; [`probe`] says what this kernel has.
-//! - **Output.** [`Quotable`] makes a file's name harmless on a terminal; [`describe`] names an errno.
+//! - **Namespaces and tasks.** [`Namespaces`] knows user namespaces of the system; its handles,
+//!   [`LiveNs`], implement [`UserNs`](nscap_core::UserNs). [`LiveTask`] is a process with its
+//!   credentials. [`Callers`] identifies the thread that waits for a FUSE server. [`Who`] and
+//!   [`Target`] name containers as people do; [`Subids`] reads /etc/subuid.
+//! - **Files.** [`CapFile`] is a regular file, [`FileState`] the bytes that it holds, [`Mount`] the
+//!   mount that it is reached by (M). A change takes the [`Step`]s of [`nscap_core::storage`]
+//!   (Storage). [`ReadLease`] proves that no task writes (K). [`opath`] has the system calls on
+//!   O_PATH descriptors.
+//! - **Trees.** [`walk`] finds the files of a tree that have capabilities. A [`Claim`] keeps two
+//!   programs from the same tree.
+//! - **Servers.** [`server`] has what a FUSE server needs of the kernel; [`probe`] says what this
+//!   kernel has.
+//! - **Output.** [`Quotable`] makes a file's name harmless on a terminal; [`describe`] names an
+//!   errno.
 
 mod callers;
 mod change;

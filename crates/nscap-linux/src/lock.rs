@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Locks for writers of tables: one process changes a file's capabilities at a time. Without them, one of two writers could
-//! restore an entry that the other has just removed.
+//! Locks for writers of tables: one process changes a file's capabilities at a time. Without them,
+//! one of two writers could restore an entry that the other has just removed.
 //!
-//! Any task that may read a file could hold a lock on the file itself, and so prevent root from removing a grant. So the
-//! locks are in a directory that only root may enter. A process that cannot use that directory takes no lock, and changes
-//! only `security.capability`, in one step.
+//! Any task that may read a file could hold a lock on the file itself, and so prevent root from
+//! removing a grant. So the locks are in a directory that only root may enter. A process that
+//! cannot use that directory takes no lock, and changes only `security.capability`, in one step.
 //!
-//! Each inode has its own lock. The owner of a file can make its writer wait without end (for the inode's own lock, or its
-//! disk), and that must not stop writers of other files. A lock is a file that exists while a process holds it or waits for
-//! it; its holder removes it. A wait ends with an error after [`PATIENCE`], and much sooner in a process that serves.
+//! Each inode has its own lock. The owner of a file can make its writer wait without end (for the
+//! inode's own lock, or its disk), and that must not stop writers of other files. A lock is a file
+//! that exists while a process holds it or waits for it; its holder removes it. A wait ends with an
+//! error after [`PATIENCE`], and much sooner in a process that serves.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;

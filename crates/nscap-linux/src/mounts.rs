@@ -56,8 +56,8 @@ impl MountPoint {
     /// The mounts that a process sees, below its root directory.
     ///
     /// # Errors
-    /// [`Error::Call`] where there is no such process, or we may not look at it (EACCES; ptrace(2), "Ptrace access
-    /// mode checking").
+    /// [`Error::Call`] where there is no such process, or we may not look at it (EACCES; ptrace(2),
+    /// "Ptrace access mode checking").
     ///
     /// ```
     /// use nscap_linux::MountPoint;
@@ -148,8 +148,9 @@ impl MountPoint {
     }
 }
 
-/// Visits one process of each mount namespace but our own, until the visitor has what it looks for or so much
-/// time is gone. A namespace that no process is in (a descriptor or a file holds it) is not found.
+/// Visits one process of each mount namespace but our own, until the visitor has what it looks for
+/// or so much time is gone. A namespace that no process is in (a descriptor or a file holds it) is
+/// not found.
 ///
 /// # Errors
 /// [`Error::Call`] where /proc is not mounted.
@@ -170,8 +171,8 @@ pub(crate) fn in_other_namespaces(
     Ok(())
 }
 
-/// What tells the mount namespace of a process from all others that there are at the same time; `process` is its
-/// directory in /proc. `None` where there is none, or it is not for us to see.
+/// What tells the mount namespace of a process from all others that there are at the same time;
+/// `process` is its directory in /proc. `None` where there is none, or it is not for us to see.
 pub(crate) fn namespace_of(process: &str) -> Option<u64> {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata(format!("/proc/{process}/ns/mnt")).ok().map(|link| link.ino())

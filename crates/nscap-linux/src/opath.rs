@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! System calls on the inode of an O_PATH descriptor, which the kernel itself refuses for such a descriptor
-//! (EBADF). The calls use its link in /proc/self/fd. So they act on that very inode, whatever happens to its
-//! names meanwhile.
+//! System calls on the inode of an O_PATH descriptor, which the kernel itself refuses for such a
+//! descriptor (EBADF). The calls use its link in /proc/self/fd. So they act on that very inode,
+//! whatever happens to its names meanwhile.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::file::{CapFile, Links, check_regular};
 use crate::{sys, xattr};
 
-/// Opens a regular file by its path for reading, as [`reopen_regular`] does. `links` says whether a symbolic link
-/// is followed. Does not open a file of another type.
+/// Opens a regular file by its path for reading, as [`reopen_regular`] does. `links` says whether a
+/// symbolic link is followed. Does not open a file of another type.
 ///
 /// # Errors
 /// As [`reopen_regular`].
@@ -31,14 +31,16 @@ pub fn open_regular(path: &Path, links: Links) -> crate::Result<File> {
     reopen_regular(CapFile::open(path, links)?, path)
 }
 
-/// Opens the regular file of an O_PATH descriptor for reading, without waiting and, if the kernel allows it,
-/// without a change of its access time. Another user may have put a file there whose open(2) blocks (a named pipe
-/// without a writer) or acts (a device), or may hold a lease on it, for which open(2) waits up to
-/// /proc/sys/fs/lease-break-time seconds. `path`: what errors call the file.
+/// Opens the regular file of an O_PATH descriptor for reading, without waiting and, if the kernel
+/// allows it, without a change of its access time. Another user may have put a file there whose
+/// open(2) blocks (a named pipe without a writer) or acts (a device), or may hold a lease on it,
+/// for which open(2) waits up to /proc/sys/fs/lease-break-time seconds. `path`: what errors call
+/// the file.
 ///
 /// # Errors
-/// [`Error::NotRegular`] for a file of another type, which is not opened; [`Error::Call`] with open(2)'s errno:
-/// EAGAIN if another process holds a lease, which the kernel has asked it to give up.
+/// [`Error::NotRegular`] for a file of another type, which is not opened; [`Error::Call`] with
+/// open(2)'s errno: EAGAIN if another process holds a lease, which the kernel has asked it to give
+/// up.
 ///
 /// ```
 /// use std::io::Read as _;
@@ -77,7 +79,8 @@ pub fn reopen(file: impl AsFd, flags: OFlags) -> Result<OwnedFd, Errno> {
     xattr::by_link(file.as_fd(), |dir, link| rustix::fs::openat(dir, link, flags, Mode::empty()))
 }
 
-/// fchmodat2(2); on Linux before 6.6 chmod(2) of the link in /proc. `mode`: permissions and set-id bits.
+/// fchmodat2(2); on Linux before 6.6 chmod(2) of the link in /proc. `mode`: permissions and set-id
+/// bits.
 ///
 /// # Errors
 /// chmod(2)'s; EOPNOTSUPP for a symbolic link.
@@ -132,8 +135,8 @@ pub fn getxattr(file: impl AsFd, name: &CStr, value: &mut [u8]) -> Result<usize,
     xattr::get_into(file.as_fd(), name, value)
 }
 
-/// listxattr(2) into a buffer: names, each with a NUL after it. Returns their length, also if the buffer is
-/// empty.
+/// listxattr(2) into a buffer: names, each with a NUL after it. Returns their length, also if the
+/// buffer is empty.
 ///
 /// # Errors
 /// listxattr(2)'s.
@@ -209,8 +212,8 @@ pub fn remove(file: impl AsFd, name: &CStr) -> Result<(), Errno> {
     xattr::remove(file, name)
 }
 
-/// listxattr(2): all names, each with a NUL after it; none if the file system has no attributes. A FUSE server
-/// need not list every attribute that it has.
+/// listxattr(2): all names, each with a NUL after it; none if the file system has no attributes. A
+/// FUSE server need not list every attribute that it has.
 ///
 /// # Errors
 /// listxattr(2)'s other errors; EOPNOTSUPP if /proc is not procfs.

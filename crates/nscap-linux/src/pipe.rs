@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a closed pipe does to a command. Rust's runtime ignores SIGPIPE, so that a write gives EPIPE. A command
-//! that prints ends by the signal all the same, as every tool does: a shell that reads `$?` or
-//! `${PIPESTATUS[@]}` sees 141, and a script with `set -o pipefail` tells it from a failure. Where the parent
-//! had the command ignore SIGPIPE (`trap '' PIPE`), the write is an error, also as for every tool.
+//! What a closed pipe does to a command. Rust's runtime ignores SIGPIPE, so that a write gives
+//! EPIPE. A command that prints ends by the signal all the same, as every tool does: a shell that
+//! reads `$?` or `${PIPESTATUS[@]}` sees 141, and a script with `set -o pipefail` tells it from a
+//! failure. Where the parent had the command ignore SIGPIPE (`trap '' PIPE`), the write is an
+//! error, also as for every tool.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +14,8 @@ static IGNORED: AtomicBool = AtomicBool::new(false);
 
 /// Before `main`, and so before the runtime ignores the signal.
 #[used]
-// SAFETY: the loader calls what is in this section with nothing but the C library set up; `look` needs no more.
+// SAFETY: the loader calls what is in this section with nothing but the C library set up; `look`
+// needs no more.
 #[unsafe(link_section = ".init_array")]
 static LOOK: extern "C" fn() = look;
 

@@ -4,8 +4,8 @@
 //!
 //! A process that serves a file system may find that its root directory is that file system
 //! (pivot_root(2)): an absolute path would then be resolved by the process itself, and wait for it.
-//! So such a process opens everything before other tasks see the file system ([`hold`]), and opens no path afterwards. A
-//! failure is not remembered: the next use tries again.
+//! So such a process opens everything before other tasks see the file system ([`hold`]), and opens
+//! no path afterwards. A failure is not remembered: the next use tries again.
 //!
 //! A descriptor of /proc/self/fd, as of /proc/self, means the process that opened it. After a fork(2)
 //! the child opens its own.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What this machine offers to nscap: facts for `nscap check`, and whether the kernel decides by the rules. Each is found by
-//! a try if that changes nothing, and otherwise by what the kernel says of itself.
+//! What this machine offers to nscap: facts for `nscap check`, and whether the kernel decides by
+//! the rules. Each is found by a try if that changes nothing, and otherwise by what the kernel says
+//! of itself.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -82,8 +83,8 @@ impl Kernel {
 /// Whether this process may make a user namespace: a child of it tries.
 ///
 /// # Errors
-/// [`Error::Call`] with unshare(2)'s errno: EPERM in a chroot and where a setting or security module
-/// forbids it, ENOSPC or EUSERS beyond a limit, EINVAL where the kernel has none.
+/// [`Error::Call`] with unshare(2)'s errno: EPERM in a chroot and where a setting or security
+/// module forbids it, ENOSPC or EUSERS beyond a limit, EINVAL where the kernel has none.
 ///
 /// ```
 /// let made = nscap_linux::probe::user_namespace().is_ok();
@@ -93,9 +94,9 @@ pub fn user_namespace() -> Result<()> {
     sys::try_unshare_user().map_err(|e| Error::call(Path::new("user namespace"), "unshare", e))
 }
 
-/// Whether this process is in a chroot, as far as it can see: its root is no mount, or is not the root of
-/// the first process that it sees in its own mount namespace. The kernel makes no user namespace there
-/// (user_namespaces(7)).
+/// Whether this process is in a chroot, as far as it can see: its root is no mount, or is not the
+/// root of the first process that it sees in its own mount namespace. The kernel makes no user
+/// namespace there (user_namespaces(7)).
 ///
 /// ```
 /// assert!(!nscap_linux::probe::is_chroot());
@@ -130,8 +131,8 @@ fn timeout(settings: &Path) -> u64 {
 /// What a directory's file system offers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Directory {
-    /// Whether anything could be tried; else the errno of making a file there. The fields after this one then say
-    /// nothing.
+    /// Whether anything could be tried; else the errno of making a file there. The fields after
+    /// this one then say nothing.
     pub tried: std::result::Result<(), i32>,
     /// Whether `security.capability` can be set here; else the errno.
     pub capability: std::result::Result<(), i32>,
@@ -142,8 +143,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Tries a directory with a file that never has a name (O_TMPFILE); where the file system has none such, with one
-    /// whose name goes at once.
+    /// Tries a directory with a file that never has a name (O_TMPFILE); where the file system has
+    /// none such, with one whose name goes at once.
     ///
     /// # Errors
     /// [`Error::Call`] if there is no such directory: ENOENT, ENOTDIR, EACCES.
@@ -179,7 +180,8 @@ impl Directory {
     }
 }
 
-/// A file for writing only: on a mount of nscap one that is open for reading and writing gets no grant.
+/// A file for writing only: on a mount of nscap one that is open for reading and writing gets no
+/// grant.
 fn scratch(directory: &OwnedFd) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;

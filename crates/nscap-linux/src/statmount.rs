@@ -17,8 +17,8 @@ use crate::sys;
 /// STATX_MNT_ID_UNIQUE, Linux 6.8.
 const MNT_ID_UNIQUE: u32 = 0x4000;
 
-/// What is asked for: STATMOUNT_SB_BASIC, _MNT_BASIC, _MNT_POINT, _FS_TYPE, _FS_SUBTYPE, _MNT_UIDMAP and
-/// _MNT_GIDMAP. A kernel that does not know one leaves it out.
+/// What is asked for: STATMOUNT_SB_BASIC, _MNT_BASIC, _MNT_POINT, _FS_TYPE, _FS_SUBTYPE,
+/// _MNT_UIDMAP and _MNT_GIDMAP. A kernel that does not know one leaves it out.
 const ASKED: u64 = 0x1 | 0x2 | 0x10 | 0x20 | 0x100 | MAPS;
 const MAPS: u64 = 0x2000 | 0x4000;
 const SUBTYPE: u64 = 0x100;
@@ -71,8 +71,8 @@ impl Statmount {
     /// The same where the mount is in the mount namespace with this id.
     ///
     /// # Errors
-    /// ENOSYS before Linux 6.8, EINVAL before 6.11; ENOENT where it is not in that namespace, or that is not for
-    /// us to look at (CAP_SYS_ADMIN over its owner).
+    /// ENOSYS before Linux 6.8, EINVAL before 6.11; ENOENT where it is not in that namespace, or
+    /// that is not for us to look at (CAP_SYS_ADMIN over its owner).
     pub(crate) fn of_id_in(id: u64, namespace: u64) -> Result<Statmount, Errno> {
         Statmount::ask(id, Some(namespace))
     }

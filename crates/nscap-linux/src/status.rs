@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! /proc/PID/status, proc_pid_status(5), and /proc/PID/stat, proc_pid_stat(5): the credentials and flags of a task. Read as
-//! bytes, since a process can choose any name.
+//! /proc/PID/status, proc_pid_status(5), and /proc/PID/stat, proc_pid_stat(5): the credentials and
+//! flags of a task. Read as bytes, since a process can choose any name.
 
 /// What the lines said, ids in the reader's namespace's terms.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -46,8 +46,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Status> {
 /// The longest line of /proc/PID/stat that is read, in bytes: 52 numbers and a name.
 pub(crate) const STAT_MAX: usize = 2048;
 
-/// The kernel's flags (linux/sched.h) of a thread that runs no program of its own: PF_IO_WORKER (Linux 5.12),
-/// PF_USER_WORKER (Linux 6.4), PF_KTHREAD.
+/// The kernel's flags (linux/sched.h) of a thread that runs no program of its own: PF_IO_WORKER
+/// (Linux 5.12), PF_USER_WORKER (Linux 6.4), PF_KTHREAD.
 const WORKER: u64 = 0x10 | 0x4000 | 0x20_0000;
 
 /// Whether the thread is the kernel's: one that it made for itself (a loop device, nfsd), or for a program

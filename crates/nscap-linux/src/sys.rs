@@ -203,8 +203,8 @@ struct MountRequest {
     mnt_ns_id: u64,
 }
 
-/// statmount(2), Linux 6.8: fills `answer` with a `struct statmount` and its strings. With the id of a mount
-/// namespace (Linux 6.11), of a mount in that one.
+/// statmount(2), Linux 6.8: fills `answer` with a `struct statmount` and its strings. With the id
+/// of a mount namespace (Linux 6.11), of a mount in that one.
 pub(crate) fn statmount(
     mnt_id: u64,
     namespace: Option<u64>,
@@ -305,7 +305,8 @@ pub(crate) fn replace_device(
     check(unsafe { libc::dup3(new.as_raw_fd(), number, libc::O_CLOEXEC) }.into()).map(|_| ())
 }
 
-/// Whether this process may make a user namespace: a child of it tries, and its status is the errno.
+/// Whether this process may make a user namespace: a child of it tries, and its status is the
+/// errno.
 pub(crate) fn try_unshare_user() -> Result<(), Errno> {
     // SAFETY: the child only makes system calls and exits.
     let pid = unsafe { libc::fork() };
@@ -434,8 +435,8 @@ pub(crate) fn holds_read_lease(file: impl AsFd) -> bool {
     unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
 }
 
-/// poll(2): whether within so many milliseconds there is something to read, or the last writer has closed. A signal ends
-/// the wait early.
+/// poll(2): whether within so many milliseconds there is something to read, or the last writer has
+/// closed. A signal ends the wait early.
 pub(crate) fn readable_within(fd: impl AsFd, milliseconds: libc::c_int) -> bool {
     let mut poll = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one pollfd, which is ours.

@@ -49,14 +49,15 @@ pub struct LiveTask {
 pub struct Tracer {
     /// The tracer's process id.
     pub pid: u32,
-    /// Whether it has CAP_SYS_PTRACE over the task's namespace now; `false` where that cannot be seen. The
-    /// kernel asks for what the tracer had when it attached (ptrace(2)), which cannot be seen later.
+    /// Whether it has CAP_SYS_PTRACE over the task's namespace now; `false` where that cannot be
+    /// seen. The kernel asks for what the tracer had when it attached (ptrace(2)), which cannot be
+    /// seen later.
     pub capable: bool,
 }
 
 impl LiveTask {
-    /// Reads a process (its main thread, or another one where that has ended), or another thread by its
-    /// id. The task's namespace is added to `namespaces`.
+    /// Reads a process (its main thread, or another one where that has ended), or another thread by
+    /// its id. The task's namespace is added to `namespaces`.
     ///
     /// # Errors
     /// [`Error::NoProcess`] where there is none or it ended meanwhile; [`Error::Call`] where we may
@@ -79,8 +80,8 @@ impl LiveTask {
             libc::ENOENT | libc::ESRCH => Error::NoProcess { pid: thread },
             _ => error,
         };
-        // Everything is read through this descriptor: once the process has ended it reads nothing, also if another
-        // process has got the number.
+        // Everything is read through this descriptor: once the process has ended it reads nothing,
+        // also if another process has got the number.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(&path, flags, Mode::empty())
             .map_err(|e| gone(Error::call(&path, "open", e)))?;
@@ -147,14 +148,15 @@ impl LiveTask {
         openat(&self.dir, "cwd", flags, Mode::empty()).ok()
     }
 
-    /// How many seccomp filters it has, any of which may refuse execve(2); `None` where that cannot be
-    /// seen (before Linux 5.9).
+    /// How many seccomp filters it has, any of which may refuse execve(2); `None` where that cannot
+    /// be seen (before Linux 5.9).
     #[must_use]
     pub fn filters(&self) -> Option<u32> {
         self.filters
     }
 
-    /// What a security module calls it (attr/current, proc_pid_attr(5)), any bytes; `None` where none does.
+    /// What a security module calls it (attr/current, proc_pid_attr(5)), any bytes; `None` where
+    /// none does.
     #[must_use]
     pub fn label(&self) -> Option<Vec<u8>> {
         let mut label = read_at(Path::new("attr"), &self.dir, "attr/current").ok()?;

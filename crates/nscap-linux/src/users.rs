@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which processes use a mount, as fuser(1) finds them: by what /proc says of their descriptors, directories and
-//! mappings. No file system is asked anything, so a mount whose server is dead can be looked at.
+//! Which processes use a mount, as fuser(1) finds them: by what /proc says of their descriptors,
+//! directories and mappings. No file system is asked anything, so a mount whose server is dead can
+//! be looked at.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,8 @@ impl User {
 }
 
 impl MountPoint {
-    /// The processes that have something of this mount open, as a directory or mapped; looked for so long at
-    /// most. Of processes that we may not look at nothing is known.
+    /// The processes that have something of this mount open, as a directory or mapped; looked for
+    /// so long at most. Of processes that we may not look at nothing is known.
     ///
     /// ```
     /// use nscap_linux::MountPoint;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The way that a task takes to a file: each directory that it has to search, path_resolution(7). Covers
-//! the lookup's part of X.
+//! The way that a task takes to a file: each directory that it has to search, path_resolution(7).
+//! Covers the lookup's part of X.
 //!
-//! The path is taken one part at a time, by descriptors, as a task with that root directory takes it: links
-//! and `..` lead where they lead the task. The caller's own permissions limit what can be looked at; whether
-//! the task may search a directory is not decided here.
+//! The path is taken one part at a time, by descriptors, as a task with that root directory takes
+//! it: links and `..` lead where they lead the task. The caller's own permissions limit what can be
+//! looked at; whether the task may search a directory is not decided here.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,9 +30,11 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC).union(OFlags::NOFO
 pub struct Start {
     /// The root directory.
     pub root: OwnedFd,
-    /// The working directory; `None` where it is not to be seen, so that a relative path cannot be taken.
+    /// The working directory; `None` where it is not to be seen, so that a relative path cannot be
+    /// taken.
     pub cwd: Option<OwnedFd>,
-    /// The task's process and thread id, for /proc/self and /proc/thread-self; `None` for ourselves.
+    /// The task's process and thread id, for /proc/self and /proc/thread-self; `None` for
+    /// ourselves.
     pub task: Option<(u32, u32)>,
 }
 
@@ -79,8 +81,8 @@ impl AsFd for Passed {
 pub struct Way {
     /// Each directory that was searched, in order; none twice in a row.
     pub passed: Vec<Passed>,
-    /// The magic links (proc_pid_root(5), proc_pid_fd(5)) that were followed. Whether the task may follow
-    /// them, ptrace(2) says under "Ptrace access mode checking".
+    /// The magic links (proc_pid_root(5), proc_pid_fd(5)) that were followed. Whether the task may
+    /// follow them, ptrace(2) says under "Ptrace access mode checking".
     pub magic: Vec<PathBuf>,
     /// What it leads to, or where it ends before.
     pub end: Result<OwnedFd>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! WHO, which names the root that a grant is for on a command line: the host, a kuid, root of the namespace of a process or
-//! of a file, or the first subordinate range of a user.
+//! WHO, which names the root that a grant is for on a command line: the host, a kuid, root of the
+//! namespace of a process or of a file, or the first subordinate range of a user.
 
 use std::path::{Path, PathBuf};
 
@@ -189,7 +189,8 @@ pub fn user_name(kuid: Kuid) -> Option<String> {
     user.ok().flatten().map(|user| user.name)
 }
 
-/// The uid and the login group of a user, by name (getpwnam(3)); `None` where there is no such user.
+/// The uid and the login group of a user, by name (getpwnam(3)); `None` where there is no such
+/// user.
 ///
 /// ```
 /// assert_eq!(nscap_linux::user_ids("root"), Some((0, 0)));

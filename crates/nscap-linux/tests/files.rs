@@ -106,8 +106,8 @@ fn every_state_is_reached_from_every_other_and_no_step_grants_anything_else() {
     }
 }
 
-/// Takes the steps of a change one by one. Each leaves the old or the new state, and after the new one never the old one. A
-/// writer that follows a killed one finishes or undoes the change.
+/// Takes the steps of a change one by one. Each leaves the old or the new state, and after the new
+/// one never the old one. A writer that follows a killed one finishes or undoes the change.
 fn walk(subject: &Subject, before: &Stored<'_>, after: &Stored<'_>) {
     let (state, namespaces) = subject.read();
     let steps = subject.file.plan(&state, after, &namespaces).unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The walk on real file systems: every method finds the same files, with any number of threads and descriptors, and while
-//! other tasks change the tree.
+//! The walk on real file systems: every method finds the same files, with any number of threads and
+//! descriptors, and while other tasks change the tree.
 //!
 //! Mounts are made in a mount namespace of their own, in which this program is run again as
 //! `walker`.

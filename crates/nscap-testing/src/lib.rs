@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the tests of several crates share: namespaces, processes and programs of the running system
-//! ([`Container`], [`Process`], [`cat`] and others), and [`archives`]. Everything that is made here ends with its
-//! guard.
+//! ([`Container`], [`Process`], [`cat`] and others), and [`archives`]. Everything that is made here
+//! ends with its guard.
 //!
 //! Tests of `nscap-core` itself do not use it: they would see that crate twice.
 

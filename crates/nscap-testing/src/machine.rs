@@ -11,8 +11,8 @@ use rustix::fs::{Gid, Uid};
 use rustix::mount::MountPropagationFlags;
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-/// Whether the test runs as root of the initial namespace, with the capabilities for making namespaces and
-/// mounts. If not, prints that the test is skipped.
+/// Whether the test runs as root of the initial namespace, with the capabilities for making
+/// namespaces and mounts. If not, prints that the test is skipped.
 pub fn is_root(test: &str) -> bool {
     let need = CapabilitySet::SYS_ADMIN | CapabilitySet::SETFCAP | CapabilitySet::SETUID;
     let able = rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(need));
@@ -78,8 +78,8 @@ impl Container {
         self.child.id()
     }
 
-    /// Runs a program in the namespace, with this uid and gid there. It has only the capabilities that execve(2)
-    /// gives it.
+    /// Runs a program in the namespace, with this uid and gid there. It has only the capabilities
+    /// that execve(2) gives it.
     pub fn run(&self, program: &[&str], id: &str) -> std::process::Output {
         Command::new("nsenter")
             .args(["-U", "-S", id, "-G", id, "-t", &self.pid().to_string()])
@@ -88,15 +88,15 @@ impl Container {
             .unwrap()
     }
 
-    /// Starts a process in the namespace that waits, with this uid and gid there; as uid 0 it has every
-    /// capability.
+    /// Starts a process in the namespace that waits, with this uid and gid there; as uid 0 it has
+    /// every capability.
     pub fn enter(&self, id: &str) -> Process {
         let target = self.pid().to_string();
         Process::start(&["nsenter", "-U", "-S", id, "-G", id, "-t", &target, "sh", "-c", WAIT])
     }
 
-    /// The permitted set of a copy of cat(1) when an ordinary user of the namespace executes it; `None` if
-    /// execve(2) fails.
+    /// The permitted set of a copy of cat(1) when an ordinary user of the namespace executes it;
+    /// `None` if execve(2) fails.
     pub fn gains(&self, cat: &Path) -> Option<u64> {
         permitted(&self.run(&[cat.to_str().unwrap(), "/proc/self/status"], "7").stdout)
     }
@@ -144,7 +144,8 @@ impl Drop for Process {
 pub fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let in_thread = || {
         let flags = UnshareFlags::FS | UnshareFlags::NEWNS;
-        // SAFETY: the thread still shares its file descriptors, so no owned descriptor becomes invalid.
+        // SAFETY: the thread still shares its file descriptors, so no owned descriptor becomes
+        // invalid.
         unsafe { rustix::thread::unshare_unsafe(flags) }.unwrap();
         let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
         rustix::mount::mount_change("/", private).unwrap();
@@ -153,7 +154,8 @@ pub fn with_own_mounts<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| scope.spawn(in_thread).join().unwrap())
 }
 
-/// Runs `work` in a thread with this uid and gid, without supplementary groups and without capabilities.
+/// Runs `work` in a thread with this uid and gid, without supplementary groups and without
+/// capabilities.
 pub fn as_user<T: Send>(id: u32, work: impl FnOnce() -> T + Send) -> T {
     let in_thread = || {
         let (user, group) = (Uid::from_raw(id), Gid::from_raw(id));
@@ -224,8 +226,8 @@ pub fn cat(directory: &Path, owner: u32) -> PathBuf {
     path
 }
 
-/// Makes a copy of this test program that every user may execute: the checkout itself may be unreachable for
-/// them.
+/// Makes a copy of this test program that every user may execute: the checkout itself may be
+/// unreachable for them.
 pub fn own_program(directory: &Path) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
@@ -234,8 +236,9 @@ pub fn own_program(directory: &Path) -> PathBuf {
     path
 }
 
-/// Copies a program so that every user may execute it. Another process makes the copy: a child that another
-/// thread's test starts would inherit our descriptor for writing, and execve(2) of the copy would be ETXTBSY.
+/// Copies a program so that every user may execute it. Another process makes the copy: a child that
+/// another thread's test starts would inherit our descriptor for writing, and execve(2) of the copy
+/// would be ETXTBSY.
 pub fn copy_program(from: &Path, to: &Path) {
     let copied = Command::new("cp").args([from, to]).status().unwrap();
     assert!(copied.success(), "cp {from:?} {to:?}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The files that a command is about: as arguments, or from `--files0-from`; looked up as they are, or below
-//! `--root`.
+//! The files that a command is about: as arguments, or from `--files0-from`; looked up as they are,
+//! or below `--root`.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -29,8 +29,8 @@ impl Files {
         Ok(Files { root: Some((path.clone(), root)) })
     }
 
-    /// Opens one as setcap(8) does: a link in the place of the file itself is an error. Below a root neither
-    /// links nor `..` lead out of it.
+    /// Opens one as setcap(8) does: a link in the place of the file itself is an error. Below a
+    /// root neither links nor `..` lead out of it.
     pub(crate) fn open(&self, path: &Path) -> Result<CapFile, Failure> {
         Ok(match &self.root {
             None => CapFile::open(path, Links::Refuse)?,
@@ -46,8 +46,9 @@ impl Files {
         }
     }
 
-    /// Where a directory on the way is a link to an absolute path: that directory, and what the path leads to.
-    /// In a container's tree such a link means a place of the container's, and leads to one of the host's.
+    /// Where a directory on the way is a link to an absolute path: that directory, and what the
+    /// path leads to. In a container's tree such a link means a place of the container's, and leads
+    /// to one of the host's.
     pub(crate) fn leads_away(&self, path: &Path) -> Option<(PathBuf, PathBuf)> {
         if self.root.is_some() {
             return None;

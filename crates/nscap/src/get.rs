@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `nscap get`: the capabilities of files and the containers that each applies to, or what the tools of one namespace
-//! see of them (R4, T, R6).
+//! `nscap get`: the capabilities of files and the containers that each applies to, or what the
+//! tools of one namespace see of them (R4, T, R6).
 
 use nscap_core::{Denied, NsCaps, Place, Stored, VfsCaps};
 use nscap_linux::{CapFile, LiveNs, NsIndex};

@@ -39,8 +39,8 @@ pub(crate) fn after(why: Why, path: &Path) -> Option<String> {
     })
 }
 
-/// After EPERM that only the kernel gives: a table beside a companion needs CAP_SYS_ADMIN over the superblock,
-/// and seccomp filters and security modules have the last word.
+/// After EPERM that only the kernel gives: a table beside a companion needs CAP_SYS_ADMIN over the
+/// superblock, and seccomp filters and security modules have the last word.
 pub(crate) fn after_the_kernel(path: &Path) -> String {
     format!(
         "the rules allow it and the kernel does not: a second entry for {} needs CAP_SYS_ADMIN over its file \

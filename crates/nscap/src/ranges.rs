@@ -139,8 +139,8 @@ pub(crate) fn range_text(user: &[u8]) -> String {
 /// How many holders of a shared kuid are named.
 const NAMED: usize = 8;
 
-/// S: the holders of a shared kuid, in words: configured ranges of several users, and live namespaces of which neither is
-/// below the other.
+/// S: the holders of a shared kuid, in words: configured ranges of several users, and live
+/// namespaces of which neither is below the other.
 pub(crate) fn sharers(kuid: u32, system: &mut System) -> Result<Vec<String>, Failure> {
     let Some(id) = Kuid::new(kuid) else {
         return Ok(Vec::new());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The running system for a command: all live namespaces, which are read when first needed, and the holders of a root
-//! kuid.
+//! The running system for a command: all live namespaces, which are read when first needed, and the
+//! holders of a root kuid.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

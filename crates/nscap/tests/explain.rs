@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `nscap explain` says beside what a real execve does: the way to the file, interpreters, handlers of
-//! binfmt_misc, values that the kernel does not show, tasks of every kind.
+//! What `nscap explain` says beside what a real execve does: the way to the file, interpreters,
+//! handlers of binfmt_misc, values that the kernel does not show, tasks of every kind.
 
 mod stage;
 
 use nscap_testing::is_root;
 use stage::script;
 
-/// `says STATUS PART COMMAND...`: explain ends so and says that. `execs ERRNO FILE`: what execve(2) gives a
-/// task with uid 7 and no capability, by name; 0 for success.
+/// `says STATUS PART COMMAND...`: explain ends so and says that. `execs ERRNO FILE`: what execve(2)
+/// gives a task with uid 7 and no capability, by name; 0 for success.
 const TOOLS: &str = r#"
     says() {
         local status=$1 part=$2
@@ -273,7 +273,8 @@ fn lose_main_thread() -> ! {
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     }
     let main = rustix::process::getpid().as_raw_nonzero().get();
-    // SAFETY: the handler makes one system call. The signal goes to the main thread of this process.
+    // SAFETY: the handler makes one system call. The signal goes to the main thread of this
+    // process.
     unsafe {
         libc::signal(libc::SIGUSR1, end as *const () as libc::sighandler_t);
         libc::syscall(libc::SYS_tgkill, main, main, libc::SIGUSR1);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What users of getcap, setcap, coreutils and find expect of a command line, held against these tools.
+//! What users of getcap, setcap, coreutils and find expect of a command line, held against these
+//! tools.
 
 mod stage;
 

@@ -250,8 +250,8 @@ fn each_unpacks_the_others() {
     }
 }
 
-/// A nested container's grant without its rootid would be its parent's; one with an id that the parent does not have would
-/// be the host's.
+/// A nested container's grant without its rootid would be its parent's; one with an id that the
+/// parent does not have would be the host's.
 #[test]
 fn no_grant_becomes_wider() {
     let test = "no_grant_becomes_wider";

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every command line that `nscap explain` offers is executed, and mends: a real execve gives then what the file
-//! promises. And none is offered where it cannot, or where it would trust what a container controls.
+//! Every command line that `nscap explain` offers is executed, and mends: a real execve gives then
+//! what the file promises. And none is offered where it cannot, or where it would trust what a
+//! container controls.
 
 mod stage;
 
 use nscap_testing::is_root;
 use stage::script;
 
-/// `mends CAPS FILE TASK... -- OPTIONS...`: the commands that explain prints for these options, executed, have
-/// the task (what runs `"$@"` as it) gain CAPS, which it did not before. Each is noted in `ran`.
+/// `mends CAPS FILE TASK... -- OPTIONS...`: the commands that explain prints for these options,
+/// executed, have the task (what runs `"$@"` as it) gain CAPS, which it did not before. Each is
+/// noted in `ran`.
 const TOOLS: &str = r#"
     PATH=$dir:$PATH
     touch ran

@@ -244,8 +244,8 @@ fn signals_end_it_in_order_and_a_hangup_does_not() {
     );
 }
 
-/// A thread of the server waits for a disk that does not answer: its process cannot end, and neither the caller nor the
-/// administrator waits for that.
+/// A thread of the server waits for a disk that does not answer: its process cannot end, and
+/// neither the caller nor the administrator waits for that.
 #[test]
 fn a_request_that_hangs_keeps_nobody_when_the_server_is_to_end() {
     const NAME: &str = "a_request_that_hangs_keeps_nobody_when_the_server_is_to_end";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `nscap mount` and its SOURCE: the owner of its file system, its mount, and other users that change it.
+//! `nscap mount` and its SOURCE: the owner of its file system, its mount, and other users that
+//! change it.
 
 mod stage;
 

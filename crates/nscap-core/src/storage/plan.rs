@@ -9,7 +9,8 @@ use crate::stored::{Host, Stored};
 use crate::vfscap::VfsCapsBytes;
 use crate::wire::{copy, same};
 
-/// Which attribute a step changes, and how. The numbers are those of the kernel's C side (`enum nscap_op`).
+/// Which attribute a step changes, and how. The numbers are those of the kernel's C side (`enum
+/// nscap_op`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u32)]
 pub enum Op {
@@ -26,8 +27,9 @@ pub enum Op {
 }
 
 impl Op {
-    /// Whether the step commits: before it the file grants what it granted, after it what it is to grant. A
-    /// failure before it is undone by putting the table back; one after it leaves a table without effect.
+    /// Whether the step commits: before it the file grants what it granted, after it what it is to
+    /// grant. A failure before it is undone by putting the table back; one after it leaves a table
+    /// without effect.
     ///
     /// ```
     /// use nscap_core::storage::Op;
@@ -91,10 +93,11 @@ pub struct Before<'a> {
 
 /// The steps that make a file hold `next`, in their order.
 ///
-/// After each step the file has either its old grants or its new ones. One step commits. Steps before
-/// it remove a void table, or add a table that has no companion yet; steps after it trim. `random` is for a new [`tripwire`]. The tables are
-/// written into `out`; [`PLAN_LEN`] bytes are always enough. `None` where `out` is too short, or
-/// where a malformed value is to stay beside a table and is longer than a companion can be.
+/// After each step the file has either its old grants or its new ones. One step commits. Steps
+/// before it remove a void table, or add a table that has no companion yet; steps after it trim.
+/// `random` is for a new [`tripwire`]. The tables are written into `out`; [`PLAN_LEN`] bytes are
+/// always enough. `None` where `out` is too short, or where a malformed value is to stay beside a
+/// table and is longer than a companion can be.
 ///
 /// ```
 /// use nscap_core::storage::{Before, SealFacts, Step, plan};
@@ -152,7 +155,8 @@ pub fn plan<'o>(
     Some(steps.0)
 }
 
-/// Whether a change adds no grant: the host value stays or goes, and every entry of the result exists already.
+/// Whether a change adds no grant: the host value stays or goes, and every entry of the result
+/// exists already.
 ///
 /// ```
 /// use nscap_core::{FileCaps, Stored, storage::takes_away};

@@ -80,8 +80,8 @@ impl PartialEq for BackingCaps<'_> {
     }
 }
 
-/// Translates from ids of the backing file system to ids of the mount. An entry whose root has no id in our namespace does
-/// not appear on this mount.
+/// Translates from ids of the backing file system to ids of the mount. An entry whose root has no
+/// id in our namespace does not appear on this mount.
 fn upwards(stored: &Stored<'_>, beneath: &Place<LiveNs<'_>>, own: LiveNs<'_>) -> (Host, Records) {
     kept(stored, |rootid| beneath.uid_in(rootid, own))
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Writes and removals of the two attributes: R5, R7, R8, D, and K: no grant on a file that a task could change unseen.
+//! Writes and removals of the two attributes: R5, R7, R8, D, and K: no grant on a file that a task
+//! could change unseen.
 
 use std::cell::Cell;
 use std::os::fd::BorrowedFd;
@@ -89,9 +90,10 @@ impl Caps {
         }
     }
 
-    /// removexattr(2). D, and K if it may be the kernel's own removal before a write (V). A removal of
-    /// `security.capability` by an unidentified caller can only be that one, and if it failed, the write would fail. So it
-    /// removes the grants, which any task that reaches the file can also do by chown(2).
+    /// removexattr(2). D, and K if it may be the kernel's own removal before a write (V). A removal
+    /// of `security.capability` by an unidentified caller can only be that one, and if it failed,
+    /// the write would fail. So it removes the grants, which any task that reaches the file can
+    /// also do by chown(2).
     pub(crate) fn remove(
         &self,
         file: BorrowedFd<'_>,
@@ -132,7 +134,8 @@ impl Caps {
         }
     }
 
-    /// Decides and writes; decides again if another writer was faster. Returns whether a write was needed.
+    /// Decides and writes; decides again if another writer was faster. Returns whether a write was
+    /// needed.
     fn change<D, W>(
         &self,
         file: BorrowedFd<'_>,
@@ -168,9 +171,9 @@ impl Caps {
         Err(Errno::TXTBSY)
     }
 
-    /// K: while the result is held, no task can change the content: the server closes its own descriptor for writing, and
-    /// the kernel says that there is no other. The error is a doubt that may end in a moment, or `None` if the kernel
-    /// cannot say: then the grant is refused.
+    /// K: while the result is held, no task can change the content: the server closes its own
+    /// descriptor for writing, and the kernel says that there is no other. The error is a doubt
+    /// that may end in a moment, or `None` if the kernel cannot say: then the grant is refused.
     fn no_writers(
         &self,
         file: BorrowedFd<'_>,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The two attributes of a file of the tree: identifies the caller, reads the stored value, and asks `nscap_core`. And K:
-//! which change of a file drops its grants, and when no grant is possible.
+//! The two attributes of a file of the tree: identifies the caller, reads the stored value, and
+//! asks `nscap_core`. And K: which change of a file drops its grants, and when no grant is
+//! possible.
 //!
 //! Every `file` given here is a descriptor of a file on the source's file system; O_PATH is enough.
 //! `node` is the number of its inode, the same for as long as a handle of it is open. `tid` is what
@@ -152,15 +153,15 @@ impl Caps {
         self.mount.may_be_anothers
     }
 
-    /// A waiting thread with its credentials. EPERM if it cannot be identified; EAGAIN if the server has too few resources
-    /// to identify it.
+    /// A waiting thread with its credentials. EPERM if it cannot be identified; EAGAIN if the
+    /// server has too few resources to identify it.
     pub(crate) fn caller(&self, tid: u32) -> Result<Caller, Errno> {
         self.callers.caller(tid).map_err(|error| self.unidentified(&error, Errno::PERM))
     }
 
-    /// The caller that changes this name. For the other names the VFS checks the credentials of the request, which need not
-    /// be the thread's own (overlayfs uses its mounter's). For a name that the VFS does not check, the request must have the
-    /// thread's own ids.
+    /// The caller that changes this name. For the other names the VFS checks the credentials of the
+    /// request, which need not be the thread's own (overlayfs uses its mounter's). For a name that
+    /// the VFS does not check, the request must have the thread's own ids.
     fn changer(&self, asker: Asker, name: CapName) -> Result<Caller, Errno> {
         let caller = self.caller(asker.tid)?;
         let (uid, gid) = asker.ids;
@@ -173,11 +174,12 @@ impl Caps {
         Ok(caller)
     }
 
-    /// Whether a change of another `security.*` name may be passed on to the source, which would trust the server. EPERM if
-    /// the caller cannot be identified.
+    /// Whether a change of another `security.*` name may be passed on to the source, which would
+    /// trust the server. EPERM if the caller cannot be identified.
     ///
-    /// A kernel that checks has done so, with the credentials of the request: those of a task, or of an overlayfs that copies
-    /// a file up for it. On another kernel the server checks, by the same rule.
+    /// A kernel that checks has done so, with the credentials of the request: those of a task, or
+    /// of an overlayfs that copies a file up for it. On another kernel the server checks, by the
+    /// same rule.
     pub(crate) fn may_change_security(&self, asker: Asker) -> Result<(), Errno> {
         let caller = self.caller(asker.tid)?;
         let owner = caller.lineage().namespaces().own_ns();
@@ -203,8 +205,8 @@ impl Caps {
         answer
     }
 
-    /// The parties that a waiting thread's request counts for: its kuid; and, in a container, the user that made the outermost
-    /// namespace, or that namespace itself if root made it.
+    /// The parties that a waiting thread's request counts for: its kuid; and, in a container, the
+    /// user that made the outermost namespace, or that namespace itself if root made it.
     pub(crate) fn client(&self, tid: u32) -> Client {
         let Ok(caller) = self.callers.caller(tid) else {
             return Client::one(Party::Unknown);
@@ -252,7 +254,8 @@ impl Caps {
         self.writers.change(node)
     }
 
-    /// While the result lives, no change and no grant is under way. A caller that holds a change must not call this.
+    /// While the result lives, no change and no grant is under way. A caller that holds a change
+    /// must not call this.
     pub(crate) fn by_itself(&self, node: u64) -> impl Sized + use<'_> {
         self.writers.exclude(node)
     }

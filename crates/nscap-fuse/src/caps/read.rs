@@ -71,7 +71,8 @@ impl Caps {
         }
     }
 
-    /// Whether the server's namespace, which owns the mount, is the initial one: every task is in it or below.
+    /// Whether the server's namespace, which owns the mount, is the initial one: every task is in
+    /// it or below.
     pub(crate) fn is_initial(&self) -> bool {
         self.callers.own().ns().is_initial()
     }
@@ -116,8 +117,8 @@ impl Caps {
         Ok(nscap_core::list(reader.ns(), &place, &held.stored()))
     }
 
-    /// The caller's namespace, for R4. A host value of the initial namespace applies to all, so its reader need not be
-    /// identified.
+    /// The caller's namespace, for R4. A host value of the initial namespace applies to all, so its
+    /// reader need not be identified.
     fn reader(&self, tid: u32, stored: &Stored<'_>) -> Result<Arc<Lineage>, Errno> {
         if self.is_initial() && matches!(stored.host, Host::Value(_)) {
             return match self.callers.is_of_a_program(tid) {
@@ -128,7 +129,8 @@ impl Caps {
         self.identify(tid)
     }
 
-    /// ENODATA for a caller that cannot be identified; EAGAIN if the server has too few resources to identify it.
+    /// ENODATA for a caller that cannot be identified; EAGAIN if the server has too few resources
+    /// to identify it.
     fn identify(&self, tid: u32) -> Result<Arc<Lineage>, Errno> {
         self.callers.lineage(tid).map_err(|error| self.unidentified(&error, Errno::NODATA))
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! K: tracks possible writers of each inode. No grant is possible while the content can change unseen.
+//! K: tracks possible writers of each inode. No grant is possible while the content can change
+//! unseen.
 //!
 //! A change (a write that the server makes, a truncation, a chown) and a grant exclude each other, inode by
 //! inode. Nothing that is remembered here allows a grant: at each one the kernel says that no task has the
@@ -161,8 +162,8 @@ impl Writers {
         Arc::new(Writers { shards: std::array::from_fn(|_| Shard::default()) })
     }
 
-    /// The time to wait for a doubt that probably ends in a moment. A grant is a request that may last, and counts for its
-    /// caller's share.
+    /// The time to wait for a doubt that probably ends in a moment. A grant is a request that may
+    /// last, and counts for its caller's share.
     pub(super) fn patience(&self) -> Patience {
         Patience { until: Instant::now() + PATIENCE }
     }
@@ -176,8 +177,8 @@ impl Writers {
         }
     }
 
-    /// Waits until no handle that can be mapped is open; `false` if one still is when the patience ends. A closed handle
-    /// counts as open until its RELEASE arrives.
+    /// Waits until no handle that can be mapped is open; `false` if one still is when the patience
+    /// ends. A closed handle counts as open until its RELEASE arrives.
     fn wait_for_close(&self, node: u64, patience: &Patience) -> bool {
         let shard = self.shard(node);
         let mut inodes = shard.lock();
@@ -285,8 +286,8 @@ impl Changing {
         Opened { writers: Arc::clone(&self.writers), node: self.node, access }
     }
 
-    /// The descriptor to write by: that of all handles, if it does for this one, or a new one, which
-    /// `open` opens. That can wait; nothing is locked meanwhile.
+    /// The descriptor to write by: that of all handles, if it does for this one, or a new one,
+    /// which `open` opens. That can wait; nothing is locked meanwhile.
     pub(crate) fn writer(
         &self,
         append: Append,

@@ -122,8 +122,8 @@ impl Reply {
         self.attributes(node, stat);
     }
 
-    /// An entry without an inode, and how long the kernel may cache that: the name does not exist, or a
-    /// directory listing did not look it up.
+    /// An entry without an inode, and how long the kernel may cache that: the name does not exist,
+    /// or a directory listing did not look it up.
     pub(crate) fn no_entry(&mut self, lifetime: Duration) {
         self.u64(0).u64(0).lifetime(lifetime).data(&[0; abi::ENTRY - 24]);
     }

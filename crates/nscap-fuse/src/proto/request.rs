@@ -15,8 +15,8 @@ pub(crate) struct Header {
     pub(crate) opcode: u32,
     pub(crate) unique: u64,
     pub(crate) node: u64,
-    /// The caller's ids, as the server's user namespace sees them. -1 where the kernel allows id-mapped
-    /// mounts and the request makes no file.
+    /// The caller's ids, as the server's user namespace sees them. -1 where the kernel allows
+    /// id-mapped mounts and the request makes no file.
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     /// The calling thread's id in the server's pid namespace; 0 if it has none there.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Accounts: how many requests of each caller run and wait, and which caller has the next turn. Pure
-//! bookkeeping: it never blocks.
+//! Accounts: how many requests of each caller run and wait, and which caller has the next turn.
+//! Pure bookkeeping: it never blocks.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 pub(super) const RUNNING: usize = 8;
 /// How many run at a time in all, if every party that waits has one that runs.
 pub(super) const RUNNING_ALL: usize = 64;
-/// The most that ever run in all. A party gets one more at a time if none of its requests has begun or ended for
-/// [`STUCK`] looks, and if it runs at most half of what the other parties leave.
+/// The most that ever run in all. A party gets one more at a time if none of its requests has begun
+/// or ended for [`STUCK`] looks, and if it runs at most half of what the other parties leave.
 pub(super) const RUNNING_EVER: usize = 512;
 const STUCK: u64 = 50;
 /// How many wait in all. One party has at most half of what the other parties leave.
@@ -34,8 +34,8 @@ pub(crate) enum Party {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Client {
     pub(crate) own: Party,
-    /// The party that counts once more than half of a resource is used. A caller may use every kuid that its
-    /// namespace maps, so this is the outermost namespace, or the user that made it.
+    /// The party that counts once more than half of a resource is used. A caller may use every kuid
+    /// that its namespace maps, so this is the outermost namespace, or the user that made it.
     pub(crate) whole: Party,
 }
 
@@ -138,8 +138,9 @@ impl<T> Accounts<T> {
         self.start_first(party)
     }
 
-    /// As [`next`](Accounts::next), beyond the number that runs at a time: for a party that has none running,
-    /// or whose running requests may never end. Called at intervals while requests wait.
+    /// As [`next`](Accounts::next), beyond the number that runs at a time: for a party that has
+    /// none running, or whose running requests may never end. Called at intervals while requests
+    /// wait.
     pub(super) fn look_for_more(&mut self) -> Option<Waiting<T>> {
         self.looks += 1;
         let party = self.longest(|accounts, client| {

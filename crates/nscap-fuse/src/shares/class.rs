@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which requests may last. A request lasts while it waits for a disk, another task, a lease or a fanotify
-//! listener, or for the inode lock (i_rwsem) of the source's file. A reader or writer can hold that lock
-//! without end: by a direct read or write whose pages never arrive.
+//! Which requests may last. A request lasts while it waits for a disk, another task, a lease or a
+//! fanotify listener, or for the inode lock (i_rwsem) of the source's file. A reader or writer can
+//! hold that lock without end: by a direct read or write whose pages never arrive.
 
 use crate::proto::abi;
 
@@ -12,13 +12,13 @@ pub(crate) enum Class {
     Quick,
     /// It may last, and its caller waits for it.
     Lasting,
-    /// It may last, and no caller waits for it: the kernel says that a handle or an inode ended. The last
-    /// descriptor of a file without a name frees its blocks.
+    /// It may last, and no caller waits for it: the kernel says that a handle or an inode ended.
+    /// The last descriptor of a file without a name frees its blocks.
     Over,
 }
 
-/// The class of an opcode. Requests that the server answers without the source are quick, and so are unknown
-/// ones.
+/// The class of an opcode. Requests that the server answers without the source are quick, and so
+/// are unknown ones.
 pub(crate) fn class(opcode: u32) -> Class {
     match opcode {
         // Content is opened: leases, fanotify's permission events, O_TRUNC, the inode lock.
@@ -31,8 +31,8 @@ pub(crate) fn class(opcode: u32) -> Class {
         // FS_IOC_SETFLAGS, notify_change(), vfs_setxattr() and vfs_removexattr().
         abi::FALLOCATE | abi::LSEEK | abi::IOCTL | abi::SETATTR => Class::Lasting,
         abi::SETXATTR | abi::REMOVEXATTR => Class::Lasting,
-        // The inode lock of the inode that has the name: vfs_unlink(), vfs_rename(), vfs_link(). The lock of
-        // a directory in which one of these waits, and the journal.
+        // The inode lock of the inode that has the name: vfs_unlink(), vfs_rename(), vfs_link().
+        // The lock of a directory in which one of these waits, and the journal.
         abi::UNLINK | abi::RMDIR | abi::RENAME | abi::RENAME2 | abi::LINK => Class::Lasting,
         abi::SYMLINK | abi::MKNOD | abi::MKDIR => Class::Lasting,
         abi::RELEASE | abi::FORGET | abi::BATCH_FORGET => Class::Over,

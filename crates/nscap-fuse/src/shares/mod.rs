@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Shares: how much of the server one caller can use at a time. A request that may last counts for its
-//! caller's share. Beyond the share it waits: a request from /dev/fuse as a copy of its bytes, one from an
-//! io_uring queue as a sleeping thread. If too many wait, a request fails with EAGAIN, for its caller alone.
+//! Shares: how much of the server one caller can use at a time. A request that may last counts for
+//! its caller's share. Beyond the share it waits: a request from /dev/fuse as a copy of its bytes,
+//! one from an io_uring queue as a sleeping thread. If too many wait, a request fails with EAGAIN,
+//! for its caller alone.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -129,8 +130,8 @@ impl Shares {
         }
     }
 
-    /// Whether a request is carried out now. `client` looks its caller up. `length`: its bytes. `aside` copies
-    /// the request so that it can wait without a thread; `None` if it cannot.
+    /// Whether a request is carried out now. `client` looks its caller up. `length`: its bytes.
+    /// `aside` copies the request so that it can wait without a thread; `None` if it cannot.
     pub(crate) fn enter(
         &self,
         class: Class,
@@ -217,8 +218,8 @@ impl Shares {
         }
     }
 
-    /// INTERRUPT: the caller of this request got a signal. A request that waits fails with EINTR; one that
-    /// runs goes on.
+    /// INTERRUPT: the caller of this request got a signal. A request that waits fails with EINTR;
+    /// one that runs goes on.
     pub(crate) fn interrupt(&self, unique: u64) {
         let mut state = self.lock();
         let Some(waiting) = state.accounts.remove(unique) else {

@@ -150,8 +150,8 @@ impl Ground {
         self.wait_for_the_end();
     }
 
-    /// Waits until the kernel knows that the server is gone: a new request gets ENOTCONN by then, and an earlier one got
-    /// ECONNABORTED or ECANCELED.
+    /// Waits until the kernel knows that the server is gone: a new request gets ENOTCONN by then,
+    /// and an earlier one got ECONNABORTED or ECANCELED.
     fn wait_for_the_end(&self) {
         for _ in 0..500 {
             match std::fs::symlink_metadata(self.at("nothing")).unwrap_err().raw_os_error() {

@@ -108,9 +108,10 @@ pub struct Finding<'a> {
 /// Called for each finding; an error ends the work.
 pub type HearFinding<'h> = dyn FnMut(&Finding<'_>) -> io::Result<()> + 'h;
 
-/// Reports each grant of an uncompressed layer that its consumer would not expect. `consumer` maps the consumer's ids to
-/// the layer's numbers: the container's root is 0 in a layer with a container's own ids, and its root kuid in a layer
-/// with the host's ids. Returns the format if the archive is an image, whose layers are members of it and were not read.
+/// Reports each grant of an uncompressed layer that its consumer would not expect. `consumer` maps
+/// the consumer's ids to the layer's numbers: the container's root is 0 in a layer with a
+/// container's own ids, and its root kuid in a layer with the host's ids. Returns the format if the
+/// archive is an image, whose layers are members of it and were not read.
 ///
 /// # Errors
 /// As [`list`](super::list()).

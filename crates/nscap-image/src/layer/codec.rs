@@ -18,15 +18,15 @@ pub enum Compression {
     Zstd,
 }
 
-/// The largest window of a Zstandard frame that is read: 8 MiB. The format requires every decoder to support it, and
-/// level 19 uses it.
+/// The largest window of a Zstandard frame that is read: 8 MiB. The format requires every decoder
+/// to support it, and level 19 uses it.
 pub const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// How many times a compressed layer may expand: gzip's limit.
 pub const MAX_EXPANSION: u64 = 1032;
 
-/// The size that any compressed layer may expand to, in bytes: 4 GiB. A Zstandard frame can expand 30,000 times; for a
-/// layer of some megabytes that takes minutes to read.
+/// The size that any compressed layer may expand to, in bytes: 4 GiB. A Zstandard frame can expand
+/// 30,000 times; for a layer of some megabytes that takes minutes to read.
 pub const ALWAYS_EXPANDS: u64 = 4 << 30;
 
 /// The level of the output: fast, and with the same bytes on every machine.
@@ -73,9 +73,9 @@ impl Compression {
     /// Uncompresses, in bounded memory.
     ///
     /// # Errors
-    /// [`Error::Read`] if the decoder cannot be made. Reading fails for malformed input, for a Zstandard window of more
-    /// than 2^[`ZSTD_WINDOW_LOG`] bytes, and once the output is more than [`ALWAYS_EXPANDS`] and more than
-    /// [`MAX_EXPANSION`] times the input.
+    /// [`Error::Read`] if the decoder cannot be made. Reading fails for malformed input, for a
+    /// Zstandard window of more than 2^[`ZSTD_WINDOW_LOG`] bytes, and once the output is more than
+    /// [`ALWAYS_EXPANDS`] and more than [`MAX_EXPANSION`] times the input.
     ///
     /// ```
     /// use std::io::{Read as _, Write as _};
@@ -223,8 +223,8 @@ impl<W: Write> Write for Writer<W> {
     }
 }
 
-/// Passes on pieces of one size. The output of zlib-rs depends on the pieces of its input, and these would depend on
-/// how a pipe was read.
+/// Passes on pieces of one size. The output of zlib-rs depends on the pieces of its input, and
+/// these would depend on how a pipe was read.
 struct Even<W> {
     inner: W,
     piece: Vec<u8>,

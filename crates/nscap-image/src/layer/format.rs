@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whole images in one tar archive. Such an archive is no layer: its layers are members of it, and so their
-//! capabilities are not its own. It is told by its members' names.
+//! Whole images in one tar archive. Such an archive is no layer: its layers are members of it, and
+//! so their capabilities are not its own. It is told by its members' names.
 
 use super::member::Head;
 

@@ -2,8 +2,8 @@
 //! One header block of a tar archive: strictly read, and changed in place field by field.
 //!
 //! Layout and names are the `tar` crate's. Its numbers are not used: it takes a negative size as a
-//! large one, and accepts a field that is only partly a number. A filter that reads another size than its consumer
-//! passes on members that it did not check.
+//! large one, and accepts a field that is only partly a number. A filter that reads another size
+//! than its consumer passes on members that it did not check.
 
 use std::borrow::Cow;
 

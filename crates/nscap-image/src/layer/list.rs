@@ -18,13 +18,14 @@ pub struct Listed<'a> {
     pub offset: u64,
     /// Its name.
     pub member: &'a [u8],
-    /// The grants, with the layer's ids: id 0 is a host value. EINVAL if the attributes are malformed or contradict each
-    /// other.
+    /// The grants, with the layer's ids: id 0 is a host value. EINVAL if the attributes are
+    /// malformed or contradict each other.
     pub grants: std::result::Result<Vec<Grant>, Denied>,
 }
 
-/// Calls `hear` for each member of an uncompressed layer that has capabilities; an error of `hear` ends the work.
-/// Returns the format if the archive is an image, whose layers are members of it and were not read.
+/// Calls `hear` for each member of an uncompressed layer that has capabilities; an error of `hear`
+/// ends the work. Returns the format if the archive is an image, whose layers are members of it and
+/// were not read.
 ///
 /// # Errors
 /// [`Error::Archive`] for an archive that is cut short or that programs read differently;

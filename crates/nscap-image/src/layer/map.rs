@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Translates a layer to other ids: the rootids of its capabilities and, if asked, the owners of its members.
-//! [`nscap_core::translate`] decides what becomes of a grant; all other bytes are copied.
+//! Translates a layer to other ids: the rootids of its capabilities and, if asked, the owners of
+//! its members. [`nscap_core::translate`] decides what becomes of a grant; all other bytes are
+//! copied.
 
 use std::io::{self, Read, Write};
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The members of a tar archive, one after the other. A visitor sees each head (the extended headers and long names
-//! before a member, and its header) and may return other bytes for it. Content, padding and trailing blocks are copied.
+//! The members of a tar archive, one after the other. A visitor sees each head (the extended
+//! headers and long names before a member, and its header) and may return other bytes for it.
+//! Content, padding and trailing blocks are copied.
 //!
-//! Programs disagree about malformed archives: about a size on a hard link, two extended headers, members after the end.
-//! This module refuses an archive in which another program could read a member that it does not see. It does see members
-//! after the end.
+//! Programs disagree about malformed archives: about a size on a hard link, two extended headers,
+//! members after the end. This module refuses an archive in which another program could read a
+//! member that it does not see. It does see members after the end.
 
 use std::borrow::Cow;
 use std::io::{Read, Write};

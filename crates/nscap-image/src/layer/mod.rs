@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Layers: tar archives, plain or compressed, and images made of them (OCI image layouts), with the capabilities in
-//! their pax records. Covers W for archives: a translated archive never grants more than before.
+//! Layers: tar archives, plain or compressed, and images made of them (OCI image layouts), with the
+//! capabilities in their pax records. Covers W for archives: a translated archive never grants more
+//! than before.
 
 mod attr;
 mod attributes;

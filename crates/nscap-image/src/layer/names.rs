@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The names of a layer so far, in fixed memory: fingerprints of names, and of the capabilities of files that have any.
+//! The names of a layer so far, in fixed memory: fingerprints of names, and of the capabilities of
+//! files that have any.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -10,7 +11,8 @@ const FULL: usize = NAMES / 5 * 4;
 /// How many files with capabilities are remembered.
 const CAPABLE: usize = 1 << 16;
 
-/// Names so far. The probability that two different names of a layer look the same is about 1 in 2^44.
+/// Names so far. The probability that two different names of a layer look the same is about 1 in
+/// 2^44.
 pub(crate) struct Names {
     seed: RandomState,
     /// Open addressing, 0 for an empty slot; pages are taken as they fill.

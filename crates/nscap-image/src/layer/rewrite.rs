@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Writes a head with other capabilities or another owner. It changes only those records and fields, in the form that
-//! they had.
+//! Writes a head with other capabilities or another owner. It changes only those records and
+//! fields, in the form that they had.
 
 use std::ops::Range;
 
@@ -53,7 +53,8 @@ enum Record {
     Gone,
 }
 
-/// The head with `values` in place of its capabilities, in the forms of `codings`, and with `owner`. `None`: unchanged.
+/// The head with `values` in place of its capabilities, in the forms of `codings`, and with
+/// `owner`. `None`: unchanged.
 ///
 /// # Errors
 /// [`Problem::IdTooLarge`].

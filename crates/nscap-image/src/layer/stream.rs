@@ -8,8 +8,8 @@ use super::error::{Error, Result};
 use super::map::{Change, Changed, Hear, map};
 use super::window::Window;
 
-/// Copies a layer with a change, from a stream that is read once. A compressed layer is compressed again: with the same
-/// bytes each time, but seldom those of the input.
+/// Copies a layer with a change, from a stream that is read once. A compressed layer is compressed
+/// again: with the same bytes each time, but seldom those of the input.
 ///
 /// # Errors
 /// As [`map`](super::map()); output before the error has been written.

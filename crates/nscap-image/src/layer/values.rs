@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The grants of a file as values of its two attributes, by the three cases of Storage: several entries are in form F,
-//! for a front end or a patched kernel, or under a new seal if the archive had a sealed table.
+//! The grants of a file as values of its two attributes, by the three cases of Storage: several
+//! entries are in form F, for a front end or a patched kernel, or under a new seal if the archive
+//! had a sealed table.
 
 use nscap_core::storage::{Form, SealFacts, Table, form_of, is_tripwire, tripwire};
 use nscap_core::{NsCaps, Record, Stored};

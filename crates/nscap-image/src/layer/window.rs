@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stream of which some parts are examined and the rest is copied: one buffer, which is read and written in large
-//! pieces.
+//! A stream of which some parts are examined and the rest is copied: one buffer, which is read and
+//! written in large pieces.
 
 use std::io::{ErrorKind, Read, Write};
 

@@ -123,7 +123,8 @@ impl Acl {
         &self.0
     }
 
-    /// The list with its ids moved, in the order that the kernel requires: users and groups each ascending.
+    /// The list with its ids moved, in the order that the kernel requires: users and groups each
+    /// ascending.
     pub(crate) fn moved(&self, mover: &Mover) -> Result<Acl, AclStays> {
         let mut moved = self.0.clone();
         for entry in &mut moved {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The second pass: changes each inode as the journal says, forward or back. It changes only inodes of the plan,
-//! which it identifies by number and birth time.
+//! The second pass: changes each inode as the journal says, forward or back. It changes only inodes
+//! of the plan, which it identifies by number and birth time.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -35,19 +35,20 @@ pub struct Outcome {
     pub already: u64,
     /// Inodes that differ from their plan; [`Watch::deviation`] was called for each.
     pub deviations: u64,
-    /// Whether no work is left. If not, files were [busy](Deviation::Busy), and the journal stays open.
+    /// Whether no work is left. If not, files were [busy](Deviation::Busy), and the journal stays
+    /// open.
     pub finished: bool,
 }
 
 impl Journal {
-    /// Changes the tree by the journal, from the beginning or from the point where an earlier run stopped. When the
-    /// whole tree has gone back, removes the journal.
+    /// Changes the tree by the journal, from the beginning or from the point where an earlier run
+    /// stopped. When the whole tree has gone back, removes the journal.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the journal belongs to another tree that had the same name (ESTALE), if a shift that is
-    /// being undone is to go forward (EINVAL), or if a change does not last (EIO); [`Error::System`] if a change
-    /// fails, or with EBUSY if a server shows the tree, a part of it or a directory above it. Changes made before the
-    /// error stay, and so does the journal.
+    /// [`Error::Refused`] if the journal belongs to another tree that had the same name (ESTALE),
+    /// if a shift that is being undone is to go forward (EINVAL), or if a change does not last
+    /// (EIO); [`Error::System`] if a change fails, or with EBUSY if a server shows the tree, a part
+    /// of it or a directory above it. Changes made before the error stay, and so does the journal.
     ///
     /// ```no_run
     /// use nscap_image::shift::{Direction, Journal, Tree};
@@ -113,7 +114,8 @@ impl Journal {
 struct Walk<'a> {
     tree: &'a Tree,
     direction: Direction,
-    /// Whether the shift was finished. Then a grant that is missing now was removed later by another task.
+    /// Whether the shift was finished. Then a grant that is missing now was removed later by
+    /// another task.
     settled: bool,
     namespaces: &'a mut Namespaces,
     watch: &'a mut dyn Watch,

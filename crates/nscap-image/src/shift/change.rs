@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The change of one inode that takes several steps: it has capabilities, set-id bits or an access control list.
-//! After each step the inode grants at most its old grant or its new one:
+//! The change of one inode that takes several steps: it has capabilities, set-id bits or an access
+//! control list. After each step the inode grants at most its old grant or its new one:
 //!
-//! 1. Remove set-id bits; with an access control list, also all permissions but the owner's. Half of the old list
-//!    and half of the new one would give some user more than either.
-//! 2. Remove the capabilities, and not before the set-id bits: a set-user-ID root file without its capabilities
-//!    would give its caller every capability (capabilities(7)).
+//! 1. Remove set-id bits; with an access control list, also all permissions but the owner's. Half
+//!    of the old list and half of the new one would give some user more than either.
+//! 2. Remove the capabilities, and not before the set-id bits: a set-user-ID root file without its
+//!    capabilities would give its caller every capability (capabilities(7)).
 //! 3. Change owner and group in one call.
 //! 4. Write the access control lists, which restores the permissions.
 //! 5. Write the new capabilities.
 //! 6. Restore the set-id bits.
 //!
-//! K: a lease keeps writers away from before the first step until after the last one, and the content has the digest
-//! that it had when its grants were read. Otherwise the file moves without its grants.
+//! K: a lease keeps writers away from before the first step until after the last one, and the
+//! content has the digest that it had when its grants were read. Otherwise the file moves without
+//! its grants.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -159,7 +160,8 @@ impl InodeChange<'_> {
         Ok(if keep { InodeOutcome::Changed } else { InodeOutcome::Deviation(Deviation::GrantLost) })
     }
 
-    /// A task wants to write, and the kernel may have let it in before the last step: removes the grants again.
+    /// A task wants to write, and the kernel may have let it in before the last step: removes the
+    /// grants again.
     fn take_back(&mut self, granting: &Granting) -> Result<InodeOutcome> {
         let seen = InodeStat::of(self.fd, self.path)?;
         self.mode(seen.mode & !SET_ID)?;
@@ -189,7 +191,8 @@ impl InodeChange<'_> {
         self.settled && (held == GrantState::Nothing || seen.mode != self.from().mode)
     }
 
-    /// Whether owner, mode and lists are the old ones, the planned ones, or those between two steps.
+    /// Whether owner, mode and lists are the old ones, the planned ones, or those between two
+    /// steps.
     fn known(&self, seen: &InodeStat, attributes: &Attributes) -> bool {
         let owners = [self.from(), self.to()].map(|meta| (meta.uid, meta.gid));
         let modes = [self.from().mode, self.to().mode].into_iter().any(|mode| {
@@ -302,8 +305,8 @@ impl InodeChange<'_> {
         Ok(())
     }
 
-    /// Whether the inode has the new owner and mode now. Another task may have changed it at the same time, and some
-    /// file systems accept a change without making it.
+    /// Whether the inode has the new owner and mode now. Another task may have changed it at the
+    /// same time, and some file systems accept a change without making it.
     fn stays(&self, mode: u32) -> Result<bool> {
         Ok(InodeStat::of(self.fd, self.path)?.meta() == Meta { mode, ..*self.to() })
     }
@@ -360,8 +363,8 @@ impl InodeChange<'_> {
         }
     }
 
-    /// Where the design's rules decide, host value and entries are written one after the other: what a step leaves
-    /// that was not followed by the next.
+    /// Where the design's rules decide, host value and entries are written one after the other:
+    /// what a step leaves that was not followed by the next.
     fn is_part_of_the_goal(&self, state: &FileState, now: &Stored<'_>) -> bool {
         let Some(grants) = self.change.grants.as_ref().filter(|_| state.by_design()) else {
             return false;
@@ -370,13 +373,15 @@ impl InodeChange<'_> {
         !self.settled && takes_away(&goal, now)
     }
 
-    /// What the file held before, by the bytes that would have been stored; its owner is that of before.
+    /// What the file held before, by the bytes that would have been stored; its owner is that of
+    /// before.
     fn before<'g>(&self, grants: &'g GrantChange, state: &FileState) -> Stored<'g> {
         let (capability, table) = (grants.capability.as_deref(), grants.table.as_deref());
         state.would_mean(capability, table, self.namespaces).0
     }
 
-    /// Where the design's rules decide, how it is written down is not ours: what it meant is asked for.
+    /// Where the design's rules decide, how it is written down is not ours: what it meant is asked
+    /// for.
     fn ask_for_what_was(&mut self, granting: &Granting, state: &FileState) -> Result<bool> {
         let Some(grants) = &self.change.grants else {
             return Ok(true);
@@ -421,7 +426,8 @@ fn is_empty(state: &FileState) -> bool {
 }
 
 impl Pair {
-    /// Whether a list is the old one, the planned one, or one of them after the chmod(2) of the first step.
+    /// Whether a list is the old one, the planned one, or one of them after the chmod(2) of the
+    /// first step.
     fn holds(&self, now: &[u8]) -> bool {
         let locked = |value: &[u8]| Acl::decode(value).map(|acl| acl.locked().encode());
         [&self.before, &self.after]

@@ -7,8 +7,8 @@ use nscap_linux::Quotable as _;
 use nscap_linux::describe;
 use rustix::io::Errno;
 
-/// An error of a shift. A difficulty with one file is not an error: it is a [`Problem`](super::Problem) of the plan or
-/// a [`Deviation`](super::Deviation) of the change.
+/// An error of a shift. A difficulty with one file is not an error: it is a
+/// [`Problem`](super::Problem) of the plan or a [`Deviation`](super::Deviation) of the change.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -13,7 +13,8 @@ const MAGIC: &[u8; 16] = b"nscap-shift 1\n\0\0";
 /// No record is longer: the largest attribute has 65,536 bytes.
 const RECORD_MAX: usize = 1 << 20;
 
-/// A file that is locked until this is dropped, also if a process that was forked meanwhile shares the descriptor.
+/// A file that is locked until this is dropped, also if a process that was forked meanwhile shares
+/// the descriptor.
 #[derive(Debug)]
 pub(crate) struct Locked(pub(crate) File);
 

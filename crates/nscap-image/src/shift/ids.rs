@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Translates ids from one mapping to the other. The caller chooses what happens to an id without an image.
+//! Translates ids from one mapping to the other. The caller chooses what happens to an id without
+//! an image.
 
 use nscap_core::{Shift, Uid};
 
@@ -13,9 +14,9 @@ pub enum Unmapped {
     Fail,
     /// Keep the id.
     Skip,
-    /// Owners, groups and ids in access control lists become this one, an id of this process's namespace. An entry
-    /// must not apply to another root than before: it is dropped, and so are set-id bits of an owner or a group
-    /// without an image.
+    /// Owners, groups and ids in access control lists become this one, an id of this process's
+    /// namespace. An entry must not apply to another root than before: it is dropped, and so are
+    /// set-id bits of an owner or a group without an image.
     Id(u32),
 }
 
@@ -60,8 +61,8 @@ impl Mover {
         }
     }
 
-    /// How rootids move. `shown` translates a rootid on disk into an id of this process's namespace, `stored` back.
-    /// `host` is the id of the superblock owner's root in this namespace.
+    /// How rootids move. `shown` translates a rootid on disk into an id of this process's
+    /// namespace, `stored` back. `host` is the id of the superblock owner's root in this namespace.
     pub(crate) fn roots(
         &self,
         host: Option<u32>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What one inode has beside owner and mode: access control lists, capabilities, and, if it grants anything, the
-//! digest of its content.
+//! What one inode has beside owner and mode: access control lists, capabilities, and, if it grants
+//! anything, the digest of its content.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -71,8 +71,8 @@ impl Attributes {
     }
 }
 
-/// Whether the file has one of two attributes. EOVERFLOW and EINVAL of getxattr(2) mean a value that the kernel
-/// does not show to this process: the file has it.
+/// Whether the file has one of two attributes. EOVERFLOW and EINVAL of getxattr(2) mean a value
+/// that the kernel does not show to this process: the file has it.
 fn holds_any(file: impl AsFd, two: [&std::ffi::CStr; 2], path: &Path) -> Result<bool> {
     for name in two {
         match opath::get(&file, name) {
@@ -94,8 +94,8 @@ impl Granting {
     /// Takes a lease: no task can open the file for writing while this lives.
     ///
     /// # Errors
-    /// The inner errno is that of [`ReadLease::take`], EAGAIN if a task has the file open for writing; [`Error`]
-    /// for the rest.
+    /// The inner errno is that of [`ReadLease::take`], EAGAIN if a task has the file open for
+    /// writing; [`Error`] for the rest.
     pub(crate) fn take(file: impl AsFd, path: &Path) -> Result<std::result::Result<Granting, i32>> {
         let fd = file
             .as_fd()
@@ -113,8 +113,8 @@ impl Granting {
         Ok(self.file.read_through(tree.mount.clone(), namespaces)?)
     }
 
-    /// Size and digest of the content. The digest covers each block that is not all zeros, with its offset and length,
-    /// so a file that is nearly all hole takes little time.
+    /// Size and digest of the content. The digest covers each block that is not all zeros, with its
+    /// offset and length, so a file that is nearly all hole takes little time.
     pub(crate) fn content(&self) -> Result<Content> {
         let file = self.lease.file();
         let mut hasher = Sha256::new();

@@ -49,7 +49,8 @@ impl InodePlan {
             || self.grants_differ
     }
 
-    /// Plans owner and group. Set-id bits are dropped if they would work for another user or group than before.
+    /// Plans owner and group. Set-id bits are dropped if they would work for another user or group
+    /// than before.
     pub(super) fn owner(&mut self, mover: &Mover) {
         let Meta { uid, gid, mode } = self.change.before;
         let directory = FileType::from_raw_mode(mode) == FileType::Directory;
@@ -79,8 +80,8 @@ impl InodePlan {
         }
     }
 
-    /// Refuses a set-id file that would become the host's root's: a container's users could use it until now, and
-    /// every user of the host could then.
+    /// Refuses a set-id file that would become the host's root's: a container's users could use it
+    /// until now, and every user of the host could then.
     pub(super) fn set_id_of_host(&mut self, namespaces: &Namespaces, allowed: bool) {
         let (before, after) = (self.change.before, self.change.after);
         let user = |id| namespaces.shown_uid(id) == Some(Kuid::ROOT);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The journal of a shift: the whole plan, written and synced before the first change, and a mark at its end that says
-//! how far the shift is. Nothing is recorded in between: each inode shows whether it is in its old state, in its new
-//! state, or between two steps. docs/shift.md has the bytes.
+//! The journal of a shift: the whole plan, written and synced before the first change, and a mark
+//! at its end that says how far the shift is. Nothing is recorded in between: each inode shows
+//! whether it is in its old state, in its new state, or between two steps. docs/shift.md has the
+//! bytes.
 //!
-//! A run changes owners and capabilities as the journal says. So it accepts only a journal that no other user can have
-//! written: a regular file of this user with one name, which no other user may read or write.
+//! A run changes owners and capabilities as the journal says. So it accepts only a journal that no
+//! other user can have written: a regular file of this user with one name, which no other user may
+//! read or write.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -55,7 +57,8 @@ impl Names {
     }
 }
 
-/// Opens and locks a file of this user in the directory above the tree; `None` if it does not exist.
+/// Opens and locks a file of this user in the directory above the tree; `None` if it does not
+/// exist.
 fn locked(tree: &Tree, name: &OsString, create: bool) -> Result<Option<Locked>> {
     let path = tree.parent_path.join(name);
     let call = |call, errno| Error::call(&path, call, errno);
@@ -184,8 +187,8 @@ impl Journal {
     /// Reads the whole journal of a tree; `None` if the tree has none.
     ///
     /// # Errors
-    /// [`Error::Refused`] if another user could have written it (EPERM), another process uses it (EBUSY), or its plan
-    /// is damaged (EIO); [`Error::System`] if it cannot be read.
+    /// [`Error::Refused`] if another user could have written it (EPERM), another process uses it
+    /// (EBUSY), or its plan is damaged (EIO); [`Error::System`] if it cannot be read.
     ///
     /// ```
     /// use nscap_image::shift::{Journal, Tree};
@@ -317,8 +320,8 @@ impl Journal {
 }
 
 impl Identity {
-    /// On overlayfs the first change of an inode gives it another birth time, and another number if it has several
-    /// names in a lower layer.
+    /// On overlayfs the first change of an inode gives it another birth time, and another number if
+    /// it has several names in a lower layer.
     pub(crate) fn of(seen: &InodeStat, tree: &Tree) -> Identity {
         let inode = &seen.inode;
         if tree.is_overlay() {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Moves a whole tree from one id mapping to another: owners, groups, the rootids of capabilities and the ids of access
-//! control lists, in one pass. Covers Storage, K and W of SPEC for a program that moves files; [`nscap_core::shift()`]
-//! decides what becomes of each grant.
+//! Moves a whole tree from one id mapping to another: owners, groups, the rootids of capabilities
+//! and the ids of access control lists, in one pass. Covers Storage, K and W of SPEC for a program
+//! that moves files; [`nscap_core::shift()`] decides what becomes of each grant.
 //!
-//! A shift first reads the whole tree, and writes the planned change of each inode to a journal beside it. If there is
-//! a [`Problem`], nothing has been changed. Then it changes each inode as the journal says. After each step
-//! ([`CrashPoint`]) an inode grants at most its old grant or its new one. The same journal resumes or undoes a shift
-//! that was killed.
+//! A shift first reads the whole tree, and writes the planned change of each inode to a journal
+//! beside it. If there is a [`Problem`], nothing has been changed. Then it changes each inode as
+//! the journal says. After each step ([`CrashPoint`]) an inode grants at most its old grant or its
+//! new one. The same journal resumes or undoes a shift that was killed.
 //!
 //! ```no_run
 //! use nscap_image::map::Side;

@@ -38,12 +38,13 @@ impl Plan {
         &self.counts
     }
 
-    /// Makes the plan the journal of the tree; [`Journal::run`] then changes the tree. This replaces the journal of a
-    /// finished shift, which cannot be undone after that.
+    /// Makes the plan the journal of the tree; [`Journal::run`] then changes the tree. This
+    /// replaces the journal of a finished shift, which cannot be undone after that.
     ///
     /// # Errors
-    /// [`Error::Refused`] (EINVAL) if there are problems, or if this is only a [`preview`](Tree::preview);
-    /// [`Error::Open`] if a shift of the tree is not finished; [`Error::System`] if the journal cannot be written.
+    /// [`Error::Refused`] (EINVAL) if there are problems, or if this is only a
+    /// [`preview`](Tree::preview); [`Error::Open`] if a shift of the tree is not finished;
+    /// [`Error::System`] if the journal cannot be written.
     ///
     /// ```
     /// use nscap_image::map::Side;
@@ -81,10 +82,10 @@ impl Tree {
     /// Plans a shift and writes the plan beside the tree.
     ///
     /// # Errors
-    /// [`Error::Open`] if a shift of the tree is not finished; [`Error::System`] if a file cannot be read or the plan
-    /// cannot be written, or with EBUSY if a server shows the tree ([`Claimed`](nscap_linux::Error::Claimed));
-    /// [`Error::Refused`] if this process lacks capabilities (EPERM) or another one works on the tree (EBUSY). The
-    /// tree is unchanged.
+    /// [`Error::Open`] if a shift of the tree is not finished; [`Error::System`] if a file cannot
+    /// be read or the plan cannot be written, or with EBUSY if a server shows the tree
+    /// ([`Claimed`](nscap_linux::Error::Claimed)); [`Error::Refused`] if this process lacks
+    /// capabilities (EPERM) or another one works on the tree (EBUSY). The tree is unchanged.
     ///
     /// ```
     /// use nscap_image::map::Side;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The first pass: plans the change of each inode and finds the problems. Changes nothing in the tree.
+//! The first pass: plans the change of each inode and finds the problems. Changes nothing in the
+//! tree.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -186,8 +187,8 @@ impl<'a> Planner<'a> {
     fn inode(&mut self, fd: &impl AsFd, seen: &InodeStat, name: &OsStr) -> Result<()> {
         let known = self.has_been_here(seen);
         self.counts.hard_links += u64::from(known);
-        // On overlayfs, names of one lower inode become separate inodes when the first one changes. If they do
-        // not, the second name finds the change done.
+        // On overlayfs, names of one lower inode become separate inodes when the first one changes.
+        // If they do not, the second name finds the change done.
         if known && !self.tree.is_overlay() {
             return Ok(());
         }
@@ -217,8 +218,8 @@ impl<'a> Planner<'a> {
         self.put(&Entry::Change(Box::new(change)))
     }
 
-    /// Whether the walk has met the inode under another name. An inode whose names were all found is forgotten, so
-    /// the table holds only inodes with links across the tree.
+    /// Whether the walk has met the inode under another name. An inode whose names were all found
+    /// is forgotten, so the table holds only inodes with links across the tree.
     fn has_been_here(&mut self, seen: &InodeStat) -> bool {
         let Some(links) = self.links.get_mut(&seen.inode) else {
             return false;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Records of the journal: the old state and the planned state of one inode. docs/shift.md has the bytes.
+//! Records of the journal: the old state and the planned state of one inode. docs/shift.md has the
+//! bytes.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A tree by descriptors. Each directory is opened from the one above it, and each file from its directory; links,
-//! other mounts and `..` are not followed (openat2(2)). If another task replaces a name, the result is the new inode,
-//! which is not the planned one, or an error; never an inode outside the tree.
+//! A tree by descriptors. Each directory is opened from the one above it, and each file from its
+//! directory; links, other mounts and `..` are not followed (openat2(2)). If another task replaces
+//! a name, the result is the new inode, which is not the planned one, or an error; never an inode
+//! outside the tree.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,8 +39,8 @@ pub(crate) struct Inode {
     /// The number of the device, or on btrfs of the subvolume.
     pub(crate) device: (u32, u32),
     pub(crate) number: u64,
-    /// Birth time, in seconds and nanoseconds; 0 if the file system does not say. It distinguishes an inode from a later
-    /// one with the same number.
+    /// Birth time, in seconds and nanoseconds; 0 if the file system does not say. It distinguishes
+    /// an inode from a later one with the same number.
     pub(crate) made: (i64, u32),
 }
 
@@ -117,8 +118,9 @@ impl Tree {
     /// Opens a tree. It may be a mount point; mounts in it are not part of it.
     ///
     /// # Errors
-    /// [`Error::Refused`] if it is a symbolic link (ELOOP), has no parent directory for the journal (EINVAL), or is on
-    /// an id-mapped (EINVAL) or read-only (EROFS) mount; [`Error::System`] if it cannot be opened, ENOTDIR for a file.
+    /// [`Error::Refused`] if it is a symbolic link (ELOOP), has no parent directory for the journal
+    /// (EINVAL), or is on an id-mapped (EINVAL) or read-only (EROFS) mount; [`Error::System`] if it
+    /// cannot be opened, ENOTDIR for a file.
     ///
     /// ```
     /// use nscap_image::shift::Tree;
@@ -162,8 +164,8 @@ impl Tree {
         })
     }
 
-    /// K: while this value lives, no other process serves or shifts the tree, a part of it or a directory above it. A
-    /// server would go on deciding by the old owners.
+    /// K: while this value lives, no other process serves or shifts the tree, a part of it or a
+    /// directory above it. A server would go on deciding by the old owners.
     pub(crate) fn claim(&self) -> Result<()> {
         if self.claim.get().is_none() {
             let claim = Claim::take(&self.top, &self.path, Purpose::Shift, Duration::ZERO)?;

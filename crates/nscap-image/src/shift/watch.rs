@@ -81,8 +81,8 @@ pub enum Problem {
         /// How many of them are in the tree.
         found: u32,
     },
-    /// The file has capabilities or set-id bits, and fcntl(2) gave no lease to keep writers away meanwhile; its
-    /// errno.
+    /// The file has capabilities or set-id bits, and fcntl(2) gave no lease to keep writers away
+    /// meanwhile; its errno.
     Lease(i32),
 }
 
@@ -185,14 +185,14 @@ pub enum Deviation {
     Gone,
     /// Another inode has its name; the shift leaves that one as it is.
     Replaced,
-    /// Its owner, mode, access control list or capabilities are neither the old nor the planned ones. The shift
-    /// leaves it as it is.
+    /// Its owner, mode, access control list or capabilities are neither the old nor the planned
+    /// ones. The shift leaves it as it is.
     Changed,
-    /// Its content changed after its capabilities and set-id bits were read (K), or another task removed these. It
-    /// moved without them.
+    /// Its content changed after its capabilities and set-id bits were read (K), or another task
+    /// removed these. It moved without them.
     GrantLost,
-    /// A task has it open for writing, so its capabilities or set-id bits cannot move. The shift leaves it as it
-    /// is.
+    /// A task has it open for writing, so its capabilities or set-id bits cannot move. The shift
+    /// leaves it as it is.
     Busy,
 }
 
@@ -231,7 +231,8 @@ impl fmt::Display for Deviation {
     }
 }
 
-/// A step of a shift. A process that is killed after it leaves a state that a later run continues from.
+/// A step of a shift. A process that is killed after it leaves a state that a later run continues
+/// from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum CrashPoint {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Remembered namespaces, in shares: a user that makes many loses its own, and not those of others. A share belongs to
-//! the uid that made the highest namespace below this process's own. Each such namespace that root made has its own
-//! share, since it is a container.
+//! Remembered namespaces, in shares: a user that makes many loses its own, and not those of others.
+//! A share belongs to the uid that made the highest namespace below this process's own. Each such
+//! namespace that root made has its own share, since it is a container.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -94,7 +94,8 @@ impl Remembered {
         drop(all);
     }
 
-    /// The namespace to forget: in the largest share, the one that was not used for the longest time.
+    /// The namespace to forget: in the largest share, the one that was not used for the longest
+    /// time.
     fn too_much(&self, all: &HashMap<Key, Known>) -> Option<Key> {
         let heavy = all.values().map(|known| known.weight).sum::<usize>() > EXTENTS_MAX;
         if all.len() <= self.most && !heavy {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reserved descriptors, so that callers can be identified when the process or the system has no others. Without them
-//! one task that uses up all descriptors could make the server refuse all other callers.
+//! Reserved descriptors, so that callers can be identified when the process or the system has no
+//! others. Without them one task that uses up all descriptors could make the server refuse all
+//! other callers.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};

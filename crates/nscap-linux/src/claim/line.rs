@@ -2,8 +2,9 @@
 //! The directories above a tree, as far as only we come by: a shared lock on each says that something
 //! below is claimed.
 //!
-//! Further up any task could hold a lock, and prevent all claims. No claim is needed there: a claimed tree is one that
-//! other users cannot reach, because of its own mode or a closed directory above it.
+//! Further up any task could hold a lock, and prevent all claims. No claim is needed there: a
+//! claimed tree is one that other users cannot reach, because of its own mode or a closed directory
+//! above it.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -40,8 +41,8 @@ pub(super) fn lock(tree: &OwnedFd) -> Result<Vec<Flocked>, OwnedFd> {
 
 /// The tree and what is above it, up to the last directory that can be told to be closed to others.
 ///
-/// Root stops at the first directory that is its own: no other user's claim above that can reach the tree, and root's own
-/// claims are in the registry.
+/// Root stops at the first directory that is its own: no other user's claim above that can reach
+/// the tree, and root's own claims are in the registry.
 fn climb(tree: &OwnedFd) -> Vec<Above> {
     let own = rustix::process::geteuid().as_raw();
     let mut line: Vec<Above> = Vec::new();

@@ -6,10 +6,12 @@
 //!
 //! A claim is two kinds of locks (flock(2)), which end with the process that holds them.
 //!
-//! - Locks: an exclusive one on the directory itself, and shared ones on the directories above it, up to the first that
-//!   other users reach: these users could hold such a lock as well. Every process sees these, also root of a user namespace.
-//! - As root of the initial namespace, an entry in a [registry](registry) that only root reaches. There trees are
-//!   compared by file handles, which the kernel resolves whatever is mounted or renamed.
+//! - Locks: an exclusive one on the directory itself, and shared ones on the directories above it,
+//!   up to the first that other users reach: these users could hold such a lock as well. Every
+//!   process sees these, also root of a user namespace.
+//! - As root of the initial namespace, an entry in a [registry](registry) that only root reaches.
+//!   There trees are compared by file handles, which the kernel resolves whatever is mounted or
+//!   renamed.
 
 mod entry;
 mod flocked;
@@ -118,8 +120,8 @@ impl Claim {
         Ok(Claim { _root: own, _above: above, entry })
     }
 
-    /// Records which mount shows the tree, by the device number that stat(2) shows there, for a process that finds the
-    /// tree claimed.
+    /// Records which mount shows the tree, by the device number that stat(2) shows there, for a
+    /// process that finds the tree claimed.
     ///
     /// # Errors
     /// [`Error::Call`] where the registry cannot be written.
@@ -161,8 +163,8 @@ fn is_claimed(device: (u32, u32), source: &Path) -> bool {
     })
 }
 
-/// Whether a server of root of the initial namespace has a claim for the mount with this device number; no other user can
-/// record one. `false` if this process is not that root.
+/// Whether a server of root of the initial namespace has a claim for the mount with this device
+/// number; no other user can record one. `false` if this process is not that root.
 pub(crate) fn is_served(device: (u32, u32)) -> bool {
     let registry = Registry::open().ok().flatten();
     registry.and_then(|registry| registry.live().ok()).is_some_and(|all| {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! In which mount namespace the mount of a descriptor is, and what that one tells of it: by
-//! statmount(2) where the kernel has it and lets us, else by mountinfo. A mount is in one namespace at
-//! most; nearly every container's files are in another than ours.
+//! statmount(2) where the kernel has it and lets us, else by mountinfo. A mount is in one namespace
+//! at most; nearly every container's files are in another than ours.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -28,8 +28,8 @@ pub(super) struct Facts {
     /// As that namespace sees it.
     pub(super) point: PathBuf,
     pub(super) idmapped: bool,
-    /// The maps of an id-mapped mount, the outside in our own namespace's terms. `None` before Linux
-    /// 6.15, and where the kernel does not let us ask.
+    /// The maps of an id-mapped mount, the outside in our own namespace's terms. `None` before
+    /// Linux 6.15, and where the kernel does not let us ask.
     pub(super) maps: Option<(Vec<Extent>, Vec<Extent>)>,
 }
 
@@ -40,8 +40,8 @@ pub(super) enum Seat {
     Ours,
     /// In the one that this process is in.
     Of(u32),
-    /// In none that we have found: the namespace is out of our sight, or no process is in it, or the mount
-    /// is in none at all (memfd_create(2), fsmount(2)).
+    /// In none that we have found: the namespace is out of our sight, or no process is in it, or
+    /// the mount is in none at all (memfd_create(2), fsmount(2)).
     Unseen,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The identity of a namespace: the inode number of its file while it lives, and the kernel's id for ever (NS_GET_ID,
-//! Linux 6.18).
+//! The identity of a namespace: the inode number of its file while it lives, and the kernel's id
+//! for ever (NS_GET_ID, Linux 6.18).
 
 use std::os::fd::AsFd;
 use std::path::Path;

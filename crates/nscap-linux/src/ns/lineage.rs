@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A namespace and its ancestors, which is all that the rules need to know of one caller's namespace. It does not keep the
-//! namespaces alive.
+//! A namespace and its ancestors, which is all that the rules need to know of one caller's
+//! namespace. It does not keep the namespaces alive.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -25,8 +25,8 @@ impl Lineage {
         Ok(Lineage { ns: namespaces.own_ns().index(), namespaces })
     }
 
-    /// The lineage of a process's namespace, by a descriptor of its /proc directory. Ancestors come from `nearest` if that
-    /// knows them; others are visited for at most `patience`.
+    /// The lineage of a process's namespace, by a descriptor of its /proc directory. Ancestors come
+    /// from `nearest` if that knows them; others are visited for at most `patience`.
     ///
     /// # Errors
     /// [`Error::Call`] with "setns" where a namespace above it could not be visited: EPERM where we may not,

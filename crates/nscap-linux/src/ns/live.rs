@@ -39,7 +39,8 @@ impl<'a> LiveNs<'a> {
         NsIndex(self.n)
     }
 
-    /// Whether it is the kernel's, and not only the maps of a mount, what lies outside or what was not seen.
+    /// Whether it is the kernel's, and not only the maps of a mount, what lies outside or what was
+    /// not seen.
     #[must_use]
     pub fn is_namespace(self) -> bool {
         self.node().origin.is_namespace()

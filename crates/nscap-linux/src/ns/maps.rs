@@ -70,8 +70,8 @@ impl Maps {
         self.gids.ids().outside(shown).and_then(Kgid::new)
     }
 
-    /// Translates maps whose outside ids are ids of this namespace, to kuids. Leaves out an extent without an image: this
-    /// process cannot name those ids.
+    /// Translates maps whose outside ids are ids of this namespace, to kuids. Leaves out an extent
+    /// without an image: this process cannot name those ids.
     pub(crate) fn lift(&self, uids: &[Extent], gids: &[Extent]) -> Result<Maps, MapError> {
         let lift = |base: &Map, shown: &[Extent]| {
             let outside =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Live user namespaces: their identities, their maps, and the processes in them. Covers what R3, P, S and U need of the
-//! running system.
+//! Live user namespaces: their identities, their maps, and the processes in them. Covers what R3,
+//! P, S and U need of the running system.
 //!
 //! A [`Namespaces`] is a snapshot, and its handles ([`LiveNs`]) can be compared. Since Linux 6.18
 //! namespaces have ids that are never used again; before, the snapshot holds a descriptor of every
@@ -355,7 +355,8 @@ impl Namespaces {
         Ok(NsIndex(self.push(node)))
     }
 
-    /// A placeholder for a user namespace that we have not seen, and that contains no task of interest: every id is itself.
+    /// A placeholder for a user namespace that we have not seen, and that contains no task of
+    /// interest: every id is itself.
     pub(crate) fn unseen_owner(&mut self) -> NsIndex {
         let known = self.nodes.iter().position(|node| node.origin == Origin::Unseen);
         let node = Node { parent: Some(self.initial), origin: Origin::Unseen, ..Node::outside() };
@@ -437,8 +438,9 @@ impl Namespaces {
         self.node(self.own).maps.kgid(gid)
     }
 
-    /// The kuid of a namespace's maker as the kernel showed it. Inside a namespace that does not map the maker, the kernel
-    /// shows the overflow uid: that is treated as unknown, which gives no task a privilege.
+    /// The kuid of a namespace's maker as the kernel showed it. Inside a namespace that does not
+    /// map the maker, the kernel shows the overflow uid: that is treated as unknown, which gives no
+    /// task a privilege.
     fn shown_owner(&self, uid: u32) -> Option<Kuid> {
         const OVERFLOW: u32 = 65_534;
         if uid == OVERFLOW && self.own != self.initial {

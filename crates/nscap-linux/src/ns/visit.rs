@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The maps of namespaces without a process: a child process enters them, each from its parent, and this process reads the
-//! child's maps. One child serves for a whole line of namespaces. The number of children and the time of a snapshot are
-//! limited: the owner of a namespace may stop a child that is in it, and an unprivileged user may own thousands.
+//! The maps of namespaces without a process: a child process enters them, each from its parent, and
+//! this process reads the child's maps. One child serves for a whole line of namespaces. The number
+//! of children and the time of a snapshot are limited: the owner of a namespace may stop a child
+//! that is in it, and an unprivileged user may own thousands.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

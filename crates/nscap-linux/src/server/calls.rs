@@ -7,8 +7,8 @@ use rustix::io::Errno;
 
 use crate::sys;
 
-/// getdents64(2): as many entries as fit into the buffer, as `struct linux_dirent64`. Returns their length in
-/// bytes; 0 at the end.
+/// getdents64(2): as many entries as fit into the buffer, as `struct linux_dirent64`. Returns their
+/// length in bytes; 0 at the end.
 ///
 /// # Errors
 /// getdents64(2)'s; EINVAL where the buffer is too small for one entry.
@@ -27,8 +27,8 @@ pub fn getdents(directory: impl AsFd, entries: &mut [u8]) -> Result<usize, Errno
 /// FS_IOC_GETFLAGS, SETFLAGS, FSGETXATTR, FSSETXATTR. The call reads or writes `argument`.
 ///
 /// # Errors
-/// ENOTTY for every other number; EINVAL if the argument is shorter than the call's (8 bytes for flags, of which
-/// 4 are used; 28 bytes for the others); the ioctl's own errors.
+/// ENOTTY for every other number; EINVAL if the argument is shorter than the call's (8 bytes for
+/// flags, of which 4 are used; 28 bytes for the others); the ioctl's own errors.
 ///
 /// ```
 /// use rustix::io::Errno;
@@ -46,7 +46,8 @@ pub fn fs_ioctl(file: impl AsFd, request: u32, argument: &mut [u8]) -> Result<()
     sys::fs_ioctl(file.as_fd(), request, argument)
 }
 
-/// Returns unused memory of the process to the system (malloc_trim(3)), after a large table was emptied.
+/// Returns unused memory of the process to the system (malloc_trim(3)), after a large table was
+/// emptied.
 ///
 /// ```
 /// let table = vec![0_u8; 1 << 20];

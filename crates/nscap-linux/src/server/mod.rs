@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! System calls for a program that serves files to other tasks: the FUSE device and its queues, inodes by file
-//! handle, and threads that make files with another user's ids. Nothing here decides about permissions.
+//! System calls for a program that serves files to other tasks: the FUSE device and its queues,
+//! inodes by file handle, and threads that make files with another user's ids. Nothing here decides
+//! about permissions.
 
 mod calls;
 mod fuse;

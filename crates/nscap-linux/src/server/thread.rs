@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Credentials of one thread: another user's fsuid and fsgid while capabilities stay, its own umask, and fewer
-//! effective capabilities.
+//! Credentials of one thread: another user's fsuid and fsgid while capabilities stay, its own
+//! umask, and fewer effective capabilities.
 //!
-//! Linux keeps these for each thread (credentials(7)). The C library's wrappers change all threads, so this does
-//! not use them.
+//! Linux keeps these for each thread (credentials(7)). The C library's wrappers change all threads,
+//! so this does not use them.
 
 use std::cell::Cell;
 
@@ -22,9 +22,10 @@ thread_local! {
     static UMASK: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
-/// Prepares the calling thread to serve. From then on its umask and its working directory, /proc/self/fd, are its
-/// own (unshare(2), CLONE_FS); a change of its fsuid leaves its capabilities as they are
-/// (SECBIT_NO_SETUID_FIXUP); and the capabilities `without` are not in its effective set, but still permitted.
+/// Prepares the calling thread to serve. From then on its umask and its working directory,
+/// /proc/self/fd, are its own (unshare(2), CLONE_FS); a change of its fsuid leaves its capabilities
+/// as they are (SECBIT_NO_SETUID_FIXUP); and the capabilities `without` are not in its effective
+/// set, but still permitted.
 ///
 /// # Errors
 /// EPERM without CAP_SETPCAP; open(2)'s for /proc/self/fd.
@@ -61,8 +62,8 @@ pub fn set_umask(mask: u32) {
     }
 }
 
-/// While this lives, files that the calling thread makes have another owner and group (setfsuid(2), setfsgid(2)).
-/// Its capabilities stay, if the thread is [prepared](prepare_thread).
+/// While this lives, files that the calling thread makes have another owner and group (setfsuid(2),
+/// setfsgid(2)). Its capabilities stay, if the thread is [prepared](prepare_thread).
 #[derive(Debug)]
 #[must_use = "dropping it changes the ids back"]
 pub struct FsIds {
@@ -72,12 +73,13 @@ pub struct FsIds {
 }
 
 impl FsIds {
-    /// Sets the ids of the calling thread, as ids of its user namespace. Dropping the value restores them; if that
-    /// fails the process aborts, since the thread would go on with another user's ids.
+    /// Sets the ids of the calling thread, as ids of its user namespace. Dropping the value
+    /// restores them; if that fails the process aborts, since the thread would go on with another
+    /// user's ids.
     ///
     /// # Errors
-    /// EOVERFLOW for an id that is -1; EPERM if the thread may not have the ids (its user namespace does not map
-    /// them, or it has no CAP_SETUID or CAP_SETGID). The ids are unchanged then.
+    /// EOVERFLOW for an id that is -1; EPERM if the thread may not have the ids (its user namespace
+    /// does not map them, or it has no CAP_SETUID or CAP_SETGID). The ids are unchanged then.
     ///
     /// ```
     /// use nscap_linux::server::FsIds;
@@ -121,8 +123,8 @@ pub struct Lowered {
 }
 
 impl Lowered {
-    /// Removes `caps` from the effective set. Dropping the value restores the set; if that fails the process
-    /// aborts.
+    /// Removes `caps` from the effective set. Dropping the value restores the set; if that fails
+    /// the process aborts.
     ///
     /// # Errors
     /// capset(2)'s.

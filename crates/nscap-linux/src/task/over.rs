@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The namespaces of other kinds that a task is in, and the user namespace that owns each: a capability over
-//! the network, say, is one over the owner of the task's network namespace (ioctl_ns(2), NS_GET_USERNS).
+//! The namespaces of other kinds that a task is in, and the user namespace that owns each: a
+//! capability over the network, say, is one over the owner of the task's network namespace
+//! (ioctl_ns(2), NS_GET_USERNS).
 
 use std::path::Path;
 
@@ -17,8 +18,8 @@ pub struct Over {
     pub kind: &'static str,
     /// Its inode number.
     pub inode: u64,
-    /// The user namespace that owns it; `None` where the kernel does not show it to us: it is neither ours
-    /// nor below ours.
+    /// The user namespace that owns it; `None` where the kernel does not show it to us: it is
+    /// neither ours nor below ours.
     pub owner: Option<NsIndex>,
 }
 

@@ -114,8 +114,8 @@ impl Dir {
 }
 
 impl Drop for Dir {
-    /// Frees directories above that have no other user, one after the other: recursion would need a stack as deep as the
-    /// tree.
+    /// Frees directories above that have no other user, one after the other: recursion would need a
+    /// stack as deep as the tree.
     fn drop(&mut self) {
         let mut above = self.parent.take();
         while let Some(dir) = above {

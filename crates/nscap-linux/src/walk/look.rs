@@ -11,8 +11,9 @@ use crate::file::{CAPABILITY, TABLE};
 use crate::sys::{self, LastLink};
 
 /// `f_type` of the file systems on which listxattr(2) names `security.capability` and
-/// `security.nscapability` exactly where getxattr(2) finds them, for any caller. statfs(2) gives the type of
-/// the file system itself, which no server or layer can choose. The tests compare both calls on each.
+/// `security.nscapability` exactly where getxattr(2) finds them, for any caller. statfs(2) gives
+/// the type of the file system itself, which no server or layer can choose. The tests compare both
+/// calls on each.
 const LISTS_WHAT_IT_GIVES: [u64; 4] = [
     // ext2, ext3, ext4: lists the entries of the inode's body and block that getting searches, and
     // leaves out only those whose handler says so; the one for `security.` has no say.
@@ -29,8 +30,8 @@ const LISTS_WHAT_IT_GIVES: [u64; 4] = [
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Kind(u64);
 
-/// `f_type` of the kernel's own file systems, from which no program is executed: proc, sysfs and both of
-/// cgroup.
+/// `f_type` of the kernel's own file systems, from which no program is executed: proc, sysfs and
+/// both of cgroup.
 const NO_PROGRAMS: [u64; 4] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270];
 
 impl Kind {

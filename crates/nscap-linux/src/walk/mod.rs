@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Finds the regular files of a tree that have `security.capability` or `security.nscapability`, with any value: also values
-//! for other namespaces, malformed ones, and tables without their companion. [`CapFile::read_through`] says what they mean.
+//! Finds the regular files of a tree that have `security.capability` or `security.nscapability`,
+//! with any value: also values for other namespaces, malformed ones, and tables without their
+//! companion. [`CapFile::read_through`] says what they mean.
 //!
 //! **Descriptors.** A directory is opened by its name in its parent's descriptor, which stays open
 //! until the last of its subdirectories has been opened; files are asked by their name in it.
@@ -153,10 +154,11 @@ impl Walk {
         Arc::clone(&self.progress)
     }
 
-    /// Walks these directories and what is below them, looks at those roots that are regular files, and tells `each` what it comes upon, in no
-    /// order, on the caller's thread; until the end, or `ControlFlow::Break`. What is mounted as proc, sysfs or
-    /// cgroup is passed over: no program is executed from there. A root that is a
-    /// symbolic link is not followed (ENOTDIR): `link/` names what it leads to.
+    /// Walks these directories and what is below them, looks at those roots that are regular files,
+    /// and tells `each` what it comes upon, in no order, on the caller's thread; until the end, or
+    /// `ControlFlow::Break`. What is mounted as proc, sysfs or cgroup is passed over: no program is
+    /// executed from there. A root that is a symbolic link is not followed (ENOTDIR): `link/` names
+    /// what it leads to.
     ///
     /// ```
     /// use std::ops::ControlFlow;

@@ -83,8 +83,8 @@ impl Shared {
         })
     }
 
-    /// Does jobs until there are none, on a thread of its own, which gets its own current directory if needed. Returns
-    /// whether the walk still waits for the thread.
+    /// Does jobs until there are none, on a thread of its own, which gets its own current directory
+    /// if needed. Returns whether the walk still waits for the thread.
     pub(super) fn work(&self, slot: &Slot, mut tell: impl FnMut(Event) -> ControlFlow<()>) -> bool {
         if self.calls == Calls::Current
             && let Err(errno) = sys::unshare_fs()

@@ -32,17 +32,18 @@ pub(crate) enum Layer {
     },
     /// Write a layer or image with translated rootids, and with --owners translated owners
     ///
-    /// An entry for the root of one map becomes an entry for the root of the other. It becomes a host value if that root
-    /// is id 0 in the result, and the other way round; an id without image is refused. Bytes that need no change stay
-    /// the same. Exit status: 0 when written, 1 when the target cannot hold a capability, 2 on an error.
+    /// An entry for the root of one map becomes an entry for the root of the other. It becomes a
+    /// host value if that root is id 0 in the result, and the other way round; an id without image
+    /// is refused. Bytes that need no change stay the same. Exit status: 0 when written, 1 when the
+    /// target cannot hold a capability, 2 on an error.
     Map(LayerMap),
     /// Find capabilities in a layer or image that its consumer would not expect
     ///
     /// Exit status: 0 when there are none, 1 when there are some, 2 on an error.
     #[command(after_help = format!("{LAYER}\n\n{LAYER_MAP}"))]
     Check {
-        /// The ids of the consumer: a grant for an id outside MAP is unexpected. Without it, the consumer is a container
-        /// and the layer has its ids: any rootid but 0 is unexpected
+        /// The ids of the consumer: a grant for an id outside MAP is unexpected. Without it, the
+        /// consumer is a container and the layer has its ids: any rootid but 0 is unexpected
         #[arg(long = "for", value_name = "MAP", allow_hyphen_values = true)]
         consumer: Option<std::ffi::OsString>,
         /// Tar archives or images; of several each row has its name
@@ -69,8 +70,8 @@ pub(crate) struct LayerMap {
     /// The groups, where they have another map than the owners
     #[arg(long, value_name = "MAP", requires = "owners", requires = "gid_from")]
     pub(crate) gid_to: Option<std::ffi::OsString>,
-    /// What to do with a capability that the target cannot hold, or that is malformed: refuse the layer, or leave the
-    /// capability out and say so
+    /// What to do with a capability that the target cannot hold, or that is malformed: refuse the
+    /// layer, or leave the capability out and say so
     #[arg(long, value_name = "HOW", default_value = "fail")]
     pub(crate) unmapped: UnmappedArg,
     /// Print what became of each capability and why (on standard error for a single layer)

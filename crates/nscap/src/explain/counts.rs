@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Over which of its other namespaces a task's capabilities count: over those that its user namespace, or one
-//! below it, owns (user_namespaces(7), "Interaction of user namespaces and other types of namespaces").
+//! Over which of its other namespaces a task's capabilities count: over those that its user
+//! namespace, or one below it, owns (user_namespaces(7), "Interaction of user namespaces and other
+//! types of namespaces").
 
 use nscap_core::{CapSet, Capability, is_same_or_below};
 use nscap_linux::LiveNs;
@@ -15,8 +16,8 @@ pub(crate) struct Count {
     pub(crate) kind: &'static str,
     /// Its inode number.
     pub(crate) namespace: u64,
-    /// The inode number of the user namespace that owns it; `None` where we may not see that one, which is
-    /// then above the task's.
+    /// The inode number of the user namespace that owns it; `None` where we may not see that one,
+    /// which is then above the task's.
     pub(crate) owner: Option<u64>,
     pub(crate) counts: bool,
     /// Of the capabilities that the task has then, those that are asked over such a namespace.

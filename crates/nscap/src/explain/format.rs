@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What execve(2) takes a file for by its first bytes: a script, a binary of this machine, or nothing that it
-//! knows (binfmt_script.c, binfmt_elf.c of the kernel).
+//! What execve(2) takes a file for by its first bytes: a script, a binary of this machine, or
+//! nothing that it knows (binfmt_script.c, binfmt_elf.c of the kernel).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -65,8 +65,8 @@ pub(crate) fn is_own_binary(head: &[u8; HEAD]) -> bool {
     head.starts_with(b"\x7fELF") && own().is_none_or(|own| own == Machine::of(head))
 }
 
-/// The interpreter that a `#!` line names; `None` where there is none, or it does not end within the bytes
-/// that the kernel looks at (load_script).
+/// The interpreter that a `#!` line names; `None` where there is none, or it does not end within
+/// the bytes that the kernel looks at (load_script).
 fn interpreter(head: &[u8; HEAD]) -> Option<PathBuf> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let rest = &head[2..];
@@ -95,8 +95,8 @@ impl Machine {
         Machine { is_64: head[4] == 2, number: u16::from_ne_bytes([head[18], head[19]]) }
     }
 
-    /// Whether kernels for one of them can be built to run the other: x86, Arm, PowerPC, MIPS, s390 in both
-    /// widths.
+    /// Whether kernels for one of them can be built to run the other: x86, Arm, PowerPC, MIPS, s390
+    /// in both widths.
     fn is_related(self, other: Machine) -> bool {
         const FAMILIES: [[u16; 2]; 5] = [[3, 62], [40, 183], [20, 21], [8, 8], [22, 22]];
         FAMILIES

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One file as the task comes to it: each directory that it has to search, the file, and its access control
-//! list.
+//! One file as the task comes to it: each directory that it has to search, the file, and its access
+//! control list.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -113,8 +113,8 @@ impl Looked {
         Ok(())
     }
 
-    /// Whether the task may follow the magic links on the way: like ptrace(2), and what else decides about
-    /// that cannot be seen.
+    /// Whether the task may follow the magic links on the way: like ptrace(2), and what else
+    /// decides about that cannot be seen.
     fn follow(
         &mut self,
         links: &[PathBuf],
@@ -192,8 +192,8 @@ impl Found {
     }
 }
 
-/// The inode as it is shown; and where an owner is shown as one that has no id in our namespace, and that id
-/// is mapped there too, as it would be then.
+/// The inode as it is shown; and where an owner is shown as one that has no id in our namespace,
+/// and that id is mapped there too, as it would be then.
 fn owned(inode: &Inode, system: &System) -> impl Iterator<Item = Inode> + use<> {
     /// What an id is shown as that has none here (/proc/sys/kernel/overflowuid).
     const OVERFLOW: u32 = 65_534;

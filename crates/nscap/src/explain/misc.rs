@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! binfmt_misc: which registered handler execve(2) gives a file to (linux/Documentation/admin-guide/
-//! binfmt-misc.rst). Since Linux 6.7 a user namespace may have handlers of its own.
+//! binfmt_misc: which registered handler execve(2) gives a file to
+//! (linux/Documentation/admin-guide/ binfmt-misc.rst). Since Linux 6.7 a user namespace may have
+//! handlers of its own.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -37,9 +38,9 @@ enum Matches {
     Magic { offset: usize, magic: Vec<u8>, mask: Option<Vec<u8>> },
 }
 
-/// The handlers for a task with this root directory, the first to be asked first; none where binfmt_misc is
-/// mounted nowhere that we may look. `is_root`: we are root of the initial user namespace, and may look
-/// where it is not mounted.
+/// The handlers for a task with this root directory, the first to be asked first; none where
+/// binfmt_misc is mounted nowhere that we may look. `is_root`: we are root of the initial user
+/// namespace, and may look where it is not mounted.
 pub(crate) fn handlers(root: impl AsFd, is_root: bool) -> Vec<Handler> {
     let found = mounted(root.as_fd(), AT).or_else(|| mounted(CWD, &format!("/{AT}")));
     let Some(dir) = found.or_else(|| is_root.then(unmounted).flatten()) else { return Vec::new() };
@@ -59,8 +60,8 @@ fn mounted(at: BorrowedFd<'_>, path: &str) -> Option<OwnedFd> {
     (rustix::fs::fstatfs(&dir).ok()?.f_type as u64 == MAGIC).then_some(dir)
 }
 
-/// A mount that no other process sees. In the initial user namespace there is one file system of the kind,
-/// so that nothing is made.
+/// A mount that no other process sees. In the initial user namespace there is one file system of
+/// the kind, so that nothing is made.
 fn unmounted() -> Option<OwnedFd> {
     let known = std::fs::read_to_string("/proc/filesystems").ok()?;
     known.lines().find(|line| line.ends_with("\tbinfmt_misc"))?;
@@ -106,7 +107,8 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
 }
 
 impl Handler {
-    /// Whether the file is its: by its first bytes, or by the end of the path that it is executed by.
+    /// Whether the file is its: by its first bytes, or by the end of the path that it is executed
+    /// by.
     pub(crate) fn takes(&self, head: &[u8], path: &Path) -> bool {
         match &self.matches {
             Matches::Extension(extension) => {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `nscap explain`: what execve(2) would give a task, step by step, and what would mend it.
 //!
-//! On a file system of nscap's, and on a kernel that decides so itself, the design's rules decide; everywhere
-//! else the kernel's own do, for they are what execve will meet. What cannot be seen is said, and where it
-//! may change the answer, the answer is that it could not be told.
+//! On a file system of nscap's, and on a kernel that decides so itself, the design's rules decide;
+//! everywhere else the kernel's own do, for they are what execve will meet. What cannot be seen is
+//! said, and where it may change the answer, the answer is that it could not be told.
 
 mod chain;
 mod counts;

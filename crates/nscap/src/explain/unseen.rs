@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What cannot be seen of a task or a file: said, and never assumed. Where it may be in several ways, each is
-//! tried; where these differ in what the task loses, the answer is that it could not be told.
+//! What cannot be seen of a task or a file: said, and never assumed. Where it may be in several
+//! ways, each is tried; where these differ in what the task loses, the answer is that it could not
+//! be told.
 
 use nscap_core::{Securebits, Task};
 use nscap_linux::LiveNs;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The decision as a walk: the way to the file, mount, task, host value, each namespace tried, bounding set,
-//! what cannot be seen.
+//! The decision as a walk: the way to the file, mount, task, host value, each namespace tried,
+//! bounding set, what cannot be seen.
 
 use nscap_core::storage::Seal;
 use nscap_core::{CapSet, Grant, Host, path_to_initial, root_kuid};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Completions: the script that clap makes, and in bash, zsh and fish the values of WHO, for which the script
-//! asks `nscap generate who`.
+//! Completions: the script that clap makes, and in bash, zsh and fish the values of WHO, for which
+//! the script asks `nscap generate who`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -32,7 +32,8 @@ pub(super) fn script(shell: Shell) -> String {
     }
 }
 
-/// For bash a colon ends a word, unless COMP_WORDBREAKS lacks it. So the word is taken from the line.
+/// For bash a colon ends a word, unless COMP_WORDBREAKS lacks it. So the word is taken from the
+/// line.
 fn bash(script: &str) -> String {
     let options = TAKE_WHO.map(|name| format!("--{name}")).join("|");
     let ours = format!(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The manual: a page for each command, mount.nscap(8) and nscap-json(5), in the directories of a hierarchy
-//! as man(1) searches it.
+//! The manual: a page for each command, mount.nscap(8) and nscap-json(5), in the directories of a
+//! hierarchy as man(1) searches it.
 
 use std::fs::File;
 use std::io::Write as _;

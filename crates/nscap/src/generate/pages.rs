@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the manual has that the command line's definition lacks: examples, further pages, and the text of
-//! mount.nscap(8). The tests execute the parser on each example.
+//! What the manual has that the command line's definition lacks: examples, further pages, and the
+//! text of mount.nscap(8). The tests execute the parser on each example.
 
 /// Of one page.
 pub(super) struct Page {

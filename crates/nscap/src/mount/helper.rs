@@ -27,7 +27,8 @@ fn translate(given: &[OsString]) -> Vec<OsString> {
     let mut given = given.iter();
     while let Some(word) = given.next() {
         match word.to_str() {
-            // The argument of -t is always nscap: mount(8) would have started another program otherwise.
+            // The argument of -t is always nscap: mount(8) would have started another program
+            // otherwise.
             Some("-t") => drop(given.next()),
             Some("-o" | "-N") => {
                 all.push(if word == "-o" { "-o" } else { "--namespace" }.into());

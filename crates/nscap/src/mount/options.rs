@@ -125,7 +125,8 @@ const REFUSED: [(&str, &str); 7] = [
 const THREADS: std::ops::RangeInclusive<usize> = 1..=64;
 
 impl Wanted {
-    /// Reads one list of options; later ones win. With `sloppy` an unknown option is ignored (mount -s).
+    /// Reads one list of options; later ones win. With `sloppy` an unknown option is ignored (mount
+    /// -s).
     ///
     /// # Errors
     /// [`Failure::Input`] with EINVAL for an option that is unknown, not offered, or has a bad

@@ -135,7 +135,8 @@ fn device(target: &Path) -> Result<(u32, u32), Failure> {
     })
 }
 
-/// Once the mount answers, notifies the process that waits for it: systemd, or the process that started this one.
+/// Once the mount answers, notifies the process that waits for it: systemd, or the process that
+/// started this one.
 fn announce(target: &Path, detached: bool) {
     if let Err(error) = std::fs::symlink_metadata(target) {
         report(&call(target, "stat", error));
@@ -146,8 +147,8 @@ fn announce(target: &Path, detached: bool) {
     // Without a service manager this does nothing.
     let _ = sd_notify::notify(&states);
     if detached {
-        // Without the lock of standard output, which the main thread holds. The waiting process may have ended; the
-        // mount stays.
+        // Without the lock of standard output, which the main thread holds. The waiting process may
+        // have ended; the mount stays.
         let _ = rustix::io::write(rustix::stdio::stdout(), detach::READY);
         if let Err(error) = let_go() {
             report(&call("/dev/null".as_ref(), "dup2", error));

@@ -54,8 +54,8 @@ impl Server {
         }
     }
 
-    /// Unmounts. The main thread ends the process once no task uses the file system. If a task goes on using it, this
-    /// thread ends the process, and that task gets ENOTCONN.
+    /// Unmounts. The main thread ends the process once no task uses the file system. If a task goes
+    /// on using it, this thread ends the process, and that task gets ENOTCONN.
     fn end(&self) {
         if let Err(failure) = self.unmount() {
             report(&failure);
@@ -89,9 +89,9 @@ impl Server {
     }
 }
 
-/// Ends a connection by fusectl, which needs no path: tasks that wait for an answer get ECONNABORTED. Only for root of the
-/// initial user namespace. While a thread of this process waits in the kernel, nothing else makes io_uring release
-/// /dev/fuse.
+/// Ends a connection by fusectl, which needs no path: tasks that wait for an answer get
+/// ECONNABORTED. Only for root of the initial user namespace. While a thread of this process waits
+/// in the kernel, nothing else makes io_uring release /dev/fuse.
 fn abort(connection: u32) -> Result<(), Errno> {
     let context = fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&context)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Rows in columns. On a terminal that is too narrow they are made to fit as lsns(8) does it: some columns are
-//! cut, others go on in further lines. What is no terminal gets every row whole, in one line.
+//! Rows in columns. On a terminal that is too narrow they are made to fit as lsns(8) does it: some
+//! columns are cut, others go on in further lines. What is no terminal gets every row whole, in one
+//! line.
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -94,7 +95,8 @@ impl Table {
         text
     }
 
-    /// Takes from the widest column that may be narrower, until all fit or none may. Gives whether any did.
+    /// Takes from the widest column that may be narrower, until all fit or none may. Gives whether
+    /// any did.
     fn narrow(&self, widths: &mut [usize], fits: &[Fit], terminal: usize) -> bool {
         let mut narrowed = false;
         loop {

@@ -117,7 +117,8 @@ fn entry(rootid: u32, caps: &str) -> String {
 }
 
 impl Ask {
-    /// Asks, and reads the answer. `inner`: the name of security.nscapability for a task in a namespace below.
+    /// Asks, and reads the answer. `inner`: the name of security.nscapability for a task in a
+    /// namespace below.
     pub(super) fn ask(
         self,
         who: Who,

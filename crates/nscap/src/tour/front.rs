@@ -51,8 +51,8 @@ impl Front {
         }
     }
 
-    /// The name by which a task in a namespace writes `security.nscapability`: an unmodified kernel's VFS allows the real
-    /// one only to the owner of the file system (R7).
+    /// The name by which a task in a namespace writes `security.nscapability`: an unmodified
+    /// kernel's VFS allows the real one only to the owner of the file system (R7).
     pub(super) fn inner_name(self) -> &'static str {
         match self {
             Front::Kernel => "security.nscapability",

@@ -67,7 +67,8 @@ fn tools() -> Result<(), Failure> {
     Err(cannot(&missing.join(", "), "not found; in brackets the package that has it, in Debian", 2))
 }
 
-/// The kernel makes no user namespace for a task whose root directory is not that of its mount namespace.
+/// The kernel makes no user namespace for a task whose root directory is not that of its mount
+/// namespace.
 fn outside_of_a_chroot() -> Result<(), Failure> {
     match probe::user_namespace() {
         Err(error) if probe::is_chroot() => {

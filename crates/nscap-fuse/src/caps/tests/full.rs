@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Removals on a file whose owner has filled the space for its attributes: they always work, through the mount and on the
-//! file itself, and no task gains by them.
+//! Removals on a file whose owner has filled the space for its attributes: they always work,
+//! through the mount and on the file itself, and no task gains by them.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -71,8 +71,8 @@ fn each_namespace_has_its_own_and_the_kernel_is_handed_no_more() {
     assert_eq!(rootids(&file.get(NSCAPABILITY, one).unwrap()), [0]);
     assert_eq!(rootids(&file.get(SYSTEM, us()).unwrap()), [410_000]);
     assert_eq!(rootids(&file.get(SYSTEM, other).unwrap()), [u32::MAX]);
-    // B; and (c): the other namespace does not map the file's owner. The kernel would refuse that caller, so this can only
-    // be a copy-up by another one: ignored without an error.
+    // B; and (c): the other namespace does not map the file's owner. The kernel would refuse that
+    // caller, so this can only be a copy-up by another one: ignored without an error.
     assert_eq!(file.set(CAPABILITY, &v3(410_000), one), Err(Errno::BUSY));
     assert_eq!(file.set(CAPABILITY, &v3(420_000), other), Ok(()));
     assert_eq!(file.get(CAPABILITY, other), Err(Errno::NODATA));

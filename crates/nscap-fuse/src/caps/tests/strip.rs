@@ -18,7 +18,8 @@ fn open_write(file: &Subject<'_>) -> std::fs::File {
     file.open(OFlags::WRONLY).into()
 }
 
-/// Changes of a backing file without the server: passthrough writes, and tasks that reach it by another path.
+/// Changes of a backing file without the server: passthrough writes, and tasks that reach it by
+/// another path.
 const NATIVE: [(&str, Change); 11] = [
     ("write", |file| {
         open_write(file).write_all_at(b"x", 10).unwrap();

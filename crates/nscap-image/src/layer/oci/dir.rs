@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Directories by descriptor. No file outside an image is read or written, whatever links are in it or appear
-//! meanwhile.
+//! Directories by descriptor. No file outside an image is read or written, whatever links are in it
+//! or appear meanwhile.
 
 use std::fs::File;
 use std::io;

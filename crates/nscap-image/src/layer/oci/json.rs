@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! JSON documents of which a few values are replaced and every other byte stays.
 //!
-//! `oci-spec`'s types drop unknown fields, and a writer of values loses the document's spacing and the spelling of its
-//! numbers: the digest of a document would change for no reason. So this module replaces values in place.
+//! `oci-spec`'s types drop unknown fields, and a writer of values loses the document's spacing and
+//! the spelling of its numbers: the digest of a document would change for no reason. So this module
+//! replaces values in place.
 
 use std::fmt;
 use std::ops::Range;
@@ -41,8 +42,8 @@ impl<'a> Object<'a> {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// The value of a field, `None` if there is none. An error if the field occurs twice, also in other letter case:
-    /// Go's programs accept either.
+    /// The value of a field, `None` if there is none. An error if the field occurs twice, also in
+    /// other letter case: Go's programs accept either.
     pub(crate) fn get(&self, name: &str) -> Result<Option<&'a RawValue>, String> {
         let mut found = self.0.iter().filter(|(key, _)| folded(key) == folded(name));
         match (found.next(), found.next()) {

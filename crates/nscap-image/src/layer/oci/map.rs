@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Translates an image: changes its layers, and the digests, sizes and diff ids that name them, up to index.json.
-//! Everything else stays byte by byte: fields, annotations, history, and blobs without a change.
+//! Translates an image: changes its layers, and the digests, sizes and diff ids that name them, up
+//! to index.json. Everything else stays byte by byte: fields, annotations, history, and blobs
+//! without a change.
 
 use std::collections::HashMap;
 use std::fs::File;

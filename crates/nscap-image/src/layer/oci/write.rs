@@ -10,8 +10,8 @@ use super::map::{HearLayer, ImageChanged, Mapper};
 use crate::layer::error::{Error, Result};
 use crate::layer::map::Change;
 
-/// Changes the layout, or its one reference, in place: writes new blobs first, then replaces index.json. Blobs without a
-/// name stay, as with other tools for layouts.
+/// Changes the layout, or its one reference, in place: writes new blobs first, then replaces
+/// index.json. Blobs without a name stay, as with other tools for layouts.
 ///
 /// # Errors
 /// As [`layer::map`](crate::layer::map()) for each layer, with its digest; [`Error::Image`] for an
