@@ -5,10 +5,10 @@
 
 use crate::cap::Capability;
 use crate::decision::{Denied, Errno, Why};
-use crate::exec::{Program, Task};
 use crate::id::{Kgid, Kuid};
 use crate::ns::UserNs;
 use crate::place::Place;
+use crate::program::{Program, Task};
 
 /// Execute a file, search a directory.
 const EXECUTE: u32 = 0o1;

@@ -10,12 +10,14 @@ use crate::access::check_executable;
 use crate::cap::Capability;
 use crate::cred::Cred;
 use crate::decision::{Denied, Errno, Why};
-use crate::exec::{Executed, Grant, Program, System, Task, file_caps_ignored, transform};
+use crate::exec::{Executed, file_caps_ignored, transform};
 use crate::flags::SetFlags;
+use crate::grant::Grant;
 use crate::id::Uid;
 use crate::ns::{UserNs, rooted_at};
 use crate::place::Place;
 use crate::privilege::may_change_security;
+use crate::program::{Program, System, Task};
 use crate::vfscap::{Revision, VfsCaps};
 
 /// getxattr(2) of `security.capability` by a caller in `ns`.

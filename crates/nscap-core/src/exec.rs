@@ -10,151 +10,16 @@ use crate::access::check_executable;
 use crate::cap::{CapSet, Capability, FileCaps};
 use crate::cred::{Cred, Securebits};
 use crate::decision::{Denied, Errno, Why};
+use crate::grant::{Grant, file_grant};
 use crate::id::{Kgid, Kuid};
-use crate::ns::{UserNs, is_same_or_below, root_kuid};
+use crate::ns::{UserNs, root_kuid};
 use crate::place::Place;
-use crate::stored::{Host, Stored};
+use crate::program::{Program, System, Task};
+use crate::stored::Stored;
 
 const S_ISUID: u32 = 0o4000;
 const S_ISGID: u32 = 0o2000;
 const S_IXGRP: u32 = 0o0010;
-
-/// The kernel and how it was booted, as far as exec cares.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct System {
-    /// The kernel's version, major and minor: `(6, 18)`.
-    pub kernel: (u16, u16),
-    /// `no_file_caps` on the kernel's command line.
-    pub no_file_caps: bool,
-}
-
-impl System {
-    /// A kernel of this version, booted without options.
-    ///
-    /// ```
-    /// use nscap_core::System;
-    /// assert!(System::kernel(6, 1) != System::kernel(6, 18));
-    /// ```
-    #[must_use]
-    pub const fn kernel(major: u16, minor: u16) -> System {
-        System { kernel: (major, minor), no_file_caps: false }
-    }
-
-    /// Since Linux 6.16 an exec counts as changing ids when the effective uid changes or the
-    /// effective gid is none of the task's groups; before, when an effective id differs from the
-    /// real one.
-    fn compares_effective_ids(&self) -> bool {
-        self.kernel >= (6, 16)
-    }
-}
-
-/// The task that calls execve.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Task<'a, N> {
-    /// Its credentials.
-    pub cred: Cred<N>,
-    /// Its supplementary groups.
-    pub groups: &'a [Kgid],
-    /// `no_new_privs`, prctl(2).
-    pub no_new_privs: bool,
-    /// Whether it is traced by a task without CAP_SYS_PTRACE over its namespace.
-    pub traced: bool,
-    /// Whether it shares its file system information with a task outside its thread group
-    /// (clone(2), CLONE_FS).
-    pub shares_fs: bool,
-}
-
-impl<N: UserNs> Task<'_, N> {
-    /// A task with these credentials, no supplementary group and nothing unusual.
-    #[must_use]
-    pub fn of(cred: Cred<N>) -> Task<'static, N> {
-        Task { cred, groups: &[], no_new_privs: false, traced: false, shares_fs: false }
-    }
-
-    /// The kernel's `in_group_p`.
-    pub(crate) fn in_group(&self, gid: Kgid) -> bool {
-        self.cred.fsgid == gid || self.groups.contains(&gid)
-    }
-}
-
-/// The file that is executed: of a script its interpreter, of a binfmt_misc match with flag C the
-/// binary itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Program<N> {
-    /// Where the file is.
-    pub place: Place<N>,
-    /// Permission bits with set-user-ID and set-group-ID, as in `st_mode`.
-    pub mode: u32,
-    /// Where the file has an access control list: whether it and the mode let the task execute the file
-    /// ([`permits`](crate::permits)). `None`: the mode alone decides.
-    pub by_acl: Option<bool>,
-    /// Whether the mount is nosuid.
-    pub nosuid: bool,
-    /// Whether the mount is noexec.
-    pub noexec: bool,
-    /// Whether the mount is of another mount namespace than the task's (/proc/PID/root, memfd).
-    pub foreign: bool,
-}
-
-impl<N: UserNs> Program<N> {
-    /// A file with this mode on an ordinary mount.
-    #[must_use]
-    pub fn plain(place: Place<N>, mode: u32) -> Program<N> {
-        Program { place, mode, by_acl: None, nosuid: false, noexec: false, foreign: false }
-    }
-
-    /// Why set-id bits and file capabilities mean nothing here (`mnt_may_suid`).
-    fn suid_ignored(&self, ns: N) -> Option<Why> {
-        if self.nosuid {
-            Some(Why::NoSuid)
-        } else if self.foreign {
-            Some(Why::ForeignMount)
-        } else if !is_same_or_below(ns, self.place.sb_ns) {
-            Some(Why::ForeignSuperblock)
-        } else {
-            None
-        }
-    }
-}
-
-/// Where the file's part in the new credentials comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Grant<N> {
-    /// Nothing, for this reason.
-    Nothing(Why),
-    /// The host value.
-    Host(FileCaps),
-    /// An entry.
-    Entry {
-        /// Its root kuid.
-        kuid: Kuid,
-        /// The namespace whose root that is, the task's or an ancestor.
-        at: N,
-        /// Its capabilities.
-        caps: FileCaps,
-    },
-}
-
-impl<N> Grant<N> {
-    /// The capabilities, where there are any.
-    #[must_use]
-    pub fn caps(&self) -> Option<FileCaps> {
-        match self {
-            Grant::Nothing(_) => None,
-            Grant::Host(caps) | Grant::Entry { caps, .. } => Some(*caps),
-        }
-    }
-
-    /// The clause that chose it.
-    #[must_use]
-    pub fn why(&self) -> Why {
-        match self {
-            Grant::Nothing(why) => *why,
-            Grant::Host(_) => Why::HostOverrides,
-            Grant::Entry { .. } => Why::EntryApplies,
-        }
-    }
-}
 
 /// What execve gave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -222,47 +87,6 @@ pub fn exec<N: UserNs>(
         None => file_grant(task.cred.ns, &program.place, stored)?,
     };
     transform(system, task, program, grant)
-}
-
-/// R8, R3, A: which of a file's capabilities a task in `ns` gets, mount flags aside.
-///
-/// # Errors
-/// EINVAL where the stored value is malformed.
-///
-/// ```
-/// use nscap_core::*;
-/// let host = Mapped::initial();
-/// let container = host.below(100_000, 65_536);
-/// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-/// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let grant = |ns| file_grant(ns, &container.file(), &stored).unwrap();
-/// assert_eq!(grant(&container).caps(), Some(ping));
-/// assert_eq!(grant(&host), Grant::Nothing(Why::NoEntryApplies));
-/// ```
-pub fn file_grant<N: UserNs>(
-    ns: N,
-    place: &Place<N>,
-    stored: &Stored<'_>,
-) -> Result<Grant<N>, Denied> {
-    if stored.is_empty() {
-        return Ok(Grant::Nothing(Why::NoCapsOnFile));
-    }
-    let seen = stored.seen_from(ns, place);
-    match seen.host() {
-        Host::Malformed => return Err(Denied::new(Errno::EINVAL, Why::StoredMalformed)),
-        Host::Value(_) if root_kuid(place.sb_ns).is_none() => {
-            return Ok(Grant::Nothing(Why::HostNotRooted));
-        }
-        Host::Value(caps) => return Ok(Grant::Host(caps)),
-        Host::Absent => {}
-    }
-    Ok(match seen.nearest(ns) {
-        Some((entry, at)) => match entry.kuid {
-            Some(kuid) => Grant::Entry { kuid, at, caps: entry.caps },
-            None => Grant::Nothing(Why::NoEntryApplies),
-        },
-        None => Grant::Nothing(Why::NoEntryApplies),
-    })
 }
 
 /// Why the kernel does not even read the file's capabilities, where it does not.

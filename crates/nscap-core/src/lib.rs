@@ -52,15 +52,16 @@
 //! | Clauses | Function |
 //! |---|---|
 //! | R3, R8, A, X: exec | [`exec()`], [`file_grant`] |
-//! | R4, T: read `security.capability` | [`get_capability`], [`handed_to_kernel`] (W) |
-//! | R5, R8, B: write `security.capability` | [`set_capability`] |
+//! | R4, T: read `security.capability` | [`get_capability`] |
+//! | R5, R8, B: write `security.capability` | [`set_capability`], [`set_own`] |
 //! | R6: read `security.nscapability` | [`get_nscapability`] |
-//! | R7: write `security.nscapability` | [`set_nscapability`] |
+//! | R7: write `security.nscapability` | [`set_nscapability`], [`set_entry`] |
 //! | P, U and the privilege of R5, R8 | [`may_grant`], [`writes_host_value`] |
 //! | D: removal | [`remove_capability`], [`remove_nscapability`], [`remove_entry`] |
 //! | L: listing | [`list`] |
 //! | K: a change of content or owner | [`content_change`], [`set_id_dropped`] |
-//! | M: mounts and superblocks | [`Place`], [`Stored::seen_from`] |
+//! | M: mounts and superblocks | [`Place`], [`Stored::seen_from`], [`Stored::translate`] |
+//! | V, W: behind a kernel | [`set_relayed`], [`remove_or_strip`], [`handed_to_kernel`] |
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -88,6 +89,7 @@ mod cred;
 mod decision;
 mod exec;
 mod flags;
+mod grant;
 mod id;
 mod idmap;
 mod loss;
@@ -98,6 +100,7 @@ mod nscaps;
 mod place;
 mod policy;
 mod privilege;
+mod program;
 mod read;
 mod relay;
 mod remove;
@@ -121,8 +124,9 @@ pub use content::{Operation, content_change};
 pub use copy_up::left_behind;
 pub use cred::{Cred, Securebits};
 pub use decision::{Decision, Denied, Errno, Logged, Why};
-pub use exec::{Executed, Grant, Program, System, Task, exec, file_grant};
+pub use exec::{Executed, exec};
 pub use flags::SetFlags;
+pub use grant::{Grant, file_grant};
 pub use id::{Gid, Kgid, Kuid, Uid, id_or_minus_one};
 pub use idmap::{Extent, IdMap, MAX_EXTENTS, MapError};
 pub use loss::{Loss, Promise};
@@ -134,6 +138,7 @@ pub use nscaps::{MAX_ENTRIES, NsCaps};
 pub use place::Place;
 pub use policy::{ALIASES, Busy, Policy, SETTINGS, SYSCTLS, Setting};
 pub use privilege::{may_change_security, may_grant, writes_host_value};
+pub use program::{Program, System, Task};
 pub use read::{Listed, get_capability, get_nscapability, get_plainly, list, nscapability_len};
 pub use relay::{Checked, handed_to_kernel, remove_or_strip, set_relayed};
 pub use remove::{remove_all, remove_capability, remove_entry, remove_nscapability, remove_own};

@@ -4,7 +4,8 @@
 
 use crate::cap::{CapSet, FileCaps};
 use crate::decision::{Denied, Why};
-use crate::exec::{Executed, Grant, file_grant};
+use crate::exec::Executed;
+use crate::grant::{Grant, file_grant};
 use crate::ns::UserNs;
 use crate::place::Place;
 use crate::storage::Seal;

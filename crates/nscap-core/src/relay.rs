@@ -28,7 +28,7 @@ use crate::write::{set_capability, set_nscapability};
 /// the value on (an overlayfs copy-up with its mounter's credentials), the copy is no wider grant.
 ///
 /// # Errors
-/// As [`get_capability`].
+/// As [`get_capability`](crate::get_capability).
 ///
 /// ```
 /// use nscap_core::*;
