@@ -60,7 +60,7 @@ fn run(name: &str, text: &str) -> Vec<String> {
 /// The kinds of command that the program can print, as its source has them.
 fn kinds() -> Vec<String> {
     let source = include_str!("../src/explain/remedy.rs");
-    let programs = ["nscap ", "chmod ", "mount ", "cp "];
+    let programs = ["nscap ", "chmod ", "setfacl ", "mount ", "cp "];
     let texts = source.split('"').skip(1).step_by(2);
     let begins = |text: &&str| programs.iter().any(|program| text.starts_with(program));
     let mut kinds: Vec<String> = texts
@@ -86,9 +86,16 @@ fn every_command_that_is_offered_mends() {
         setpriv --reuid=7 --regid=7 --clear-groups sleep 100 & plain=$!
         mount -o remount,bind,nosuid m
         mends $raw "$dir/m/cat" user -- --pid $plain
-        # Execute permission.
+        # Execute permission, for the very task: others still have none.
         cp /bin/cat f; chmod 700 f; setcap cap_net_raw=ep f
         mends $raw "$dir/f" user -- --as host --uid 7
+        other() { setpriv --reuid=8 --regid=8 --clear-groups sh -c '"$@"' sh "$@"; }
+        [ "$(gained other "$dir/f")" = failed ] || fail "others may execute it"
+        setfacl -m u:7:- f
+        mends $raw "$dir/f" user -- --as host --uid 7
+        cp /bin/cat o; chown 7 o; chmod 600 o; setcap cap_net_raw=ep o
+        mends $raw "$dir/o" user -- --as host --uid 7
+        setfacl -b f; chmod 755 f; setcap cap_net_raw=ep f
         # A capability that the task cannot have; with the last one, the effective bit.
         lacking() { setpriv --bounding-set=-net_admin --reuid=7 --regid=7 --clear-groups sh -c '"$@"' sh "$@"; }
         lacking sleep 100 & sleep 0.3; lacking=$(pgrep -n sleep)
@@ -96,8 +103,16 @@ fn every_command_that_is_offered_mends() {
         mends $raw "$dir/f" lacking -- --pid $lacking
         setcap cap_net_admin=ep f
         mends $none "$dir/f" lacking -- --pid $lacking
-        # An entry of a container's own, where each can have one.
+        # Of the host's value, for a task of a container: the host's is what overrides.
         container
+        setcap cap_net_raw,cap_net_admin=ep f
+        below() {
+            nsenter -t "$holder" --user --setuid 0 --setgid 0 -- setpriv --bounding-set=-net_admin --reuid=7 \
+                --regid=7 --clear-groups sh -c '"$@"' sh "$@"
+        }
+        below sleep 100 & sleep 0.3; below=$(pgrep -n sleep)
+        mends $raw "$dir/f" below -- --pid $below
+        # An entry of a container's own, where each can have one.
         cp /bin/cat p/src/cat; "$nscap" mount p/src t
         "$nscap" set cap_net_raw=ep t/cat --for 200000
         mends $raw "$dir/t/cat" inside -- --pid $task
@@ -162,8 +177,11 @@ fn none_is_offered_that_cannot_mend_or_trusts_a_container() {
         # In a container's mount namespace flags are locked, and the program that mounts is not ours.
         mkdir m; mount -t tmpfs -o nosuid,mode=755 none m; cp /bin/cat m/cat; setcap cap_net_raw=ep m/cat
         container --mount
-        none 'in the configuration of the container' "$dir/m/cat" --pid $task
+        none 'where the mount is configured' "$dir/m/cat" --pid $task
         kill $task $holder
+        # Nor is one cleared on what other users can change.
+        mkdir n; mount -t tmpfs -o nosuid,mode=777 none n; cp /bin/cat n/cat; setcap cap_net_raw=ep n/cat
+        none 'where the mount is configured' "$dir/n/cat" --as host --uid 7
         # A file that a container controls gets nothing of the host's.
         container
         cp /bin/cat f; chown 100000:100000 f; "$nscap" set cap_net_raw=ep f --for 100000
@@ -181,8 +199,9 @@ fn none_is_offered_that_cannot_mend_or_trusts_a_container() {
         # A path that a container can turn elsewhere is no path for a root shell.
         mkdir c; cp /bin/cat c/x; chmod 700 c/x; setcap cap_net_raw=ep c/x
         "$nscap" explain "$dir/c/x" --as host --uid 7 >out || true
-        grep -q 'mend: chmod' out || fail "$(cat out)"
-        chown 100000 c
+        grep -q 'mend: setfacl -m u:7:x' out || fail "$(cat out)"
+        chmod 4700 c/x; none 'give the task execute permission' "$dir/c/x" --as host --uid 7
+        chmod 700 c/x; chown 100000 c
         none 'give the task execute permission' "$dir/c/x" --as host --uid 7
         chown 0 c; chmod 777 c
         none 'give the task execute permission' "$dir/c/x" --as host --uid 7

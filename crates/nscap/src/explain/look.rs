@@ -186,6 +186,12 @@ impl Found {
         }
     }
 
+    /// Whether its file system has access control lists.
+    pub(crate) fn takes_lists(&self) -> bool {
+        use rustix::io::Errno;
+        matches!(opath::getxattr(&self.file, ACCESS, &mut []), Ok(_) | Err(Errno::NODATA))
+    }
+
     /// Its access control list; empty: none.
     pub(crate) fn list(&self) -> &[AclEntry] {
         &self.acl

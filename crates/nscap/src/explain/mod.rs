@@ -85,20 +85,21 @@ impl<'a> Question<'a> {
 
     /// The same where the file's superblock is another namespace's, for each that it may be.
     fn readings(&self) -> impl Iterator<Item = Question<'a>> {
-        self.of_each(&self.chain.program().readings)
+        let (question, system) = (*self, self.system);
+        self.chain.program().readings.iter().map(move |state| {
+            let (stored, seal) = state.stored(&system.namespaces);
+            let how = question.chain.program().program_of(state, &question.task, system);
+            Question { state, stored, seal, how, ..question }
+        })
     }
 
     /// The same where the file's owner or group, shown as one without an id, has none.
     fn hazy(&self) -> impl Iterator<Item = Question<'a>> {
-        self.of_each(&self.chain.program().hazy)
-    }
-
-    fn of_each(&self, states: &'a [FileState]) -> impl Iterator<Item = Question<'a>> + use<'a> {
-        let (question, system) = (*self, self.system);
-        states.iter().map(move |state| {
-            let (stored, seal) = state.stored(&system.namespaces);
-            let how = question.chain.program().program_of(state, &question.task, system);
-            Question { state, stored, seal, how, ..question }
+        let question = *self;
+        // What it holds is the same.
+        self.chain.program().hazy.iter().map(move |state| {
+            let how = question.chain.program().program_of(state, &question.task, question.system);
+            Question { how, ..question }
         })
     }
 

@@ -10,13 +10,16 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nscap_core::{
-    CapSet, FileCaps, Host, Kgid, Kuid, UserNs as _, Why, path_to_initial, root_kuid,
+    CapSet, FileCaps, Grant, Host, Kgid, Kuid, UserNs as _, Why, path_to_initial, root_kuid,
 };
 use nscap_linux::{IdMap, Quotable as _, Start, Way};
 
 use super::look::Stop;
 use super::verdict::{Cause, promise};
 use super::{Question, Subject};
+
+/// Set-user-ID and set-group-ID.
+const SET_ID: u32 = 0o6000;
 
 /// What mends a loss.
 #[derive(Default)]
@@ -56,15 +59,15 @@ pub(crate) fn clear(question: &Question<'_>) -> Remedy {
 
 /// The command that gives capabilities to a file that has none, if we may name one.
 pub(crate) fn how_to_grant(question: &Question<'_>) -> Option<String> {
-    grant(question, "CAPS", false)
+    grant(question, "CAPS", whom(question), false)
 }
 
 /// What mends that the way ends.
 pub(crate) fn stop(stop: &Stop) -> Remedy {
     match stop.why {
-        Some(Why::NotSearchable) => Remedy::advice(
-            "let the task search that directory: chmod a+x, or an entry for its uid with setfacl -m u:UID:x",
-        ),
+        Some(Why::NotSearchable) => {
+            Remedy::advice("let the task search that directory, and no other (setfacl -m u:UID:x)")
+        }
         _ => Remedy::default(),
     }
 }
@@ -73,16 +76,10 @@ fn by_rule(question: &Question<'_>, why: Why) -> Remedy {
     match why {
         Why::NoSuid => remount(question, "suid"),
         Why::NoExec => remount(question, "exec"),
-        Why::NotExecutable => {
-            let reach = Reach::of(question);
-            // A list may name the very task.
-            let plain = question.how.by_acl.is_none();
-            let command = reach.command(question, |file| format!("chmod a+x {file}"));
-            Remedy::or(command.filter(|_| plain), "give the task execute permission on it")
-        }
+        Why::NotExecutable => executable(question),
         Why::NoEntryApplies if question.by_design() || question.stored.is_empty() => {
             let caps = some_caps(question).map(|caps| quote(&caps));
-            let command = caps.and_then(|caps| grant(question, &caps, false));
+            let command = caps.and_then(|caps| grant(question, &caps, whom(question), false));
             Remedy::or(
                 command,
                 "have the owner of the file set capabilities for the task's namespace",
@@ -118,6 +115,24 @@ fn by_rule(question: &Question<'_>, why: Why) -> Remedy {
         Why::BoundingLacks => Remedy::advice(cap_add(question)),
         _ => Remedy::default(),
     }
+}
+
+/// Lets the very task execute the file, and no other: the mode may be what keeps others from its capabilities.
+fn executable(question: &Question<'_>) -> Remedy {
+    let (reach, how) = (Reach::of(question), &question.how);
+    let fsuid = question.task.cred.fsuid;
+    let own = question.system.namespaces.own_ns();
+    let command = match own.uid(fsuid) {
+        _ if how.mode & SET_ID != 0 => None,
+        Some(_) if how.place.owner == Some(fsuid) => {
+            reach.command(question, |file| format!("chmod u+x {file}"))
+        }
+        Some(uid) if question.chain.program().takes_lists() => {
+            reach.command(question, |file| format!("setfacl -m u:{}:x {file}", uid.get()))
+        }
+        _ => None,
+    };
+    Remedy::or(command, "give the task execute permission on it")
 }
 
 /// A file as a command line can name it.
@@ -178,9 +193,9 @@ fn is_written_by_owner(mode: u32, group_is_root: bool) -> bool {
     mode & if group_is_root { 0o002 } else { 0o022 } == 0
 }
 
-/// Sets capabilities for the task's nearest root, where that root could do so itself.
-fn grant(question: &Question<'_>, caps: &str, replace: bool) -> Option<String> {
-    let (reach, whom) = (Reach::of(question), whom(question));
+/// Sets capabilities for a root over the task, where that root could do so itself.
+fn grant(question: &Question<'_>, caps: &str, whom: Kuid, replace: bool) -> Option<String> {
+    let reach = Reach::of(question);
     let mount = &question.state.mount;
     let allowed = !mount.read_only
         && !question.state.inode.immutable
@@ -242,10 +257,18 @@ fn fewer(question: &Question<'_>) -> Remedy {
     } else {
         FileCaps { permitted: left, ..caps }
     };
-    Remedy { command: grant(question, &quote(&reduced), true), advice: Some(cap_add(question)) }
+    // For the root that it is from: the host's overrides what another has.
+    let (place, ns) = (&question.how.place, question.task.cred.ns);
+    let root = match nscap_core::file_grant(ns, place, &question.stored) {
+        Ok(Grant::Host(_)) => root_kuid(place.sb_ns),
+        Ok(Grant::Entry { kuid, .. }) => Some(kuid),
+        Ok(Grant::Nothing(_)) | Err(_) => None,
+    };
+    let command = root.and_then(|root| grant(question, &quote(&reduced), root, true));
+    Remedy { command, advice: Some(cap_add(question)) }
 }
 
-/// Clears a flag of a mount. In a mount namespace that a user namespace owns, flags may be locked; in one that
+/// Clears a flag of a mount, of which no other user can change the way to the file. In a mount namespace that a user namespace owns, flags may be locked; in one that
 /// is not ours, the program that mounts would be the container's.
 fn remount(question: &Question<'_>, option: &str) -> Remedy {
     let point = question.state.mount.point.as_deref();
@@ -259,14 +282,14 @@ fn remount(question: &Question<'_>, option: &str) -> Remedy {
         }
         None => question.subject.live().is_none(),
     };
-    let mends = unlocked && question.system.is_root_of_host() && !question.state.mount.foreign;
+    let mends = unlocked
+        && question.system.is_root_of_host()
+        && !question.state.mount.foreign
+        && Reach::of(question).is_safe;
     let command = point
         .filter(|_| mends)
         .map(|point| format!("mount -o remount,bind,{option} {}", quoted(point)));
-    Remedy::or(
-        command,
-        format!("have it mounted with {option}, in the configuration of the container"),
-    )
+    Remedy::or(command, format!("have it mounted with {option} where the mount is configured"))
 }
 
 fn cap_add(question: &Question<'_>) -> String {
