@@ -228,6 +228,7 @@ whys! {
     GrantsDiffer A "two values give the same root different capabilities";
     TableVoid K "the sealed table is void and grants nothing";
     EntriesVoid K "the file has changed since its entries were written, so they are void";
+    EntriesCopied F "its entries are a list copied from a mount of nscap's, which nothing here honours";
     TableUnread A "an entry in the table applies, and an unmodified kernel does not look at tables";
     KernelUnreadable Kernel "the stored value is longer than any revision";
 }

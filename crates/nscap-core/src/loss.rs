@@ -8,7 +8,7 @@ use crate::exec::Executed;
 use crate::grant::{Grant, file_grant};
 use crate::ns::UserNs;
 use crate::place::Place;
-use crate::storage::Seal;
+use crate::storage::{Seal, VoidReason};
 use crate::stored::{Host, Stored};
 
 /// All that a file holds for the tasks of one namespace, whether or not the kernel that decides looks
@@ -99,7 +99,9 @@ impl<N: UserNs> Promise<'_, N> {
         }
         let caps = self.permitted();
         let unseen = matches!(why, Why::NoCapsOnFile | Why::NoEntryApplies);
-        let why = if unseen && matches!(self.seal, Seal::Void(_)) {
+        let why = if unseen && self.seal == Seal::Void(VoidReason::Copied) {
+            Why::EntriesCopied
+        } else if unseen && matches!(self.seal, Seal::Void(_)) {
             Why::EntriesVoid
         } else if unseen && !caps.is_empty() {
             Why::TableUnread
@@ -141,7 +143,6 @@ impl<N: UserNs> Executed<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::VoidReason;
     use crate::world::{World, kgid, kuid};
     use crate::{Cred, Program, System, Task, Uid, bare, exec};
 
@@ -174,6 +175,8 @@ mod tests {
         let unread = Loss { caps: PING.permitted, why: Why::TableUnread };
         assert_eq!(loss(&entry, Seal::Sealed, false), Some(unread));
         let void = Loss { caps: CapSet::EMPTY, why: Why::EntriesVoid };
+        let copied = Loss { caps: CapSet::EMPTY, why: Why::EntriesCopied };
+        assert_eq!(loss(&Stored::EMPTY, Seal::Void(VoidReason::Copied), false), Some(copied));
         let seal = Seal::Void(VoidReason::CompanionAbsent);
         assert_eq!(loss(&Stored::EMPTY, seal, false), Some(void));
         assert_eq!(loss(&Stored::EMPTY, Seal::None, false), None);

@@ -76,6 +76,9 @@ pub enum VoidReason {
     OwnerDiffers,
     /// The bytes are no sealed table.
     Malformed,
+    /// The bytes are a list in form F, which a tool has copied from where the design's rules decide. A front end says
+    /// so of its own.
+    Copied,
     /// Anyone with CAP_SYS_ADMIN over the superblock's owner namespace could have written it.
     Untrusted,
 }
@@ -90,6 +93,9 @@ impl VoidReason {
             VoidReason::SizeDiffers => "the file's size has changed",
             VoidReason::OwnerDiffers => "the file's owner or group has changed",
             VoidReason::Malformed => "the bytes are no sealed table",
+            VoidReason::Copied => {
+                "it is a list copied from a mount of nscap's, which nothing here honours"
+            }
             VoidReason::Untrusted => "the superblock's owner namespace is not trusted",
         }
     }

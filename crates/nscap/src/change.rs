@@ -10,18 +10,18 @@ use nscap_core::{
     Busy, Decision, EntryBuffer, Errno, FileCaps, Host, Kuid, MAX_ENTRIES, Policy, RECORD_LEN,
     SetFlags, Stored, Why, root_kuid,
 };
-use nscap_linux::{CapFile, FileState, LiveNs, LiveTask, probe};
+use nscap_linux::{CapFile, FileState, LiveNs, LiveTask, Who, probe};
 use serde::Serialize;
 
 use crate::cli::{FileArgs, Rm, Set};
-use crate::failure::Failure;
+use crate::failure::{EINVAL, Failure};
 use crate::files::{self, Files};
 use crate::out::{self, JsonPath, Out};
 use crate::system::System;
-use crate::{for_each, next, note, stdin};
+use crate::{attribute, for_each, next, note, stdin};
 
-type Request<'r, 's, 'n> = nscap_core::Request<'r, 's, LiveNs<'n>>;
-type Slots = [[u8; RECORD_LEN]];
+pub(crate) type Request<'r, 's, 'n> = nscap_core::Request<'r, 's, LiveNs<'n>>;
+pub(crate) type Slots = [[u8; RECORD_LEN]];
 
 /// What was done to one file.
 #[derive(Serialize)]
@@ -38,6 +38,13 @@ pub(crate) fn set(args: &Set, out: &mut Out) -> Result<u8, Failure> {
     if args.remove {
         return change(&given, args.whom.as_deref(), Policy::ARRAYS, Act::Remove, out);
     }
+    // A kernel that decides would refuse a second entry all the same.
+    let arrays = probe::kernel_policy().is_none_or(|kernel| kernel.array);
+    let policy = args.policy.over(Policy::SEED.with_array(arrays));
+    let policy = if args.replace { policy.with_busy(Busy::Replace) } else { policy };
+    if args.from_attribute {
+        return change(&given, None, policy, Act::AddCopied, out);
+    }
     // clap asks for them.
     let caps = match args.caps.as_deref().unwrap_or_default() {
         text if text == "-" => stdin::caps(&given)?,
@@ -45,10 +52,6 @@ pub(crate) fn set(args: &Set, out: &mut Out) -> Result<u8, Failure> {
     };
     let caps = FileCaps::from_text(caps.as_bytes())
         .map_err(|error| Failure::Caps { text: caps.clone(), error })?;
-    // A kernel that decides would refuse a second entry all the same.
-    let arrays = probe::kernel_policy().is_none_or(|kernel| kernel.array);
-    let policy = args.policy.over(Policy::SEED.with_array(arrays));
-    let policy = if args.replace { policy.with_busy(Busy::Replace) } else { policy };
     change(&given, args.whom.as_deref(), policy, Act::Add(caps), out)
 }
 
@@ -77,6 +80,8 @@ fn change(
 #[derive(Clone, Copy)]
 enum Act {
     Add(FileCaps),
+    /// Adds the entries of a list that was copied.
+    AddCopied,
     Remove,
     /// Removes the entries, then what security.capability holds.
     RemoveAll,
@@ -84,20 +89,22 @@ enum Act {
 
 impl Act {
     fn adds(self) -> bool {
-        matches!(self, Act::Add(_))
+        matches!(self, Act::Add(_) | Act::AddCopied)
     }
 
     fn decide<'o>(
         self,
         request: &Request<'_, '_, '_>,
         whose: Whose,
+        copied: impl FnOnce(&'o mut Slots) -> Result<Decision<Stored<'o>>, Failure>,
         out: &'o mut Slots,
-    ) -> Decision<Stored<'o>> {
-        match self {
+    ) -> Result<Decision<Stored<'o>>, Failure> {
+        Ok(match self {
             Act::Add(caps) => add(request, whose, caps, out),
+            Act::AddCopied => copied(out)?,
             Act::Remove => remove(request, whose, out),
             Act::RemoveAll => nscap_core::remove_all(request, out),
-        }
+        })
     }
 
     /// What EBUSY leaves: --replace, where that would not be refused as well.
@@ -166,6 +173,8 @@ struct Change {
     system: System,
     us: LiveTask,
     whose: Whose,
+    /// The process that names it.
+    process: Option<u32>,
     policy: Policy,
     act: Act,
 }
@@ -179,6 +188,10 @@ impl Change {
     ) -> Result<Change, Failure> {
         let mut system = System::new()?;
         let us = LiveTask::read(std::process::id(), &mut system.namespaces)?;
+        let process = match whom.map(Who::parse).transpose()? {
+            Some(Who::Process(pid)) => Some(pid),
+            _ => None,
+        };
         let whose = match whom {
             None => Whose::Own,
             Some(who) => {
@@ -187,7 +200,7 @@ impl Change {
                 if own == Some(kuid) { Whose::Own } else { Whose::Root(kuid) }
             }
         };
-        Ok(Change { files, system, us, whose, policy, act })
+        Ok(Change { files, system, us, whose, process, policy, act })
     }
 
     /// Decides on one file and writes it; decides again where another task was faster.
@@ -222,9 +235,39 @@ impl Change {
             Decision::Keep(why) => return Ok(done(path, false, why)),
             Decision::Deny(errno, why) => return Err(refused(path, errno, why, None)),
         };
+        self.check_reach(file, &before)?;
         file.write(&before, &next, &self.system.namespaces).map_err(|error| kernel(error, path))?;
         self.remark(file, &before, &next)?;
         Ok(done(path, true, why))
+    }
+
+    /// M: an entry for the root of a process has no effect where that one reaches the file through id maps alone by
+    /// which it is another root's.
+    fn check_reach(&mut self, file: &CapFile, before: &FileState) -> Result<(), Failure> {
+        let (Whose::Root(kuid), Some(pid), true) = (self.whose, self.process, self.act.adds())
+        else {
+            return Ok(());
+        };
+        let stored = before.place(&self.system.namespaces).stored_of(kuid);
+        let mut instead = None;
+        for reached in file.as_reached_by(pid)? {
+            let place = self.system.read(&reached)?;
+            let place = place.place(&self.system.namespaces);
+            if stored.and_then(|stored| place.kuid_of(stored)) == Some(kuid) {
+                return Ok(());
+            }
+            instead.get_or_insert_with(|| out::path(reached.path()));
+        }
+        instead.map_or(Ok(()), |path| {
+            Err(Failure::Input {
+                what: out::path(file.path()),
+                problem: format!(
+                    "process {pid} reaches it through an id map by which this entry is not its root's, \
+                     so it would have no effect [M]; nscap set CAPS {path} --for pid:{pid} has one"
+                ),
+                errno: EINVAL,
+            })
+        })
     }
 
     /// What is to be written; a no with its next step.
@@ -238,7 +281,8 @@ impl Change {
         let (cred, place) = (self.us.cred(namespaces), before.place(namespaces));
         let (stored, seal) = before.stored(namespaces);
         let request = Request { policy: self.policy, cred: &cred, place: &place, stored: &stored };
-        match self.act.decide(&request, self.whose, room) {
+        let copied = |room| attribute::decide(&request, before, path, namespaces, room);
+        match self.act.decide(&request, self.whose, copied, room)? {
             // A table that is void is something to remove.
             Decision::Deny(Errno::ENODATA, _)
                 if matches!((self.act, seal), (Act::RemoveAll, Seal::Void(_))) =>
@@ -278,7 +322,9 @@ impl Change {
             }
             _ => {}
         }
-        if let Seal::Void(reason) = seal {
+        if let Seal::Void(reason) = seal
+            && !matches!(self.act, Act::AddCopied)
+        {
             say(format!("its entries were void and are removed: {} [K]", reason.text()));
         }
         if storage::form_of(next) == Form::TableBesideTripwire && !before.by_design() {

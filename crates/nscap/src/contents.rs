@@ -61,9 +61,6 @@ pub(crate) struct Contents {
     pub(crate) malformed: bool,
 }
 
-/// SPEC, F: what `cp`, `tar` and `rsync` take from where the design's rules decide.
-const COPIED: &str = "a list copied from a mount of nscap's, which nothing here honours";
-
 /// What the file has that cannot be shown, or not for sure.
 fn hidden(state: &FileState, host: Host) -> Option<&'static str> {
     match (state.hidden, host) {
@@ -105,11 +102,9 @@ impl Contents {
             let holders = kuid.map_or(Ok(Vec::new()), |kuid| system.holders(kuid))?;
             named.push(Entry { kuid: kuid.map(Kuid::get), caps: caps.into(), holders });
         }
-        let copied = state.copied_list().is_some();
         let (seal, void) = match seal {
             Seal::None if state.hidden == Some(Hidden::Table) => ("unknown", None),
             Seal::None => ("none", None),
-            Seal::Void(_) if copied => ("void", Some(COPIED)),
             // How it is written down is then not ours to see.
             Seal::Sealed if state.by_design() => ("none", None),
             Seal::Sealed => ("sealed", None),

@@ -9,6 +9,7 @@ use nscap_linux::{describe, describe_io, pipe};
 use crate::out;
 
 /// errno(3), where the input itself is the error.
+pub(crate) const EPERM: i32 = 1;
 pub(crate) const ENOENT: i32 = 2;
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOEXEC: i32 = 8;
@@ -18,6 +19,7 @@ pub(crate) const ENOTDIR: i32 = 20;
 pub(crate) const EINVAL: i32 = 22;
 pub(crate) const ENAMETOOLONG: i32 = 36;
 pub(crate) const ELOOP: i32 = 40;
+pub(crate) const ENODATA: i32 = 61;
 pub(crate) const ELIBBAD: i32 = 80;
 
 /// An error that is told to the user: what, why, and the errno where there is one.

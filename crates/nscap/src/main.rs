@@ -3,6 +3,7 @@
 //! and found by `nscap_linux`; nothing that another program might want lives here.
 #![forbid(unsafe_code)]
 
+mod attribute;
 mod change;
 mod check;
 mod cli;

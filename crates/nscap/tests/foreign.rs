@@ -225,6 +225,13 @@ fn an_id_mapped_mount_is_seen_through_from_the_host_and_from_inside() {
             gets nothing mine $one 7 "$dir/m/cat"
             setcap cap_net_raw=ep e/cat
         done
+        # On the source the entry would be for a root that is not the container's there.
+        nsenter -t $one -m mount -t tmpfs none "$dir/e"
+        expect 2 "nscap set CAPS /proc/$one/root$dir/m/cat --for pid:$one has one" $nscap set --replace cap_kill=ep e/cat --for pid:$one
+        expect 0 'cap_net_raw=ep' $nscap get e/cat
+        expect 0 '' $nscap set --replace cap_kill=ep "/proc/$one/root$dir/m/cat" --for pid:$one
+        gets cap_kill mine $one 7 "$dir/m/cat"
+        setcap cap_net_raw=ep e/cat
         # An owner that the map has not is nobody's, and not that of kuid 65534.
         task mine $one 7
         expect 0 'owner kuid unmapped' $nscap explain "$dir/m/set-id" --pid $task
@@ -320,6 +327,55 @@ fn a_shift_on_a_mount_of_nscap_is_undone_to_what_was() {
         $nscap --json scan --sort t/tree >after
         diff before after >&2 || fail 'not as before'
         [ "$(stat -c %u t/tree/both)" = 0 ] || fail "$(stat t/tree/both)"
+        "#,
+    );
+}
+
+#[test]
+fn a_list_that_was_copied_to_a_bare_disk_is_named_and_taken_each_entry_for_its_root() {
+    with_mounts(
+        "a_list_that_was_copied_to_a_bare_disk_is_named_and_taken_each_entry_for_its_root",
+        r#"
+        disk e
+        install -m 755 /bin/cat p/src/cat
+        $nscap mount p/src t
+        $nscap set cap_net_raw=ep t/cat --for 100000
+        $nscap set cap_chown=ep t/cat --for 200000
+        cp -a t/cat e/cat
+        expect 1 'copied from a mount' $nscap get e/cat
+        container one 100000
+        task mine $one 7
+        expect 1 'copied from a mount' $nscap explain "$dir/e/cat" --pid $task
+        expect 1 '--from-attribute' $nscap explain "$dir/e/cat" --pid $task
+        expect 0 'an unmodified kernel honours one' $nscap set --from-attribute e/cat
+        for kuid in 100000 200000; do expect 0 "kuid $kuid" $nscap get e/cat; done
+        expect 2 'no list of entries' $nscap set --from-attribute e/cat
+        # A server takes the table for what it is.
+        mkdir p/e u
+        mount --bind e p/e
+        $nscap mount p/e u
+        gets cap_net_raw nsenter -t $one -U -S 7 -G 7 -- "$dir/u/cat"
+        $nscap umount u
+        umount p/e
+        # No host value and no entry of another container comes of a list that a container can have written.
+        list() {
+            python3 -c 'import struct, sys; print("0x" + struct.pack("<8I", 1 << 24, 1, int(sys.argv[1]), 1, 1 << 13, 0, 0, 0).hex())' $1
+        }
+        for file in zero one; do install -m 755 /bin/cat e/$file; done
+        setfattr -n security.nscapability -v $(list 0) e/zero
+        expect 2 'host value' $nscap set --from-attribute e/zero
+        expect 2 'host value' $nscap set --from-attribute --replace e/zero
+        setfattr -n security.nscapability -v $(list 4294967295) e/zero
+        expect 2 'EINVAL' $nscap set --from-attribute e/zero
+        setfattr -n security.nscapability -v $(list 300000) e/one
+        mkdir own
+        mine $one 0 mount -t tmpfs -o mode=755 none "$dir/own"
+        mine $one 0 install -m 755 /bin/cat "$dir/own/cat"
+        mine $one 0 setfattr -n security.nscapability -v $(list 300000) "$dir/own/cat"
+        expect 2 'namespace below' $nscap set --from-attribute "/proc/$one/root$dir/own/cat"
+        expect 1 'copied' $nscap get "/proc/$one/root$dir/own/cat"
+        expect 0 '' $nscap set --from-attribute e/one
+        expect 0 'kuid 300000' $nscap get e/one
         "#,
     );
 }

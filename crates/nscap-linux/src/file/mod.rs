@@ -21,6 +21,7 @@ use crate::mount::Mount;
 use crate::ns::{Namespaces, NsIndex};
 use crate::{decided, xattr};
 
+mod reach;
 mod state;
 
 pub(crate) use state::Shown as ShownNames;

@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use nscap_core::storage::{self, Seal, SealFacts};
+use nscap_core::storage::{self, Seal, SealFacts, VoidReason};
 use nscap_core::{Host, Kuid, NsCaps, Place, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
 
@@ -263,6 +263,10 @@ impl FileState {
         // Of a table that may be trusted or not nothing is said here: see `hidden`.
         let table = self.table.as_deref().filter(|_| self.by_design() || self.knows_seals());
         let (mut stored, seal) = storage::read(capability, table, facts, self.is_trusted());
+        let seal = match seal {
+            Seal::Void(_) if self.copied_list().is_some() => Seal::Void(VoidReason::Copied),
+            seal => seal,
+        };
         if self.hidden == Some(Hidden::Malformed) {
             stored.host = Host::Malformed;
         }

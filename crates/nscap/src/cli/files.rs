@@ -49,18 +49,26 @@ pub(crate) struct Get {
 #[derive(Args)]
 #[command(
     after_help = format!("{CAPS}\n\n{WHO}"),
-    group = named_files().arg("remove").multiple(true),
+    group = named_files().arg("remove").arg("from_attribute").multiple(true),
     override_usage = "nscap set [OPTIONS] CAPS FILE...\n       nscap set -r [OPTIONS] FILE..."
 )]
 pub(crate) struct Set {
     /// The capabilities; - reads them from standard input, up to an empty line
-    #[arg(required_unless_present = "remove", value_name = "CAPS", allow_hyphen_values = true)]
+    #[arg(
+        required_unless_present_any = ["remove", "from_attribute"],
+        value_name = "CAPS",
+        allow_hyphen_values = true
+    )]
     pub(crate) caps: Option<std::ffi::OsString>,
     #[command(flatten)]
     files: FileArgs,
     /// Remove them, as setcap -r and nscap rm do; there is no CAPS then
     #[arg(short = 'r', long, conflicts_with_all = ["replace", "single", "busy", "same_ok"])]
     pub(crate) remove: bool,
+    /// Take the entries from each file's security.nscapability, as cp, tar or rsync copied it from a mount of
+    /// nscap's: each for its own root, and none as a host value; there is no CAPS then
+    #[arg(long, conflicts_with_all = ["remove", "whom", "single"])]
+    pub(crate) from_attribute: bool,
     /// The root that gets them; without it, root of the user namespace that this command runs in
     #[arg(long = "for", value_name = "WHO", allow_hyphen_values = true)]
     pub(crate) whom: Option<std::ffi::OsString>,
@@ -72,10 +80,10 @@ pub(crate) struct Set {
 }
 
 impl Set {
-    /// With -r the first argument, in the place of CAPS, is a file.
+    /// With -r and --from-attribute the first argument, in the place of CAPS, is a file.
     pub(crate) fn files(&self) -> FileArgs {
         let mut all = self.files.clone();
-        if self.remove {
+        if self.remove || self.from_attribute {
             let first = self.caps.iter().map(PathBuf::from);
             all.files = first.chain(all.files).collect();
         }

@@ -108,6 +108,7 @@ fn by_rule(question: &Question<'_>, why: Why) -> Remedy {
             "have it on a file system that the task's namespace or one above it has mounted",
         ),
         Why::TableUnread => own_copy(question),
+        Why::EntriesCopied => Remedy::advice("nscap set --from-attribute writes it as a table"),
         Why::EntriesVoid => Remedy::advice("set them again with nscap set, for each root anew"),
         Why::ScriptIgnored => Remedy::advice(
             "set them on a compiled program: on the interpreter they would go to every script",
