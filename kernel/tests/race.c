@@ -152,18 +152,36 @@ static void change_size(void)
 	count(DROPPED);
 }
 
+/* Where what was seen with this tag is kept; NULL where nobody made it. */
+static atomic_ulong *kept(uint64_t tag)
+{
+	unsigned int kind = tag / TAGS;
+
+	if (kind >= KINDS || tag % TAGS > atomic_load(&shared->next_tag[kind])) {
+		broken("a grant that nobody made", tag, 0);
+		return NULL;
+	}
+	return &shared->seen[kind][tag % TAGS];
+}
+
 /* The tags that are there now; 0 where there is none. */
 static void look(uint32_t tags[KINDS])
 {
+	struct {
+		struct v2 value;
+		uint32_t rootid;
+	} shown;
 	struct form_f entries;
-	struct v2 host;
 	uint32_t n;
 	ssize_t len;
 
 	memset(tags, 0, KINDS * sizeof(*tags));
-	len = fgetxattr(fd, CAPABILITY, &host, sizeof(host));
-	if (len == sizeof(host) && host.magic == 0x02000001)
-		tags[HOST] = host.permitted;
+	len = fgetxattr(fd, CAPABILITY, &shown, sizeof(shown));
+	if (len == sizeof(shown.value) && shown.value.magic == 0x02000001)
+		tags[HOST] = shown.value.permitted;
+	/* T: the only entry. */
+	else if (len == sizeof(shown) && shown.value.magic == 0x03000001 && shown.rootid == other[0])
+		kept(shown.value.permitted);
 	else if (len >= 0 || errno != ENODATA)
 		broken("security.capability", len, errno);
 	len = fgetxattr(fd, NSCAPABILITY, &entries, sizeof(entries));
@@ -186,18 +204,6 @@ static void look(uint32_t tags[KINDS])
 		if (entries.entries[n - 1].rootid != other[0])
 			return broken("an entry of nobody's", entries.entries[n - 1].rootid, 0);
 	}
-}
-
-/* Where what was seen with this tag is kept; NULL where nobody made it. */
-static atomic_ulong *kept(uint64_t tag)
-{
-	unsigned int kind = tag / TAGS;
-
-	if (kind >= KINDS || tag % TAGS > atomic_load(&shared->next_tag[kind])) {
-		broken("a grant that nobody made", tag, 0);
-		return NULL;
-	}
-	return &shared->seen[kind][tag % TAGS];
 }
 
 static void saw(uint32_t tag, unsigned long what)
