@@ -260,6 +260,19 @@ fn a_no_has_its_next_step() {
         expect 1 "--replace is refused" $user "$nscap" set cap_kill=ep ping --for 100000
         expect 1 EPERM $user "$nscap" set cap_kill=ep ping --for 100000 --replace
         expect 1 "nscap rm --for" "$nscap" set cap_kill=ep ping --for 200000 --single
+        # What the rules allow and the kernel does not is a no as well.
+        unshare --user sleep infinity & container=$!
+        until_so sh -c "[ \$(readlink /proc/$container/ns/user) != $(readlink /proc/self/ns/user) ]"
+        echo "0 100000 65536" >/proc/$container/uid_map
+        echo "0 100000 65536" >/proc/$container/gid_map
+        cp /bin/cat own
+        chown 100000:100000 own
+        inside() { nsenter -U -S 0 -G 0 -t $container "$@"; }
+        inside "$nscap" set cap_net_raw=ep own
+        expect 1 "run it on the host with --for" inside "$nscap" set cap_kill=ep own --for 100001
+        grep -q EPERM err || fail "$(cat err)"
+        expect 1 "run it on the host with --for" inside "$nscap" set cap_kill=ep ping --for 100001
+        kill $container
         chattr +i ping 2>/dev/null || exit 0
         expect 1 "chattr -i" "$nscap" set cap_kill=ep ping --for 200000
         chattr -i ping

@@ -78,7 +78,7 @@ const ALL: &[(&str, Page)] = &[
                     "nscap set --root rootfs cap_net_raw=ep /bin/ping --for pid:812",
                 ),
                 (
-                    "For the host and every container, in place of what is there:",
+                    "For the host and every container, in place of the present value:",
                     "nscap set --replace cap_net_raw=ep /usr/bin/ping --for host",
                 ),
                 (
