@@ -191,7 +191,7 @@ fn failed(attackers: &mut Peer) -> Result<(usize, usize), Why> {
 }
 
 /// Until what was started waits.
-fn settle() {
+fn wait_until_calm() {
     std::thread::sleep(Duration::from_millis(300));
 }
 
@@ -237,10 +237,10 @@ fn locked_inode(setting: Setting) -> Result<(), Why> {
         hold::read_without_end(&device, &file)
     })?;
     reader.hear()?;
-    settle();
+    wait_until_calm();
     let opening = |_| open("held", OFlags::RDWR).map(drop);
     let mut opens = attackers(&ground, HOST_USER, On::Processor0, OPENS, opening)?;
-    settle();
+    wait_until_calm();
     let went_on = [On::Processor0, On::Any]
         .map(|on| others_go_on(&ground, "an inode is locked", Doing::LookAndOpen, on).map(drop));
     rustix::process::kill_process(reader.pid, Signal::KILL)?;
@@ -258,7 +258,7 @@ fn one_processor(setting: Setting) -> Result<(), Why> {
     let frozen = Frozen::new(ground.source())?;
     let change = |number| change_mode("f", number);
     let mut all = attackers(&ground, HOST_USER, On::Processor0, REQUESTS, change)?;
-    settle();
+    wait_until_calm();
     let on = On::Processor0;
     let went_on = others_go_on(&ground, "a disk does not answer", Doing::LookAndOpen, on);
     drop(frozen);
@@ -287,7 +287,7 @@ fn many(setting: Setting) -> Result<(), Why> {
         let change = move |number| change_mode(&format!("a{uid}-"), number);
         all.push(attackers(&ground, Who(At::A, uid, "none"), On::Any, 3, change)?);
     }
-    settle();
+    wait_until_calm();
     let went_on = others_go_on(&ground, "a disk does not answer", Doing::LookAndOpen, On::Any);
     drop(frozen);
     let failed = all.iter_mut().map(failed).collect::<Result<Vec<_>, Why>>();
@@ -315,7 +315,7 @@ fn killed(setting: Setting) -> Result<(), Why> {
         })
     };
     let all = (0..TASKS).map(change).collect::<io::Result<Vec<_>>>()?;
-    settle();
+    wait_until_calm();
     let went_on = others_go_on(&ground, "a disk does not answer", Doing::LookAndOpen, On::Any);
     for task in &all {
         rustix::process::kill_process(task.pid, Signal::KILL)?;
@@ -352,7 +352,7 @@ fn too_many(setting: Setting) -> Result<(), Why> {
     std::thread::sleep(Duration::from_secs(1));
     let change = |number| change_mode("g", number);
     let mut ours = attackers(&ground, user(2004), On::Any, 20, change)?;
-    settle();
+    wait_until_calm();
     let went_on = others_go_on(&ground, "a disk does not answer", Doing::LookAndOpen, On::Any);
     drop(frozen);
     let (theirs, ours) = (failed(&mut theirs), failed(&mut ours));
@@ -394,7 +394,7 @@ fn listener(setting: Setting) -> Result<(), Why> {
     }
     let read = |number| std::fs::read(format!("cold{number}")).map(drop);
     let mut all = attackers(&ground, HOST_USER, On::Processor0, OPENS, read)?;
-    settle();
+    wait_until_calm();
     let went_on = [On::Processor0, On::Any]
         .map(|on| others_go_on(&ground, "a listener is asked", Doing::Look, on).map(drop));
     drop(listener);
@@ -425,7 +425,7 @@ fn lease(setting: Setting) -> Result<(), Why> {
     holder.hear()?;
     let read = |number| open(format!("leased{number}"), OFlags::RDWR).map(drop);
     let mut all = attackers(&ground, HOST_USER, On::Processor0, OPENS, read)?;
-    settle();
+    wait_until_calm();
     let went_on = [On::Processor0, On::Any].map(|on| {
         others_go_on(&ground, "a lease is to be broken", Doing::LookAndOpen, on).map(drop)
     });

@@ -22,22 +22,22 @@ use crate::stored::{Entries, Stored};
 use crate::vfscap::VfsCaps;
 use crate::wire::{RECORD_LEN, Record};
 
-/// What an archive carries for one file: the two attributes as they were read from wherever it was
-/// packed, in form F or as Storage writes them down.
+/// The two attributes of one file in an archive, as the packer read them: in form F, or as Storage
+/// stores them.
 #[derive(Clone, Copy, Debug)]
 pub struct Carried<'a> {
     /// The value of `security.capability`.
     pub capability: Option<&'a [u8]>,
     /// The value of `security.nscapability`.
     pub nscapability: Option<&'a [u8]>,
-    /// The file as the archive has it: what a sealed table is held against.
+    /// The facts of the file in the archive, which a sealed table must agree with.
     pub facts: SealFacts,
 }
 
-/// One grant as it is carried; whose it is in the archive's terms, `None` for the rootid -1.
+/// One grant in an archive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Grant {
-    /// The id; 0 is a host value.
+pub struct ArchiveGrant {
+    /// Its root, as an id of the archive; 0 is a host value, `None` the rootid -1.
     pub id: Option<Uid>,
     /// The capabilities.
     pub caps: FileCaps,
@@ -47,7 +47,7 @@ pub struct Grant {
 #[derive(Clone, Copy, Debug)]
 pub struct Grants<'a> {
     /// What `security.capability` says.
-    first: Option<Grant>,
+    first: Option<ArchiveGrant>,
     entries: Records<'a>,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Carried<'a> {
         };
         let grants = Grants { first, entries: self.entries()? };
         let differs =
-            |grant: Grant| first.is_some_and(|f| f.id == grant.id && f.caps != grant.caps);
+            |grant: ArchiveGrant| first.is_some_and(|f| f.id == grant.id && f.caps != grant.caps);
         if grants.iter().any(differs) {
             return Err(Denied::new(Errno::EINVAL, Why::GrantsDiffer));
         }
@@ -112,22 +112,22 @@ impl<'a> Carried<'a> {
 }
 
 /// The grant of a `security.capability` without a table.
-fn alone(bytes: &[u8]) -> Result<Grant, Denied> {
+fn alone(bytes: &[u8]) -> Result<ArchiveGrant, Denied> {
     let value =
         VfsCaps::settable(bytes).map_err(|_| Denied::new(Errno::EINVAL, Why::ValueMalformed))?;
-    Ok(Grant { id: value.rootid(), caps: value.caps() })
+    Ok(ArchiveGrant { id: value.rootid(), caps: value.caps() })
 }
 
 impl Grants<'_> {
     /// Every grant once: what `security.capability` says, then the entries, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = Grant> + Clone + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = ArchiveGrant> + Clone + '_ {
         let records = match &self.entries {
             Records::Value(records) => records,
             Records::Table(entries) => entries.as_records(),
         };
         let entries = records.iter().map(|bytes| {
             let record = Record::from_bytes(*bytes);
-            Grant { id: Uid::new(record.rootid()), caps: record.caps() }
+            ArchiveGrant { id: Uid::new(record.rootid()), caps: record.caps() }
         });
         let first = self.first;
         first.into_iter().chain(entries.filter(move |grant| Some(*grant) != first))
@@ -149,7 +149,7 @@ impl Grants<'_> {
     /// ```
     pub fn stored<'o>(&self, out: &'o mut [[u8; RECORD_LEN]]) -> Result<Stored<'o>, Denied> {
         let mut next = Next::empty(out);
-        for Grant { id, caps } in self.iter() {
+        for ArchiveGrant { id, caps } in self.iter() {
             next.put(id.ok_or(Denied::new(Errno::EINVAL, Why::NoSourceId))?, caps)?;
         }
         next.into_stored().ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))
@@ -278,7 +278,7 @@ impl Translation<'_> {
     ) -> Result<Decision<Stored<'o>>, Denied> {
         let mut next = Next::empty(out);
         let mut changed = None;
-        for Grant { id, caps } in grants.iter() {
+        for ArchiveGrant { id, caps } in grants.iter() {
             match (self.rootid(id), id) {
                 (Decision::Write(new, why), _) => {
                     next.put(new, caps)?;

@@ -64,7 +64,7 @@ struct Running<'s> {
 }
 
 /// How a request is answered, beside the bytes in the reply.
-struct Answer<'s> {
+struct PendingReply<'s> {
     unique: u64,
     /// An errno, or 0.
     error: i32,
@@ -138,7 +138,7 @@ impl Server {
         mut arguments: Arguments<'_>,
         (length, aside): (usize, impl FnOnce() -> Option<Aside>),
         reply: &mut Reply,
-    ) -> Option<Answer<'s>> {
+    ) -> Option<PendingReply<'s>> {
         if header.opcode == abi::INTERRUPT {
             self.shares.interrupt(arguments.u64().ok()?);
             return None;
@@ -152,7 +152,7 @@ impl Server {
         }
         let refusal = |error| {
             let answered = !matches!(header.opcode, abi::FORGET | abi::BATCH_FORGET);
-            answered.then_some(Answer { unique: header.unique, error, _running: None })
+            answered.then_some(PendingReply { unique: header.unique, error, _running: None })
         };
         // The last thread is kept for quick requests.
         if class == Class::Lasting && self.watch.is_full() && group.none_left() {
@@ -194,7 +194,7 @@ impl Server {
         arguments: Arguments<'_>,
         running: Option<Running<'s>>,
         reply: &mut Reply,
-    ) -> Option<Answer<'s>> {
+    ) -> Option<PendingReply<'s>> {
         reply.clear();
         // Data under a lock stay usable after a panic: no invariant covers two locks. So one
         // request fails, and not the mount.
@@ -209,6 +209,6 @@ impl Server {
             Ok(Err(Errno::NOSYS)) | Err(_) => libc::EIO,
             Ok(Err(errno)) => errno.raw_os_error(),
         };
-        Some(Answer { unique: header.unique, error, _running: running })
+        Some(PendingReply { unique: header.unique, error, _running: running })
     }
 }

@@ -23,7 +23,7 @@ use crate::xattr::{self, Present};
 
 /// One change of one attribute; values are as they are stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Step {
+pub enum OwnedStep {
     /// Write `security.nscapability`.
     SetTable(Vec<u8>),
     /// Remove `security.nscapability`, if it is there.
@@ -121,7 +121,7 @@ impl CapFile {
         before: &FileState,
         next: &Stored<'_>,
         namespaces: &Namespaces,
-        taken: &mut dyn FnMut(&Step),
+        taken: &mut dyn FnMut(&OwnedStep),
     ) -> Result<()> {
         let _lock = Lock::of(self)?;
         let read = || self.read_through(before.mount.clone(), namespaces);
@@ -156,7 +156,7 @@ impl CapFile {
         before: &FileState,
         next: &Stored<'_>,
         namespaces: &Namespaces,
-        taken: &mut dyn FnMut(&Step),
+        taken: &mut dyn FnMut(&OwnedStep),
     ) -> Result<()> {
         let steps = self.planned(before, next, namespaces, storage::plan_without_room)?;
         let mut done = Ok(());
@@ -172,7 +172,7 @@ impl CapFile {
         }
         // Not even that fits. A host value that is to stay is there; no table is, and nothing else is left.
         let host_stays = next.host != Host::Absent;
-        let rest = [Step::RemoveCapability, Step::RemoveTable];
+        let rest = [OwnedStep::RemoveCapability, OwnedStep::RemoveTable];
         for step in rest.iter().skip(usize::from(host_stays)) {
             self.take(step, before, namespaces)?;
             taken(step);
@@ -210,10 +210,10 @@ impl CapFile {
     /// Takes the steps; where one fails before the commit, puts the table back.
     fn take_all(
         &self,
-        steps: &[Step],
+        steps: &[OwnedStep],
         before: &FileState,
         namespaces: &Namespaces,
-        taken: &mut dyn FnMut(&Step),
+        taken: &mut dyn FnMut(&OwnedStep),
     ) -> Result<()> {
         let mut committed = false;
         for step in steps {
@@ -238,7 +238,7 @@ impl CapFile {
         before: &FileState,
         next: &Stored<'_>,
         namespaces: &Namespaces,
-    ) -> Result<Vec<Step>> {
+    ) -> Result<Vec<OwnedStep>> {
         self.planned(before, next, namespaces, storage::plan)
     }
 
@@ -248,7 +248,7 @@ impl CapFile {
         next: &Stored<'_>,
         namespaces: &Namespaces,
         plan: Planner,
-    ) -> Result<Vec<Step>> {
+    ) -> Result<Vec<OwnedStep>> {
         let hidden = |errno| Err(Error::call(self.path(), "getxattr", errno));
         match (before.hidden, storage::form_of(next)) {
             (Some(Hidden::Foreign), _) => return hidden(Errno::OVERFLOW),
@@ -267,8 +267,9 @@ impl CapFile {
         };
         let steps = plan(&facts, next, random, &mut tables)
             .ok_or_else(|| self.error("setxattr", Errno::NOSPC))?;
-        let steps: Vec<Step> = steps.into_iter().flatten().map(Step::from).collect();
-        if !before.knows_seals() && steps.iter().any(|step| matches!(step, Step::SetTable(_))) {
+        let steps: Vec<OwnedStep> = steps.into_iter().flatten().map(OwnedStep::from).collect();
+        if !before.knows_seals() && steps.iter().any(|step| matches!(step, OwnedStep::SetTable(_)))
+        {
             return Err(self.cannot_tell(TABLE_UNKNOWN));
         }
         Ok(steps)
@@ -279,23 +280,28 @@ impl CapFile {
     /// # Errors
     /// [`Error::Changed`] where a value that must be there is not, or the other way round;
     /// [`Error::Call`] for what setxattr(2) says otherwise.
-    pub fn take(&self, step: &Step, before: &FileState, namespaces: &Namespaces) -> Result<()> {
+    pub fn take(
+        &self,
+        step: &OwnedStep,
+        before: &FileState,
+        namespaces: &Namespaces,
+    ) -> Result<()> {
         let value = |stored: &[u8]| self.as_written(stored, before, namespaces);
         let done = match step {
-            Step::SetTable(table) => xattr::set(self, TABLE, table, Present::Any),
-            Step::RemoveTable => match xattr::remove(self, TABLE) {
+            OwnedStep::SetTable(table) => xattr::set(self, TABLE, table, Present::Any),
+            OwnedStep::RemoveTable => match xattr::remove(self, TABLE) {
                 // A void table that this process may not remove: no companion that it can write
                 // makes the table valid.
                 Err(Errno::PERM) if before.stored(namespaces).1 != Seal::Sealed => Ok(()),
                 done => done,
             },
-            Step::CreateCapability(stored) => {
+            OwnedStep::CreateCapability(stored) => {
                 xattr::set(self, CAPABILITY, &value(stored)?, Present::Never)
             }
-            Step::ReplaceCapability(stored) => {
+            OwnedStep::ReplaceCapability(stored) => {
                 xattr::set(self, CAPABILITY, &value(stored)?, Present::Always)
             }
-            Step::RemoveCapability => xattr::remove(self, CAPABILITY),
+            OwnedStep::RemoveCapability => xattr::remove(self, CAPABILITY),
         };
         done.map_err(|errno| match errno {
             Errno::NODATA | Errno::EXIST => Error::Changed { path: self.path().to_owned() },
@@ -351,30 +357,30 @@ impl CapFile {
     }
 }
 
-impl From<storage::Step<'_>> for Step {
-    fn from(step: storage::Step<'_>) -> Step {
+impl From<storage::Step<'_>> for OwnedStep {
+    fn from(step: storage::Step<'_>) -> OwnedStep {
         match step {
-            storage::Step::SetTable(table) => Step::SetTable(table.to_vec()),
-            storage::Step::RemoveTable => Step::RemoveTable,
+            storage::Step::SetTable(table) => OwnedStep::SetTable(table.to_vec()),
+            storage::Step::RemoveTable => OwnedStep::RemoveTable,
             storage::Step::CreateCapability(value) => {
-                Step::CreateCapability(value.as_bytes().to_vec())
+                OwnedStep::CreateCapability(value.as_bytes().to_vec())
             }
             storage::Step::ReplaceCapability(value) => {
-                Step::ReplaceCapability(value.as_bytes().to_vec())
+                OwnedStep::ReplaceCapability(value.as_bytes().to_vec())
             }
-            storage::Step::RemoveCapability => Step::RemoveCapability,
+            storage::Step::RemoveCapability => OwnedStep::RemoveCapability,
         }
     }
 }
 
-impl Step {
+impl OwnedStep {
     fn op(&self) -> Op {
         match self {
-            Step::SetTable(_) => Op::SetTable,
-            Step::RemoveTable => Op::RemoveTable,
-            Step::CreateCapability(_) => Op::CreateCapability,
-            Step::ReplaceCapability(_) => Op::ReplaceCapability,
-            Step::RemoveCapability => Op::RemoveCapability,
+            OwnedStep::SetTable(_) => Op::SetTable,
+            OwnedStep::RemoveTable => Op::RemoveTable,
+            OwnedStep::CreateCapability(_) => Op::CreateCapability,
+            OwnedStep::ReplaceCapability(_) => Op::ReplaceCapability,
+            OwnedStep::RemoveCapability => Op::RemoveCapability,
         }
     }
 

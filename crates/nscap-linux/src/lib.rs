@@ -28,7 +28,7 @@
 //!   credentials. [`Callers`] identifies the thread that waits for a FUSE server. [`Who`] and
 //!   [`Target`] name containers as people do; [`Subids`] reads /etc/subuid.
 //! - **Files.** [`CapFile`] is a regular file, [`FileState`] the bytes that it holds, [`Mount`] the
-//!   mount that it is reached by (M). A change takes the [`Step`]s of [`nscap_core::storage`]
+//!   mount that it is reached by (M). A change takes the [`OwnedStep`]s of [`nscap_core::storage`]
 //!   (Storage). [`ReadLease`] proves that no task writes (K). [`opath`] has the system calls on
 //!   O_PATH descriptors.
 //! - **Trees.** [`walk`] finds the files of a tree that have capabilities. A [`Claim`] keeps two
@@ -70,7 +70,7 @@ mod who;
 mod xattr;
 
 pub use callers::{Caller, Callers};
-pub use change::Step;
+pub use change::OwnedStep;
 pub use claim::{Claim, Claimant, Purpose};
 pub use error::{Error, Result, describe, describe_io, errno_name, strerror};
 pub use file::{Answers, CapFile, FileState, Hidden, Inode, Links, Shown};

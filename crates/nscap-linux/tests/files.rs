@@ -8,7 +8,7 @@ use std::process::Command;
 
 use nscap_core::storage::{Seal, VoidReason};
 use nscap_core::{Entries, FileCaps, Host, Record, Stored, Uid};
-use nscap_linux::{CapFile, FileState, Hidden, Links, Namespaces, Step};
+use nscap_linux::{CapFile, FileState, Hidden, Links, Namespaces, OwnedStep};
 use nscap_testing::{Container, cat, host_gains, is_root, own_program};
 
 const NET_RAW: u64 = 1 << 13;
@@ -246,7 +246,7 @@ fn one_who_changes_the_file_meanwhile_is_noticed() {
     let records = records(&[(410_000, "cap_net_raw=ep"), (420_000, "cap_chown=ep")]);
     let next = Stored { host: Host::Absent, entries: Entries::decode(&records).unwrap() };
     let steps = subject.file.plan(&state, &next, &namespaces).unwrap();
-    assert!(matches!(steps.as_slice(), [Step::SetTable(_), Step::ReplaceCapability(_)]));
+    assert!(matches!(steps.as_slice(), [OwnedStep::SetTable(_), OwnedStep::ReplaceCapability(_)]));
     subject.file.take(&steps[0], &state, &namespaces).unwrap();
     std::fs::OpenOptions::new().append(true).open(&subject.path).unwrap().write_all(b"x").unwrap();
     let stripped = subject.file.take(&steps[1], &state, &namespaces).unwrap_err();

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use nscap_core::translate::{Grant, expected};
+use nscap_core::translate::{ArchiveGrant, expected};
 use nscap_core::{Denied, IdMap};
 
 use super::attributes::Attributes;
@@ -100,7 +100,7 @@ pub struct Finding<'a> {
     /// The kind.
     pub trouble: Trouble,
     /// The grant, if the finding is about one.
-    pub grant: Option<Grant>,
+    pub grant: Option<ArchiveGrant>,
     /// The answer of a rule, if one decided.
     pub denied: Option<Denied>,
 }
@@ -173,7 +173,7 @@ impl Checker<'_, '_, '_> {
         offset: u64,
         member: &[u8],
         trouble: Trouble,
-        grant: Option<Grant>,
+        grant: Option<ArchiveGrant>,
         denied: Option<Denied>,
     ) -> Result<()> {
         let finding = Finding { offset, member, trouble, grant, denied };
@@ -189,7 +189,7 @@ impl Checker<'_, '_, '_> {
         match carried.and_then(|carried| carried.grants()) {
             Err(denied) => self.tell(head.offset, name, Trouble::Malformed, None, Some(denied)),
             Ok(grants) => {
-                let foreign = |grant: Grant| {
+                let foreign = |grant: ArchiveGrant| {
                     expected(self.consumer, grant.id).err().map(|denied| (grant, denied))
                 };
                 let foreign: Vec<_> = grants.iter().filter_map(foreign).take(FOREIGN).collect();

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use nscap_core::Denied;
-use nscap_core::translate::Grant;
+use nscap_core::translate::ArchiveGrant;
 
 use super::attributes::Attributes;
 use super::error::{Error, Result};
@@ -20,7 +20,7 @@ pub struct Listed<'a> {
     pub member: &'a [u8],
     /// The grants, with the layer's ids: id 0 is a host value. EINVAL if the attributes are
     /// malformed or contradict each other.
-    pub grants: std::result::Result<Vec<Grant>, Denied>,
+    pub grants: std::result::Result<Vec<ArchiveGrant>, Denied>,
 }
 
 /// Calls `hear` for each member of an uncompressed layer that has capabilities; an error of `hear`

@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 
-use nscap_core::translate::{Grant, Translation};
+use nscap_core::translate::{ArchiveGrant, Translation};
 use nscap_core::{Decision, Denied, RECORD_LEN, Uid};
 
 use super::attributes::Attributes;
@@ -32,7 +32,7 @@ pub struct Decided<'a> {
     /// The member's name.
     pub member: &'a [u8],
     /// The old grant; `None` if the attributes are malformed.
-    pub grant: Option<Grant>,
+    pub grant: Option<ArchiveGrant>,
     /// Its new id, that it stays, or why it cannot move.
     pub decision: Decision<Uid>,
 }
@@ -215,7 +215,7 @@ impl Mapper<'_, '_, '_, '_> {
     fn hear(
         &mut self,
         head: &Head<'_>,
-        grant: Option<Grant>,
+        grant: Option<ArchiveGrant>,
         decision: Decision<Uid>,
     ) -> Result<()> {
         self.changed.grants += u64::from(grant.is_some());

@@ -403,8 +403,8 @@ impl InodeChange<'_> {
         let Some(grants) = &self.change.grants else {
             return Ok(true);
         };
-        let table = grants.table.clone().map(nscap_linux::Step::SetTable);
-        let capability = grants.capability.clone().map(nscap_linux::Step::CreateCapability);
+        let table = grants.table.clone().map(nscap_linux::OwnedStep::SetTable);
+        let capability = grants.capability.clone().map(nscap_linux::OwnedStep::CreateCapability);
         for step in [table, capability].into_iter().flatten() {
             match granting.file.take(&step, state, self.namespaces) {
                 Ok(()) => self.watch.step(CrashPoint::Granted),

@@ -12,7 +12,7 @@ use std::io::{self, IsTerminal as _, Read};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use nscap_core::translate::Grant;
+use nscap_core::translate::ArchiveGrant;
 use nscap_core::{Denied, Uid};
 use nscap_image::layer::{self, Compression, ImageFormat, ImageLayer, Layout};
 use nscap_image::map::{Ids, Side};
@@ -202,8 +202,8 @@ struct JsonGrant {
     caps: JsonCaps,
 }
 
-impl From<Grant> for JsonGrant {
-    fn from(grant: Grant) -> JsonGrant {
+impl From<ArchiveGrant> for JsonGrant {
+    fn from(grant: ArchiveGrant) -> JsonGrant {
         JsonGrant { rootid: grant.id.map(Uid::get), caps: grant.caps.into() }
     }
 }
