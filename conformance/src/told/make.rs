@@ -153,8 +153,8 @@ pub(super) fn case(seed: u64, number: u64) -> Case {
         dirs: [directory(&mut pick, place), directory(&mut pick, place)],
         content: content(&mut pick),
         file: file(&mut pick, place),
-        caps: caps(&mut pick, place),
-        interpreter: (file(&mut pick, place), caps(&mut pick, place)),
+        caps: caps(&mut pick, place, mounts),
+        interpreter: (file(&mut pick, place), caps(&mut pick, place, mounts)),
         task,
         by_proc,
     }
@@ -246,7 +246,7 @@ fn content(pick: &mut Pick) -> Content {
     }
 }
 
-fn caps(pick: &mut Pick, place: Place) -> Caps {
+fn caps(pick: &mut Pick, place: Place, mounts: Mounts) -> Caps {
     let mut caps = Caps::default();
     let roots: &[u32] = match place {
         // What A's root can name.
@@ -261,6 +261,15 @@ fn caps(pick: &mut Pick, place: Place) -> Caps {
         caps.host = pick.percent(20).then(|| file_caps(pick));
         return caps;
     }
+    if matches!(place, Place::Plain | Place::Disk | Place::Own)
+        && !is_containers(place, mounts)
+        && pick.percent(8)
+    {
+        // A table, which the kernel does not look at.
+        caps.entries = [100_000, 200_000].map(|root| (root, plain(file_caps(pick)))).to_vec();
+        caps.host = pick.percent(30).then(|| plain(file_caps(pick)));
+        return caps;
+    }
     match pick.below(10) {
         0 | 1 => {}
         2..=5 => caps.host = Some(file_caps(pick)),
@@ -269,6 +278,11 @@ fn caps(pick: &mut Pick, place: Place) -> Caps {
         }
     }
     caps
+}
+
+/// Without what no text names.
+fn plain(caps: FileCaps) -> FileCaps {
+    FileCaps { permitted: caps.permitted.known(), inheritable: caps.inheritable.known(), ..caps }
 }
 
 fn task(pick: &mut Pick, home: Home, supposed: bool) -> Task {

@@ -81,17 +81,24 @@ fn make(case: &Case, name: &str, places: &Places) -> io::Result<()> {
         Content::Script(interpreter) => format!("#!{interpreter}\n").into_bytes(),
         Content::Text(text) => text.as_bytes().to_vec(),
     };
-    file(&dir.join("f"), &content, &case.file, &case.caps, case.place)?;
+    let nscap = &places.nscap;
+    file(&dir.join("f"), &content, &case.file, &case.caps, (case.place, nscap))?;
     if matches!(case.content, Content::Script(_)) {
         let (access, caps) = &case.interpreter;
-        file(&dir.join("i"), disk::PROBE, access, caps, case.place)?;
+        file(&dir.join("i"), disk::PROBE, access, caps, (case.place, nscap))?;
     }
     let [first, second] = &case.dirs;
     give(&dir, second)?;
     give(&top, first)
 }
 
-fn file(path: &Path, content: &[u8], access: &Access, caps: &Caps, place: Place) -> io::Result<()> {
+fn file(
+    path: &Path,
+    content: &[u8],
+    access: &Access,
+    caps: &Caps,
+    (place, nscap): (Place, &Path),
+) -> io::Result<()> {
     std::fs::write(path, content)?;
     give(path, access)?;
     let set = |attr: Attr, value: &[u8]| {
@@ -109,8 +116,28 @@ fn file(path: &Path, content: &[u8], access: &Access, caps: &Caps, place: Place)
         }
         return Ok(());
     }
+    if caps.entries.len() > 1 {
+        return table(path, caps, nscap);
+    }
     for (root, caps) in &caps.entries {
         set(Attr::Cap, VfsCaps::v3(*root, *caps).encode().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Has the command write a table.
+fn table(path: &Path, caps: &Caps, nscap: &Path) -> io::Result<()> {
+    for (root, caps) in &caps.entries {
+        let caps = caps.to_string();
+        let output = Command::new(nscap)
+            .args(["set", &caps])
+            .arg(path)
+            .args(["--for", &root.to_string()])
+            .output()?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            return Err(io::Error::other(format!("nscap set {caps}: {errors}")));
+        }
     }
     Ok(())
 }
