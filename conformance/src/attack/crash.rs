@@ -156,8 +156,13 @@ impl State {
     fn shown(&self) -> (Option<String>, Option<String>) {
         let entries: Vec<String> =
             self.entries.iter().map(|(kuid, caps)| format!("{kuid} {caps}")).collect();
+        // T: the host is shown the only entry by the other name too.
+        let only = match entries.as_slice() {
+            [only] => Some(format!("v3 {only}")),
+            _ => None,
+        };
         let entries = (!entries.is_empty()).then(|| format!("ns {}", entries.join("; ")));
-        (self.host.clone(), entries)
+        (self.host.clone().or(only), entries)
     }
 }
 
