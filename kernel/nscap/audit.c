@@ -33,8 +33,8 @@ static void nscap_log(struct dentry *dentry, const char *op, const char *clause,
 }
 
 /* After a change, without a lock: a full backlog of records is waited for. */
-void nscap_audit_change(struct dentry *dentry, u32 what, const struct nscap_record *record,
-			int error)
+void nscap_audit_change(struct dentry *dentry, enum nscap_what what,
+			const struct nscap_record *record, int error)
 {
 	static DEFINE_RATELIMIT_STATE(refusals, DEFAULT_RATELIMIT_INTERVAL,
 				      DEFAULT_RATELIMIT_BURST);

@@ -112,7 +112,7 @@ static void nscap_undo(struct user_namespace *mnt_userns, struct dentry *dentry,
 	iput(ignored);
 }
 
-/* A change of security.capability commits; a table that is not trimmed then counts as well. */
+/* Once a step has committed the change is made; a table that is not trimmed grants the same. */
 static int nscap_carry_out(struct user_namespace *mnt_userns, struct dentry *dentry,
 			   const struct nscap_state *state, const struct nscap_answer *answer,
 			   struct inode **delegated)
@@ -125,7 +125,7 @@ static int nscap_carry_out(struct user_namespace *mnt_userns, struct dentry *den
 		error = nscap_step(mnt_userns, dentry, step, delegated);
 		if (error)
 			break;
-		committed |= step->op != NSCAP_SET_TABLE && step->op != NSCAP_REMOVE_TABLE;
+		committed |= step->commits;
 	}
 	if (!error || committed)
 		return 0;
@@ -231,8 +231,10 @@ int nscap_change_locked(struct user_namespace *mnt_userns, struct dentry *dentry
 			const struct nscap_request *request, struct nscap_record *record,
 			struct inode **delegated)
 {
-	int error = nscap_change_once(mnt_userns, dentry, request, record, delegated);
+	int error;
 
+	lockdep_assert_held_write(&d_inode(dentry)->i_rwsem);
+	error = nscap_change_once(mnt_userns, dentry, request, record, delegated);
 	if (error == -ESTALE)
 		error = nscap_change_once(mnt_userns, dentry, request, record, delegated);
 	return error;

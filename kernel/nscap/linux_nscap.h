@@ -27,29 +27,202 @@ struct nscap_kept;
 
 #ifdef CONFIG_SECURITY_NSCAP
 
+/**
+ * nscap_decides() - whether an attribute is one that nscap decides upon
+ * @name: the whole name, with its prefix
+ *
+ * Return: true for security.capability and security.nscapability.
+ */
 bool nscap_decides(const char *name);
+
+/**
+ * nscap_is_changing() - whether the caller is in a step of a change that nscap decided
+ * @name: the whole name of the attribute that is being changed
+ *
+ * For the checks of security.* names: they are made for any other change.
+ *
+ * Return: true while the current task carries out such a step, for either name.
+ */
 bool nscap_is_changing(const char *name);
+
+/**
+ * nscap_setxattr() - setxattr of either name
+ * @mnt_userns: id map of the mount
+ * @dentry: the file
+ * @name: security.capability or security.nscapability
+ * @value: as the caller gave it, in the terms of its user namespace
+ * @size: length of @value in bytes
+ * @flags: XATTR_CREATE, XATTR_REPLACE or 0
+ *
+ * Context: With write access to the mount. Takes the inode's lock, and may sleep.
+ * Return: 0, or -EINVAL, -EBUSY, -EEXIST, -EPERM, -ENODATA, -ENOSPC or -ETXTBSY by the
+ * rules, or what the file system says.
+ */
 int nscap_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
 		   const void *value, size_t size, int flags);
+
+/**
+ * nscap_removexattr() - removexattr of either name
+ * @mnt_userns: id map of the mount
+ * @dentry: the file
+ * @name: security.capability or security.nscapability
+ *
+ * Context: As nscap_setxattr().
+ * Return: 0, or -EPERM or -ENODATA by the rules, or what the file system says.
+ */
 int nscap_removexattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name);
+
+/**
+ * nscap_listxattr() - which of the two names a list shows
+ * @mnt: the mount
+ * @dentry: the file
+ * @list: what vfs_listxattr() wrote; NULL where only the length is asked
+ * @size: the size of @list in bytes
+ * @listed: what vfs_listxattr() returned
+ *
+ * Context: May sleep.
+ * Return: the length of the list for the caller, for size 0 an upper bound; -ERANGE where
+ * it does not fit, -EIO where @list is no list.
+ */
 ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list, size_t size,
 			ssize_t listed);
+
+/**
+ * nscap_inode_getsecurity() - getxattr of either name
+ * @mnt_userns: id map of the mount
+ * @inode: the file
+ * @name: the name without its prefix
+ * @buffer: gets the value, for the caller to free
+ * @alloc: whether @buffer is wanted
+ *
+ * Context: May sleep.
+ * Return: the length of the value; -ENODATA, -EINVAL where what is stored is malformed, or
+ * -EOPNOTSUPP for any other name.
+ */
 int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *inode,
 			    const char *name, void **buffer, bool alloc);
+
+/**
+ * nscap_exec_caps() - what a file gives the current task at execve
+ * @mnt_userns: id map of the mount
+ * @dentry: the file
+ * @cpu_caps: gets the capabilities
+ *
+ * Context: May sleep.
+ * Return: 0, -ENODATA where the file gives nothing, or -EINVAL where what is stored is
+ * malformed.
+ */
 int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
 		    struct cpu_vfs_cap_data *cpu_caps);
+
+/**
+ * nscap_dropped() - tell the audit log that a file's grants have gone with its content or
+ * owner
+ * @dentry: the file
+ * @error: how the removal of security.capability ended
+ *
+ * Context: Under the inode's lock; does not wait for room in the log.
+ */
 void nscap_dropped(struct dentry *dentry, int error);
+
+/**
+ * nscap_mmap_begin() - before a file is mapped
+ * @file: the file, or NULL
+ * @flags: as mmap() has them
+ *
+ * Where the content can change through the mapping, drops what the file grants, and counts
+ * it as mapped so that nothing is granted before the mapping is there.
+ *
+ * Context: Without mmap_lock. Where something is granted, takes write access and the
+ * inode's lock.
+ * Return: what nscap_mmap_end() takes, NULL where the mapping changes nothing, or an error
+ * pointer.
+ */
 struct address_space *nscap_mmap_begin(struct file *file, unsigned long flags);
+
+/**
+ * nscap_mmap_end() - the file is mapped, or will not be
+ * @mapping: what nscap_mmap_begin() returned
+ */
 void nscap_mmap_end(struct address_space *mapping);
+
+/**
+ * nscap_content_replaced() - before content is replaced by other means than a write
+ * @inode: the file
+ *
+ * Drops what file_remove_privs() would.
+ *
+ * Context: Under the inode's lock, with write access to the file system.
+ * Return: 0 or a negative errno; then the content must not be replaced.
+ */
 int nscap_content_replaced(struct inode *inode);
+
+/**
+ * nscap_layer_getxattr() - what a layer stores, in the terms of the superblock above it
+ * @above: superblock of the stacked file system
+ * @layer: the layer's file
+ * @name: security.capability or security.nscapability
+ * @value: gets the value
+ * @size: the size of @value in bytes, or 0
+ *
+ * Context: With the mounter's credentials. May sleep.
+ * Return: the length of the value, or a negative errno.
+ */
 ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer,
 			     const char *name, void *value, size_t size);
+
+/**
+ * nscap_layer_setxattr() - change what a layer stores
+ * @above: superblock of the stacked file system
+ * @mnt_userns: id map of the layer's mount
+ * @layer: the layer's file
+ * @name: security.capability or security.nscapability
+ * @value: as it has been decided upon above; NULL removes
+ * @size: length of @value in bytes
+ * @flags: XATTR_CREATE, XATTR_REPLACE or 0
+ *
+ * Context: With the mounter's credentials and write access to the layer. Takes the lock of
+ * the layer's inode.
+ * Return: 0, -EPERM where the mounter may not, -ENOSPC where the layer cannot hold it, or
+ * another errno.
+ */
 int nscap_layer_setxattr(struct super_block *above, struct user_namespace *mnt_userns,
 			 struct dentry *layer, const char *name, const void *value, size_t size,
 			 int flags);
+
+/**
+ * nscap_keep_begin() - before content is copied up to a file that has its metadata already
+ * @upper: the file of the upper layer
+ *
+ * Context: With the mounter's credentials. Takes the inode's lock.
+ * Return: what nscap_keep_end() takes, NULL where the file grants nothing, or an error
+ * pointer.
+ */
 struct nscap_kept *nscap_keep_begin(struct dentry *upper);
+
+/**
+ * nscap_keep_end() - put back what the file granted, unless that was changed meanwhile
+ * @kept: what nscap_keep_begin() returned
+ * @mnt_userns: id map of the upper layer's mount
+ * @upper: the file of the upper layer
+ * @error: how the copy of the content ended
+ *
+ * Context: As nscap_keep_begin().
+ * Return: @error where it is not 0, else 0 or a negative errno.
+ */
 int nscap_keep_end(struct nscap_kept *kept, struct user_namespace *mnt_userns,
 		   struct dentry *upper, int error);
+
+/**
+ * nscap_copy_up() - make a layer's grants again on the copy of a file
+ * @from: the layer's file
+ * @upper: the mount of the upper layer
+ * @to: the copy, whose content, size and owner are final
+ *
+ * Context: With the mounter's credentials. Takes the lock of the copy's inode.
+ * Return: 0, also where a grant is left out that the mounter may not make or the layer
+ * cannot hold; or a negative errno.
+ */
 int nscap_copy_up(const struct path *from, struct vfsmount *upper, struct dentry *to);
 
 #else

@@ -32,7 +32,7 @@ void nscap_grant_end(struct inode *inode);
 int nscap_let_go(struct address_space *mapping);
 
 struct nscap_request {
-	u32 what;
+	enum nscap_what what;
 	u32 policy;
 	const void *value;
 	size_t size;
@@ -41,7 +41,7 @@ struct nscap_request {
 
 u32 nscap_policy(void);
 
-static inline bool nscap_sets(u32 what)
+static inline bool nscap_sets(enum nscap_what what)
 {
 	return what == NSCAP_SET_CAPABILITY || what == NSCAP_SET_NSCAPABILITY;
 }
@@ -52,8 +52,8 @@ struct nscap_record {
 	u8 logged;
 };
 
-void nscap_audit_change(struct dentry *dentry, u32 what, const struct nscap_record *record,
-			int error);
+void nscap_audit_change(struct dentry *dentry, enum nscap_what what,
+			const struct nscap_record *record, int error);
 
 int nscap_change_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
 			const struct nscap_request *request, struct nscap_record *record,

@@ -19,9 +19,10 @@ typedef uint64_t u64;
 
 #define NSCAP_MAX_ENTRIES	1024
 
-/* Form F. */
-#define NSCAP_HEADER_LEN	8
+/* As security.nscapability shows so many entries. */
 #define NSCAP_RECORD_LEN	24
+#define NSCAP_VALUE_LEN(entries)	(8 + NSCAP_RECORD_LEN * (entries))
+/* A sealed table of them. */
 #define NSCAP_TABLE_LEN(entries)	(56 + NSCAP_RECORD_LEN * (entries))
 /* Two sealed tables of the largest size. */
 #define NSCAP_TABLES_LEN	(2 * NSCAP_TABLE_LEN(NSCAP_MAX_ENTRIES))
@@ -67,10 +68,12 @@ enum nscap_op {
 };
 
 struct nscap_step {
-	u32 op;
+	enum nscap_op op;
 	u32 len;
 	const u8 *data;
 	u8 value[24];
+	/* Whether the change is made once this step is done. */
+	bool commits;
 };
 
 #define NSCAP_MAX_STEPS 4
@@ -112,6 +115,14 @@ enum nscap_what {
 	NSCAP_REMOVE_NSCAPABILITY,
 };
 
+/* Which map of a namespace is asked, and in which direction. */
+enum nscap_map {
+	NSCAP_MAKE_KUID,
+	NSCAP_FROM_KUID,
+	NSCAP_MAKE_KGID,
+	NSCAP_FROM_KGID,
+};
+
 /* What is asked of a file, and so how much of it has to be read. */
 enum nscap_question {
 	NSCAP_WHAT_APPLIES,	/* at execve, or as security.capability */
@@ -127,21 +138,24 @@ enum nscap_question {
 #define NSCAP_HAS_HOST_VALUE		4
 
 /* Called by us. */
-int nscap_decide_change(u32 what, const struct nscap_caller *caller, const struct nscap_file *file,
-			struct nscap_bytes value, u32 flags, const struct nscap_room *room,
-			struct nscap_answer *answer);
+int nscap_decide_change(enum nscap_what what, const struct nscap_caller *caller,
+			const struct nscap_file *file, struct nscap_bytes value, u32 flags,
+			const struct nscap_room *room, struct nscap_answer *answer);
 ssize_t nscap_decide_get_capability(const void *ns, const struct nscap_file *file, u8 *out);
 ssize_t nscap_decide_get_nscapability(const void *ns, const struct nscap_file *file, u8 *out,
 				      size_t room);
 u32 nscap_decide_list(const void *ns, const struct nscap_file *file);
 int nscap_decide_exec(const void *ns, const struct nscap_file *file, struct nscap_grant *grant);
-bool nscap_needs_table(u32 question, const struct nscap_file *file);
+bool nscap_needs_table(enum nscap_question question, const struct nscap_file *file);
+ssize_t nscap_decide_entry_above(const void *above, const struct nscap_file *file, u8 *out);
+ssize_t nscap_keep_named(u8 *value, size_t len);
+bool nscap_entry_alone(struct nscap_bytes value, size_t index, u8 *out);
 /* Takes the number, not its negative. */
 bool nscap_left_behind(int error);
 
 /* Called by the decisions. */
 const void *nscap_ns_parent(const void *ns);
 u32 nscap_ns_owner(const void *ns);
-u32 nscap_ns_map(const void *ns, u32 kind, u32 id);
+u32 nscap_ns_map(const void *ns, enum nscap_map map, u32 id);
 
 #endif

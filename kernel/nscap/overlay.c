@@ -28,53 +28,53 @@ static bool nscap_same_terms(struct super_block *above, struct user_namespace *m
 	return ns == above->s_user_ns && no_idmapping(mnt_userns, ns);
 }
 
-/* The one entry of a layer, in the terms of the superblock above; -ENODATA where it has none. */
-static ssize_t nscap_layer_entry(struct super_block *above, struct user_namespace *mnt_userns,
-				 struct dentry *layer, void *value, size_t size)
+/*
+ * What a layer grants where terms differ, in those of the superblock above: there are no tables. Its
+ * one entry, else what root of the owner above reads, which is never more than the layer grants.
+ * entry gets which of the two.
+ */
+static ssize_t nscap_layer_value(struct super_block *above, struct user_namespace *mnt_userns,
+				 struct dentry *layer, u8 *value, bool *entry)
 {
-	struct user_namespace *ns = layer->d_sb->s_user_ns;
-	struct vfs_ns_cap_data entry;
+	struct nscap_state state;
 	ssize_t len;
-	uid_t rootid;
-	vfsuid_t root;
 
-	len = __vfs_getxattr(layer, d_inode(layer), XATTR_NAME_CAPS, &entry, sizeof(entry));
-	if (len != sizeof(entry) ||
-	    (le32_to_cpu(entry.magic_etc) & VFS_CAP_REVISION_MASK) != VFS_CAP_REVISION_3)
-		return -ENODATA;
-	root = make_vfsuid(mnt_userns, ns, make_kuid(ns, le32_to_cpu(entry.rootid)));
-	rootid = vfsuid_valid(root) ? from_kuid(above->s_user_ns, vfsuid_into_kuid(root)) : -1;
-	if (rootid == (uid_t)-1)
-		return -ENODATA;
-	entry.rootid = cpu_to_le32(rootid);
-	if (value && size < sizeof(entry))
-		return -ERANGE;
-	if (value)
-		memcpy(value, &entry, sizeof(entry));
-	return sizeof(entry);
+	*entry = false;
+	len = nscap_read(&state, mnt_userns, layer, NSCAP_WHAT_APPLIES);
+	if (!len && !state.file.capability.data)
+		len = -ENODATA;
+	if (!len) {
+		len = nscap_decide_entry_above(above->s_user_ns, &state.file, value);
+		*entry = len > 0;
+	}
+	if (len == -ENODATA && state.file.capability.data)
+		len = nscap_decide_get_capability(above->s_user_ns, &state.file, value);
+	nscap_release(&state);
+	return len;
 }
 
-/*
- * What a layer stores, as the superblock above has it. Where their terms differ there are no
- * tables: one entry, else what the mounter reads, which is never more than the layer grants.
- */
+/* What a layer stores, as the superblock above has it. */
 ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer,
 			     const char *name, void *value, size_t size)
 {
 	struct user_namespace *mnt_userns = mnt_user_ns(layer->mnt);
+	u8 shown[NSCAP_CAPABILITY_LEN];
 	ssize_t len;
+	bool entry;
 
-	if (nscap_same_terms(above, mnt_userns, layer->dentry)) {
-		len = security_inode_getxattr(layer->dentry, name);
-		if (len)
-			return len;
+	len = security_inode_getxattr(layer->dentry, name);
+	if (len)
+		return len;
+	if (nscap_same_terms(above, mnt_userns, layer->dentry))
 		return __vfs_getxattr(layer->dentry, d_inode(layer->dentry), name, value, size);
-	}
 	if (strcmp(name, XATTR_NAME_CAPS))
 		return -ENODATA;
-	len = nscap_layer_entry(above, mnt_userns, layer->dentry, value, size);
-	if (len == -ENODATA)
-		len = vfs_getxattr(mnt_userns, layer->dentry, name, value, size);
+	len = nscap_layer_value(above, mnt_userns, layer->dentry, shown, &entry);
+	if (len <= 0 || !size)
+		return len;
+	if (len > (ssize_t)size)
+		return -ERANGE;
+	memcpy(value, shown, len);
 	return len;
 }
 EXPORT_SYMBOL_GPL(nscap_layer_getxattr);
@@ -120,11 +120,15 @@ static int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *l
 }
 
 /* Where the terms differ, the mounter removes what nscap_layer_getxattr() shows, as others do. */
-static u32 nscap_layer_removal(struct super_block *above, struct user_namespace *mnt_userns,
-			       struct dentry *layer)
+static enum nscap_what nscap_layer_removal(struct super_block *above,
+					   struct user_namespace *mnt_userns,
+					   struct dentry *layer)
 {
-	return nscap_layer_entry(above, mnt_userns, layer, NULL, 0) > 0 ?
-	       NSCAP_REMOVE_NSCAPABILITY : NSCAP_REMOVE_CAPABILITY_NAME;
+	u8 value[NSCAP_CAPABILITY_LEN];
+	bool entry;
+
+	nscap_layer_value(above, mnt_userns, layer, value, &entry);
+	return entry ? NSCAP_REMOVE_NSCAPABILITY : NSCAP_REMOVE_CAPABILITY_NAME;
 }
 
 /* Both attributes as they were, where nothing has been put in their place. */
@@ -145,7 +149,7 @@ static void nscap_put_back(struct user_namespace *mnt_userns, struct dentry *lay
 
 /* Under the lock of the layer's inode: what cannot be replaced is still there. */
 static int nscap_layer_replace(struct user_namespace *mnt_userns, struct dentry *layer,
-			       u32 removal, const struct nscap_request *set,
+			       enum nscap_what removal, const struct nscap_request *set,
 			       struct inode **delegated)
 {
 	const struct nscap_request remove = { .what = removal, .policy = set->policy };
@@ -358,8 +362,8 @@ int nscap_keep_end(struct nscap_kept *kept, struct user_namespace *mnt_userns,
 }
 EXPORT_SYMBOL_GPL(nscap_keep_end);
 
-static int nscap_grant_again(struct user_namespace *mnt_userns, struct dentry *to, u32 what,
-			     const void *value, size_t size)
+static int nscap_grant_again(struct user_namespace *mnt_userns, struct dentry *to,
+			     enum nscap_what what, const void *value, size_t size)
 {
 	const struct nscap_request request = {
 		.what = what,
@@ -371,45 +375,17 @@ static int nscap_grant_again(struct user_namespace *mnt_userns, struct dentry *t
 	return nscap_change(mnt_userns, to, &request);
 }
 
-static bool nscap_has_host_value(const struct nscap_state *state)
-{
-	return nscap_decide_list(state->file.sb_ns, &state->file) & NSCAP_HAS_HOST_VALUE;
-}
-
-/* Takes the entries without a rootid for the mounter out of a value of form F; its new length. */
-static ssize_t nscap_named_entries(u8 *value, ssize_t len)
-{
-	const __le32 unmapped = cpu_to_le32(-1);
-	u8 *from, *to = value + NSCAP_HEADER_LEN;
-	__le32 count;
-
-	for (from = to; from < value + len; from += NSCAP_RECORD_LEN) {
-		if (!memcmp(from, &unmapped, sizeof(unmapped)))
-			continue;
-		memmove(to, from, NSCAP_RECORD_LEN);
-		to += NSCAP_RECORD_LEN;
-	}
-	len = to - value;
-	count = cpu_to_le32((len - NSCAP_HEADER_LEN) / NSCAP_RECORD_LEN);
-	memcpy(value + sizeof(__le32), &count, sizeof(count));
-	return len;
-}
-
-/* Each entry as if it were alone, from a value of form F, until nothing more fits. */
-static int nscap_copy_each(u8 *value, ssize_t len, struct user_namespace *mnt_userns,
+/* Each entry of a value as if it were alone, until nothing more fits. */
+static int nscap_copy_each(struct nscap_bytes value, struct user_namespace *mnt_userns,
 			   struct dentry *to)
 {
-	u8 one[NSCAP_HEADER_LEN + NSCAP_RECORD_LEN];
-	const __le32 count = cpu_to_le32(1);
+	u8 alone[NSCAP_VALUE_LEN(1)];
+	size_t i;
 	int error;
-	u8 *at;
 
-	memcpy(one, value, NSCAP_HEADER_LEN);
-	memcpy(one + sizeof(__le32), &count, sizeof(count));
-	for (at = value + NSCAP_HEADER_LEN; at < value + len; at += NSCAP_RECORD_LEN) {
-		memcpy(one + NSCAP_HEADER_LEN, at, NSCAP_RECORD_LEN);
-		error = nscap_grant_again(mnt_userns, to, NSCAP_SET_NSCAPABILITY, one,
-					  sizeof(one));
+	for (i = 0; nscap_entry_alone(value, i, alone); i++) {
+		error = nscap_grant_again(mnt_userns, to, NSCAP_SET_NSCAPABILITY, alone,
+					  sizeof(alone));
 		if (error && !nscap_left_behind(-error))
 			return error;
 		if (error == -ENOSPC)
@@ -418,13 +394,13 @@ static int nscap_copy_each(u8 *value, ssize_t len, struct user_namespace *mnt_us
 	return 0;
 }
 
-/* The entries as the mounter sees them: all at once, or where one is refused, the others. */
+/* The entries that the mounter can name: all at once, or where one is refused, the others. */
 static int nscap_copy_entries(const struct nscap_state *state, struct user_namespace *mnt_userns,
 			      struct dentry *to)
 {
 	struct user_namespace *ns = current_user_ns();
 	ssize_t len = nscap_decide_get_nscapability(ns, &state->file, NULL, 0);
-	int error = 0;
+	int error;
 	u8 *all;
 
 	if (len < 0)
@@ -433,13 +409,17 @@ static int nscap_copy_entries(const struct nscap_state *state, struct user_names
 	if (!all)
 		return -ENOMEM;
 	len = nscap_decide_get_nscapability(ns, &state->file, all, len);
-	len = nscap_named_entries(all, len);
-	if (len > NSCAP_HEADER_LEN)
-		error = nscap_grant_again(mnt_userns, to, NSCAP_SET_NSCAPABILITY, all, len);
-	if (error && nscap_left_behind(-error))
-		error = nscap_copy_each(all, len, mnt_userns, to);
+	len = len < 0 ? len : nscap_keep_named(all, len);
+	error = len < 0 ? len : nscap_grant_again(mnt_userns, to, NSCAP_SET_NSCAPABILITY, all, len);
+	if (len > 0 && error && nscap_left_behind(-error))
+		error = nscap_copy_each((struct nscap_bytes){ all, len }, mnt_userns, to);
 	kvfree(all);
-	return error;
+	return error == -ENODATA ? 0 : error;
+}
+
+static bool nscap_has_host_value(const struct nscap_state *state)
+{
+	return nscap_decide_list(state->file.sb_ns, &state->file) & NSCAP_HAS_HOST_VALUE;
 }
 
 /* 1 where the copy has the host value as one, 0 where it cannot, or an error. */

@@ -7,6 +7,7 @@
  * as it always did, and with it the table counts for nothing. All decisions are the Rust object's;
  * the C files read, ask, and do as they are told.
  */
+#include <linux/build_bug.h>
 #include <linux/capability.h>
 #include <linux/export.h>
 #include <linux/mm.h>
@@ -18,6 +19,17 @@
 
 /* More than any writer can exchange in that time, but one that does nothing else. */
 #define NSCAP_LOOKS 1000
+
+/* What lib.rs holds its side against, too. */
+static_assert(sizeof(struct nscap_bytes) == 16);
+static_assert(sizeof(struct nscap_file) == 80);
+static_assert(sizeof(struct nscap_caller) == 24);
+static_assert(sizeof(struct nscap_step) == 48);
+static_assert(sizeof(struct nscap_answer) == 200);
+static_assert(sizeof(struct nscap_room) == 40);
+static_assert(sizeof(struct nscap_grant) == 24);
+static_assert(sizeof(enum nscap_what) == sizeof(u32));
+static_assert(sizeof(struct vfs_ns_cap_data) == NSCAP_CAPABILITY_LEN);
 
 /* The decisions' view of a namespace. */
 
@@ -31,20 +43,21 @@ u32 nscap_ns_owner(const void *ns)
 	return __kuid_val(((const struct user_namespace *)ns)->owner);
 }
 
-u32 nscap_ns_map(const void *opaque, u32 kind, u32 id)
+u32 nscap_ns_map(const void *opaque, enum nscap_map map, u32 id)
 {
 	struct user_namespace *ns = (struct user_namespace *)opaque;
 
-	switch (kind) {
-	case 0:
+	switch (map) {
+	case NSCAP_MAKE_KUID:
 		return __kuid_val(make_kuid(ns, id));
-	case 1:
+	case NSCAP_FROM_KUID:
 		return from_kuid(ns, KUIDT_INIT(id));
-	case 2:
+	case NSCAP_MAKE_KGID:
 		return __kgid_val(make_kgid(ns, id));
-	default:
-		return from_kgid(ns, KGIDT_INIT(id));
+	case NSCAP_FROM_KGID:
+		break;
 	}
+	return from_kgid(ns, KGIDT_INIT(id));
 }
 
 bool nscap_decides(const char *name)

@@ -3,7 +3,7 @@
 //! of the same structs; `kernel/rust/check-layout` holds both against each other.
 //!
 //! A namespace is the kernel's own pointer. Nothing here keeps it, or any other pointer, beyond the
-//! call.
+//! call. An enum that C passes has one of its values.
 #![no_std]
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -11,16 +11,41 @@ use core::ffi::c_void;
 
 use nscap_core::storage::{self, Before, Question, SealFacts, Step};
 use nscap_core::{
-    CapSet, Cred, Decision, Denied, Gid, Grant, Host, Kgid, Kuid, Place, Policy, RECORD_LEN, Request,
-    SetFlags, Stored, Uid, UserNs, file_grant, get_plainly, left_behind,
+    CapSet, Cred, Decision, Denied, Errno, Gid, Grant, Host, Kgid, Kuid, Logged, Place, Policy,
+    RECORD_LEN, Request, SetFlags, Stored, Uid, UserNs, VfsCaps, entry_above, entry_alone, file_grant,
+    get_plainly, keep_named, left_behind,
 };
 
 unsafe extern "C" {
     fn nscap_ns_parent(ns: *const c_void) -> *const c_void;
     fn nscap_ns_owner(ns: *const c_void) -> u32;
-    fn nscap_ns_map(ns: *const c_void, kind: u32, id: u32) -> u32;
+    fn nscap_ns_map(ns: *const c_void, map: Map, id: u32) -> u32;
     /// Not defined anywhere: no object that could panic can be linked.
     fn nscap_panics() -> !;
+}
+
+/// `enum nscap_map`: which map of a namespace is asked, and in which direction.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum Map {
+    /// `make_kuid()`
+    Kuid,
+    /// `from_kuid()`
+    Uid,
+    /// `make_kgid()`
+    Kgid,
+    /// `from_kgid()`
+    Gid,
+}
+
+/// `enum nscap_what`: the call that is decided.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum What {
+    SetCapability,
+    RemoveCapability,
+    SetNscapability,
+    RemoveNscapability,
 }
 
 /// The id that no task has.
@@ -33,9 +58,9 @@ const NOBODY: Kuid = match Kuid::new(u32::MAX - 1) {
 struct Ns(*const c_void);
 
 impl Ns {
-    fn map(self, kind: u32, id: u32) -> u32 {
+    fn map(self, map: Map, id: u32) -> u32 {
         // SAFETY: every handle is a namespace that the caller holds during the call.
-        unsafe { nscap_ns_map(self.0, kind, id) }
+        unsafe { nscap_ns_map(self.0, map, id) }
     }
 }
 
@@ -53,16 +78,16 @@ impl UserNs for Ns {
         Kuid::new(unsafe { nscap_ns_owner(self.0) }).unwrap_or(NOBODY)
     }
     fn kuid(self, uid: Uid) -> Option<Kuid> {
-        Kuid::new(self.map(0, uid.get()))
+        Kuid::new(self.map(Map::Kuid, uid.get()))
     }
     fn uid(self, kuid: Kuid) -> Option<Uid> {
-        Uid::new(self.map(1, kuid.get()))
+        Uid::new(self.map(Map::Uid, kuid.get()))
     }
     fn kgid(self, gid: Gid) -> Option<Kgid> {
-        Kgid::new(self.map(2, gid.get()))
+        Kgid::new(self.map(Map::Kgid, gid.get()))
     }
     fn gid(self, kgid: Kgid) -> Option<Gid> {
-        Gid::new(self.map(3, kgid.get()))
+        Gid::new(self.map(Map::Gid, kgid.get()))
     }
 }
 
@@ -123,6 +148,8 @@ pub struct CStep {
     /// Of a table; else the bytes are in `value`.
     data: *const u8,
     value: [u8; 24],
+    /// Whether the change is made once this step is done.
+    commits: bool,
 }
 
 /// `struct nscap_answer`: what is to be done, and what a log says of it.
@@ -131,8 +158,7 @@ pub struct Answer {
     steps: [CStep; storage::MAX_STEPS],
     /// Of the clause that decided, one letter or two.
     clause: [u8; 2],
-    /// 0 nothing, 1 a change, 2 a refusal.
-    logged: u8,
+    logged: Logged,
     /// Whether the right is one over the superblock's owner namespace.
     over_superblock: bool,
 }
@@ -146,6 +172,18 @@ pub struct Room {
     tables_len: usize,
     random: u64,
 }
+
+/// What `state.c` holds its side against, too.
+const _: () = {
+    assert!(size_of::<Bytes>() == 16);
+    assert!(size_of::<File>() == 80);
+    assert!(size_of::<Caller>() == 24);
+    assert!(size_of::<CStep>() == 48);
+    assert!(size_of::<Answer>() == 200);
+    assert!(size_of::<Room>() == 40);
+    assert!(size_of::<CGrant>() == 24);
+    assert!(size_of::<What>() == size_of::<u32>());
+};
 
 impl File {
     fn place(&self) -> Place<Ns> {
@@ -189,10 +227,12 @@ impl Caller {
 }
 
 impl CStep {
-    const END: CStep = CStep { op: 0, len: 0, data: core::ptr::null(), value: [0; 24] };
+    const END: CStep =
+        CStep { op: 0, len: 0, data: core::ptr::null(), value: [0; 24], commits: false };
 
     fn of(step: Step<'_>) -> CStep {
-        let mut it = CStep { op: step.op() as u32, ..CStep::END };
+        let op = step.op();
+        let mut it = CStep { op: op as u32, commits: op.commits(), ..CStep::END };
         match &step {
             Step::SetTable(table) => {
                 it.data = table.as_ptr();
@@ -209,15 +249,14 @@ impl CStep {
     }
 }
 
-/// setxattr and removexattr of either name. `what`: 0 sets and 1 removes security.capability, 2
-/// sets and 3 removes security.nscapability. `flags`: bit 0 XATTR_CREATE, bit 1 XATTR_REPLACE.
-/// Gives 0 or a negative errno; `answer` is filled either way.
+/// setxattr and removexattr of either name. `flags`: bit 0 XATTR_CREATE, bit 1 XATTR_REPLACE. Gives 0
+/// or a negative errno; `answer` is filled either way.
 ///
 /// # Safety
 /// Every pointer is valid for the call, `room`'s for as long as `answer` is used.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nscap_decide_change(
-    what: u32,
+    what: What,
     caller: &Caller,
     file: &File,
     value: Bytes,
@@ -239,19 +278,19 @@ pub unsafe extern "C" fn nscap_decide_change(
     let flags = SetFlags { create: flags & 1 != 0, replace: flags & 2 != 0 };
     answer.steps = [const { CStep::END }; storage::MAX_STEPS];
     let decision = match what {
-        0 => nscap_core::set_capability(&request, value, flags, entries),
-        1 => nscap_core::remove_capability(&request, entries),
-        2 => nscap_core::set_nscapability(&request, value, flags, entries),
-        _ => nscap_core::remove_nscapability(&request, entries),
+        What::SetCapability => nscap_core::set_capability(&request, value, flags, entries),
+        What::RemoveCapability => nscap_core::remove_capability(&request, entries),
+        What::SetNscapability => nscap_core::set_nscapability(&request, value, flags, entries),
+        What::RemoveNscapability => nscap_core::remove_nscapability(&request, entries),
     };
     answer.clause = decision.why().code();
-    answer.logged = decision.logged() as u8;
+    answer.logged = decision.logged();
     answer.over_superblock = decision.why().is_over_superblock();
     match decision {
         Decision::Deny(errno, _) => -errno.raw(),
         Decision::Keep(_) => 0,
         Decision::Write(next, _) => match storage::plan(&before, &next, room.random, tables) {
-            None => -nscap_core::Errno::ENOSPC.raw(),
+            None => -Errno::ENOSPC.raw(),
             Some(steps) => {
                 let slots = answer.steps.iter_mut().zip(steps.into_iter().flatten());
                 slots.for_each(|(slot, step)| *slot = CStep::of(step));
@@ -283,13 +322,16 @@ pub unsafe extern "C" fn nscap_decide_get_capability(
     }
     match nscap_core::get_capability(ns, &place, &stored(&before)) {
         Err(no) => errno(no),
-        Ok((value, _)) => {
-            let value = value.encode();
-            let (bytes, len) = value.padded();
-            *out = *bytes;
-            len as isize
-        }
+        Ok((value, _)) => put(value, out),
     }
+}
+
+/// Writes the value down and gives its length.
+fn put(value: VfsCaps, out: &mut [u8; 24]) -> isize {
+    let value = value.encode();
+    let (bytes, len) = value.padded();
+    *out = *bytes;
+    len as isize
 }
 
 /// getxattr of security.nscapability. Gives the length or a negative errno; with `out` null only that.
@@ -315,6 +357,48 @@ pub unsafe extern "C" fn nscap_decide_get_nscapability(
     };
     len.map_or_else(errno, |len| len as isize)
 }
+
+/// W: the entry that a layer's file has alone, as revision 3 in the terms of `above`, the owner of the
+/// superblock above. Gives the length of what is in `out`, or -ENODATA.
+///
+/// # Safety
+/// Every pointer is valid for the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nscap_decide_entry_above(
+    above: *const c_void,
+    file: &File,
+    out: &mut [u8; 24],
+) -> isize {
+    // SAFETY: as this function demands.
+    let capability = unsafe { file.capability.get() }.unwrap_or_default();
+    entry_above(Ns(above), &file.place(), capability).map_or(NO_DATA, |value| put(value, out))
+}
+
+/// W: leaves in a value of security.nscapability the entries that its reader can name. Gives the new
+/// length, or -ENODATA.
+///
+/// # Safety
+/// `value` has `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nscap_keep_named(value: *mut u8, len: usize) -> isize {
+    // SAFETY: as this function demands.
+    let value = unsafe { core::slice::from_raw_parts_mut(value, len) };
+    keep_named(value).map_or(NO_DATA, |len| len as isize)
+}
+
+/// W: the `index`th entry of a value of security.nscapability, alone in `out`; false where there are
+/// fewer.
+///
+/// # Safety
+/// `value` is readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nscap_entry_alone(value: Bytes, index: usize, out: &mut [u8; 32]) -> bool {
+    // SAFETY: as this function demands.
+    let value = unsafe { value.get() }.unwrap_or_default();
+    entry_alone(value, index, out)
+}
+
+const NO_DATA: isize = -(Errno::ENODATA.raw() as isize);
 
 fn errno(no: Denied) -> isize {
     -(no.errno.raw() as isize)
@@ -377,20 +461,14 @@ pub unsafe extern "C" fn nscap_decide_exec(
     1
 }
 
-/// Whether security.nscapability has to be read, too. `question`: 0 what applies, 1 what is listed, 2
-/// all that is stored. The table of `file` need not be set.
+/// Whether security.nscapability has to be read, too. The table of `file` need not be set.
 ///
 /// # Safety
 /// Every pointer is valid for the call.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nscap_needs_table(question: u32, file: &File) -> bool {
+pub unsafe extern "C" fn nscap_needs_table(question: Question, file: &File) -> bool {
     // SAFETY: as this function demands.
     let capability = unsafe { file.capability.get() };
-    let question = match question {
-        0 => Question::Applies,
-        1 => Question::Holds,
-        _ => Question::Stored,
-    };
     storage::needs_table(question, capability, !file.idmap.is_null())
 }
 

@@ -121,7 +121,7 @@ mod write;
 pub use access::{AclEntry, AclTag, check_executable, check_searchable, may_read, permits};
 pub use cap::{CapSet, Capability, FileCaps};
 pub use content::{Operation, content_change};
-pub use copy_up::left_behind;
+pub use copy_up::{entry_above, entry_alone, keep_named, left_behind};
 pub use cred::{Cred, Securebits};
 pub use decision::{Decision, Denied, Errno, Logged, Why};
 pub use exec::{Executed, exec};

@@ -6,7 +6,7 @@ use crate::wire::{
 };
 
 const MAGIC: u32 = 0x0100_0000;
-const HEADER_LEN: usize = 8;
+pub(crate) const HEADER_LEN: usize = 8;
 
 /// The largest number of entries on one file (SPEC A).
 pub const MAX_ENTRIES: usize = 1024;
@@ -128,11 +128,17 @@ impl<'a> NsCaps<'a> {
         let count = fill(entries, slots)?;
         let filled = slots.get_mut(..count)?;
         sort_records(filled);
-        let mut header = header.as_mut_slice();
-        put_u32(&mut header, MAGIC);
-        put_u32(&mut header, u32::try_from(count).ok()?);
+        put_header(header, count)?;
         if count == 0 { None } else { Some(NsCaps::encoded_len(count)) }
     }
+}
+
+/// What a value of so many entries begins with; `None` where the field cannot say it.
+pub(crate) fn put_header(mut header: &mut [u8], count: usize) -> Option<()> {
+    let count = u32::try_from(count).ok()?;
+    put_u32(&mut header, MAGIC);
+    put_u32(&mut header, count);
+    Some(())
 }
 
 /// Puts the entries into the slots, in the order given, and gives how many there were; `None`

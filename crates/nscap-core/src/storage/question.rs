@@ -4,8 +4,10 @@
 use super::read_capability;
 use crate::stored::{Host, Stored};
 
-/// What is asked of a file, and so how much of it has to be read.
+/// What is asked of a file, and so how much of it has to be read. The numbers are those of the kernel's C side
+/// (`enum nscap_question`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u32)]
 pub enum Question {
     /// What applies to one task: R4 and T, execve.
     Applies,
