@@ -16,7 +16,8 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::file::{CAPABILITY, TABLE};
-use crate::mounts::MountPoint;
+use crate::mount::Mount;
+use crate::ns::Namespaces;
 use crate::server::{FuseQueue, Lowered};
 use crate::sys;
 use crate::xattr::{self, Present};
@@ -160,7 +161,8 @@ impl Directory {
             }
         };
         let plain = VfsCaps::v2(FileCaps::default()).encode();
-        let by_design = kernel_policy().is_some() || is_nscap(&directory);
+        let by_design = kernel_policy().is_some()
+            || Mount::of(&directory, path, &mut Namespaces::own()?)?.is_nscap();
         let try_set = |name, value: &[u8]| {
             xattr::set(file.as_fd(), name, value, Present::Any).map_err(Errno::raw_os_error)
         };
@@ -196,14 +198,6 @@ fn scratch(directory: &OwnedFd) -> std::result::Result<OwnedFd, Errno> {
         .map_err(|_| Errno::OPNOTSUPP)?;
     let _ = unlinkat(directory, &*name, AtFlags::empty());
     Ok(file)
-}
-
-/// Whether the rules of nscap decide there.
-fn is_nscap(directory: &OwnedFd) -> bool {
-    let id =
-        statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|stat| stat.stx_mnt_id);
-    let all = MountPoint::all().unwrap_or_default();
-    all.iter().any(|mount| Ok(mount.id) == id && mount.is_nscap())
 }
 
 /// A value of `security.nscapability` with this many entries, none of which gives anything.

@@ -65,6 +65,8 @@ fn a_container_with_mounts_of_its_own_gains_what_its_entry_on_a_mount_of_nscap_g
             gets nothing mine $third 7 "$dir/t/cat"
             expect 1 'nothing gained' $nscap explain "$dir/t/cat" --pid $third
             expect 0 'kuid 200000' $nscap get "/proc/$one/root$dir/t/cat"
+            $nscap check "/proc/$one/root$dir/t" >out 2>&1 || true
+            grep -q 'yes *security.nscapability *can be set' out || fail "check: $(cat out)"
             # From here on nothing but the containers has the mount.
             [ $round = only-theirs ] || umount t
         done

@@ -88,6 +88,21 @@ pub(super) fn find(file: BorrowedFd<'_>, path: &Path, task: Option<u32>) -> Resu
     Ok(found)
 }
 
+/// The type of the mount with this id, which statx(2) gave, wherever it is; no server is asked.
+pub(crate) fn type_of(id: u64) -> Option<String> {
+    // Before Linux 6.8 it is the id that mountinfo has.
+    let ids = Ids { unique: Ok(id), listed: id };
+    let mut facts = ids.in_ours();
+    if facts.is_none() {
+        in_other_namespaces(PATIENCE, |pid| {
+            facts = ids.in_namespace_of(pid);
+            facts.is_some()
+        })
+        .ok()?;
+    }
+    facts.map(|facts| facts.fs_type)
+}
+
 /// The ids of one mount.
 struct Ids {
     /// The one that no later mount has; Linux 6.8.

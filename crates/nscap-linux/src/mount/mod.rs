@@ -18,6 +18,7 @@ use crate::ns::{Namespaces, NsIndex};
 mod find;
 mod owner;
 
+pub(crate) use find::type_of;
 use find::{Facts, find};
 pub(crate) use owner::maps_its_ids;
 pub use owner::{Owner, Witness};

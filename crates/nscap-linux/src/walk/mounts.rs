@@ -8,8 +8,8 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::dir::Identity;
+use crate::mount::type_of;
 use crate::mounts::MountPoint;
-use crate::statmount::Statmount;
 
 /// The directories that have a mount point in them now; `None` where the mounts cannot be read.
 /// The mounts themselves are not looked at: the server of one may be dead.
@@ -34,13 +34,7 @@ pub(super) fn directories_with_mount_points() -> Option<HashSet<Identity>> {
 
 /// Whether a mount waits for a server, which may never answer; by the id that statx(2) gives.
 pub(super) fn waits_for_a_server(mount: u64) -> bool {
-    let told = Statmount::of_id(mount).ok().and_then(|said| said.fs_type());
-    // Before Linux 6.8 it is the id that mountinfo has.
-    let listed = || {
-        let all = MountPoint::all().ok()?;
-        all.into_iter().find(|other| other.id == mount).map(|mount| mount.fs_type)
-    };
-    told.or_else(listed).is_some_and(|fs_type| is_served(&fs_type))
+    type_of(mount).is_some_and(|fs_type| is_served(&fs_type))
 }
 
 fn is_served(fs_type: &str) -> bool {
