@@ -19,8 +19,6 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use nscap_core::Stored;
-use nscap_core::storage::{Seal, takes_away};
 use nscap_linux::{FileState, Namespaces, opath};
 use rustix::fs::{AtFlags, FileType, Gid, Uid, XattrFlags, chownat};
 use rustix::io::Errno;
@@ -28,9 +26,13 @@ use rustix::io::Errno;
 use super::acl::{ACCESS, Acl, DEFAULT};
 use super::error::{Error, Result};
 use super::inode::{Attributes, Granting, SET_ID};
-use super::record::{Change, GrantChange, Grants, Meta, Pair};
+use super::record::{Change, Meta, Pair};
 use super::tree::{InodeStat, Tree};
 use super::watch::{CrashPoint, Deviation, Watch};
+
+mod grants;
+
+use grants::{GrantState, is_empty};
 
 const PERMISSIONS: u32 = 0o7777;
 
@@ -67,19 +69,6 @@ impl InodeStat {
     pub(super) fn meta(&self) -> Meta {
         Meta { uid: self.uid, gid: self.gid, mode: self.mode }
     }
-}
-
-/// The state of a file's capabilities during a shift.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum GrantState {
-    /// The old ones.
-    Before,
-    /// The planned ones.
-    After,
-    /// None, although the old or the planned state has some.
-    Nothing,
-    /// Others.
-    Other,
 }
 
 impl InodeChange<'_> {
@@ -310,119 +299,6 @@ impl InodeChange<'_> {
     fn stays(&self, mode: u32) -> Result<bool> {
         Ok(InodeStat::of(self.fd, self.path)?.meta() == Meta { mode, ..*self.to() })
     }
-}
-
-/// Capabilities.
-impl InodeChange<'_> {
-    fn held(&self, state: &FileState) -> GrantState {
-        let nothing = state.capability.is_none() && state.hidden.is_none();
-        let Some(grants) = &self.change.grants else {
-            return if nothing && state.table.is_none() { self.goal() } else { GrantState::Other };
-        };
-        let (stored, seal) = state.stored(self.namespaces);
-        let sealed = !matches!(seal, Seal::Void(_));
-        let now = Grants::of(&stored);
-        let before = (&state.capability, &state.table) == (&grants.capability, &grants.table);
-        let after = sealed && now.as_ref() == Some(&grants.after);
-        // Both are true if the file had only a table that is void: then the goal decides.
-        match (before, after) {
-            (true, true) => self.goal(),
-            (true, false) => GrantState::Before,
-            (false, true) => GrantState::After,
-            // A run that was killed between two steps can leave a table alone.
-            (false, false) if nothing || self.is_part_of_the_goal(state, &stored) => {
-                GrantState::Nothing
-            }
-            (false, false) => GrantState::Other,
-        }
-    }
-
-    /// Writes the capabilities; `false` if another task changed them meanwhile.
-    fn grant(&mut self, granting: &Granting) -> Result<bool> {
-        let state = granting.state(self.tree, self.namespaces)?;
-        let Some(grants) = &self.change.grants else {
-            return Ok(true);
-        };
-        if self.held(&state) == self.goal() {
-            return Ok(true);
-        }
-        if self.back {
-            return self.restore(granting, &state);
-        }
-        let watch = &mut *self.watch;
-        let written = granting.file.write_observed(
-            &state,
-            &grants.after.stored(),
-            self.namespaces,
-            &mut |_| watch.step(CrashPoint::Granted),
-        );
-        match written {
-            Ok(()) => Ok(true),
-            Err(nscap_linux::Error::Changed { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Where the design's rules decide, host value and entries are written one after the other:
-    /// what a step leaves that was not followed by the next.
-    fn is_part_of_the_goal(&self, state: &FileState, now: &Stored<'_>) -> bool {
-        let Some(grants) = self.change.grants.as_ref().filter(|_| state.by_design()) else {
-            return false;
-        };
-        let goal = if self.back { self.before(grants, state) } else { grants.after.stored() };
-        !self.settled && takes_away(&goal, now)
-    }
-
-    /// What the file held before, by the bytes that would have been stored; its owner is that of
-    /// before.
-    fn before<'g>(&self, grants: &'g GrantChange, state: &FileState) -> Stored<'g> {
-        let (capability, table) = (grants.capability.as_deref(), grants.table.as_deref());
-        state.would_mean(capability, table, self.namespaces).0
-    }
-
-    /// Where the design's rules decide, how it is written down is not ours: what it meant is asked
-    /// for.
-    fn ask_for_what_was(&mut self, granting: &Granting, state: &FileState) -> Result<bool> {
-        let Some(grants) = &self.change.grants else {
-            return Ok(true);
-        };
-        let before = self.before(grants, state);
-        match granting.file.write(state, &before, self.namespaces) {
-            Ok(()) => self.watch.step(CrashPoint::Granted),
-            Err(nscap_linux::Error::Changed { .. }) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-        Ok(true)
-    }
-
-    /// Writes back the old bytes. The table comes first: it is void without its companion.
-    fn restore(&mut self, granting: &Granting, state: &FileState) -> Result<bool> {
-        if state.by_design() {
-            return self.ask_for_what_was(granting, state);
-        }
-        let Some(grants) = &self.change.grants else {
-            return Ok(true);
-        };
-        let table = grants.table.clone().map(nscap_linux::OwnedStep::SetTable);
-        let capability = grants.capability.clone().map(nscap_linux::OwnedStep::CreateCapability);
-        for step in [table, capability].into_iter().flatten() {
-            match granting.file.take(&step, state, self.namespaces) {
-                Ok(()) => self.watch.step(CrashPoint::Granted),
-                Err(nscap_linux::Error::Changed { .. }) => return Ok(false),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(true)
-    }
-
-    fn grants_stay(&self, granting: &Granting, keep: bool) -> Result<bool> {
-        let state = granting.state(self.tree, self.namespaces)?;
-        Ok(if keep { self.held(&state) == self.goal() } else { is_empty(&state) })
-    }
-}
-
-fn is_empty(state: &FileState) -> bool {
-    state.capability.is_none() && state.table.is_none() && state.hidden.is_none()
 }
 
 impl Pair {
