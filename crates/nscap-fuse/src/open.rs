@@ -166,8 +166,7 @@ impl Tree {
     /// from here on.
     fn tell_of_mapping(&self, counted: &Counted<'_>, opening: &Opening, device: &FuseDevice) {
         let node = counted.node;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let reader = || self.inodes.open(node, flags).ok().map(File::from);
+        let reader = || self.inodes.open(node, TO_READ).ok().map(File::from);
         if opening.maps(&counted.way) && self.times.open(node, reader) {
             device.forget_attributes(node);
         }
