@@ -178,7 +178,7 @@ fn whose_a_superblock_is_is_told_by_a_witness_or_not_at_all() {
         done
         agrees 0 mine $one 7 "$dir/own/cat"
         agrees 1 theirs $one 7 "$dir/own/cat"
-        # An entry for the container's root is one whoever owns the superblock.
+        # An entry for the container's root holds, whatever namespace owns the superblock.
         nsenter -t $one -m setcap -n 100000 cap_net_raw=ep "$dir/over/cat"
         agrees 0 mine $one 7 "$dir/over/cat"
         agrees 1 theirs $one 7 "$dir/over/cat"
@@ -234,7 +234,7 @@ fn an_id_mapped_mount_is_seen_through_from_the_host_and_from_inside() {
         expect 0 '' $nscap set --replace cap_kill=ep "/proc/$one/root$dir/m/cat" --for pid:$one
         gets cap_kill mine $one 7 "$dir/m/cat"
         setcap cap_net_raw=ep e/cat
-        # An owner that the map has not is nobody's, and not that of kuid 65534.
+        # An owner that the map does not have is unmapped, and is not kuid 65534.
         task mine $one 7
         expect 0 'owner kuid unmapped' $nscap explain "$dir/m/set-id" --pid $task
         agrees 0 mine $one 7 "$dir/m/set-id"

@@ -269,8 +269,9 @@ fn fewer(question: &Question<'_>) -> Remedy {
     Remedy { command, advice: Some(cap_add(question)) }
 }
 
-/// Clears a flag of a mount, of which no other user can change the way to the file. In a mount namespace that a user namespace owns, flags may be locked; in one that
-/// is not ours, the program that mounts would be the container's.
+/// Clears a flag of a mount, if no other user can change the way to the file. A user namespace that owns the
+/// mount namespace may have its flags locked; in another mount namespace than ours, the mount program would be
+/// the container's.
 fn remount(question: &Question<'_>, option: &str) -> Remedy {
     let point = question.state.mount.point.as_deref();
     let ours = std::fs::metadata("/proc/self/ns/mnt").map(|data| data.ino()).ok();

@@ -107,7 +107,7 @@ pub(crate) fn blocked(
     let steps = walk::way(chain);
     let cause = |stop: &Stop| {
         let Remedy { command, advice } = remedy::stop(stop);
-        Cause { why: stop.text.clone(), clause: "X", mend: command, advice }
+        Cause { why: stop.text.clone(), clause: verdict::clause_of_a_stop(), mend: command, advice }
     };
     let causes: Vec<Cause> = chain.stops.iter().map(cause).collect();
     let errno = chain.stops.first().map_or(EACCES, |stop| stop.errno);

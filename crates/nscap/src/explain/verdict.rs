@@ -27,6 +27,11 @@ pub(crate) struct Verdict<'a> {
     told: bool,
 }
 
+/// The clause of what execve(2) does on the way to the program.
+pub(crate) fn clause_of_a_stop() -> &'static str {
+    Why::NotSearchable.clause()
+}
+
 /// Why something is lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cause {
@@ -40,7 +45,7 @@ impl Cause {
     pub(crate) fn clause(self) -> &'static str {
         match self {
             Cause::Rule(why) => why.clause(),
-            Cause::Stop(_) => "X",
+            Cause::Stop(_) => clause_of_a_stop(),
         }
     }
 
