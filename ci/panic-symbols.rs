@@ -8,7 +8,7 @@ use core::ffi::c_void;
 
 use nscap_core::{
     Checked, Cred, Decision, Denied, Entries, EntryBuffer, Executed, FileCaps, Gid, Kgid, Kuid, NsCaps, Operation,
-    Place, Program, Request, SetFlags, Stored, System, Task, Uid, UserNs, bare, storage,
+    InodeView, Program, Request, SetFlags, Stored, System, Task, Uid, UserNs, bare, storage,
 };
 
 unsafe extern "C" {
@@ -99,34 +99,34 @@ pub extern "Rust" fn nscap_write(
 #[unsafe(no_mangle)]
 pub extern "Rust" fn nscap_read(
     ns: Ns,
-    place: &Place<Ns>,
+    inode: &InodeView<Ns>,
     stored: &Stored<'_>,
     out: &mut [u8],
 ) -> i32 {
     let errno = |denied: Denied| denied.errno.raw();
-    let capability = nscap_core::get_capability(ns, place, stored).map_or_else(errno, |_| 0);
-    let len = nscap_core::get_nscapability(ns, place, stored, out).map_or_else(errno, |_| 0);
-    let kernel = nscap_core::handed_to_kernel(ns, place, stored).map_or_else(errno, |_| 0);
-    let listed = nscap_core::list(ns, place, stored);
-    let plain = nscap_core::get_plainly(ns, place, out).is_some();
+    let capability = nscap_core::get_capability(ns, inode, stored).map_or_else(errno, |_| 0);
+    let len = nscap_core::get_nscapability(ns, inode, stored, out).map_or_else(errno, |_| 0);
+    let kernel = nscap_core::handed_to_kernel(ns, inode, stored).map_or_else(errno, |_| 0);
+    let listed = nscap_core::list(ns, inode, stored);
+    let plain = nscap_core::get_plainly(ns, inode, out).is_some();
     let mut slots = [[0; 24]; 4];
-    let other = stored.translate(|uid| place.stored_from(uid, ns), &mut slots).is_some();
+    let other = stored.translate(|uid| inode.stored_from(uid, ns), &mut slots).is_some();
     i32::from(plain) ^ i32::from(other) ^ capability ^ len ^ kernel ^ i32::from(listed.capability) ^ i32::from(listed.nscapability)
 }
 
 #[unsafe(no_mangle)]
 pub extern "Rust" fn nscap_bare(
     cred: &Cred<Ns>,
-    place: &Place<Ns>,
+    inode: &InodeView<Ns>,
     stored: Option<&[u8]>,
     value: &[u8],
 ) -> i32 {
     let errno = |denied: Denied| denied.errno.raw();
     let flags = SetFlags::default();
-    bare::set_capability(cred, place, stored, value, flags).map_or_else(errno, |_| 0)
-        ^ bare::get_capability(cred.ns, place, stored).map_or_else(errno, |_| 0)
-        ^ bare::remove_capability(cred, place, stored).map_or_else(errno, |()| 0)
-        ^ bare::set_other(cred, place, false, flags).map_or_else(errno, |()| 0)
+    bare::set_capability(cred, inode, stored, value, flags).map_or_else(errno, |_| 0)
+        ^ bare::get_capability(cred.ns, inode, stored).map_or_else(errno, |_| 0)
+        ^ bare::remove_capability(cred, inode, stored).map_or_else(errno, |()| 0)
+        ^ bare::set_other(cred, inode, false, flags).map_or_else(errno, |()| 0)
 }
 
 #[unsafe(no_mangle)]

@@ -11,7 +11,7 @@ use core::ffi::c_void;
 
 use nscap_core::storage::{self, Before, Question, SealFacts, Step};
 use nscap_core::{
-    CapSet, Cred, Decision, Denied, Errno, Gid, Grant, Host, Kgid, Kuid, Logged, Place, Policy,
+    CapSet, Cred, Decision, Denied, Errno, Gid, Grant, Host, Kgid, Kuid, Logged, InodeView, Policy,
     RECORD_LEN, Request, SetFlags, Stored, Uid, UserNs, VfsCaps, entry_above, entry_alone, file_grant,
     get_plainly, keep_named, left_behind,
 };
@@ -186,8 +186,8 @@ const _: () = {
 };
 
 impl File {
-    fn place(&self) -> Place<Ns> {
-        Place {
+    fn view(&self) -> InodeView<Ns> {
+        InodeView {
             sb_ns: Ns(self.sb_ns),
             idmap: if self.idmap.is_null() { None } else { Some(Ns(self.idmap)) },
             owner: Kuid::new(self.owner),
@@ -273,8 +273,8 @@ pub unsafe extern "C" fn nscap_decide_change(
             core::slice::from_raw_parts_mut(room.tables, room.tables_len),
         )
     };
-    let (cred, place, stored) = (caller.cred(), file.place(), stored(&before));
-    let request = Request { policy: caller.policy(), cred: &cred, place: &place, stored: &stored };
+    let (cred, inode, stored) = (caller.cred(), file.view(), stored(&before));
+    let request = Request { policy: caller.policy(), cred: &cred, inode: &inode, stored: &stored };
     let flags = SetFlags { create: flags & 1 != 0, replace: flags & 2 != 0 };
     answer.steps = [const { CStep::END }; storage::MAX_STEPS];
     let decision = match what {
@@ -312,15 +312,15 @@ pub unsafe extern "C" fn nscap_decide_get_capability(
 ) -> isize {
     // SAFETY: as this function demands.
     let before = unsafe { file.before() };
-    let (ns, place) = (Ns(ns), file.place());
+    let (ns, inode) = (Ns(ns), file.view());
     if let Some(capability) = before.capability
-        && let Some(plain) = get_plainly(ns, &place, capability)
+        && let Some(plain) = get_plainly(ns, &inode, capability)
         && let Some(slot) = out.first_chunk_mut()
     {
         *slot = plain;
         return plain.len() as isize;
     }
-    match nscap_core::get_capability(ns, &place, &stored(&before)) {
+    match nscap_core::get_capability(ns, &inode, &stored(&before)) {
         Err(no) => errno(no),
         Ok((value, _)) => put(value, out),
     }
@@ -347,13 +347,13 @@ pub unsafe extern "C" fn nscap_decide_get_nscapability(
 ) -> isize {
     // SAFETY: as this function demands.
     let before = unsafe { file.before() };
-    let (place, stored) = (file.place(), stored(&before));
+    let (inode, stored) = (file.view(), stored(&before));
     let len = if out.is_null() {
-        nscap_core::nscapability_len(Ns(ns), &place, &stored)
+        nscap_core::nscapability_len(Ns(ns), &inode, &stored)
     } else {
         // SAFETY: as this function demands.
         let out = unsafe { core::slice::from_raw_parts_mut(out, room) };
-        nscap_core::get_nscapability(Ns(ns), &place, &stored, out)
+        nscap_core::get_nscapability(Ns(ns), &inode, &stored, out)
     };
     len.map_or_else(errno, |len| len as isize)
 }
@@ -371,7 +371,7 @@ pub unsafe extern "C" fn nscap_decide_entry_above(
 ) -> isize {
     // SAFETY: as this function demands.
     let capability = unsafe { file.capability.get() }.unwrap_or_default();
-    entry_above(Ns(above), &file.place(), capability).map_or(NO_DATA, |value| put(value, out))
+    entry_above(Ns(above), &file.view(), capability).map_or(NO_DATA, |value| put(value, out))
 }
 
 /// W: leaves in a value of security.nscapability the entries that its reader can name. Gives the new
@@ -412,9 +412,9 @@ fn errno(no: Denied) -> isize {
 pub unsafe extern "C" fn nscap_decide_list(ns: *const c_void, file: &File) -> u32 {
     // SAFETY: as this function demands.
     let before = unsafe { file.before() };
-    let (ns, place, stored) = (Ns(ns), file.place(), stored(&before));
-    let listed = nscap_core::list(ns, &place, &stored);
-    let host = stored.seen_from(ns, &place).host() != Host::Absent;
+    let (ns, inode, stored) = (Ns(ns), file.view(), stored(&before));
+    let listed = nscap_core::list(ns, &inode, &stored);
+    let host = stored.seen_from(ns, &inode).host() != Host::Absent;
     u32::from(listed.capability) | u32::from(listed.nscapability) << 1 | u32::from(host) << 2
 }
 
@@ -441,14 +441,14 @@ pub unsafe extern "C" fn nscap_decide_exec(
 ) -> i32 {
     // SAFETY: as this function demands.
     let before = unsafe { file.before() };
-    let place = file.place();
-    let found = match file_grant(Ns(ns), &place, &stored(&before)) {
+    let inode = file.view();
+    let found = match file_grant(Ns(ns), &inode, &stored(&before)) {
         Ok(found) => found,
         Err(no) => return -no.errno.raw(),
     };
     let (revision, rootid) = match found {
         Grant::Nothing(_) => return 0,
-        Grant::Host(_) => (0x0200_0000, place.kuid_of(Uid::ROOT).map_or(u32::MAX, Kuid::get)),
+        Grant::Host(_) => (0x0200_0000, inode.kuid_of(Uid::ROOT).map_or(u32::MAX, Kuid::get)),
         Grant::Entry { kuid, .. } => (0x0300_0000, kuid.get()),
     };
     let caps = found.caps().unwrap_or_default();

@@ -45,17 +45,17 @@ impl Model<'_> {
 
     fn by_design(&self, by: &str, op: &Op, inode: &Inode) -> Result<Answer, Problem> {
         let cred = self.proc(by)?.cred(&self.tree);
-        let (place, stored) = (self.place(inode), self.held(inode));
-        let request = Request { policy: self.policy, cred: &cred, place: &place, stored: &stored };
+        let (view, stored) = (self.view(inode), self.held(inode));
+        let request = Request { policy: self.policy, cred: &cred, inode: &view, stored: &stored };
         let facts = inode.facts(self.tree.ns(self.sb));
         let mut out = vec![[0; RECORD_LEN]; MAX_ENTRIES];
         let get = |attr| match attr {
-            Attr::Cap => nscap_core::get_capability(cred.ns, &place, &stored)
+            Attr::Cap => nscap_core::get_capability(cred.ns, &view, &stored)
                 .map(|(value, _)| value.encode().as_bytes().to_vec()),
             Attr::Nscap => {
-                let len = nscap_core::nscapability_len(cred.ns, &place, &stored)?;
+                let len = nscap_core::nscapability_len(cred.ns, &view, &stored)?;
                 let mut value = vec![0; len];
-                nscap_core::get_nscapability(cred.ns, &place, &stored, &mut value)?;
+                nscap_core::get_nscapability(cred.ns, &view, &stored, &mut value)?;
                 Ok(value)
             }
         };
@@ -65,7 +65,7 @@ impl Model<'_> {
                 return Ok(get(*attr).map(|value| (None, Outcome::Length(value.len()))));
             }
             Op::List(_) => {
-                let listed = nscap_core::list(cred.ns, &place, &stored);
+                let listed = nscap_core::list(cred.ns, &view, &stored);
                 let (cap, nscap) = (listed.capability, listed.nscapability);
                 return Ok(Ok((None, Outcome::Listed { cap, nscap })));
             }
@@ -91,12 +91,12 @@ impl Model<'_> {
 
     fn by_kernel(&self, by: &str, op: &Op, inode: &Inode) -> Result<Answer, Problem> {
         let cred = self.proc(by)?.cred(&self.tree);
-        let place = self.place(inode);
+        let view = self.view(inode);
         let Attributes { cap, nscap } = &inode.attributes;
         let (stored, exists) = (cap.as_deref(), nscap.is_some());
         let absent = Denied::new(Errno::ENODATA, Why::KernelAbsent);
         let get = |attr| match attr {
-            Attr::Cap => bare::get_capability(cred.ns, &place, stored)
+            Attr::Cap => bare::get_capability(cred.ns, &view, stored)
                 .map(|value| value.encode().as_bytes().to_vec()),
             Attr::Nscap => nscap.clone().ok_or(absent),
         };
@@ -111,18 +111,18 @@ impl Model<'_> {
                 return Ok(Ok((None, Outcome::Listed { cap: cap.is_some(), nscap: exists })));
             }
             Op::Set { attr: Attr::Cap, value, flag, .. } => {
-                bare::set_capability(&cred, &place, stored, value, flags(*flag))
+                bare::set_capability(&cred, &view, stored, value, flags(*flag))
                     .map(|value| with_cap(Some(value.encode().as_bytes().to_vec())))
             }
             Op::Set { attr: Attr::Nscap, value, flag, .. } => {
-                bare::set_other(&cred, &place, exists, flags(*flag))
+                bare::set_other(&cred, &view, exists, flags(*flag))
                     .map(|()| with_nscap(Some(value.clone())))
             }
             Op::Remove(Attr::Cap, _) => {
-                bare::remove_capability(&cred, &place, stored).map(|()| with_cap(None))
+                bare::remove_capability(&cred, &view, stored).map(|()| with_cap(None))
             }
             Op::Remove(Attr::Nscap, _) => {
-                bare::remove_other(&cred, &place, exists).map(|()| with_nscap(None))
+                bare::remove_other(&cred, &view, exists).map(|()| with_nscap(None))
             }
             _ => return Err("not about an attribute".to_owned()),
         };

@@ -71,8 +71,8 @@ impl Model<'_> {
         let proc = self.proc(by)?;
         let cred = proc.cred(&self.tree);
         let inode = self.inode(file)?;
-        let place = self.place(inode);
-        let access = Access { cred: &cred, groups: &proc.groups, place: &place, mode: inode.mode };
+        let view = self.view(inode);
+        let access = Access { cred: &cred, groups: &proc.groups, view: &view, mode: inode.mode };
         let written = |want, operation| {
             access.open(want).map(|()| Effect {
                 mode: Some(access.without_set_ids()),
@@ -90,8 +90,8 @@ impl Model<'_> {
             }),
             Op::CopyInto { from, .. } => {
                 let source = self.inode(from)?;
-                let place = self.place(source);
-                Access { place: &place, mode: source.mode, ..access }
+                let view = self.view(source);
+                Access { view: &view, mode: source.mode, ..access }
                     .open(READ)
                     .and_then(|()| written(WRITE, Operation::CopyInto))
             }
@@ -138,14 +138,14 @@ impl Model<'_> {
             return Ok(Ok(()));
         }
         for file in [Some(from), over].into_iter().flatten() {
-            let place = self.place(self.inode(file)?);
-            if place.owner.is_none() || place.group.is_none() {
+            let view = self.view(self.inode(file)?);
+            if view.owner.is_none() || view.group.is_none() {
                 return Ok(Err(libc::EOVERFLOW));
             }
             if !self.may_change_directory() {
                 return Ok(Err(libc::EACCES));
             }
-            if place.immutable {
+            if view.immutable {
                 return Ok(Err(libc::EPERM));
             }
         }
@@ -168,8 +168,8 @@ impl Model<'_> {
         let proc = self.proc(by)?;
         let cred = proc.cred(&self.tree);
         let inode = self.inode(from)?;
-        let place = self.place(inode);
-        let access = Access { cred: &cred, groups: &proc.groups, place: &place, mode: inode.mode };
+        let view = self.view(inode);
+        let access = Access { cred: &cred, groups: &proc.groups, view: &view, mode: inode.mode };
         if !access.ids_valid() {
             return Ok(Err(libc::EOVERFLOW));
         }
@@ -185,7 +185,7 @@ impl Model<'_> {
         if !self.may_change_directory() {
             return Ok(Err(libc::EACCES));
         }
-        Ok(if place.immutable { Err(libc::EPERM) } else { Ok(()) })
+        Ok(if view.immutable { Err(libc::EPERM) } else { Ok(()) })
     }
 }
 
@@ -198,16 +198,16 @@ impl Access<'_, '_> {
 
     /// Set-group-ID, where a change of the file takes it away.
     fn set_gid_that_goes(&self) -> u32 {
-        let ours = self.place.group.is_some_and(|group| self.in_group(group));
+        let ours = self.view.group.is_some_and(|group| self.in_group(group));
         let keeps = self.mode & S_IXGRP == 0 && (ours || self.capable(Capability::Fsetid));
         if keeps { 0 } else { self.mode & S_ISGID }
     }
 
     /// What every change of attributes asks first.
     fn may_change(&self) -> Result<(), i32> {
-        if self.place.read_only {
+        if self.view.read_only {
             Err(libc::EROFS)
-        } else if self.place.immutable {
+        } else if self.view.immutable {
             Err(libc::EPERM)
         } else {
             Ok(())
@@ -226,23 +226,23 @@ fn chown(
     let ns = access.cred.ns;
     let kuid = uid.map(|id| Uid::new(id).and_then(|id| ns.kuid(id)).ok_or(libc::EINVAL));
     let kgid = gid.map(|id| Gid::new(id).and_then(|id| ns.kgid(id)).ok_or(libc::EINVAL));
-    if access.place.read_only {
+    if access.view.read_only {
         return Err(libc::EROFS);
     }
     let (kuid, kgid): (Option<Kuid>, Option<Kgid>) = (kuid.transpose()?, kgid.transpose()?);
     let mode = access.mode & !(S_ISUID | access.set_gid_that_goes());
     let changes_mode = mode != access.mode;
-    if access.place.immutable && (kuid.is_some() || kgid.is_some()) {
+    if access.view.immutable && (kuid.is_some() || kgid.is_some()) {
         return Err(libc::EPERM);
     }
-    let (owner, group) = in_memory(access.place, kuid, kgid).ok_or(libc::EOVERFLOW)?;
+    let (owner, group) = in_memory(access.view, kuid, kgid).ok_or(libc::EOVERFLOW)?;
     let valid = |now: bool, next: bool| now || next;
-    if !valid(access.place.owner.is_some(), kuid.is_some())
-        || !valid(access.place.group.is_some(), kgid.is_some())
+    if !valid(access.view.owner.is_some(), kuid.is_some())
+        || !valid(access.view.group.is_some(), kgid.is_some())
     {
         return Err(libc::EOVERFLOW);
     }
-    if access.place.immutable && strict {
+    if access.view.immutable && strict {
         return Err(libc::EPERM);
     }
     if kuid.is_some_and(|kuid| !access.may_chown(kuid))
@@ -257,15 +257,15 @@ fn chown(
 /// What the kernel keeps of new ids: through an id-mapped mount, those that they are mapped from.
 #[allow(clippy::type_complexity, reason = "two optional ids, or neither")]
 fn in_memory(
-    place: &At<'_>,
+    view: &At<'_>,
     kuid: Option<Kuid>,
     kgid: Option<Kgid>,
 ) -> Option<(Option<Kuid>, Option<Kgid>)> {
-    if place.idmap.is_none() {
+    if view.idmap.is_none() {
         return Some((kuid, kgid));
     }
-    let owner = |kuid| place.sb_ns.kuid(place.stored_of(kuid)?);
-    let group = |kgid| place.sb_ns.kgid(stored_gid(place, kgid)?);
+    let owner = |kuid| view.sb_ns.kuid(view.stored_of(kuid)?);
+    let group = |kgid| view.sb_ns.kgid(stored_gid(view, kgid)?);
     let all = |given: bool, kept: bool| !given || kept;
     let (uid, gid) = (kuid.and_then(owner), kgid.and_then(group));
     (all(kuid.is_some(), uid.is_some()) && all(kgid.is_some(), gid.is_some())).then_some((uid, gid))
@@ -279,7 +279,7 @@ fn chmod(access: &Access<'_, '_>, mode: u32) -> Result<Effect, i32> {
     if !access.owner_or_capable() {
         return Err(libc::EPERM);
     }
-    let ours = access.place.group.is_some_and(|group| access.in_group(group));
+    let ours = access.view.group.is_some_and(|group| access.in_group(group));
     let keeps = ours || access.capable(Capability::Fsetid);
     let mode = if keeps { mode } else { mode & !S_ISGID };
     Ok(Effect { mode: Some(mode), operation: Some(Operation::Chmod), ..Effect::default() })

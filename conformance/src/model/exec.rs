@@ -58,7 +58,7 @@ impl Model<'_> {
     fn program(&self, inode: &Inode) -> Program<Ns<'_>> {
         let fs = self.fs();
         Program {
-            place: self.place(inode),
+            inode: self.view(inode),
             mode: inode.mode,
             by_acl: None,
             nosuid: fs.nosuid,

@@ -14,7 +14,7 @@ mod task;
 use std::collections::BTreeMap;
 
 use nscap_core::{
-    Gid, Kgid, Kuid, Place, Policy, Uid, UserNs, id_or_minus_one, storage::SealFacts,
+    Gid, InodeView, Kgid, Kuid, Policy, Uid, UserNs, id_or_minus_one, storage::SealFacts,
 };
 
 use crate::live::Machine;
@@ -87,7 +87,7 @@ pub struct Model<'s> {
 }
 
 /// A file as a task reaches it.
-type At<'t> = Place<Ns<'t>>;
+type At<'t> = InodeView<Ns<'t>>;
 
 impl<'s> Model<'s> {
     /// The world before the first step.
@@ -199,7 +199,7 @@ impl<'s> Model<'s> {
 
     /// The mount without a file.
     fn mount(&self) -> At<'_> {
-        Place {
+        InodeView {
             sb_ns: self.tree.ns(self.sb),
             idmap: self.idmap.as_ref().map(|map| map.ns(0)),
             owner: None,
@@ -209,9 +209,9 @@ impl<'s> Model<'s> {
         }
     }
 
-    fn place(&self, inode: &Inode) -> At<'_> {
+    fn view(&self, inode: &Inode) -> At<'_> {
         let mount = self.mount();
-        Place {
+        InodeView {
             owner: match mount.idmap {
                 None => Some(inode.owner),
                 Some(map) => mount.sb_ns.uid(inode.owner).and_then(|stored| map.kuid(stored)),

@@ -4,7 +4,7 @@
 
 use divan::{Bencher, black_box};
 use nscap_core::{
-    CapSet, Capability, Cred, Entries, Extent, FileCaps, IdMap, MAX_EXTENTS, Place, Program,
+    CapSet, Capability, Cred, Entries, Extent, FileCaps, IdMap, InodeView, MAX_EXTENTS, Program,
     Record, System, Task, VfsCaps, exec,
     storage::{self, Seal, Table},
 };
@@ -45,7 +45,8 @@ fn ping() -> FileCaps {
 fn decode_and_exec_four_deep(bencher: Bencher<'_, '_>) {
     let world = four_deep();
     let task = user(world.ns(4), 400_007);
-    let program = Program::plain(Place::plain(world.ns(0), kuid(100_000), kgid(100_000)), 0o755);
+    let program =
+        Program::plain(InodeView::plain(world.ns(0), kuid(100_000), kgid(100_000)), 0o755);
     let value = VfsCaps::v3(100_000, ping()).encode();
     let facts = storage::SealFacts { size: 1, uid: 100_000, gid: 100_000 };
     bencher.bench_local(|| {
@@ -59,7 +60,8 @@ fn decode_and_exec_four_deep(bencher: Bencher<'_, '_>) {
 fn exec_of_an_ordinary_file(bencher: Bencher<'_, '_>) {
     let world = four_deep();
     let task = user(world.ns(4), 400_007);
-    let program = Program::plain(Place::plain(world.ns(0), kuid(100_000), kgid(100_000)), 0o755);
+    let program =
+        Program::plain(InodeView::plain(world.ns(0), kuid(100_000), kgid(100_000)), 0o755);
     let facts = storage::SealFacts { size: 1, uid: 100_000, gid: 100_000 };
     bencher.bench_local(|| {
         let (stored, _) = storage::read(black_box(None), None, facts, true);
@@ -92,7 +94,7 @@ fn lookup_in_340_extents(bencher: Bencher<'_, '_>) {
 fn exec_of_a_file_with_1024_entries(bencher: Bencher<'_, '_>) {
     let world = four_deep();
     let task = user(world.ns(4), 400_007);
-    let program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
+    let program = Program::plain(InodeView::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
     let facts = storage::SealFacts { size: 1, uid: 0, gid: 0 };
     let companion = storage::tripwire(1);
     let records: Vec<_> =

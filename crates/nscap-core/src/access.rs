@@ -6,8 +6,8 @@
 use crate::cap::Capability;
 use crate::decision::{Denied, Errno, Why};
 use crate::id::{Kgid, Kuid};
+use crate::inode_view::InodeView;
 use crate::ns::UserNs;
-use crate::place::Place;
 use crate::program::{Program, Task};
 
 /// Execute a file, search a directory.
@@ -52,25 +52,25 @@ pub struct AclEntry {
 /// # use nscap_core::*;
 /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
 /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// let (task, place) = (Task::of(Cred::ordinary(Initial, user, group)), Place::plain(Initial, root, zero));
-/// assert!(check_searchable(&task, &place, 0o711, &[]).is_ok());
-/// assert_eq!(check_searchable(&task, &place, 0o700, &[]).unwrap_err().errno, Errno::EACCES);
+/// let (task, inode) = (Task::of(Cred::ordinary(Initial, user, group)), InodeView::plain(Initial, root, zero));
+/// assert!(check_searchable(&task, &inode, 0o711, &[]).is_ok());
+/// assert_eq!(check_searchable(&task, &inode, 0o700, &[]).unwrap_err().errno, Errno::EACCES);
 /// let entry = |tag, permissions| AclEntry { tag, permissions };
 /// let acl = [
 ///     entry(AclTag::Owner, 7), entry(AclTag::User(Some(user)), 1), entry(AclTag::OwningGroup, 0),
 ///     entry(AclTag::Mask, 1), entry(AclTag::Other, 0),
 /// ];
-/// assert!(check_searchable(&task, &place, 0o710, &acl).is_ok());
+/// assert!(check_searchable(&task, &inode, 0o710, &acl).is_ok());
 /// ```
 pub fn check_searchable<N: UserNs>(
     task: &Task<'_, N>,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     mode: u32,
     acl: &[AclEntry],
 ) -> Result<(), Denied> {
     let overriding = [Capability::DacReadSearch, Capability::DacOverride];
-    if allows(EXECUTE, task, place, mode, acl)
-        || overriding.iter().any(|cap| overrides(task, place, *cap))
+    if allows(EXECUTE, task, inode, mode, acl)
+        || overriding.iter().any(|cap| overrides(task, inode, *cap))
     {
         Ok(())
     } else {
@@ -85,16 +85,16 @@ pub fn check_searchable<N: UserNs>(
 /// # use nscap_core::*;
 /// # let user = Kuid::new(1000).unwrap();
 /// # let group = Kgid::new(1000).unwrap();
-/// let (task, place) = (Task::of(Cred::ordinary(Initial, user, group)), Place::plain(Initial, user, group));
-/// assert!(permits(&task, &place, 0o100, &[]) && !permits(&task, &place, 0o011, &[]));
+/// let (task, inode) = (Task::of(Cred::ordinary(Initial, user, group)), InodeView::plain(Initial, user, group));
+/// assert!(permits(&task, &inode, 0o100, &[]) && !permits(&task, &inode, 0o011, &[]));
 /// ```
 pub fn permits<N: UserNs>(
     task: &Task<'_, N>,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     mode: u32,
     acl: &[AclEntry],
 ) -> bool {
-    allows(EXECUTE, task, place, mode, acl)
+    allows(EXECUTE, task, inode, mode, acl)
 }
 
 /// Whether `task` may read a file with this mode and access control list (empty: none), as the interpreter of
@@ -104,34 +104,34 @@ pub fn permits<N: UserNs>(
 /// # use nscap_core::*;
 /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
 /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// let (task, place) = (Task::of(Cred::ordinary(Initial, user, group)), Place::plain(Initial, root, zero));
-/// assert!(may_read(&task, &place, 0o755, &[]) && !may_read(&task, &place, 0o711, &[]));
+/// let (task, inode) = (Task::of(Cred::ordinary(Initial, user, group)), InodeView::plain(Initial, root, zero));
+/// assert!(may_read(&task, &inode, 0o755, &[]) && !may_read(&task, &inode, 0o711, &[]));
 /// ```
 pub fn may_read<N: UserNs>(
     task: &Task<'_, N>,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     mode: u32,
     acl: &[AclEntry],
 ) -> bool {
     let overriding = [Capability::DacReadSearch, Capability::DacOverride];
-    allows(READ, task, place, mode, acl)
-        || overriding.iter().any(|cap| overrides(task, place, *cap))
+    allows(READ, task, inode, mode, acl)
+        || overriding.iter().any(|cap| overrides(task, inode, *cap))
 }
 
 fn allows<N: UserNs>(
     want: u32,
     task: &Task<'_, N>,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     mode: u32,
     acl: &[AclEntry],
 ) -> bool {
-    if place.owner == Some(task.cred.fsuid) {
+    if inode.owner == Some(task.cred.fsuid) {
         return (mode >> 6) & want != 0;
     }
     if !acl.is_empty() && mode & GROUP_BITS != 0 {
-        return list_allows(want, task, place, acl);
+        return list_allows(want, task, inode, acl);
     }
-    let member = place.group.is_some_and(|group| task.in_group(group));
+    let member = inode.group.is_some_and(|group| task.in_group(group));
     let class = if member { mode >> 3 } else { mode };
     class & want != 0
 }
@@ -141,7 +141,7 @@ fn allows<N: UserNs>(
 fn list_allows<N: UserNs>(
     want: u32,
     task: &Task<'_, N>,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     acl: &[AclEntry],
 ) -> bool {
     let permits = |entry: &AclEntry| entry.permissions & want != 0;
@@ -153,7 +153,7 @@ fn list_allows<N: UserNs>(
     let mut member = false;
     for entry in acl {
         let group = match entry.tag {
-            AclTag::OwningGroup => place.group,
+            AclTag::OwningGroup => inode.group,
             AclTag::Group(group) => group,
             _ => None,
         };
@@ -168,10 +168,10 @@ fn list_allows<N: UserNs>(
 }
 
 /// `capable_wrt_inode_uidgid`.
-fn overrides<N: UserNs>(task: &Task<'_, N>, place: &Place<N>, cap: Capability) -> bool {
+fn overrides<N: UserNs>(task: &Task<'_, N>, inode: &InodeView<N>, cap: Capability) -> bool {
     let ns = task.cred.ns;
-    let maps = place.owner.and_then(|id| ns.uid(id)).is_some()
-        && place.group.and_then(|id| ns.gid(id)).is_some();
+    let maps = inode.owner.and_then(|id| ns.uid(id)).is_some()
+        && inode.group.and_then(|id| ns.gid(id)).is_some();
     maps && task.cred.has_cap(cap)
 }
 
@@ -184,18 +184,18 @@ fn overrides<N: UserNs>(task: &Task<'_, N>, place: &Place<N>, cap: Capability) -
 /// # use nscap_core::*;
 /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
 /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// let (task, place) = (Task::of(Cred::ordinary(Initial, user, group)), Place::plain(Initial, root, zero));
-/// assert!(check_executable(&task, &Program::plain(place, 0o755)).is_ok());
-/// let noexec = Program { noexec: true, ..Program::plain(place, 0o755) };
+/// let (task, inode) = (Task::of(Cred::ordinary(Initial, user, group)), InodeView::plain(Initial, root, zero));
+/// assert!(check_executable(&task, &Program::plain(inode, 0o755)).is_ok());
+/// let noexec = Program { noexec: true, ..Program::plain(inode, 0o755) };
 /// assert_eq!(check_executable(&task, &noexec).unwrap_err().why, Why::NoExec);
 /// ```
 pub fn check_executable<N: UserNs>(task: &Task<'_, N>, program: &Program<N>) -> Result<(), Denied> {
     if program.noexec {
         return Err(Denied::new(Errno::EACCES, Why::NoExec));
     }
-    let Program { place, mode, .. } = program;
-    let permitted = program.by_acl.unwrap_or_else(|| permits(task, place, *mode, &[]));
-    let overridden = mode & 0o111 != 0 && overrides(task, place, Capability::DacOverride);
+    let Program { inode, mode, .. } = program;
+    let permitted = program.by_acl.unwrap_or_else(|| permits(task, inode, *mode, &[]));
+    let overridden = mode & 0o111 != 0 && overrides(task, inode, Capability::DacOverride);
     if permitted || overridden {
         Ok(())
     } else {
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn x_a_list_permits_as_acl_5_says() {
         let user = Cred::ordinary(Initial, kuid(7), kgid(7));
-        let place = Place::plain(Initial, kuid(0), kgid(5));
+        let inode = InodeView::plain(Initial, kuid(0), kgid(5));
         let groups = [kgid(5), kgid(6)];
         let alone = Task::of(user);
         let member = Task { groups: &groups, ..alone };
@@ -247,33 +247,33 @@ mod tests {
             (member, 0o001, list(six(1), 1, 0, 1), false),
         ];
         for (n, (task, mode, acl, expected)) in cases.into_iter().enumerate() {
-            assert_eq!(permits(&task, &place, mode, &acl), expected, "case {n}");
+            assert_eq!(permits(&task, &inode, mode, &acl), expected, "case {n}");
         }
-        let own = Place::plain(Initial, kuid(7), kgid(7));
+        let own = InodeView::plain(Initial, kuid(7), kgid(7));
         assert!(!permits(&alone, &own, 0o077, &list(him(7), 7, 7, 7)));
     }
 
     #[test]
     fn x_a_directory_asks_for_less_than_a_file() {
-        let place = Place::plain(Initial, kuid(0), kgid(0));
+        let inode = InodeView::plain(Initial, kuid(0), kgid(0));
         let mut cred = Cred::ordinary(Initial, kuid(7), kgid(7));
         cred.effective = crate::CapSet::of(&[Capability::DacReadSearch]);
         let task = Task::of(cred);
-        assert!(check_searchable(&task, &place, 0, &[]).is_ok());
-        let program = Program::plain(place, 0o700);
+        assert!(check_searchable(&task, &inode, 0, &[]).is_ok());
+        let program = Program::plain(inode, 0o700);
         assert_eq!(check_executable(&task, &program).unwrap_err().why, Why::NotExecutable);
         cred.effective = crate::CapSet::of(&[Capability::DacOverride]);
         let task = Task::of(cred);
-        assert!(check_searchable(&task, &place, 0, &[]).is_ok());
+        assert!(check_searchable(&task, &inode, 0, &[]).is_ok());
         assert!(check_executable(&task, &program).is_ok());
-        assert!(check_executable(&task, &Program::plain(place, 0o600)).is_err());
-        let by_acl = Program { by_acl: Some(false), ..Program::plain(place, 0o755) };
+        assert!(check_executable(&task, &Program::plain(inode, 0o600)).is_err());
+        let by_acl = Program { by_acl: Some(false), ..Program::plain(inode, 0o755) };
         assert!(
             check_executable(&Task::of(Cred::ordinary(Initial, kuid(7), kgid(7))), &by_acl)
                 .is_err()
         );
         // A list permits what the mode's own bits for others do not.
-        let by_acl = Program { by_acl: Some(true), ..Program::plain(place, 0o710) };
+        let by_acl = Program { by_acl: Some(true), ..Program::plain(inode, 0o710) };
         assert!(
             check_executable(&Task::of(Cred::ordinary(Initial, kuid(7), kgid(7))), &by_acl).is_ok()
         );

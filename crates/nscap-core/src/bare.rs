@@ -14,8 +14,8 @@ use crate::exec::{Executed, file_caps_ignored, transform};
 use crate::flags::SetFlags;
 use crate::grant::Grant;
 use crate::id::Uid;
+use crate::inode_view::InodeView;
 use crate::ns::{UserNs, rooted_at};
-use crate::place::Place;
 use crate::privilege::may_change_security;
 use crate::program::{Program, System, Task};
 use crate::vfscap::{Revision, VfsCaps};
@@ -38,13 +38,13 @@ use crate::vfscap::{Revision, VfsCaps};
 /// ```
 pub fn get_capability<N: UserNs>(
     ns: N,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     stored: Option<&[u8]>,
 ) -> Result<VfsCaps, Denied> {
     let bytes = stored.ok_or(Denied::new(Errno::ENODATA, Why::KernelAbsent))?;
     let value =
         VfsCaps::settable(bytes).map_err(|_| Denied::new(Errno::EINVAL, Why::KernelMalformed))?;
-    let kuid = value.rootid().and_then(|id| place.kuid_of(id));
+    let kuid = value.rootid().and_then(|id| inode.kuid_of(id));
     match kuid.and_then(|kuid| ns.uid(kuid)) {
         Some(uid) if uid != Uid::ROOT => return Ok(VfsCaps::v3(uid.get(), value.caps())),
         Some(_) | None => {}
@@ -80,16 +80,16 @@ pub fn get_capability<N: UserNs>(
 /// ```
 pub fn set_capability<N: UserNs>(
     cred: &Cred<N>,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     stored: Option<&[u8]>,
     value: &[u8],
     flags: SetFlags,
 ) -> Result<VfsCaps, Denied> {
-    check_mounted_writable(place)?;
+    check_mounted_writable(inode)?;
     let value =
         VfsCaps::settable(value).map_err(|_| Denied::new(Errno::EINVAL, Why::KernelMalformed))?;
-    let converted = convert(cred, place, &value)?;
-    place.check_writable()?;
+    let converted = convert(cred, inode, &value)?;
+    inode.check_writable()?;
     check_flags(stored.is_some(), flags)?;
     Ok(converted)
 }
@@ -97,23 +97,23 @@ pub fn set_capability<N: UserNs>(
 /// `cap_convert_nscap`.
 fn convert<N: UserNs>(
     cred: &Cred<N>,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     value: &VfsCaps,
 ) -> Result<VfsCaps, Denied> {
-    check_setfcap(cred, place)?;
-    let plain = value.revision() == Revision::V2 && place.idmap.is_none();
-    if plain && cred.has_cap_over(Capability::Setfcap, place.sb_ns) {
+    check_setfcap(cred, inode)?;
+    let plain = value.revision() == Revision::V2 && inode.idmap.is_none();
+    if plain && cred.has_cap_over(Capability::Setfcap, inode.sb_ns) {
         return Ok(*value);
     }
-    let stored = value.rootid().and_then(|uid| cred.ns.kuid(uid)).and_then(|k| place.stored_of(k));
+    let stored = value.rootid().and_then(|uid| cred.ns.kuid(uid)).and_then(|k| inode.stored_of(k));
     let stored = stored.ok_or(Denied::new(Errno::EINVAL, Why::KernelRootidUnmapped))?;
     Ok(VfsCaps::v3(stored.get(), value.caps()))
 }
 
 /// `capable_wrt_inode_uidgid(CAP_SETFCAP)`.
-fn check_setfcap<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> Result<(), Denied> {
-    let owner = place.owner.and_then(|owner| cred.ns.uid(owner));
-    let group = place.group.and_then(|group| cred.ns.gid(group));
+fn check_setfcap<N: UserNs>(cred: &Cred<N>, inode: &InodeView<N>) -> Result<(), Denied> {
+    let owner = inode.owner.and_then(|owner| cred.ns.uid(owner));
+    let group = inode.group.and_then(|group| cred.ns.gid(group));
     if cred.has_cap(Capability::Setfcap) && owner.is_some() && group.is_some() {
         Ok(())
     } else {
@@ -137,11 +137,11 @@ fn check_setfcap<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> Result<(), Deni
 /// ```
 pub fn remove_capability<N: UserNs>(
     cred: &Cred<N>,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     stored: Option<&[u8]>,
 ) -> Result<(), Denied> {
-    place.check_writable()?;
-    check_setfcap(cred, place)?;
+    inode.check_writable()?;
+    check_setfcap(cred, inode)?;
     check_there(stored.is_some())
 }
 
@@ -163,11 +163,11 @@ pub fn remove_capability<N: UserNs>(
 /// ```
 pub fn set_other<N: UserNs>(
     cred: &Cred<N>,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     exists: bool,
     flags: SetFlags,
 ) -> Result<(), Denied> {
-    check_other(cred, place)?;
+    check_other(cred, inode)?;
     check_flags(exists, flags)
 }
 
@@ -188,20 +188,20 @@ pub fn set_other<N: UserNs>(
 /// ```
 pub fn remove_other<N: UserNs>(
     cred: &Cred<N>,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     exists: bool,
 ) -> Result<(), Denied> {
-    check_other(cred, place)?;
+    check_other(cred, inode)?;
     check_there(exists)
 }
 
-fn check_other<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> Result<(), Denied> {
-    place.check_writable()?;
-    may_change_security(cred, place.sb_ns)
+fn check_other<N: UserNs>(cred: &Cred<N>, inode: &InodeView<N>) -> Result<(), Denied> {
+    inode.check_writable()?;
+    may_change_security(cred, inode.sb_ns)
 }
 
-fn check_mounted_writable<N>(place: &Place<N>) -> Result<(), Denied> {
-    if place.read_only { Err(Denied::new(Errno::EROFS, Why::ReadOnly)) } else { Ok(()) }
+fn check_mounted_writable<N>(inode: &InodeView<N>) -> Result<(), Denied> {
+    if inode.read_only { Err(Denied::new(Errno::EROFS, Why::ReadOnly)) } else { Ok(()) }
 }
 
 fn check_flags(exists: bool, flags: SetFlags) -> Result<(), Denied> {
@@ -243,7 +243,7 @@ pub fn exec<N: UserNs>(
     check_executable(task, program)?;
     let grant = match file_caps_ignored(system, task, program) {
         Some(why) => Grant::Nothing(why),
-        None => file_grant(task.cred.ns, &program.place, stored)?,
+        None => file_grant(task.cred.ns, &program.inode, stored)?,
     };
     transform(system, task, program, grant)
 }
@@ -251,7 +251,7 @@ pub fn exec<N: UserNs>(
 /// `get_vfs_caps_from_disk`.
 fn file_grant<N: UserNs>(
     ns: N,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     stored: Option<&[u8]>,
 ) -> Result<Grant<N>, Denied> {
     let Some(bytes) = stored else {
@@ -262,7 +262,7 @@ fn file_grant<N: UserNs>(
     }
     let value =
         VfsCaps::decode(bytes).map_err(|_| Denied::new(Errno::EINVAL, Why::StoredMalformed))?;
-    let kuid = value.rootid().and_then(|id| place.kuid_of(id));
+    let kuid = value.rootid().and_then(|id| inode.kuid_of(id));
     let Some((kuid, at)) = kuid.and_then(|kuid| Some((kuid, rooted_at(kuid, ns)?))) else {
         return Ok(Grant::Nothing(Why::NoEntryApplies));
     };

@@ -4,32 +4,36 @@
 
 use crate::decision::Errno;
 use crate::id::Uid;
+use crate::inode_view::InodeView;
 use crate::ns::UserNs;
 use crate::nscaps::{HEADER_LEN, NsCaps, put_header};
-use crate::place::Place;
 use crate::vfscap::{Revision, VfsCaps};
 use crate::wire::{RECORD_LEN, position};
 
 /// The entry that a file of a layer has alone, as revision 3 in the terms of the superblock above.
-/// `above` owns that superblock; `place` is the file as the layer's mount reaches it, and
+/// `above` owns that superblock; `inode` is the file as the layer's mount reaches it, and
 /// `capability` its stored value. `None` where this is no entry, or has no rootid above.
 ///
 /// ```
 /// # use nscap_core::*;
 /// # let root = Kuid::new(0).unwrap();
-/// # let place = Place::plain(Initial, root, Kgid::new(0).unwrap());
+/// # let inode = InodeView::plain(Initial, root, Kgid::new(0).unwrap());
 /// let entry = VfsCaps::v3(100_000, FileCaps::default());
-/// assert_eq!(entry_above(Initial, &place, entry.encode().as_bytes()), Some(entry));
+/// assert_eq!(entry_above(Initial, &inode, entry.encode().as_bytes()), Some(entry));
 /// let host = VfsCaps::v2(FileCaps::default());
-/// assert_eq!(entry_above(Initial, &place, host.encode().as_bytes()), None);
+/// assert_eq!(entry_above(Initial, &inode, host.encode().as_bytes()), None);
 /// ```
 #[must_use]
-pub fn entry_above<N: UserNs>(above: N, place: &Place<N>, capability: &[u8]) -> Option<VfsCaps> {
+pub fn entry_above<N: UserNs>(
+    above: N,
+    inode: &InodeView<N>,
+    capability: &[u8],
+) -> Option<VfsCaps> {
     let value = VfsCaps::decode(capability).ok()?;
     let Revision::V3 { rootid } = value.revision() else {
         return None;
     };
-    let rootid = above.uid(place.kuid_of(Uid::new(rootid)?)?)?;
+    let rootid = above.uid(inode.kuid_of(Uid::new(rootid)?)?)?;
     Some(VfsCaps::v3(rootid.get(), value.caps()))
 }
 
@@ -120,16 +124,16 @@ mod tests {
     #[test]
     fn w_an_entry_keeps_its_kuid_in_other_terms_or_is_none() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let above = |ns, rootid| {
             let value = VfsCaps::v3(rootid, FileCaps::default()).encode();
-            entry_above(world.ns(ns), &place, value.as_bytes()).map(|value| value.revision())
+            entry_above(world.ns(ns), &inode, value.as_bytes()).map(|value| value.revision())
         };
         assert_eq!(above(0, 100_000), Some(Revision::V3 { rootid: 100_000 }));
         assert_eq!(above(1, 100_007), Some(Revision::V3 { rootid: 7 }));
         assert_eq!((above(2, 100_000), above(1, u32::MAX)), (None, None));
         // Through a mount that maps 0 to 200000.
-        let mapped = Place { idmap: Some(world.ns(2)), ..place };
+        let mapped = InodeView { idmap: Some(world.ns(2)), ..inode };
         let value = VfsCaps::v3(7, FileCaps::default()).encode();
         let through = entry_above(world.ns(0), &mapped, value.as_bytes()).map(|v| v.revision());
         assert_eq!(through, Some(Revision::V3 { rootid: 200_007 }));
@@ -138,14 +142,14 @@ mod tests {
     #[test]
     fn w_a_copy_has_the_entries_that_its_mounter_can_name() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let records = [100_000, 100_001, 200_000]
             .map(|rootid| *Record::new(rootid, FileCaps::default()).as_bytes());
         let entries = Entries::decode(&records).unwrap();
         let stored = Stored { host: Host::Absent, entries };
         let named = |ns| {
             let mut value = [0; NsCaps::encoded_len(3)];
-            get_nscapability(world.ns(ns), &place, &stored, &mut value).unwrap();
+            get_nscapability(world.ns(ns), &inode, &stored, &mut value).unwrap();
             let len = keep_named(&mut value)?;
             let alone = |index| {
                 let mut alone = [0; NsCaps::encoded_len(1)];
@@ -161,7 +165,7 @@ mod tests {
         assert_eq!(named(2), Some((1, [Some(0), None, None, None])));
         let one = Stored::one(Uid::new(7).unwrap(), FileCaps::default());
         let mut value = [0; NsCaps::encoded_len(1)];
-        get_nscapability(world.ns(1), &place, &one, &mut value).unwrap();
+        get_nscapability(world.ns(1), &inode, &one, &mut value).unwrap();
         assert_eq!((keep_named(&mut value), keep_named(&mut [0; 7])), (None, None));
     }
 }

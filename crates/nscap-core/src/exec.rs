@@ -12,8 +12,8 @@ use crate::cred::{Cred, Securebits};
 use crate::decision::{Denied, Errno, Why};
 use crate::grant::{Grant, file_grant};
 use crate::id::{Kgid, Kuid};
+use crate::inode_view::InodeView;
 use crate::ns::{UserNs, root_kuid};
-use crate::place::Place;
 use crate::program::{Program, System, Task};
 use crate::stored::Stored;
 
@@ -84,7 +84,7 @@ pub fn exec<N: UserNs>(
     check_executable(task, program)?;
     let grant = match file_caps_ignored(system, task, program) {
         Some(why) => Grant::Nothing(why),
-        None => file_grant(task.cred.ns, &program.place, stored)?,
+        None => file_grant(task.cred.ns, &program.inode, stored)?,
     };
     transform(system, task, program, grant)
 }
@@ -108,7 +108,7 @@ fn set_ids<N: UserNs>(task: &Task<'_, N>, program: &Program<N>) -> (Kuid, Kgid) 
     if task.no_new_privs || program.suid_ignored(old.ns).is_some() {
         return same;
     }
-    let Place { owner: Some(owner), group: Some(group), .. } = program.place else {
+    let InodeView { owner: Some(owner), group: Some(group), .. } = program.inode else {
         return same;
     };
     if old.ns.uid(owner).is_none() || old.ns.gid(group).is_none() {
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn r3_an_entry_holds_in_its_namespace_and_nowhere_else() {
         let world = world();
-        let program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
+        let program = Program::plain(InodeView::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
         for (ns, uid, stored, gets) in [
             (1, 100_005, entry(100_000), true),
             (0, 1000, entry(100_000), false),
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn x_even_root_with_a_reduced_bounding_set_fails() {
         let world = world();
-        let program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
+        let program = Program::plain(InodeView::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
         let mut root = Cred::privileged(world.ns(0), kuid(0), kgid(0));
         root.bounding = root.bounding.without(Capability::NetRaw);
         let no = exec(NOW, &Task::of(root), &program, &Stored::host(PING)).map(|e| e.cred);
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn x_no_new_privs_gives_nothing_and_clears_ambient_where_nosuid_does_not() {
         let world = world();
-        let mut program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
+        let mut program = Program::plain(InodeView::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
         let chown = CapSet::of(&[Capability::Chown]);
         let mut user = Cred::ordinary(world.ns(0), kuid(1000), kgid(1000));
         (user.permitted, user.inheritable, user.ambient) = (chown, chown, chown);
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn x_set_user_id_root_with_file_capabilities_gives_the_files_only() {
         let world = world();
-        let program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o4755);
+        let program = Program::plain(InodeView::plain(world.ns(0), kuid(0), kgid(0)), 0o4755);
         let user = Cred::ordinary(world.ns(0), kuid(1000), kgid(1000));
         let got = exec(NOW, &Task::of(user), &program, &Stored::host(PING)).unwrap();
         assert_eq!((got.cred.euid, got.cred.permitted), (kuid(0), PING.permitted));
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn x_kernels_differ_in_what_counts_as_changing_ids() {
         let world = world();
-        let program = Program::plain(Place::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
+        let program = Program::plain(InodeView::plain(world.ns(0), kuid(0), kgid(0)), 0o755);
         let chown = CapSet::of(&[Capability::Chown]);
         let mut user = Cred::ordinary(world.ns(0), kuid(1000), kgid(1000));
         user.euid = kuid(1001);
@@ -314,9 +314,9 @@ mod tests {
     fn m_a_host_value_of_a_namespace_without_root_holds_nowhere() {
         let mut world = World::new();
         world.add(0, 1000, &[(1000, 1000, 1)]);
-        let place = Place::plain(world.ns(1), kuid(1000), kgid(1000));
+        let inode = InodeView::plain(world.ns(1), kuid(1000), kgid(1000));
         let stored = Stored { host: Host::Value(PING), ..Stored::EMPTY };
-        let grant = file_grant(world.ns(1), &place, &stored).unwrap();
+        let grant = file_grant(world.ns(1), &inode, &stored).unwrap();
         assert_eq!(grant, Grant::Nothing(Why::HostNotRooted));
     }
 }

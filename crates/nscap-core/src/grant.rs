@@ -4,8 +4,8 @@
 use crate::cap::FileCaps;
 use crate::decision::{Denied, Errno, Why};
 use crate::id::Kuid;
+use crate::inode_view::InodeView;
 use crate::ns::{UserNs, root_kuid};
-use crate::place::Place;
 use crate::stored::{Host, Stored};
 
 /// Where the file's part in the new credentials comes from.
@@ -64,16 +64,16 @@ impl<N> Grant<N> {
 /// ```
 pub fn file_grant<N: UserNs>(
     ns: N,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     stored: &Stored<'_>,
 ) -> Result<Grant<N>, Denied> {
     if stored.is_empty() {
         return Ok(Grant::Nothing(Why::NoCapsOnFile));
     }
-    let seen = stored.seen_from(ns, place);
+    let seen = stored.seen_from(ns, inode);
     match seen.host() {
         Host::Malformed => return Err(Denied::new(Errno::EINVAL, Why::StoredMalformed)),
-        Host::Value(_) if root_kuid(place.sb_ns).is_none() => {
+        Host::Value(_) if root_kuid(inode.sb_ns).is_none() => {
             return Ok(Grant::Nothing(Why::HostNotRooted));
         }
         Host::Value(caps) => return Ok(Grant::Host(caps)),

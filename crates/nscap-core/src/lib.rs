@@ -18,7 +18,7 @@
 //! let request = Request {
 //!     policy: Policy::default(),
 //!     cred: &container.root(),
-//!     place: &container.file(),
+//!     inode: &container.file(),
 //!     stored: &Stored::EMPTY,
 //! };
 //! let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
@@ -41,7 +41,7 @@
 //!    a root kuid ([`root_kuid`]) and applies where that kuid is root ([`rooted_at`], R3).
 //! 2. **Capabilities and bytes.** [`CapSet`], [`FileCaps`] and their text ([`CapText`]). [`VfsCaps`] is a value of
 //!    `security.capability`; [`NsCaps`] is one of `security.nscapability` (F).
-//! 3. **A question.** [`Cred`] is the caller, [`Place`] the file as the caller reaches it, [`Stored`] what the file
+//! 3. **A question.** [`Cred`] is the caller, [`InodeView`] the file as the caller reaches it, [`Stored`] what the file
 //!    holds, [`Policy`] what the administrator chose (A, B). A [`Request`] is all four.
 //! 4. **The rules**, in the table below.
 //! 5. **An answer.** [`Decision`] says what to store or which errno to return, and [`Why`] names the clause.
@@ -60,7 +60,7 @@
 //! | D: removal | [`remove_capability`], [`remove_nscapability`], [`remove_entry`] |
 //! | L: listing | [`list`] |
 //! | K: a change of content or owner | [`content_change`], [`set_id_dropped`] |
-//! | M: mounts and superblocks | [`Place`], [`Stored::seen_from`], [`Stored::translate`] |
+//! | M: mounts and superblocks | [`InodeView`], [`Stored::seen_from`], [`Stored::translate`] |
 //! | V, W: behind a kernel | [`set_relayed`], [`remove_or_strip`], [`handed_to_kernel`] |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -92,12 +92,12 @@ mod flags;
 mod grant;
 mod id;
 mod idmap;
+mod inode_view;
 mod loss;
 mod mapped;
 mod next;
 mod ns;
 mod nscaps;
-mod place;
 mod policy;
 mod privilege;
 mod program;
@@ -129,13 +129,13 @@ pub use flags::SetFlags;
 pub use grant::{Grant, file_grant};
 pub use id::{Gid, Kgid, Kuid, Uid, id_or_minus_one};
 pub use idmap::{Extent, IdMap, MAX_EXTENTS, MapError};
+pub use inode_view::InodeView;
 pub use loss::{Loss, Promise};
 pub use mapped::Mapped;
 pub use ns::{
     Initial, UserNs, is_same_or_below, path_to_initial, root_kuid, root_of_ancestor, rooted_at,
 };
 pub use nscaps::{MAX_ENTRIES, NsCaps};
-pub use place::Place;
 pub use policy::{ALIASES, Busy, Policy, SETTINGS, SYSCTLS, Setting};
 pub use privilege::{may_change_security, may_grant, writes_host_value};
 pub use program::{Program, System, Task};

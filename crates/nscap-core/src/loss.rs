@@ -6,8 +6,8 @@ use crate::cap::{CapSet, FileCaps};
 use crate::decision::{Denied, Why};
 use crate::exec::Executed;
 use crate::grant::{Grant, file_grant};
+use crate::inode_view::InodeView;
 use crate::ns::UserNs;
-use crate::place::Place;
 use crate::storage::{Seal, VoidReason};
 use crate::stored::{Host, Stored};
 
@@ -18,7 +18,7 @@ pub struct Promise<'s, N> {
     /// The task's user namespace.
     pub ns: N,
     /// The file as the task reaches it.
-    pub place: &'s Place<N>,
+    pub inode: &'s InodeView<N>,
     /// What it holds.
     pub stored: &'s Stored<'s>,
     /// Whether its table is void.
@@ -43,15 +43,15 @@ impl<N: UserNs> Promise<'_, N> {
     /// use nscap_core::storage::Seal;
     /// use nscap_core::*;
     /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// let place = Place::plain(Initial, Kuid::ROOT, Kgid::ROOT);
+    /// let inode = InodeView::plain(Initial, Kuid::ROOT, Kgid::ROOT);
     /// let stored = Stored::host(ping);
     /// let seal = Seal::None;
-    /// let promise = Promise { ns: Initial, place: &place, stored: &stored, seal, hidden: false };
+    /// let promise = Promise { ns: Initial, inode: &inode, stored: &stored, seal, hidden: false };
     /// assert_eq!(promise.caps(), Some(ping));
     /// ```
     #[must_use]
     pub fn caps(&self) -> Option<FileCaps> {
-        file_grant(self.ns, self.place, self.stored).ok()?.caps()
+        file_grant(self.ns, self.inode, self.stored).ok()?.caps()
     }
 
     /// What of this an execve gave less, or would have given; `None` where nothing is lost.
@@ -60,11 +60,11 @@ impl<N: UserNs> Promise<'_, N> {
     /// use nscap_core::storage::Seal;
     /// use nscap_core::*;
     /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
-    /// let place = Place::plain(Initial, Kuid::ROOT, Kgid::ROOT);
+    /// let inode = InodeView::plain(Initial, Kuid::ROOT, Kgid::ROOT);
     /// let (stored, seal) = (Stored::host(ping), Seal::None);
-    /// let promise = Promise { ns: Initial, place: &place, stored: &stored, seal, hidden: false };
+    /// let promise = Promise { ns: Initial, inode: &inode, stored: &stored, seal, hidden: false };
     /// let user = Cred::ordinary(Initial, Kuid::new(1000).unwrap(), Kgid::new(1000).unwrap());
-    /// let program = Program { nosuid: true, ..Program::plain(place, 0o755) };
+    /// let program = Program { nosuid: true, ..Program::plain(inode, 0o755) };
     /// let outcome = exec(System::kernel(6, 18), &Task::of(user), &program, &stored);
     /// assert_eq!(promise.loss(&outcome), Some(Loss { caps: ping.permitted, why: Why::NoSuid }));
     /// ```
@@ -121,12 +121,12 @@ impl<N: UserNs> Executed<N> {
     /// use nscap_core::storage::Seal;
     /// use nscap_core::*;
     /// let ping = FileCaps::from_text(b"cap_net_raw=p").unwrap();
-    /// let place = Place::plain(Initial, Kuid::ROOT, Kgid::ROOT);
+    /// let inode = InodeView::plain(Initial, Kuid::ROOT, Kgid::ROOT);
     /// let (stored, seal) = (Stored::host(ping), Seal::None);
-    /// let promise = Promise { ns: Initial, place: &place, stored: &stored, seal, hidden: false };
+    /// let promise = Promise { ns: Initial, inode: &inode, stored: &stored, seal, hidden: false };
     /// let mut user = Cred::ordinary(Initial, Kuid::new(1000).unwrap(), Kgid::new(1000).unwrap());
     /// user.bounding = CapSet::EMPTY;
-    /// let program = Program::plain(place, 0o755);
+    /// let program = Program::plain(inode, 0o755);
     /// let got = exec(System::kernel(6, 18), &Task::of(user), &program, &stored).unwrap();
     /// assert_eq!(got.loss(&promise).unwrap().why, Why::BoundingLacks);
     /// ```
@@ -163,13 +163,13 @@ mod tests {
     #[test]
     fn a_an_unmodified_kernel_loses_what_the_table_would_give_and_k_what_is_void() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let user = Cred::ordinary(world.ns(1), kuid(100_007), kgid(100_007));
-        let program = Program::plain(place, 0o755);
+        let program = Program::plain(inode, 0o755);
         let outcome = bare::exec(NOW, &Task::of(user), &program, None);
         let entry = Stored::one(Uid::new(100_000).unwrap(), PING);
         let loss = |stored: &Stored<'_>, seal, hidden| {
-            let promise = Promise { ns: world.ns(1), place: &place, stored, seal, hidden };
+            let promise = Promise { ns: world.ns(1), inode: &inode, stored, seal, hidden };
             promise.loss(&outcome)
         };
         let unread = Loss { caps: PING.permitted, why: Why::TableUnread };
@@ -191,21 +191,21 @@ mod tests {
     #[test]
     fn x_root_misses_nothing_that_it_has_by_itself_and_a_denied_exec_loses_all() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let stored = Stored::host(PING);
         let promise = Promise {
             ns: world.ns(0),
-            place: &place,
+            inode: &inode,
             stored: &stored,
             seal: Seal::None,
             hidden: false,
         };
         let root = Cred::privileged(world.ns(0), kuid(0), kgid(0));
-        let nosuid = Program { nosuid: true, ..Program::plain(place, 0o755) };
+        let nosuid = Program { nosuid: true, ..Program::plain(inode, 0o755) };
         assert_eq!(promise.loss(&exec(NOW, &Task::of(root), &nosuid, &stored)), None);
         let mut user = Cred::ordinary(world.ns(0), kuid(7), kgid(7));
         user.bounding = CapSet::EMPTY;
-        let outcome = exec(NOW, &Task::of(user), &Program::plain(place, 0o755), &stored);
+        let outcome = exec(NOW, &Task::of(user), &Program::plain(inode, 0o755), &stored);
         let loss = Loss { caps: PING.permitted, why: Why::CapsMissing };
         assert_eq!(promise.loss(&outcome), Some(loss));
     }
@@ -213,12 +213,12 @@ mod tests {
     #[test]
     fn x_with_the_effective_bit_all_that_is_had_is_in_effect() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(7), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(7), kgid(0));
         let stored = Stored::host(PING);
         for (uid, euid, mode) in [(0, 7, 0o755), (7, 0, 0o755), (7, 7, 0o4755), (0, 7, 0o4755)] {
             let mut cred = Cred::ordinary(world.ns(0), kuid(uid), kgid(0));
             (cred.euid, cred.suid, cred.fsuid) = (kuid(euid), kuid(euid), kuid(euid));
-            let program = Program::plain(place, mode);
+            let program = Program::plain(inode, mode);
             let got = exec(NOW, &Task::of(cred), &program, &stored).unwrap();
             assert!(got.lost().is_empty() && PING.permitted.is_subset(got.cred.effective));
         }

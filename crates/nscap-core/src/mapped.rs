@@ -5,8 +5,8 @@
 use crate::cred::Cred;
 use crate::id::{Gid, Kgid, Kuid, Uid};
 use crate::idmap::{Extent, IdMap};
+use crate::inode_view::InodeView;
 use crate::ns::{UserNs, path_to_initial};
-use crate::place::Place;
 
 /// A user namespace that maps one range of ids, the same for uids and gids, from its id 0 on. Each
 /// such value is a namespace of its own, also if another has the same range (S). [`UserNs`] is
@@ -78,9 +78,9 @@ impl<'n> Mapped<'n> {
 
     /// A file of its root, on a plain mount of a file system that the initial namespace owns.
     #[must_use]
-    pub fn file(&'n self) -> Place<&'n Mapped<'n>> {
+    pub fn file(&'n self) -> InodeView<&'n Mapped<'n>> {
         let (uid, gid) = self.root_ids();
-        Place::plain(path_to_initial(self).last().unwrap_or(self), uid, gid)
+        InodeView::plain(path_to_initial(self).last().unwrap_or(self), uid, gid)
     }
 
     fn root_ids(&self) -> (Kuid, Kgid) {

@@ -7,8 +7,8 @@ use crate::cap::Capability;
 use crate::cred::Cred;
 use crate::decision::{Denied, Errno, Why};
 use crate::id::Kuid;
+use crate::inode_view::InodeView;
 use crate::ns::{UserNs, root_kuid, root_of_ancestor};
-use crate::place::Place;
 
 /// Whether the caller may write an entry for `kuid` on the file: R5 (a) to (d) for the kuid that R7
 /// names. R5 itself uses the caller's own root kuid.
@@ -30,7 +30,11 @@ use crate::place::Place;
 /// let denied = may_grant(&container.root(), &file, Kuid::ROOT).unwrap_err();
 /// assert_eq!(denied.why, Why::KuidNotOurs);
 /// ```
-pub fn may_grant<N: UserNs>(cred: &Cred<N>, place: &Place<N>, kuid: Kuid) -> Result<(), Denied> {
+pub fn may_grant<N: UserNs>(
+    cred: &Cred<N>,
+    inode: &InodeView<N>,
+    kuid: Kuid,
+) -> Result<(), Denied> {
     let eperm = |why| Err(Denied::new(Errno::EPERM, why));
     if !cred.has_cap(Capability::Setfcap) {
         return eperm(Why::NoSetfcap);
@@ -41,10 +45,10 @@ pub fn may_grant<N: UserNs>(cred: &Cred<N>, place: &Place<N>, kuid: Kuid) -> Res
     if cred.ns.uid(kuid).is_none() {
         return eperm(Why::KuidNotOurs);
     }
-    if place.owner.and_then(|owner| cred.ns.uid(owner)).is_none() {
+    if inode.owner.and_then(|owner| cred.ns.uid(owner)).is_none() {
         return eperm(Why::OwnerUnmapped);
     }
-    if place.group.and_then(|group| cred.ns.gid(group)).is_none() {
+    if inode.group.and_then(|group| cred.ns.gid(group)).is_none() {
         return eperm(Why::GroupUnmapped);
     }
     if root_of_ancestor(kuid, cred.ns).is_some() {
@@ -63,8 +67,8 @@ pub fn may_grant<N: UserNs>(cred: &Cred<N>, place: &Place<N>, kuid: Kuid) -> Res
 /// assert!(writes_host_value(&host.root(), &container.file()));
 /// assert!(!writes_host_value(&container.root(), &container.file()));
 /// ```
-pub fn writes_host_value<N: UserNs>(cred: &Cred<N>, place: &Place<N>) -> bool {
-    place.idmap.is_none() && cred.has_cap_over(Capability::Setfcap, place.sb_ns)
+pub fn writes_host_value<N: UserNs>(cred: &Cred<N>, inode: &InodeView<N>) -> bool {
+    inode.idmap.is_none() && cred.has_cap_over(Capability::Setfcap, inode.sb_ns)
 }
 
 /// Whether the caller may set and remove names of `security.*` other than `security.capability`: the

@@ -4,8 +4,8 @@
 use crate::cred::Cred;
 use crate::decision::Why;
 use crate::id::Kgid;
+use crate::inode_view::InodeView;
 use crate::ns::{UserNs, is_same_or_below};
-use crate::place::Place;
 
 /// The kernel and how it was booted, as far as exec cares.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -70,7 +70,7 @@ impl<N: UserNs> Task<'_, N> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Program<N> {
     /// Where the file is.
-    pub place: Place<N>,
+    pub inode: InodeView<N>,
     /// Permission bits with set-user-ID and set-group-ID, as in `st_mode`.
     pub mode: u32,
     /// Where the file has an access control list: whether it and the mode let the task execute the file
@@ -87,8 +87,8 @@ pub struct Program<N> {
 impl<N: UserNs> Program<N> {
     /// A file with this mode on an ordinary mount.
     #[must_use]
-    pub fn plain(place: Place<N>, mode: u32) -> Program<N> {
-        Program { place, mode, by_acl: None, nosuid: false, noexec: false, foreign: false }
+    pub fn plain(inode: InodeView<N>, mode: u32) -> Program<N> {
+        Program { inode, mode, by_acl: None, nosuid: false, noexec: false, foreign: false }
     }
 
     /// Why set-id bits and file capabilities mean nothing here (`mnt_may_suid`).
@@ -97,7 +97,7 @@ impl<N: UserNs> Program<N> {
             Some(Why::NoSuid)
         } else if self.foreign {
             Some(Why::ForeignMount)
-        } else if !is_same_or_below(ns, self.place.sb_ns) {
+        } else if !is_same_or_below(ns, self.inode.sb_ns) {
             Some(Why::ForeignSuperblock)
         } else {
             None

@@ -4,9 +4,9 @@
 use crate::cap::FileCaps;
 use crate::decision::{Denied, Errno, Why};
 use crate::id::{Uid, id_or_minus_one};
+use crate::inode_view::InodeView;
 use crate::ns::{UserNs, is_same_or_below, rooted_at};
 use crate::nscaps::NsCaps;
-use crate::place::Place;
 use crate::storage::TRIPWIRE_ROOTID;
 use crate::stored::{Host, SeenEntry, Stored};
 use crate::vfscap::VfsCaps;
@@ -33,10 +33,10 @@ use crate::wire::Record;
 /// ```
 pub fn get_capability<N: UserNs>(
     ns: N,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     stored: &Stored<'_>,
 ) -> Result<(VfsCaps, Why), Denied> {
-    Ok(match applicable(ns, place, stored)? {
+    Ok(match applicable(ns, inode, stored)? {
         Applicable::Host(caps) => (VfsCaps::v2(caps), Why::HostValueRead),
         Applicable::Entry(entry) => (VfsCaps::v2(entry.caps), Why::EntryRead),
         Applicable::Named(entry, uid) => (VfsCaps::v3(uid.get(), entry.caps), Why::OnlyEntryRead),
@@ -59,12 +59,12 @@ pub fn get_capability<N: UserNs>(
 /// assert_eq!(shown.as_ref().map(<[u8; 20]>::as_slice), Some(VfsCaps::v2(ping).encode().as_bytes()));
 /// assert_eq!(get_plainly(&host, &file, stored.as_bytes()), None);
 /// ```
-pub fn get_plainly<N: UserNs>(ns: N, place: &Place<N>, capability: &[u8]) -> Option<[u8; 20]> {
+pub fn get_plainly<N: UserNs>(ns: N, inode: &InodeView<N>, capability: &[u8]) -> Option<[u8; 20]> {
     let (value, rest) = capability.split_first_chunk::<20>()?;
     let [0..=1, 0, 0, revision, ..] = *value else {
         return None;
     };
-    if place.idmap.is_some() || !is_same_or_below(ns, place.sb_ns) {
+    if inode.idmap.is_some() || !is_same_or_below(ns, inode.sb_ns) {
         return None;
     }
     if revision == 3 {
@@ -73,7 +73,7 @@ pub fn get_plainly<N: UserNs>(ns: N, place: &Place<N>, capability: &[u8]) -> Opt
         if rootid == 0 || rootid >= TRIPWIRE_ROOTID || rest.len() != 4 {
             return None;
         }
-        rooted_at(place.sb_ns.kuid(Uid::new(rootid)?)?, ns)?;
+        rooted_at(inode.sb_ns.kuid(Uid::new(rootid)?)?, ns)?;
     } else if revision != 2 || !rest.is_empty() {
         return None;
     }
@@ -93,10 +93,10 @@ pub(crate) enum Applicable {
 
 pub(crate) fn applicable<N: UserNs>(
     ns: N,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     stored: &Stored<'_>,
 ) -> Result<Applicable, Denied> {
-    let seen = stored.seen_from(ns, place);
+    let seen = stored.seen_from(ns, inode);
     match seen.host() {
         Host::Value(caps) => Ok(Applicable::Host(caps)),
         Host::Malformed => Err(Denied::new(Errno::EINVAL, Why::StoredMalformed)),
@@ -135,11 +135,11 @@ pub(crate) fn applicable<N: UserNs>(
 /// ```
 pub fn get_nscapability<N: UserNs>(
     ns: N,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     stored: &Stored<'_>,
     out: &mut [u8],
 ) -> Result<usize, Denied> {
-    let seen = stored.seen_from(ns, place);
+    let seen = stored.seen_from(ns, inode);
     if !seen.has_entries() {
         return Err(Denied::new(Errno::ENODATA, Why::NoEntries));
     }
@@ -167,10 +167,10 @@ pub fn get_nscapability<N: UserNs>(
 /// ```
 pub fn nscapability_len<N: UserNs>(
     ns: N,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     stored: &Stored<'_>,
 ) -> Result<usize, Denied> {
-    match stored.seen_from(ns, place).entries().count() {
+    match stored.seen_from(ns, inode).entries().count() {
         0 => Err(Denied::new(Errno::ENODATA, Why::NoEntries)),
         count => Ok(NsCaps::encoded_len(count)),
     }
@@ -197,20 +197,20 @@ pub struct Listed {
 /// let listed = list(&container, &container.file(), &entry);
 /// assert!(listed.capability && !listed.nscapability);
 /// ```
-pub fn list<N: UserNs>(ns: N, place: &Place<N>, stored: &Stored<'_>) -> Listed {
+pub fn list<N: UserNs>(ns: N, inode: &InodeView<N>, stored: &Stored<'_>) -> Listed {
     let (mut entries, mut all_map) = (0usize, true);
-    for entry in stored.seen_from(ns, place).entries() {
+    for entry in stored.seen_from(ns, inode).entries() {
         entries = entries.saturating_add(1);
         all_map &= shown_as(ns, &entry).is_some();
     }
-    let (capability, shown) = match applicable(ns, place, stored) {
+    let (capability, shown) = match applicable(ns, inode, stored) {
         Ok(Applicable::Host(_)) => (true, 0),
         Ok(Applicable::Entry(_) | Applicable::Named(..)) => (true, 1),
         // A malformed value is listed, as the kernel lists it: what is broken must be findable.
         Err(no) => (no.errno == Errno::EINVAL, 0),
     };
     let nscapability =
-        if ns.same(place.sb_ns) { entries > shown } else { !capability && entries > 0 && all_map };
+        if ns.same(inode.sb_ns) { entries > shown } else { !capability && entries > 0 && all_map };
     Listed { capability, nscapability }
 }
 
@@ -240,10 +240,10 @@ mod tests {
     #[test]
     fn r4_shows_revision_2_to_a_caller_that_the_entry_applies_to_and_nothing_to_a_stranger() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
-        let (value, why) = get_capability(world.ns(1), &place, &entry()).unwrap();
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
+        let (value, why) = get_capability(world.ns(1), &inode, &entry()).unwrap();
         assert_eq!((value.revision(), why), (Revision::V2, Why::EntryRead));
-        let no = get_capability(world.ns(2), &place, &entry()).unwrap_err();
+        let no = get_capability(world.ns(2), &inode, &entry()).unwrap_err();
         assert_eq!(no, Denied::new(Errno::ENODATA, Why::NothingToRead));
     }
 
@@ -251,9 +251,9 @@ mod tests {
     fn t_names_the_root_of_the_only_entry_and_of_no_other() {
         let mut world = world();
         world.add(1, 100_000, &[(0, 500, 100)]);
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let shown = |ns, stored: &Stored<'_>| {
-            get_capability(world.ns(ns), &place, stored).map(|(value, why)| (value.revision(), why))
+            get_capability(world.ns(ns), &inode, stored).map(|(value, why)| (value.revision(), why))
         };
         let named = |rootid| Ok((Revision::V3 { rootid }, Why::OnlyEntryRead));
         let none = Err(Denied::new(Errno::ENODATA, Why::NothingToRead));
@@ -271,11 +271,11 @@ mod tests {
     #[test]
     fn r6_shows_an_unmapped_rootid_as_minus_one() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         for (ns, shown) in [(0, 100_000), (1, 0), (2, u32::MAX)] {
             let mut out = [0; NsCaps::encoded_len(1)];
-            let len = get_nscapability(world.ns(ns), &place, &entry(), &mut out).unwrap();
-            assert_eq!(Ok(len), nscapability_len(world.ns(ns), &place, &entry()));
+            let len = get_nscapability(world.ns(ns), &inode, &entry(), &mut out).unwrap();
+            assert_eq!(Ok(len), nscapability_len(world.ns(ns), &inode, &entry()));
             let value = NsCaps::decode_shown(&out).unwrap();
             assert!(value.iter().map(|r| r.rootid()).eq([shown]));
         }
@@ -284,9 +284,9 @@ mod tests {
     #[test]
     fn l_lists_each_grant_once_and_none_that_a_copy_could_not_set() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let listed = |ns| {
-            let Listed { capability, nscapability } = list(world.ns(ns), &place, &entry());
+            let Listed { capability, nscapability } = list(world.ns(ns), &inode, &entry());
             (capability, nscapability)
         };
         assert_eq!(
@@ -298,12 +298,12 @@ mod tests {
     #[test]
     fn l_of_a_host_value_and_an_entry_the_owner_lists_both_and_of_two_entries_only_their_name() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let two = [100_000, 100_500].map(|id| *Record::new(id, FileCaps::default()).as_bytes());
         let two = Stored { entries: crate::Entries::decode(&two).unwrap(), ..Stored::EMPTY };
         let both = Stored { host: Host::Value(FileCaps::default()), ..entry() };
         for (stored, shown) in [(two, (false, true)), (both, (true, true))] {
-            let Listed { capability, nscapability } = list(world.ns(0), &place, &stored);
+            let Listed { capability, nscapability } = list(world.ns(0), &inode, &stored);
             assert_eq!((capability, nscapability), shown);
         }
     }
@@ -311,14 +311,14 @@ mod tests {
     #[test]
     fn m_a_host_value_from_outside_its_namespace_is_an_entry_for_its_root() {
         let world = world();
-        let place = Place::plain(world.ns(1), kuid(100_000), kgid(100_000));
+        let inode = InodeView::plain(world.ns(1), kuid(100_000), kgid(100_000));
         let stored = Stored::host(FileCaps::default());
-        let (value, why) = get_capability(world.ns(0), &place, &stored).unwrap();
+        let (value, why) = get_capability(world.ns(0), &inode, &stored).unwrap();
         let named = (Revision::V3 { rootid: 100_000 }, Why::OnlyEntryRead);
         assert_eq!((value.revision(), why), named);
         let mut out = [0; NsCaps::encoded_len(1)];
-        get_nscapability(world.ns(0), &place, &stored, &mut out).unwrap();
+        get_nscapability(world.ns(0), &inode, &stored, &mut out).unwrap();
         assert!(NsCaps::decode(&out).unwrap().iter().map(|r| r.rootid()).eq([100_000]));
-        assert!(get_capability(world.ns(1), &place, &stored).is_ok());
+        assert!(get_capability(world.ns(1), &inode, &stored).is_ok());
     }
 }

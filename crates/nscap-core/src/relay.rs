@@ -12,8 +12,8 @@ use crate::content::{Operation, content_change};
 use crate::decision::{Decision, Denied, Errno, Why};
 use crate::flags::SetFlags;
 use crate::id::Uid;
+use crate::inode_view::InodeView;
 use crate::ns::{UserNs, root_kuid};
-use crate::place::Place;
 use crate::read::{Applicable, applicable};
 use crate::remove::remove_capability;
 use crate::request::Request;
@@ -44,11 +44,11 @@ use crate::write::{set_capability, set_nscapability};
 /// ```
 pub fn handed_to_kernel<N: UserNs>(
     ns: N,
-    place: &Place<N>,
+    inode: &InodeView<N>,
     stored: &Stored<'_>,
 ) -> Result<(VfsCaps, Why), Denied> {
     let entry = |entry: SeenEntry| VfsCaps::v3(entry.stored.get(), entry.caps);
-    Ok(match applicable(ns, place, stored)? {
+    Ok(match applicable(ns, inode, stored)? {
         Applicable::Host(caps) => (VfsCaps::v2(caps), Why::HostValueRead),
         Applicable::Entry(own) => (entry(own), Why::EntryRead),
         Applicable::Named(other, _) => (entry(other), Why::OnlyEntryRead),
@@ -97,7 +97,7 @@ pub enum Checked {
 /// let value = VfsCaps::v3(100_000, ping).encode();
 /// let write = |cred: Cred<_>| {
 ///     let (cred, policy, stored) = (&cred, Policy::default(), &Stored::EMPTY);
-///     let request = Request { policy, cred, place: &file, stored };
+///     let request = Request { policy, cred, inode: &file, stored };
 ///     let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 ///     let name = Checked::Capability { idmapped: false };
 ///     set_relayed(&request, name, value.as_bytes(), SetFlags::default(), &mut out).why()
@@ -120,12 +120,12 @@ pub fn set_relayed<'o, N: UserNs>(
         return passed_on(request, name, set_capability(request, value, flags, out));
     };
     let (rootid, caps) = (named.rootid(), named.caps());
-    let kuid = rootid.and_then(|rootid| request.place.kuid_of(rootid));
+    let kuid = rootid.and_then(|rootid| request.inode.kuid_of(rootid));
     let kuid = kuid.and_then(|kuid| request.named(kuid));
     if let (true, Some(rootid), None) = (idmapped, rootid, kuid) {
         return translated(request, rootid, caps, flags, out);
     }
-    let writable = request.place.check_writable();
+    let writable = request.inode.check_writable();
     let written = writable.and_then(|()| request.write_entry(kuid, caps, flags, out));
     passed_on(request, name, written.unwrap_or_else(Decision::from))
 }
@@ -142,11 +142,11 @@ fn translated<'o, N: UserNs>(
     if !may || root_kuid(request.cred.ns).is_none() {
         return Decision::Keep(Why::ForAnother);
     }
-    let written = request.place.check_writable().and_then(|()| {
+    let written = request.inode.check_writable().and_then(|()| {
         if rootid == Uid::ROOT {
             return request.write_host(caps, flags, out);
         }
-        let kuid = request.place.kuid_of(rootid);
+        let kuid = request.inode.kuid_of(rootid);
         let kuid = kuid.ok_or(Denied::new(Errno::EINVAL, Why::RootidUnstorable))?;
         let way = request.busy(Some(kuid), caps, flags)?;
         request.put(rootid, way, (caps, flags), out, Why::EntryWritten)
@@ -163,10 +163,10 @@ fn passed_on<'o, N: UserNs>(
     let by_the_caller = match name {
         // What is removable is writable, by the same check.
         Checked::Capability { .. } => {
-            bare::remove_capability(request.cred, request.place, Some(&[]))
+            bare::remove_capability(request.cred, request.inode, Some(&[]))
         }
         Checked::NsCapability => {
-            bare::set_other(request.cred, request.place, false, SetFlags::default())
+            bare::set_other(request.cred, request.inode, false, SetFlags::default())
         }
     };
     match decision {
@@ -203,7 +203,7 @@ fn passed_on<'o, N: UserNs>(
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let (user, file) = (container.user(1000).unwrap(), container.file());
 /// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let request = Request { policy: Policy::default(), cred: &user, place: &file, stored: &stored };
+/// let request = Request { policy: Policy::default(), cred: &user, inode: &file, stored: &stored };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let decision = remove_or_strip(&request, &mut out);
 /// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::ContentChanged));
@@ -255,12 +255,12 @@ mod tests {
 
     /// What becomes of a value: the errno, the reason, and the host value after it.
     fn set(
-        (cred, place, stored): (&Cred<Ns<'_>>, &Place<Ns<'_>>, &Stored<'_>),
+        (cred, inode, stored): (&Cred<Ns<'_>>, &InodeView<Ns<'_>>, &Stored<'_>),
         name: Checked,
         value: &[u8],
         flags: SetFlags,
     ) -> (Option<Errno>, Why, Host) {
-        let request = Request { policy: Policy::default(), cred, place, stored };
+        let request = Request { policy: Policy::default(), cred, inode, stored };
         let mut out = [[0; RECORD_LEN]; 8];
         let decision = set_relayed(&request, name, value, flags, &mut out);
         let host = match decision {
@@ -273,15 +273,15 @@ mod tests {
     #[test]
     fn w_hands_the_kernel_the_rootid_and_never_a_wider_revision_2() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
-        let (value, _) = handed_to_kernel(world.ns(1), &place, &entry(100_000)).unwrap();
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
+        let (value, _) = handed_to_kernel(world.ns(1), &inode, &entry(100_000)).unwrap();
         assert_eq!(value.revision(), Revision::V3 { rootid: 100_000 });
     }
 
     #[test]
     fn m_what_the_vfs_has_translated_is_taken_as_it_is() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let root = Cred::privileged(world.ns(1), kuid(100_000), kgid(100_000));
         let user = Cred::ordinary(world.ns(1), kuid(100_007), kgid(100_007));
         let other = caps(Capability::Chown);
@@ -289,7 +289,7 @@ mod tests {
         let decide = |cred, stored, rootid, flags| {
             let value = VfsCaps::v3(rootid, caps(RAW)).encode();
             let name = Checked::Capability { idmapped: true };
-            set((cred, &place, stored), name, value.as_bytes(), flags)
+            set((cred, &inode, stored), name, value.as_bytes(), flags)
         };
         let none = SetFlags::default();
         let written = (None, Why::HostWritten, Host::Value(caps(RAW)));
@@ -305,7 +305,7 @@ mod tests {
         for cred in [&user, &no_root] {
             assert_eq!(decide(cred, &host, 0, none), (None, Why::ForAnother, Host::Absent));
         }
-        let read_only = Place { read_only: true, ..place };
+        let read_only = InodeView { read_only: true, ..inode };
         let value = VfsCaps::v3(0, caps(RAW)).encode();
         let name = Checked::Capability { idmapped: true };
         let refused = set((&root, &read_only, &Stored::EMPTY), name, value.as_bytes(), none);
@@ -315,14 +315,14 @@ mod tests {
     #[test]
     fn r7_a_rootid_that_the_caller_can_name_is_its_own_and_another_is_einval() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(100_000), kgid(100_000));
+        let inode = InodeView::plain(world.ns(0), kuid(100_000), kgid(100_000));
         let root = Cred::privileged(world.ns(1), kuid(100_000), kgid(100_000));
         for idmapped in [false, true] {
             let name = Checked::Capability { idmapped };
             let decide = |rootid| {
                 let value = VfsCaps::v3(rootid, caps(RAW)).encode();
                 let none = SetFlags::default();
-                set((&root, &place, &Stored::EMPTY), name, value.as_bytes(), none)
+                set((&root, &inode, &Stored::EMPTY), name, value.as_bytes(), none)
             };
             for rootid in [100_000, 100_999] {
                 assert_eq!(decide(rootid), (None, Why::EntriesWritten, Host::Absent));
@@ -337,14 +337,14 @@ mod tests {
     #[test]
     fn w_what_the_caller_could_not_have_asked_is_asked_for_another() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let root = Cred::privileged(world.ns(1), kuid(100_000), kgid(100_000));
         let admin = Cred::privileged(world.ns(0), kuid(0), kgid(0));
         let own = entry(100_000);
         let name = Checked::Capability { idmapped: false };
         let none = SetFlags::default();
         let decide = |cred, stored, value: &[u8]| {
-            let (errno, why, _) = set((cred, &place, stored), name, value, none);
+            let (errno, why, _) = set((cred, &inode, stored), name, value, none);
             (errno, why)
         };
         let v3 = VfsCaps::v3(100_000, caps(RAW)).encode();
@@ -357,9 +357,9 @@ mod tests {
         assert_eq!(decide(&root, &Stored::EMPTY, &[]), value);
         // A caller that could have asked is told.
         assert_eq!(decide(&admin, &own, v3), (Some(Errno::EBUSY), Why::EntryExists));
-        let own = Place::plain(world.ns(0), kuid(100_000), kgid(100_000));
+        let own = InodeView::plain(world.ns(0), kuid(100_000), kgid(100_000));
         let stored = &Stored::EMPTY;
-        let request = Request { policy: Policy::default(), cred: &root, place: &own, stored };
+        let request = Request { policy: Policy::default(), cred: &root, inode: &own, stored };
         let no = Decision::Deny(Errno::EPERM, Why::RootOfAncestor);
         assert_eq!(passed_on(&request, name, no), no);
         assert_eq!(passed_on(&request, Checked::NsCapability, no).why(), Why::ForAnother);
@@ -369,12 +369,12 @@ mod tests {
     fn v_a_removal_that_may_be_the_kernels_is_never_refused() {
         let world = world();
         let (host, own, other) = (Stored::host(caps(RAW)), entry(100_000), entry(7));
-        let place = Place::plain(world.ns(0), kuid(100_500), kgid(100_500));
+        let inode = InodeView::plain(world.ns(0), kuid(100_500), kgid(100_500));
         let root = Cred::privileged(world.ns(1), kuid(100_000), kgid(100_000));
         let user = Cred::ordinary(world.ns(1), kuid(100_007), kgid(100_007));
         let remove = |cred, stored| {
             let policy = Policy::ARRAYS;
-            let request = Request { policy, cred, place: &place, stored };
+            let request = Request { policy, cred, inode: &inode, stored };
             let mut out = [[0; RECORD_LEN]; 2];
             match remove_or_strip(&request, &mut out) {
                 Decision::Write(next, why) => Ok((next.is_empty(), why)),

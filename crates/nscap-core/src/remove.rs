@@ -26,7 +26,7 @@ use crate::wire::RECORD_LEN;
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let (root, file) = (container.root(), container.file());
 /// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let request = Request { policy: Policy::default(), cred: &root, place: &file, stored: &stored };
+/// let request = Request { policy: Policy::default(), cred: &root, inode: &file, stored: &stored };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let decision = remove_capability(&request, &mut out);
 /// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::EntryRemoved));
@@ -38,7 +38,7 @@ pub fn remove_capability<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Decision<Stored<'o>> {
-    let only = request.stored.seen_from(request.cred.ns, request.place).only();
+    let only = request.stored.seen_from(request.cred.ns, request.inode).only();
     match own(request, own_entry(request).or(only), out) {
         Ok(yes) => yes,
         Err(no) => no.into(),
@@ -58,7 +58,7 @@ pub fn remove_capability<'o, N: UserNs>(
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
 /// let (admin, file) = (host.root(), container.file());
-/// let request = Request { policy: Policy::default(), cred: &admin, place: &file, stored: &entry };
+/// let request = Request { policy: Policy::default(), cred: &admin, inode: &file, stored: &entry };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// assert_eq!(remove_own(&request, &mut out).errno(), Some(Errno::ENODATA));
 /// assert_eq!(remove_capability(&request, &mut out).errno(), None);
@@ -78,7 +78,7 @@ pub fn remove_own<'o, N: UserNs>(
 
 /// Whether what the caller reads is another root's entry (T).
 fn shows_anothers<N: UserNs>(request: &Request<'_, '_, N>) -> bool {
-    let shown = get_capability(request.cred.ns, request.place, request.stored);
+    let shown = get_capability(request.cred.ns, request.inode, request.stored);
     matches!(shown, Ok((_, Why::OnlyEntryRead)))
 }
 
@@ -87,16 +87,16 @@ fn own<'o, N: UserNs>(
     entry: Option<SeenEntry>,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Result<Decision<Stored<'o>>, Denied> {
-    let Request { cred, place, stored, .. } = *request;
-    place.check_writable()?;
-    if stored.host != Host::Absent && writes_host_value(cred, place) {
+    let Request { cred, inode, stored, .. } = *request;
+    inode.check_writable()?;
+    if stored.host != Host::Absent && writes_host_value(cred, inode) {
         let mut next = Next::of(stored, out)?;
         next.host = Host::Absent;
         return next.finish(Why::HostRemoved);
     }
     match entry.filter(|entry| could_write(request, entry)) {
         Some(own) => keep_others(request, Some(own.stored), out, Why::EntryRemoved),
-        None => Err(match get_capability(cred.ns, place, stored) {
+        None => Err(match get_capability(cred.ns, inode, stored) {
             Err(Denied { errno: Errno::ENODATA, .. }) => {
                 Denied::new(Errno::ENODATA, Why::NothingToRemove)
             }
@@ -107,7 +107,7 @@ fn own<'o, N: UserNs>(
 
 /// The entry for the caller's root kuid.
 fn own_entry<N: UserNs>(request: &Request<'_, '_, N>) -> Option<SeenEntry> {
-    let seen = request.stored.seen_from(request.cred.ns, request.place);
+    let seen = request.stored.seen_from(request.cred.ns, request.inode);
     let root = root_kuid(request.cred.ns)?;
     seen.entries().find(|entry| entry.kuid == Some(root))
 }
@@ -125,7 +125,7 @@ fn own_entry<N: UserNs>(request: &Request<'_, '_, N>) -> Option<SeenEntry> {
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let (root, file) = (container.root(), container.file());
 /// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let request = Request { policy: Policy::default(), cred: &root, place: &file, stored: &stored };
+/// let request = Request { policy: Policy::default(), cred: &root, inode: &file, stored: &stored };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let decision = remove_nscapability(&request, &mut out);
 /// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::EntriesRemoved));
@@ -144,8 +144,8 @@ fn writable<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Result<Decision<Stored<'o>>, Denied> {
-    request.place.check_writable()?;
-    let seen = request.stored.seen_from(request.cred.ns, request.place);
+    request.inode.check_writable()?;
+    let seen = request.stored.seen_from(request.cred.ns, request.inode);
     if !seen.has_entries() {
         return Err(Denied::new(Errno::ENODATA, Why::NoEntries));
     }
@@ -169,7 +169,7 @@ fn writable<'o, N: UserNs>(
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let (root, file) = (container.root(), container.file());
 /// let stored = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let request = Request { policy: Policy::default(), cred: &root, place: &file, stored: &stored };
+/// let request = Request { policy: Policy::default(), cred: &root, inode: &file, stored: &stored };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let decision = remove_entry(&request, Kuid::new(100_000).unwrap(), &mut out);
 /// assert_eq!(decision, Decision::Write(Stored::EMPTY, Why::EntryRemoved));
@@ -192,19 +192,19 @@ fn one<'o, N: UserNs>(
     kuid: Kuid,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Result<Decision<Stored<'o>>, Denied> {
-    let Request { cred, place, stored, .. } = *request;
-    place.check_writable()?;
-    let seen = stored.seen_from(cred.ns, place);
+    let Request { cred, inode, stored, .. } = *request;
+    inode.check_writable()?;
+    let seen = stored.seen_from(cred.ns, inode);
     if let Some(entry) = seen.entries().find(|entry| entry.kuid == Some(kuid)) {
         if !could_write(request, &entry) {
             return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
         }
         return keep_others(request, Some(entry.stored), out, Why::EntryRemoved);
     }
-    if stored.host == Host::Absent || place.kuid_of(Uid::ROOT) != Some(kuid) {
+    if stored.host == Host::Absent || inode.kuid_of(Uid::ROOT) != Some(kuid) {
         return Err(Denied::new(Errno::ENODATA, Why::NothingToRemove));
     }
-    if !writes_host_value(cred, place) {
+    if !writes_host_value(cred, inode) {
         return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
     }
     let mut next = Next::of(stored, out)?;
@@ -226,7 +226,7 @@ fn one<'o, N: UserNs>(
 /// let (admin, file) = (host.root(), container.file());
 /// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
 /// let both = Stored { host: Host::Value(ping), ..entry };
-/// let request = Request { policy: Policy::default(), cred: &admin, place: &file, stored: &both };
+/// let request = Request { policy: Policy::default(), cred: &admin, inode: &file, stored: &both };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// assert_eq!(remove_all(&request, &mut out), Decision::Write(Stored::EMPTY, Why::HostRemoved));
 /// ```
@@ -241,14 +241,14 @@ fn all<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Result<Decision<Stored<'o>>, Denied> {
-    let Request { cred, place, stored, .. } = *request;
-    place.check_writable()?;
-    let seen = stored.seen_from(cred.ns, place);
+    let Request { cred, inode, stored, .. } = *request;
+    inode.check_writable()?;
+    let seen = stored.seen_from(cred.ns, inode);
     let could = seen.entries().any(|entry| could_write(request, &entry));
     if seen.has_entries() && !could {
         return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
     }
-    let host = stored.host != Host::Absent && writes_host_value(cred, place);
+    let host = stored.host != Host::Absent && writes_host_value(cred, inode);
     let Decision::Write(mut left, why) = keep_others(request, None, out, Why::EntriesRemoved)?
     else {
         return Err(Denied::new(Errno::ENOSPC, Why::NoRoom));
@@ -256,7 +256,7 @@ fn all<'o, N: UserNs>(
     if host {
         left.host = Host::Absent;
     }
-    let shown = get_capability(cred.ns, place, &left);
+    let shown = get_capability(cred.ns, inode, &left);
     if !matches!(shown, Err(Denied { errno: Errno::ENODATA, .. })) {
         return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
     }
@@ -274,7 +274,7 @@ fn why_not_ours<N: UserNs>(request: &Request<'_, '_, N>) -> Why {
 
 /// Whether the caller could have written the entry by R7.
 fn could_write<N: UserNs>(request: &Request<'_, '_, N>, entry: &SeenEntry) -> bool {
-    entry.kuid.is_some_and(|kuid| may_grant(request.cred, request.place, kuid).is_ok())
+    entry.kuid.is_some_and(|kuid| may_grant(request.cred, request.inode, kuid).is_ok())
 }
 
 /// What the file holds without one entry that the caller sees, or without all that it could have
@@ -285,7 +285,7 @@ fn keep_others<'o, N: UserNs>(
     out: &'o mut [[u8; RECORD_LEN]],
     why: Why,
 ) -> Result<Decision<Stored<'o>>, Denied> {
-    let seen = request.stored.seen_from(request.cred.ns, request.place);
+    let seen = request.stored.seen_from(request.cred.ns, request.inode);
     let goes = |entry: SeenEntry| match only {
         Some(only) => only == entry.stored,
         None => could_write(request, &entry),
@@ -309,7 +309,7 @@ mod tests {
     use super::*;
     use crate::cap::FileCaps;
     use crate::cred::Cred;
-    use crate::place::Place;
+    use crate::inode_view::InodeView;
     use crate::policy::Policy;
     use crate::world::{World, kgid, kuid};
 
@@ -327,8 +327,8 @@ mod tests {
 
     fn errno(world: &World, ns: usize, root: u32, stored: &Stored<'_>) -> [Option<Errno>; 2] {
         let cred = Cred::privileged(world.ns(ns), kuid(root), kgid(root));
-        let place = Place::plain(world.ns(0), kuid(100_500), kgid(100_500));
-        let request = Request { policy: Policy::default(), cred: &cred, place: &place, stored };
+        let inode = InodeView::plain(world.ns(0), kuid(100_500), kgid(100_500));
+        let request = Request { policy: Policy::default(), cred: &cred, inode: &inode, stored };
         let mut out = [[0; RECORD_LEN]; 2];
         let capability = remove_capability(&request, &mut out).errno();
         [capability, remove_nscapability(&request, &mut out).errno()]
@@ -346,7 +346,7 @@ mod tests {
     #[test]
     fn d_the_only_entry_goes_by_the_old_name_and_of_several_only_the_callers_own() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(100_000), kgid(100_000));
+        let inode = InodeView::plain(world.ns(0), kuid(100_000), kgid(100_000));
         let left = |ns, root: u32, ids: &[u32]| {
             let records: std::vec::Vec<_> = ids
                 .iter()
@@ -356,7 +356,7 @@ mod tests {
             let stored = Stored { entries, ..Stored::EMPTY };
             let cred = Cred::privileged(world.ns(ns), kuid(root), kgid(root));
             let policy = Policy::ARRAYS;
-            let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+            let request = Request { policy, cred: &cred, inode: &inode, stored: &stored };
             let mut out = [[0; RECORD_LEN]; 2];
             match remove_capability(&request, &mut out) {
                 Decision::Write(next, _) => {
@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn d_all_that_the_caller_may_take_goes_in_one_decision_or_nothing_does() {
         let world = world();
-        let place = Place::plain(world.ns(0), kuid(100_500), kgid(100_500));
+        let inode = InodeView::plain(world.ns(0), kuid(100_500), kgid(100_500));
         let left = |ns, root: u32, host, ids: &[u32]| {
             let records: std::vec::Vec<_> = ids
                 .iter()
@@ -383,7 +383,7 @@ mod tests {
             let stored = Stored { host, entries: crate::Entries::decode(&records).unwrap() };
             let cred = Cred::privileged(world.ns(ns), kuid(root), kgid(root));
             let policy = Policy::ARRAYS;
-            let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+            let request = Request { policy, cred: &cred, inode: &inode, stored: &stored };
             let mut out = [[0; RECORD_LEN]; 3];
             match remove_all(&request, &mut out) {
                 Decision::Write(next, why) => {
@@ -417,11 +417,11 @@ mod tests {
     fn t_what_is_shown_to_a_caller_that_may_not_remove_it_is_eperm() {
         let world = world();
         let stored = entry(100_500);
-        let place = Place::plain(world.ns(0), kuid(100_500), kgid(100_500));
+        let inode = InodeView::plain(world.ns(0), kuid(100_500), kgid(100_500));
         for (ns, errno) in [(0, Errno::EPERM), (1, Errno::EPERM)] {
             let cred = Cred::ordinary(world.ns(ns), kuid(100_007), kgid(100_007));
             let policy = Policy::ARRAYS;
-            let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+            let request = Request { policy, cred: &cred, inode: &inode, stored: &stored };
             let mut out = [[0; RECORD_LEN]; 2];
             assert_eq!(remove_capability(&request, &mut out).errno(), Some(errno));
         }

@@ -7,9 +7,9 @@ use crate::cred::Cred;
 use crate::decision::{Decision, Denied, Errno, Why};
 use crate::flags::SetFlags;
 use crate::id::{Kuid, Uid};
+use crate::inode_view::InodeView;
 use crate::next::Next;
 use crate::ns::{UserNs, root_kuid};
-use crate::place::Place;
 use crate::policy::{Busy, Policy};
 use crate::privilege::{may_grant, writes_host_value};
 use crate::stored::{Host, Stored};
@@ -23,7 +23,7 @@ pub struct Request<'r, 's, N> {
     /// The calling task's credentials.
     pub cred: &'r Cred<N>,
     /// The file as the caller reaches it.
-    pub place: &'r Place<N>,
+    pub inode: &'r InodeView<N>,
     /// What it holds.
     pub stored: &'r Stored<'s>,
 }
@@ -66,7 +66,7 @@ impl<N: UserNs> Request<'_, '_, N> {
         flags: SetFlags,
         out: &'o mut [[u8; RECORD_LEN]],
     ) -> Result<Decision<Stored<'o>>, Denied> {
-        if writes_host_value(self.cred, self.place) {
+        if writes_host_value(self.cred, self.inode) {
             self.write_host(caps, flags, out)
         } else {
             self.write_own(caps, flags, out)
@@ -102,7 +102,7 @@ impl<N: UserNs> Request<'_, '_, N> {
         let root = root_kuid(self.cred.ns);
         let way = self.busy(root, caps, flags)?;
         let kuid = root.ok_or(Denied::new(Errno::EPERM, self.why_no_root()))?;
-        may_grant(self.cred, self.place, kuid)?;
+        may_grant(self.cred, self.inode, kuid)?;
         if way == Way::Same {
             return Ok(Decision::Keep(Why::SameAlready));
         }
@@ -123,7 +123,7 @@ impl<N: UserNs> Request<'_, '_, N> {
         let way = self.busy(kuid, caps, flags)?;
         let kuid = kuid.ok_or(Denied::new(Errno::EINVAL, Why::RootidUnmapped))?;
         let rootid = self.storable(kuid)?;
-        may_grant(self.cred, self.place, kuid)?;
+        may_grant(self.cred, self.inode, kuid)?;
         self.put(rootid, way, (caps, flags), out, Why::EntriesWritten)
     }
 
@@ -164,7 +164,7 @@ impl<N: UserNs> Request<'_, '_, N> {
             });
         };
         let rootid = self.storable(kuid)?;
-        may_grant(self.cred, self.place, kuid)?;
+        may_grant(self.cred, self.inode, kuid)?;
         Ok((rootid, way))
     }
 
@@ -199,8 +199,8 @@ impl<N: UserNs> Request<'_, '_, N> {
         caps: FileCaps,
         flags: SetFlags,
     ) -> Result<Way, Denied> {
-        let seen = self.stored.seen_from(self.cred.ns, self.place);
-        let stored = kuid.and_then(|kuid| self.place.stored_of(kuid));
+        let seen = self.stored.seen_from(self.cred.ns, self.inode);
+        let stored = kuid.and_then(|kuid| self.inode.stored_of(kuid));
         let there = match (stored, self.stored.host) {
             (Some(Uid::ROOT), Host::Value(caps)) => Some(caps),
             (Some(stored), _) => {
@@ -220,7 +220,7 @@ impl<N: UserNs> Request<'_, '_, N> {
 
     /// M: the rootid to store for a kuid.
     fn storable(&self, kuid: Kuid) -> Result<Uid, Denied> {
-        self.place.stored_of(kuid).ok_or(Denied::new(Errno::EINVAL, Why::RootidUnstorable))
+        self.inode.stored_of(kuid).ok_or(Denied::new(Errno::EINVAL, Why::RootidUnstorable))
     }
 
     /// Without a root kuid the answer is EPERM either way; a missing capability is the nearer

@@ -5,10 +5,10 @@
 
 use crate::cap::FileCaps;
 use crate::id::{Kuid, Uid};
+use crate::inode_view::InodeView;
 use crate::next::Next;
 use crate::ns::{UserNs, is_same_or_below, rooted_at};
 use crate::nscaps::{MAX_ENTRIES, check_records};
-use crate::place::Place;
 use crate::wire::{Malformed, RECORD_LEN, Record, position};
 
 /// The host value of a file.
@@ -187,7 +187,7 @@ impl<'a> Stored<'a> {
         next.into_stored()
     }
 
-    /// What a caller in `ns` sees of this through `place`.
+    /// What a caller in `ns` sees of this through `inode`.
     ///
     /// ```
     /// use nscap_core::*;
@@ -199,15 +199,15 @@ impl<'a> Stored<'a> {
     /// assert_eq!(seen.host(), Host::Value(ping));
     /// assert!(!seen.has_entries());
     /// // On a file system of the container, a task of the host sees an entry for its root.
-    /// let own = Place { sb_ns: &container, ..file };
+    /// let own = InodeView { sb_ns: &container, ..file };
     /// let seen = stored.seen_from(&host, &own);
     /// assert_eq!(seen.host(), Host::Absent);
     /// assert_eq!(seen.only().and_then(|entry| entry.kuid), Kuid::new(100_000));
     /// ```
-    pub fn seen_from<N: UserNs>(&self, ns: N, place: &Place<N>) -> Seen<'_, 'a, N> {
-        let below = is_same_or_below(ns, place.sb_ns);
-        let as_host = below && place.idmap.is_none();
-        Seen { stored: self, place: *place, as_host, host_alone: !below }
+    pub fn seen_from<N: UserNs>(&self, ns: N, inode: &InodeView<N>) -> Seen<'_, 'a, N> {
+        let below = is_same_or_below(ns, inode.sb_ns);
+        let as_host = below && inode.idmap.is_none();
+        Seen { stored: self, inode: *inode, as_host, host_alone: !below }
     }
 }
 
@@ -227,7 +227,7 @@ pub struct SeenEntry {
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'s, 'a, N> {
     stored: &'s Stored<'a>,
-    place: Place<N>,
+    inode: InodeView<N>,
     as_host: bool,
     host_alone: bool,
 }
@@ -252,7 +252,7 @@ impl<N: UserNs> Seen<'_, '_, N> {
         // From outside the owner namespace a host value is "the only one that the file has".
         let hidden = self.host_alone && host.is_some();
         let records = if hidden { &[] } else { self.stored.entries.as_records() };
-        SeenEntries { host, records: records.iter(), place: self.place }
+        SeenEntries { host, records: records.iter(), inode: self.inode }
     }
 
     /// The entry as which the caller sees what is stored under this rootid (0: the host value);
@@ -262,7 +262,7 @@ impl<N: UserNs> Seen<'_, '_, N> {
         let shown =
             if stored == Uid::ROOT { host_is_entry } else { !(self.host_alone && host_is_entry) };
         if shown {
-            Some(SeenEntry { stored, kuid: self.place.kuid_of(stored), caps })
+            Some(SeenEntry { stored, kuid: self.inode.kuid_of(stored), caps })
         } else {
             None
         }
@@ -318,7 +318,7 @@ impl<N: UserNs> Seen<'_, '_, N> {
 struct SeenEntries<'s, N> {
     host: Option<FileCaps>,
     records: core::slice::Iter<'s, [u8; RECORD_LEN]>,
-    place: Place<N>,
+    inode: InodeView<N>,
 }
 
 impl<N: UserNs> Iterator for SeenEntries<'_, N> {
@@ -333,7 +333,7 @@ impl<N: UserNs> Iterator for SeenEntries<'_, N> {
                 (Uid::new(record.rootid())?, record.caps())
             }
         };
-        Some(SeenEntry { stored, kuid: self.place.kuid_of(stored), caps })
+        Some(SeenEntry { stored, kuid: self.inode.kuid_of(stored), caps })
     }
 }
 

@@ -32,7 +32,7 @@ pub type EntryBuffer = [[u8; RECORD_LEN]; MAX_ENTRIES];
 /// let container = host.below(100_000, 65_536);
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let (root, file) = (container.root(), container.file());
-/// let request = Request { policy: Policy::default(), cred: &root, place: &file, stored: &Stored::EMPTY };
+/// let request = Request { policy: Policy::default(), cred: &root, inode: &file, stored: &Stored::EMPTY };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let value = VfsCaps::v2(ping).encode();
 /// let decision = set_capability(&request, value.as_bytes(), SetFlags::default(), &mut out);
@@ -61,7 +61,7 @@ fn capability<'o, N: UserNs>(
     flags: SetFlags,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Result<Decision<Stored<'o>>, Denied> {
-    request.place.check_writable()?;
+    request.inode.check_writable()?;
     if value.is_empty() {
         return Err(Denied::new(Errno::EINVAL, Why::ValueEmpty));
     }
@@ -87,7 +87,7 @@ fn capability<'o, N: UserNs>(
 /// let container = host.below(100_000, 65_536);
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let (root, file) = (container.root(), container.file());
-/// let request = Request { policy: Policy::default(), cred: &root, place: &file, stored: &Stored::EMPTY };
+/// let request = Request { policy: Policy::default(), cred: &root, inode: &file, stored: &Stored::EMPTY };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let decision = set_own(&request, ping, SetFlags::default(), &mut out);
 /// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
@@ -99,7 +99,7 @@ pub fn set_own<'o, N: UserNs>(
     flags: SetFlags,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Decision<Stored<'o>> {
-    let writable = request.place.check_writable();
+    let writable = request.inode.check_writable();
     match writable.and_then(|()| request.write_plain(caps, flags, out)) {
         Ok(yes) => yes,
         Err(no) => no.into(),
@@ -117,7 +117,7 @@ pub fn set_own<'o, N: UserNs>(
 /// let container = host.below(100_000, 65_536);
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let (admin, file) = (host.root(), container.file());
-/// let request = Request { policy: Policy::default(), cred: &admin, place: &file, stored: &Stored::EMPTY };
+/// let request = Request { policy: Policy::default(), cred: &admin, inode: &file, stored: &Stored::EMPTY };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let kuid = Kuid::new(100_000).unwrap();
 /// let decision = set_entry(&request, kuid, ping, SetFlags::default(), &mut out);
@@ -131,7 +131,7 @@ pub fn set_entry<'o, N: UserNs>(
     flags: SetFlags,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Decision<Stored<'o>> {
-    let writable = request.place.check_writable();
+    let writable = request.inode.check_writable();
     match writable.and_then(|()| request.write_entry(request.named(kuid), caps, flags, out)) {
         Ok(yes) => yes,
         Err(no) => no.into(),
@@ -152,7 +152,7 @@ pub fn set_entry<'o, N: UserNs>(
 /// let container = host.below(100_000, 65_536);
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let (admin, file) = (host.root(), container.file());
-/// let request = Request { policy: Policy::default(), cred: &admin, place: &file, stored: &Stored::EMPTY };
+/// let request = Request { policy: Policy::default(), cred: &admin, inode: &file, stored: &Stored::EMPTY };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// let mut value = [0; NsCaps::encoded_len(1)];
 /// NsCaps::encode([Record::new(100_000, ping)], &mut value).unwrap();
@@ -166,7 +166,7 @@ pub fn set_nscapability<'o, N: UserNs>(
     flags: SetFlags,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Decision<Stored<'o>> {
-    let written = request.place.check_writable().and_then(|()| {
+    let written = request.inode.check_writable().and_then(|()| {
         let value =
             NsCaps::decode(value).map_err(|_| Denied::new(Errno::EINVAL, Why::NsValueMalformed))?;
         if value.len() != 1 && !request.policy.array {
@@ -188,7 +188,7 @@ mod tests {
     use crate::stored::{Entries, Host};
     use crate::wire::sort_records;
     use crate::world::{Ns, World, kgid, kuid};
-    use crate::{Busy, CapSet, Capability, Cred, Place, Policy};
+    use crate::{Busy, CapSet, Capability, Cred, InodeView, Policy};
 
     fn caps(cap: Capability) -> FileCaps {
         FileCaps { permitted: CapSet::of(&[cap]), effective: true, ..FileCaps::default() }
@@ -212,8 +212,8 @@ mod tests {
     ) {
         let root = root_kuid(by).unwrap();
         let cred = Cred::privileged(by, root, kgid(root.get()));
-        let place = Place::plain(by.initial(), root, kgid(root.get()));
-        let request = Request { policy, cred: &cred, place: &place, stored };
+        let inode = InodeView::plain(by.initial(), root, kgid(root.get()));
+        let request = Request { policy, cred: &cred, inode: &inode, stored };
         let mut out = [[0; RECORD_LEN]; 8];
         check(if value.first() == Some(&0) && value.get(3) == Some(&1) {
             set_nscapability(&request, value, SetFlags::default(), &mut out)
@@ -332,12 +332,12 @@ mod tests {
     fn r7_a_kuid_is_taken_as_the_uid_that_names_it() {
         let world = world();
         let cred = Cred::privileged(world.ns(1), kuid(100_000), kgid(100_000));
-        let place = Place::plain(world.ns(0), kuid(100_000), kgid(100_000));
+        let inode = InodeView::plain(world.ns(0), kuid(100_000), kgid(100_000));
         let held = Stored::one(Uid::new(100_500).unwrap(), caps(Capability::Kill));
         for busy in Busy::ALL {
             let policy = Policy::ARRAYS.with_busy(busy);
             for stored in [&Stored::EMPTY, &held] {
-                let request = Request { policy, cred: &cred, place: &place, stored };
+                let request = Request { policy, cred: &cred, inode: &inode, stored };
                 for id in [100_000, 100_500, 100_999] {
                     let (mut by_kuid, mut by_uid) = ([[0; RECORD_LEN]; 3], [[0; RECORD_LEN]; 3]);
                     let value = VfsCaps::v3(id - 100_000, caps(RAW)).encode();
@@ -366,10 +366,10 @@ mod tests {
     fn a_buffer_that_is_too_short_is_enospc_and_not_a_panic() {
         let world = world();
         let cred = Cred::privileged(world.ns(0), kuid(0), kgid(0));
-        let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+        let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let stored = Stored::one(Uid::new(7).unwrap(), caps(RAW));
         let policy = Policy::ARRAYS;
-        let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+        let request = Request { policy, cred: &cred, inode: &inode, stored: &stored };
         let v3 = VfsCaps::v3(8, caps(RAW)).encode();
         let mut out = [[0; RECORD_LEN]; 1];
         let decision = set_capability(&request, v3.as_bytes(), SetFlags::default(), &mut out);

@@ -7,8 +7,8 @@ mod world;
 
 use nscap_core::storage::{self, Form};
 use nscap_core::{
-    Busy, Cred, Decision, EntryBuffer, Errno, FileCaps, Host, Listed, MAX_ENTRIES, Place, Policy,
-    Record, Request, Revision, SetFlags, Stored, VfsCaps, Why, bare, get_capability,
+    Busy, Cred, Decision, EntryBuffer, Errno, FileCaps, Host, InodeView, Listed, MAX_ENTRIES,
+    Policy, Record, Request, Revision, SetFlags, Stored, VfsCaps, Why, bare, get_capability,
     get_nscapability, get_plainly, handed_to_kernel, list, nscapability_len, remove_capability,
     set_capability, set_nscapability, writes_host_value,
 };
@@ -34,7 +34,7 @@ fn caps(bit: u32) -> FileCaps {
 /// One way to a file, for one caller.
 struct Way<'w> {
     cred: Cred<Ns<'w>>,
-    place: Place<Ns<'w>>,
+    inode: InodeView<Ns<'w>>,
 }
 
 /// Each caller, with every capability in its namespace, on each superblock and through each id map;
@@ -45,11 +45,11 @@ fn ways<'w>(world: &'w World, ids: &[u32]) -> Vec<Way<'w>> {
         for sb in 0..ids.len() {
             for idmap in [None, Some(1), Some(3)] {
                 let cred = Cred::privileged(world.ns(caller), kuid(*id), kgid(*id));
-                let place = Place {
+                let inode = InodeView {
                     idmap: idmap.map(|map| world.ns(map)),
-                    ..Place::plain(world.ns(sb), kuid(*id), kgid(*id))
+                    ..InodeView::plain(world.ns(sb), kuid(*id), kgid(*id))
                 };
-                ways.push(Way { cred, place });
+                ways.push(Way { cred, inode });
             }
         }
     }
@@ -80,15 +80,15 @@ struct Saved {
 }
 
 fn save(way: &Way<'_>, stored: &Stored<'_>) -> Saved {
-    let (ns, place) = (way.cred.ns, &way.place);
-    let Listed { capability, nscapability } = list(ns, place, stored);
+    let (ns, inode) = (way.cred.ns, &way.inode);
+    let Listed { capability, nscapability } = list(ns, inode, stored);
     let entries = || {
-        let mut value = vec![0; nscapability_len(ns, place, stored).unwrap()];
-        get_nscapability(ns, place, stored, &mut value).unwrap();
+        let mut value = vec![0; nscapability_len(ns, inode, stored).unwrap()];
+        get_nscapability(ns, inode, stored, &mut value).unwrap();
         value
     };
     Saved {
-        capability: capability.then(|| get_capability(ns, place, stored).unwrap().0),
+        capability: capability.then(|| get_capability(ns, inode, stored).unwrap().0),
         nscapability: nscapability.then(entries),
     }
 }
@@ -104,7 +104,7 @@ fn restore<R>(
     let flags = SetFlags::default();
     let (mut first, mut second): (EntryBuffer, EntryBuffer) =
         ([[0; 24]; MAX_ENTRIES], [[0; 24]; MAX_ENTRIES]);
-    let request = |stored| Request { policy, cred: &way.cred, place: &way.place, stored };
+    let request = |stored| Request { policy, cred: &way.cred, inode: &way.inode, stored };
     let mut now = *onto;
     if let Some(value) = &saved.capability {
         match set_capability(&request(onto), value.encode().as_bytes(), flags, &mut first) {
@@ -130,8 +130,8 @@ fn a_copy_by_the_names_that_are_listed_is_listed_and_read_as_its_original() {
     let (mut copies, mut named) = (0, 0);
     for way in ways(&world, &ids) {
         every_file(|stored| {
-            let shown = get_capability(way.cred.ns, &way.place, stored);
-            let writes_host = writes_host_value(&way.cred, &way.place);
+            let shown = get_capability(way.cred.ns, &way.inode, stored);
+            let writes_host = writes_host_value(&way.cred, &way.inode);
             if matches!(shown, Ok((_, Why::EntryRead))) && writes_host {
                 // A plain value that such a caller writes is the owner's (R8), whatever it read as
                 // its own.
@@ -140,7 +140,7 @@ fn a_copy_by_the_names_that_are_listed_is_listed_and_read_as_its_original() {
             let saved = save(&way, stored);
             for single in [Policy::SEED, Policy::ARRAYS] {
                 let again = |copy: &Stored<'_>| {
-                    assert_eq!(save(&way, copy), saved, "{stored:?} {:?}", way.place);
+                    assert_eq!(save(&way, copy), saved, "{stored:?} {:?}", way.inode);
                     // A restore over a file that has it already: nothing is left to remove.
                     for busy in [Busy::SameOk, Busy::Replace] {
                         let policy = single.with_busy(busy);
@@ -163,15 +163,15 @@ fn what_t_shows_and_the_caller_could_have_written_goes_by_the_same_name() {
     let (mut removed, mut kept) = (0, 0);
     for way in ways(&world, &ids) {
         every_file(|stored| {
-            let shown = get_capability(way.cred.ns, &way.place, stored);
+            let shown = get_capability(way.cred.ns, &way.inode, stored);
             let Ok((value, Why::OnlyEntryRead)) = shown else { return };
             for policy in [Policy::SEED, Policy::ARRAYS] {
-                let request = Request { policy, cred: &way.cred, place: &way.place, stored };
+                let request = Request { policy, cred: &way.cred, inode: &way.inode, stored };
                 let mut out: EntryBuffer = [[0; 24]; MAX_ENTRIES];
                 match remove_capability(&request, &mut out) {
                     Decision::Write(next, _) => {
                         // From outside the owner namespace what waited beside a host value is next.
-                        let left = get_capability(way.cred.ns, &way.place, &next);
+                        let left = get_capability(way.cred.ns, &way.inode, &next);
                         assert_ne!(left.ok().map(|(value, _)| value), Some(value));
                         removed += 1;
                     }
@@ -188,7 +188,7 @@ fn what_t_shows_and_the_caller_could_have_written_goes_by_the_same_name() {
 
 /// What a kernel makes of a value that a file system gives it.
 fn by_the_kernel(way: &Way<'_>, value: &[u8]) -> Option<VfsCaps> {
-    bare::get_capability(way.cred.ns, &way.place, Some(value)).ok()
+    bare::get_capability(way.cred.ns, &way.inode, Some(value)).ok()
 }
 
 #[test]
@@ -198,10 +198,10 @@ fn of_one_entry_a_bare_file_system_a_mount_and_the_design_show_the_same() {
     for way in ways(&world, &ids) {
         every_file(|stored| {
             let Form::Alone(raw) = storage::form_of(stored) else { return };
-            let (ns, place) = (way.cred.ns, &way.place);
+            let (ns, inode) = (way.cred.ns, &way.inode);
             let bare = by_the_kernel(&way, raw.as_bytes());
-            let design = get_capability(ns, place, stored);
-            let handed = handed_to_kernel(ns, place, stored);
+            let design = get_capability(ns, inode, stored);
+            let handed = handed_to_kernel(ns, inode, stored);
             assert_eq!(design.is_ok(), handed.is_ok());
             let mount =
                 handed.ok().and_then(|(value, _)| by_the_kernel(&way, value.encode().as_bytes()));
@@ -260,11 +260,11 @@ fn what_is_plain_is_what_r4_gives_and_most_of_what_r4_gives_is_plain() {
     let facts = storage::SealFacts { size: 1, uid: 0, gid: 0 };
     let (mut plain, mut others) = (0, 0);
     for way in ways(&world, &ids) {
-        let (ns, place) = (way.cred.ns, &way.place);
+        let (ns, inode) = (way.cred.ns, &way.inode);
         every_value(|bytes| {
             let (stored, _) = storage::read(Some(bytes), None, facts, true);
-            let shown = get_capability(ns, place, &stored);
-            match get_plainly(ns, place, bytes) {
+            let shown = get_capability(ns, inode, &stored);
+            match get_plainly(ns, inode, bytes) {
                 Some(value) => {
                     let value = VfsCaps::settable(&value).unwrap();
                     assert_eq!(shown.map(|(shown, _)| shown), Ok(value), "{bytes:x?}");
@@ -274,8 +274,8 @@ fn what_is_plain_is_what_r4_gives_and_most_of_what_r4_gives_is_plain() {
                     let whole = VfsCaps::settable(bytes)
                         .is_ok_and(|value| value.revision() != Revision::V3 { rootid: 0 });
                     let own = matches!(shown, Ok((_, Why::EntryRead | Why::HostValueRead)));
-                    let below = nscap_core::is_same_or_below(ns, place.sb_ns);
-                    assert!(!(whole && own && below && place.idmap.is_none()), "{bytes:x?}");
+                    let below = nscap_core::is_same_or_below(ns, inode.sb_ns);
+                    assert!(!(whole && own && below && inode.idmap.is_none()), "{bytes:x?}");
                     others += 1;
                 }
             }

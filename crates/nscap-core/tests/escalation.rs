@@ -11,8 +11,8 @@
 mod world;
 
 use nscap_core::{
-    CapSet, Capability, Cred, Decision, EntryBuffer, FileCaps, Kuid, MAX_ENTRIES, NsCaps, Place,
-    Policy, Record, Request, SetFlags, Stored, Uid, UserNs, file_grant, is_same_or_below,
+    CapSet, Capability, Cred, Decision, EntryBuffer, FileCaps, InodeView, Kuid, MAX_ENTRIES,
+    NsCaps, Policy, Record, Request, SetFlags, Stored, Uid, UserNs, file_grant, is_same_or_below,
     path_to_initial, root_kuid, set_capability, set_nscapability,
 };
 use world::{World, kgid, kuid};
@@ -72,11 +72,11 @@ fn writable(world: &World, writer: usize) -> Vec<Kuid> {
             continue;
         }
         let cred = Cred::privileged(ns, kuid(owner), kgid(owner));
-        let place = Place::plain(world.ns(0), kuid(owner), kgid(owner));
+        let inode = InodeView::plain(world.ns(0), kuid(owner), kgid(owner));
         let request = Request {
             policy: Policy::default(),
             cred: &cred,
-            place: &place,
+            inode: &inode,
             stored: &Stored::EMPTY,
         };
         let mut out: EntryBuffer = [[0; 24]; MAX_ENTRIES];
@@ -103,9 +103,9 @@ fn writable(world: &World, writer: usize) -> Vec<Kuid> {
 
 /// Whether a task in namespace `n` gets the capabilities of an entry for `k`.
 fn honoured(world: &World, k: Kuid, n: usize) -> bool {
-    let place = Place::plain(world.ns(0), kuid(0), kgid(0));
+    let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
     let stored = Stored::one(Uid::new(k.get()).unwrap(), CAPS);
-    file_grant(world.ns(n), &place, &stored).unwrap().caps().is_some()
+    file_grant(world.ns(n), &inode, &stored).unwrap().caps().is_some()
 }
 
 /// SPEC S: `k` is the root of a namespace on the path of `n` that is no relation of the writer.

@@ -5,7 +5,7 @@
 use bolero::{check, produce};
 use nscap_core::storage::{self, SealFacts, Table};
 use nscap_core::{
-    CapText, Cred, Entries, Extent, FileCaps, IdMap, NsCaps, Place, Policy, Program, Record,
+    CapText, Cred, Entries, Extent, FileCaps, IdMap, InodeView, NsCaps, Policy, Program, Record,
     Request, Revision, SetFlags, System, Task, VfsCaps, bare,
 };
 
@@ -127,24 +127,24 @@ fn values_given_to_the_decisions() {
     check!().with_type::<Input>().for_each(|(value, capability, nscap, array, busy, flags)| {
         let (root, init) = (world.ns(1), world.ns(0));
         let cred = Cred::privileged(root, kuid(100_000), kgid(100_000));
-        let place = Place::plain(init, kuid(100_000), kgid(100_000));
+        let inode = InodeView::plain(init, kuid(100_000), kgid(100_000));
         let facts = SealFacts { size: 0, uid: 100_000, gid: 100_000 };
         let (stored, _) = storage::read(Some(capability), Some(nscap), facts, true);
         let policy = Policy::of_numbers(((array & 1).into(), (busy % 4).into()));
-        let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+        let request = Request { policy, cred: &cred, inode: &inode, stored: &stored };
         let flags = SetFlags { create: flags & 1 != 0, replace: flags & 2 != 0 };
         let mut out = [[0; nscap_core::RECORD_LEN]; nscap_core::MAX_ENTRIES];
         let _ = nscap_core::set_capability(&request, value, flags, &mut out);
         let _ = nscap_core::set_nscapability(&request, value, flags, &mut out);
         let _ = nscap_core::remove_nscapability(&request, &mut out);
         let task = Task::of(cred);
-        let program = Program::plain(place, 0o755);
+        let program = Program::plain(inode, 0o755);
         let _ = nscap_core::exec(System::kernel(6, 18), &task, &program, &stored);
         let _ = bare::exec(System::kernel(6, 1), &task, &program, Some(capability));
-        let _ = bare::set_capability(&cred, &place, Some(capability), value, flags);
-        let _ = bare::get_capability(root, &place, Some(capability));
-        if let Some(plain) = nscap_core::get_plainly(root, &place, capability) {
-            let shown = nscap_core::get_capability(root, &place, &stored).map(|(value, _)| value);
+        let _ = bare::set_capability(&cred, &inode, Some(capability), value, flags);
+        let _ = bare::get_capability(root, &inode, Some(capability));
+        if let Some(plain) = nscap_core::get_plainly(root, &inode, capability) {
+            let shown = nscap_core::get_capability(root, &inode, &stored).map(|(value, _)| value);
             assert_eq!(Ok(shown), VfsCaps::decode(&plain).map(Ok));
         }
     });

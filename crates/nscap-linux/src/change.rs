@@ -332,11 +332,11 @@ impl CapFile {
     ) -> Result<Vec<u8>> {
         let unnameable = || self.error("setxattr", Errno::OVERFLOW);
         let value = VfsCaps::settable(stored).map_err(|_| self.error("setxattr", Errno::INVAL))?;
-        let place = before.place(namespaces);
-        let named = match (value.named(), place.idmap) {
+        let view = before.view(namespaces);
+        let named = match (value.named(), view.idmap) {
             (None, None) if !before.mount.may_be_anothers => return Ok(stored.to_vec()),
             (None, None) => Some(Uid::ROOT),
-            (_, _) => value.rootid().and_then(|rootid| place.uid_in(rootid, namespaces.own_ns())),
+            (_, _) => value.rootid().and_then(|rootid| view.uid_in(rootid, namespaces.own_ns())),
         };
         let named = named.ok_or_else(unnameable)?;
         Ok(VfsCaps::v3(named.get(), value.caps()).encode().as_bytes().to_vec())

@@ -68,7 +68,7 @@ pub(crate) fn work_out(state: &mut FileState, path: &Path, namespaces: &Namespac
 
 fn stored_of(record: Record, state: &FileState, namespaces: &Namespaces) -> Option<Uid> {
     let stored =
-        state.place(namespaces).stored_from(Uid::new(record.rootid())?, namespaces.own_ns());
+        state.view(namespaces).stored_from(Uid::new(record.rootid())?, namespaces.own_ns());
     stored.filter(|stored| *stored != Uid::ROOT)
 }
 
@@ -83,16 +83,16 @@ fn host(
     let Some(value) = shown else {
         return Host::Absent;
     };
-    let (own, place, caps) = (namespaces.own_ns(), state.place(namespaces), value.caps());
+    let (own, view, caps) = (namespaces.own_ns(), state.view(namespaces), value.caps());
     if value.named().is_some() {
-        let stored = value.translate(|uid| place.stored_from(uid, own));
+        let stored = value.translate(|uid| view.stored_from(uid, own));
         return if stored == Some(VfsCaps::v2(caps)) { Host::Value(caps) } else { Host::Absent };
     }
-    if own.same(place.sb_ns) {
+    if own.same(view.sb_ns) {
         return Host::Value(caps);
     }
     let without = Stored { host: Host::Absent, entries };
-    let explained = get_capability(own, &place, &without);
+    let explained = get_capability(own, &view, &without);
     let is_entry = explained.is_ok_and(|(value, _)| value == VfsCaps::v2(caps));
     if is_entry {
         state.hidden = state.hidden.or(Some(Hidden::HostOrOwn));
@@ -148,8 +148,8 @@ pub(crate) fn write(
         left = file.read_through(before.mount.clone(), namespaces)?;
         present = left.stored(namespaces).0.entries;
     }
-    let (own, place) = (namespaces.own_ns(), before.place(namespaces));
-    let named = |stored| place.uid_in(stored, own);
+    let (own, view) = (namespaces.own_ns(), before.view(namespaces));
+    let named = |stored| view.uid_in(stored, own);
     let mut missing = Vec::new();
     for (rootid, caps) in next.entries.iter().filter(|(id, _)| present.find(*id).is_none()) {
         let named = named(rootid).ok_or_else(|| file.error("setxattr", Errno::OVERFLOW))?;

@@ -67,11 +67,11 @@ fn an_id_mapped_mount_maps_owners_and_rootids() {
         let mut namespaces = Namespaces::own().unwrap();
         let file = CapFile::open(&path, Links::Refuse).unwrap();
         let state = file.read(&mut namespaces).unwrap();
-        let place = state.place(&namespaces);
-        assert_eq!(place.owner, Some(kuid(720_005)));
-        assert_eq!(place.idmap.and_then(root_kuid), Some(kuid(720_000)));
-        assert_eq!(place.kuid_of(Uid::new(7).unwrap()), Some(kuid(720_007)));
-        assert_eq!(place.stored_of(kuid(5)), None);
+        let view = state.view(&namespaces);
+        assert_eq!(view.owner, Some(kuid(720_005)));
+        assert_eq!(view.idmap.and_then(root_kuid), Some(kuid(720_000)));
+        assert_eq!(view.kuid_of(Uid::new(7).unwrap()), Some(kuid(720_007)));
+        assert_eq!(view.stored_of(kuid(5)), None);
         // The kernel shows revision 3 here; on disk it is the host value.
         assert_eq!(getxattr(&path).len(), 24);
         assert_eq!(state.stored(&namespaces).0.host, Host::Value(caps("cap_net_raw=ep")));

@@ -49,5 +49,5 @@ pub(crate) fn decide<'o>(
 /// Whether an entry with this rootid would be stored as a host value.
 fn is_of_owner(rootid: u32, request: &Request<'_, '_, '_>, own: LiveNs<'_>) -> bool {
     let kuid = Uid::new(rootid).and_then(|uid| own.kuid(uid));
-    kuid.and_then(|kuid| request.place.stored_of(kuid)) == Some(Uid::ROOT)
+    kuid.and_then(|kuid| request.inode.stored_of(kuid)) == Some(Uid::ROOT)
 }

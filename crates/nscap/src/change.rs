@@ -248,12 +248,12 @@ impl Change {
         else {
             return Ok(());
         };
-        let stored = before.place(&self.system.namespaces).stored_of(kuid);
+        let stored = before.view(&self.system.namespaces).stored_of(kuid);
         let mut instead = None;
         for reached in file.as_reached_by(pid)? {
-            let place = self.system.read(&reached)?;
-            let place = place.place(&self.system.namespaces);
-            if stored.and_then(|stored| place.kuid_of(stored)) == Some(kuid) {
+            let state = self.system.read(&reached)?;
+            let view = state.view(&self.system.namespaces);
+            if stored.and_then(|stored| view.kuid_of(stored)) == Some(kuid) {
                 return Ok(());
             }
             instead.get_or_insert_with(|| out::path(reached.path()));
@@ -278,9 +278,9 @@ impl Change {
         room: &'o mut Slots,
     ) -> Result<Decision<Stored<'o>>, Failure> {
         let namespaces = &self.system.namespaces;
-        let (cred, place) = (self.us.cred(namespaces), before.place(namespaces));
+        let (cred, view) = (self.us.cred(namespaces), before.view(namespaces));
         let (stored, seal) = before.stored(namespaces);
-        let request = Request { policy: self.policy, cred: &cred, place: &place, stored: &stored };
+        let request = Request { policy: self.policy, cred: &cred, inode: &view, stored: &stored };
         let copied = |room| attribute::decide(&request, before, path, namespaces, room);
         match self.act.decide(&request, self.whose, copied, room)? {
             // A table that is void is something to remove.

@@ -84,15 +84,15 @@ impl Contents {
     /// Reads them.
     pub(crate) fn of(file: &CapFile, system: &mut System) -> Result<Contents, Failure> {
         let state = system.read(file)?;
-        let place = state.place(&system.namespaces);
+        let view = state.view(&system.namespaces);
         let (stored, seal) = state.stored(&system.namespaces);
-        let host_kuid = place.kuid_of(Uid::ROOT);
+        let host_kuid = view.kuid_of(Uid::ROOT);
         let mut entries: Vec<(Option<Kuid>, FileCaps)> =
-            stored.entries.iter().map(|(rootid, caps)| (place.kuid_of(rootid), caps)).collect();
+            stored.entries.iter().map(|(rootid, caps)| (view.kuid_of(rootid), caps)).collect();
         // M: through an id map, and on what a namespace beside ours owns, it is an entry for one root.
         let mut host = stored.host;
         if let Host::Value(caps) = host
-            && stored.seen_from(system.namespaces.own_ns(), &place).host() == Host::Absent
+            && stored.seen_from(system.namespaces.own_ns(), &view).host() == Host::Absent
         {
             entries.insert(0, (host_kuid, caps));
             host = Host::Absent;

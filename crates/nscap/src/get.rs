@@ -2,7 +2,7 @@
 //! `nscap get`: the capabilities of files and the containers that each applies to, or what the
 //! tools of one namespace see of them (R4, T, R6).
 
-use nscap_core::{Denied, NsCaps, Place, Stored, VfsCaps};
+use nscap_core::{Denied, InodeView, NsCaps, Stored, VfsCaps};
 use nscap_linux::{CapFile, LiveNs, NsIndex};
 use serde::Serialize;
 
@@ -125,18 +125,18 @@ fn look_as(file: &CapFile, ns: NsIndex, system: &mut System) -> Result<SeenBy, F
     let path = file.path();
     let state = system.read(file)?;
     let ns = system.namespaces.get(ns);
-    let place = state.place(&system.namespaces);
+    let view = state.view(&system.namespaces);
     let (stored, _) = state.stored(&system.namespaces);
-    let capability = nscap_core::get_capability(ns, &place, &stored);
+    let capability = nscap_core::get_capability(ns, &view, &stored);
     let bare = || {
-        let value = nscap_core::bare::get_capability(ns, &place, state.capability.as_deref());
+        let value = nscap_core::bare::get_capability(ns, &view, state.capability.as_deref());
         value.map(shown).into()
     };
     Ok(SeenBy {
         path: path.into(),
         shown_path: out::path(path),
         capability: capability.map(|(value, _)| shown(value)).into(),
-        nscapability: nscapability(ns, &place, &stored).into(),
+        nscapability: nscapability(ns, &view, &stored).into(),
         bare: (!state.by_design() && state.hidden.is_none()).then(bare),
     })
 }
@@ -147,11 +147,11 @@ fn shown(value: VfsCaps) -> Shown {
 
 fn nscapability(
     ns: LiveNs<'_>,
-    place: &Place<LiveNs<'_>>,
+    view: &InodeView<LiveNs<'_>>,
     stored: &Stored<'_>,
 ) -> Result<Vec<Shown>, Denied> {
-    let mut value = vec![0; nscap_core::nscapability_len(ns, place, stored)?];
-    nscap_core::get_nscapability(ns, place, stored, &mut value)?;
+    let mut value = vec![0; nscap_core::nscapability_len(ns, view, stored)?];
+    nscap_core::get_nscapability(ns, view, stored, &mut value)?;
     let entries = NsCaps::decode_shown(&value);
     let shown = |record: nscap_core::Record| Shown {
         rootid: Some(record.rootid()).filter(|rootid| *rootid != u32::MAX),

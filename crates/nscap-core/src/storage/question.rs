@@ -63,8 +63,8 @@ mod tests {
     use crate::storage::{SealFacts, Table, read, tripwire};
     use crate::world::{World, kgid, kuid};
     use crate::{
-        CapSet, Entries, FileCaps, Place, RECORD_LEN, Record, VfsCaps, file_grant, get_capability,
-        list, nscapability_len,
+        CapSet, Entries, FileCaps, InodeView, RECORD_LEN, Record, VfsCaps, file_grant,
+        get_capability, list, nscapability_len,
     };
     use std::vec::Vec;
 
@@ -111,17 +111,17 @@ mod tests {
                 (0..3).flat_map(move |ns| maps.map(|idmap| (sb, ns, idmap)))
             }) {
                 let ns = world.ns(ns);
-                let place = Place {
+                let inode = InodeView {
                     idmap: idmap.map(|map| world.ns(map)),
-                    ..Place::plain(world.ns(sb), kuid(100_000), kgid(100_000))
+                    ..InodeView::plain(world.ns(sb), kuid(100_000), kgid(100_000))
                 };
                 let applies = |stored: &Stored<'_>| {
-                    let shown = get_capability(ns, &place, stored).map(|(value, _)| value);
-                    (shown, file_grant(ns, &place, stored).map(|grant| grant.caps()))
+                    let shown = get_capability(ns, &inode, stored).map(|(value, _)| value);
+                    (shown, file_grant(ns, &inode, stored).map(|grant| grant.caps()))
                 };
                 let holds = |stored: &Stored<'_>| {
-                    let length = nscapability_len(ns, &place, stored);
-                    (applies(stored), length, list(ns, &place, stored))
+                    let length = nscapability_len(ns, &inode, stored);
+                    (applies(stored), length, list(ns, &inode, stored))
                 };
                 if needs_table(Question::Applies, *companion, idmap.is_some()) {
                     needed += u32::from(applies(&with) != applies(&without));

@@ -6,7 +6,7 @@
 //! the mount is, beneath, the entry of that namespace's root.
 
 use nscap_core::storage::{self, Seal};
-use nscap_core::{Entries, Host, Place, RECORD_LEN, Stored, Uid};
+use nscap_core::{Entries, Host, InodeView, RECORD_LEN, Stored, Uid};
 use nscap_linux::{CapFile, FileState, LiveNs, Mount, Namespaces};
 
 type Records = Vec<[u8; RECORD_LEN]>;
@@ -30,14 +30,14 @@ impl<'c> BackingCaps<'c> {
         let state = file.read_through(mount.clone(), own)?;
         let shown = (!own.own_ns().is_initial()).then(|| {
             let (stored, _) = state.stored(own);
-            upwards(&stored, &state.place(own), own.own_ns())
+            upwards(&stored, &state.view(own), own.own_ns())
         });
         Ok(BackingCaps { own, file, state, shown })
     }
 
     /// The file as a caller reaches it; `namespaces` are the caller's lineage.
-    pub(super) fn place<'n>(&self, namespaces: &'n Namespaces) -> Place<LiveNs<'n>> {
-        Place { sb_ns: namespaces.own_ns(), idmap: None, ..self.state.place(namespaces) }
+    pub(super) fn view<'n>(&self, namespaces: &'n Namespaces) -> InodeView<LiveNs<'n>> {
+        InodeView { sb_ns: namespaces.own_ns(), idmap: None, ..self.state.view(namespaces) }
     }
 
     /// What the file holds.
@@ -68,7 +68,7 @@ impl<'c> BackingCaps<'c> {
         let Some(_) = &self.shown else {
             return self.file.write(&self.state, next, self.own);
         };
-        let (host, records) = downwards(next, &self.state.place(self.own), self.own.own_ns());
+        let (host, records) = downwards(next, &self.state.view(self.own), self.own.own_ns());
         let entries = Entries::decode(&records).unwrap_or(Entries::NONE);
         self.file.write(&self.state, &Stored { host, entries }, self.own)
     }
@@ -82,13 +82,21 @@ impl PartialEq for BackingCaps<'_> {
 
 /// Translates from ids of the backing file system to ids of the mount. An entry whose root has no
 /// id in our namespace does not appear on this mount.
-fn upwards(stored: &Stored<'_>, beneath: &Place<LiveNs<'_>>, own: LiveNs<'_>) -> (Host, Records) {
+fn upwards(
+    stored: &Stored<'_>,
+    beneath: &InodeView<LiveNs<'_>>,
+    own: LiveNs<'_>,
+) -> (Host, Records) {
     kept(stored, |rootid| beneath.uid_in(rootid, own))
 }
 
 /// The other way round. A host value alone goes as the entry of our root, which is what it is
 /// beneath; beside entries it is their companion.
-fn downwards(next: &Stored<'_>, beneath: &Place<LiveNs<'_>>, own: LiveNs<'_>) -> (Host, Records) {
+fn downwards(
+    next: &Stored<'_>,
+    beneath: &InodeView<LiveNs<'_>>,
+    own: LiveNs<'_>,
+) -> (Host, Records) {
     let stored_from = |uid| beneath.stored_from(uid, own);
     match (next.host, stored_from(Uid::ROOT)) {
         (Host::Value(caps), Some(root)) if next.entries.is_empty() => {

@@ -150,10 +150,10 @@ impl Caps {
         let mut out: Box<EntryBuffer> = Box::new([[0; RECORD_LEN]; MAX_ENTRIES]);
         for _ in 0..TRIES {
             let held = self.held(file)?;
-            let (cred, place) = (caller.cred(), held.place(caller.lineage().namespaces()));
+            let (cred, view) = (caller.cred(), held.view(caller.lineage().namespaces()));
             let stored = held.stored();
             let policy = self.policy;
-            let request = Request { policy, cred: &cred, place: &place, stored: &stored };
+            let request = Request { policy, cred: &cred, inode: &view, stored: &stored };
             let (next, why) = match decide(&request, out.as_mut_slice()) {
                 Decision::Write(next, why) => (next, why),
                 Decision::Keep(_) => return Ok(false),

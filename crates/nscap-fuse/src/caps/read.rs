@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use nscap_core::storage;
-use nscap_core::{Denied, Host, Kgid, Kuid, Listed, Place, Stored};
+use nscap_core::{Denied, Host, InodeView, Kgid, Kuid, Listed, Stored};
 use nscap_linux::{CapFile, Lineage, LiveNs, Shown};
 use rustix::io::Errno;
 
@@ -42,13 +42,13 @@ impl Caps {
         if let Some(stored) = alone {
             let reader = self.reader(tid, &stored)?;
             let own = reader.namespaces().own_ns();
-            let place = Place::plain(own, Kuid::ROOT, Kgid::ROOT);
-            return handed(reader.ns(), &place, &stored);
+            let view = InodeView::plain(own, Kuid::ROOT, Kgid::ROOT);
+            return handed(reader.ns(), &view, &stored);
         }
         let held = self.read(file)?;
         let stored = held.stored();
         let reader = self.reader(tid, &stored)?;
-        handed(reader.ns(), &held.place(reader.namespaces()), &stored)
+        handed(reader.ns(), &held.view(reader.namespaces()), &stored)
     }
 
     /// R6.
@@ -56,10 +56,10 @@ impl Caps {
         self.shown(file)?;
         let held = self.read(file)?;
         let (stored, reader) = (held.stored(), self.identify(tid)?);
-        let (ns, place) = (reader.ns(), held.place(reader.namespaces()));
-        let length = nscap_core::nscapability_len(ns, &place, &stored).map_err(denied)?;
+        let (ns, view) = (reader.ns(), held.view(reader.namespaces()));
+        let length = nscap_core::nscapability_len(ns, &view, &stored).map_err(denied)?;
         let mut value = vec![0; length];
-        nscap_core::get_nscapability(ns, &place, &stored, &mut value).map_err(denied)?;
+        nscap_core::get_nscapability(ns, &view, &stored, &mut value).map_err(denied)?;
         Ok(value)
     }
 
@@ -113,8 +113,8 @@ impl Caps {
             Err(Errno::NODATA) => return Ok(nothing),
             reader => reader?,
         };
-        let place = held.place(reader.namespaces());
-        Ok(nscap_core::list(reader.ns(), &place, &held.stored()))
+        let view = held.view(reader.namespaces());
+        Ok(nscap_core::list(reader.ns(), &view, &held.stored()))
     }
 
     /// The caller's namespace, for R4. A host value of the initial namespace applies to all, so its
@@ -154,10 +154,10 @@ impl Caps {
 
 fn handed(
     ns: LiveNs<'_>,
-    place: &Place<LiveNs<'_>>,
+    view: &InodeView<LiveNs<'_>>,
     stored: &Stored<'_>,
 ) -> Result<Vec<u8>, Errno> {
-    let (value, _) = nscap_core::handed_to_kernel(ns, place, stored).map_err(denied)?;
+    let (value, _) = nscap_core::handed_to_kernel(ns, view, stored).map_err(denied)?;
     Ok(value.encode().as_bytes().to_vec())
 }
 

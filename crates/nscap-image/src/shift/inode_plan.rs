@@ -141,9 +141,9 @@ impl InodePlan {
             self.problems.push(Problem::GrantHidden);
             return;
         }
-        let (own, place) = (namespaces.own_ns(), state.place(namespaces));
-        let shown = |rootid| place.uid_in(rootid, own).map(nscap_core::Uid::get);
-        let stored = |id| place.stored_of(namespaces.shown_uid(id)?);
+        let (own, view) = (namespaces.own_ns(), state.view(namespaces));
+        let shown = |rootid| view.uid_in(rootid, own).map(nscap_core::Uid::get);
+        let stored = |id| view.stored_of(namespaces.shown_uid(id)?);
         let host = shown(nscap_core::Uid::ROOT);
         let before = state.stored(namespaces).0;
         let mut slots = Box::new([[0; RECORD_LEN]; MAX_ENTRIES]);

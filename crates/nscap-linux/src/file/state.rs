@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use nscap_core::storage::{self, Seal, SealFacts, VoidReason};
-use nscap_core::{Host, Kuid, NsCaps, Place, Stored, Uid, UserNs, VfsCaps};
+use nscap_core::{Host, InodeView, Kuid, NsCaps, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
 
 use crate::error::Result;
@@ -207,18 +207,18 @@ impl FileState {
     /// # let mut namespaces = Namespaces::own()?;
     /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
     /// let state = file.read(&mut namespaces)?;
-    /// assert_eq!(state.place(&namespaces).immutable, state.inode.immutable);
+    /// assert_eq!(state.view(&namespaces).immutable, state.inode.immutable);
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     #[must_use]
-    pub fn place<'n>(&self, namespaces: &'n Namespaces) -> Place<LiveNs<'n>> {
+    pub fn view<'n>(&self, namespaces: &'n Namespaces) -> InodeView<LiveNs<'n>> {
         let idmap = self.mount.maps().map(|maps| namespaces.get(maps));
         // An id that the map of the mount has not is shown as one that it need not have either.
         let owner = namespaces.shown_uid(self.inode.uid);
         let owner = owner.filter(|kuid| idmap.is_none_or(|map| map.uid(*kuid).is_some()));
         let group = namespaces.shown_gid(self.inode.gid);
         let group = group.filter(|kgid| idmap.is_none_or(|map| map.gid(*kgid).is_some()));
-        Place {
+        InodeView {
             sb_ns: namespaces.get(self.mount.owner.assumed()),
             idmap,
             owner,
@@ -309,10 +309,10 @@ impl FileState {
 
     /// What a seal is made over. Ids that have no image on disk are -1, which no seal has.
     pub(crate) fn facts(&self, namespaces: &Namespaces) -> SealFacts {
-        let place = self.place(namespaces);
-        let uid = place.owner.and_then(|kuid| place.stored_of(kuid));
-        let gid = place.group.and_then(|kgid| match place.idmap {
-            None => place.sb_ns.gid(kgid),
+        let view = self.view(namespaces);
+        let uid = view.owner.and_then(|kuid| view.stored_of(kuid));
+        let gid = view.group.and_then(|kgid| match view.idmap {
+            None => view.sb_ns.gid(kgid),
             Some(map) => map.gid(kgid),
         });
         SealFacts {
@@ -325,15 +325,15 @@ impl FileState {
     /// Sets `capability` to what is stored, from what the kernel showed us of it.
     pub(super) fn undo_translation(&mut self, shown: &[u8], namespaces: &Namespaces) {
         let own = namespaces.own_ns();
-        let place = self.place(namespaces);
+        let view = self.view(namespaces);
         let Ok(value) = VfsCaps::settable(shown) else {
             self.capability = Some(shown.to_vec());
             return;
         };
-        let stored = value.translate(|uid| place.stored_from(uid, own)).unwrap_or(value);
+        let stored = value.translate(|uid| view.stored_from(uid, own)).unwrap_or(value);
         self.capability = Some(stored.encode().as_bytes().to_vec());
         let plain = VfsCaps::v2(value.caps()).encode().as_bytes().to_vec();
-        if own.is_initial() || own.same(place.sb_ns) || value.named().is_some() {
+        if own.is_initial() || own.same(view.sb_ns) || value.named().is_some() {
             return;
         }
         // Of the values that look like this from here, the one that a table was sealed with.

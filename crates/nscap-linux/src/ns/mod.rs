@@ -329,7 +329,7 @@ impl Namespaces {
         Ok(NsIndex(n))
     }
 
-    /// Only maps, for [`Place::idmap`](nscap_core::Place): of ids on disk (inside) to kuids and
+    /// Only maps, for [`InodeView::idmap`](nscap_core::InodeView): of ids on disk (inside) to kuids and
     /// kgids (outside).
     ///
     /// # Errors

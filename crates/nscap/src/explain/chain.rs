@@ -330,8 +330,8 @@ impl Found {
         task: &nscap_core::Task<'_, nscap_linux::LiveNs<'_>>,
         system: &System,
     ) -> bool {
-        let place = self.state.place(&system.namespaces);
-        may_read(task, &place, self.state.inode.mode, self.list())
+        let view = self.state.view(&system.namespaces);
+        may_read(task, &view, self.state.inode.mode, self.list())
     }
 }
 

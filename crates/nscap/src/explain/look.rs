@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nscap_core::{
-    AclEntry, AclTag, Capability, Place, Program, Task, Why, check_searchable, permits,
+    AclEntry, AclTag, Capability, InodeView, Program, Task, Why, check_searchable, permits,
 };
 use nscap_image::shift::{Acl, Tag};
 use nscap_linux::{CapFile, FileState, Inode, LiveNs, Start, Way, opath};
@@ -85,8 +85,8 @@ impl Looked {
             let acl = access_list(dir, &dir.path, system)?;
             let name = shown(&dir.path);
             let answers = owned(&inode, system)
-                .map(|inode| (place(&inode, task.cred.ns, system), inode.mode))
-                .map(|(place, mode)| (place, check_searchable(task, &place, mode, &acl)));
+                .map(|inode| (view(&inode, task.cred.ns, system), inode.mode))
+                .map(|(view, mode)| (view, check_searchable(task, &view, mode, &acl)));
             let answers: Vec<_> = answers.collect();
             if answers.iter().any(|(_, answer)| *answer != answers[0].1) {
                 let text =
@@ -94,13 +94,13 @@ impl Looked {
                 self.unseen.push(Unseen::deciding("owner", text));
                 continue;
             }
-            let (place, answer) = answers[0];
+            let (view, answer) = answers[0];
             if let Err(denied) = answer {
                 let list = if acl.is_empty() { "" } else { ", with an access control list" };
                 let text = format!(
                     "the directory {name} (mode {:04o}, {}{list}) may not be searched by the task",
                     inode.mode & 0o7777,
-                    owners(&place),
+                    owners(&view),
                 );
                 self.refused.push(Stop { errno: EACCES, text, why: Some(denied.why) });
             }
@@ -174,11 +174,11 @@ impl Found {
         task: &Task<'_, LiveNs<'n>>,
         system: &'n System,
     ) -> Program<LiveNs<'n>> {
-        let (place, mode) = (state.place(&system.namespaces), state.inode.mode);
+        let (view, mode) = (state.view(&system.namespaces), state.inode.mode);
         let listed = !self.acl.is_empty();
         Program {
-            by_acl: listed.then(|| permits(task, &place, mode, &self.acl)),
-            place,
+            by_acl: listed.then(|| permits(task, &view, mode, &self.acl)),
+            inode: view,
             mode,
             nosuid: state.mount.nosuid,
             noexec: state.mount.noexec,
@@ -215,8 +215,8 @@ fn owned(inode: &Inode, system: &System) -> impl Iterator<Item = Inode> + use<> 
     all.into_iter()
 }
 
-fn place<'n>(inode: &Inode, ns: LiveNs<'n>, system: &System) -> Place<LiveNs<'n>> {
-    Place {
+fn view<'n>(inode: &Inode, ns: LiveNs<'n>, system: &System) -> InodeView<LiveNs<'n>> {
+    InodeView {
         sb_ns: ns,
         idmap: None,
         owner: system.namespaces.shown_uid(inode.uid),
@@ -227,12 +227,12 @@ fn place<'n>(inode: &Inode, ns: LiveNs<'n>, system: &System) -> Place<LiveNs<'n>
 }
 
 /// Owner and group in words.
-pub(crate) fn owners(place: &Place<LiveNs<'_>>) -> String {
+pub(crate) fn owners(view: &InodeView<LiveNs<'_>>) -> String {
     let id = |id: Option<u32>| id.map_or("unmapped".to_owned(), |id| id.to_string());
     format!(
         "owner kuid {}, group kgid {}",
-        id(place.owner.map(nscap_core::Kuid::get)),
-        id(place.group.map(nscap_core::Kgid::get))
+        id(view.owner.map(nscap_core::Kuid::get)),
+        id(view.group.map(nscap_core::Kgid::get))
     )
 }
 

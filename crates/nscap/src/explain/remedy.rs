@@ -125,7 +125,7 @@ fn executable(question: &Question<'_>) -> Remedy {
     let own = question.system.namespaces.own_ns();
     let command = match own.uid(fsuid) {
         _ if how.mode & SET_ID != 0 => None,
-        Some(_) if how.place.owner == Some(fsuid) => {
+        Some(_) if how.inode.owner == Some(fsuid) => {
             reach.command(question, |file| format!("chmod u+x {file}"))
         }
         Some(uid) if question.chain.program().takes_lists() => {
@@ -211,7 +211,7 @@ fn grant(question: &Question<'_>, caps: &str, whom: Kuid, replace: bool) -> Opti
 /// Whether the file may get something for this root: host root's own files may; others only for a root that
 /// is over their owner. The host's is only for files that host root alone can change.
 fn may_be_given(question: &Question<'_>, whom: Kuid) -> bool {
-    let (place, ns) = (&question.how.place, question.task.cred.ns);
+    let (place, ns) = (&question.how.inode, question.task.cred.ns);
     let roots = place.owner == Some(Kuid::ROOT) && place.group.is_some();
     let alone = is_written_by_owner(question.how.mode, place.group == Some(Kgid::ROOT))
         && question.how.by_acl.is_none();
@@ -259,7 +259,7 @@ fn fewer(question: &Question<'_>) -> Remedy {
         FileCaps { permitted: left, ..caps }
     };
     // For the root that it is from: the host's overrides what another has.
-    let (place, ns) = (&question.how.place, question.task.cred.ns);
+    let (place, ns) = (&question.how.inode, question.task.cred.ns);
     let root = match nscap_core::file_grant(ns, place, &question.stored) {
         Ok(Grant::Host(_)) => root_kuid(place.sb_ns),
         Ok(Grant::Entry { kuid, .. }) => Some(kuid),

@@ -212,7 +212,7 @@ fn without(question: &mut Question<'_>, why: Why) -> bool {
 fn promised<'q>(question: &'q Question<'_>) -> Promise<'q, LiveNs<'q>> {
     Promise {
         ns: question.task.cred.ns,
-        place: &question.how.place,
+        inode: &question.how.inode,
         stored: &question.stored,
         seal: question.seal,
         hidden: question.state.hidden.is_some(),

@@ -82,7 +82,7 @@ fn program(question: &Question<'_>) -> String {
         "{}: mode {:04o}, {}{list}",
         out::path(question.chain.program().file.path()),
         question.state.inode.mode & 0o7777,
-        owners(&question.how.place),
+        owners(&question.how.inode),
     )
 }
 
@@ -151,7 +151,7 @@ fn host_value(question: &Question<'_>) -> String {
         }
         _ => {}
     }
-    let seen = question.stored.seen_from(question.task.cred.ns, &question.how.place);
+    let seen = question.stored.seen_from(question.task.cred.ns, &question.how.inode);
     match (question.stored.host, seen.host()) {
         (Host::Value(caps), Host::Value(_))
             if question.state.hidden == Some(Hidden::HostOrAbove) =>
@@ -171,7 +171,7 @@ fn entry(question: &Question<'_>, ns: LiveNs<'_>) -> String {
     let Some(root) = root_kuid(ns) else {
         return format!("{name} maps no uid 0: no entry can be its root's [R3]");
     };
-    let seen = question.stored.seen_from(question.task.cred.ns, &question.how.place);
+    let seen = question.stored.seen_from(question.task.cred.ns, &question.how.inode);
     match seen.entries().find(|entry| entry.kuid == Some(root)) {
         Some(entry) => format!("{name}, root kuid {root}: {} [R3]", entry.caps),
         None => format!("{name}, root kuid {root}: none"),

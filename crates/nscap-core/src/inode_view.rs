@@ -9,7 +9,7 @@ use crate::ns::UserNs;
 
 /// A file seen through a mount, as far as capabilities care.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place<N> {
+pub struct InodeView<N> {
     /// The superblock's owner namespace (`s_user_ns`).
     pub sb_ns: N,
     /// On an id-mapped mount, a namespace whose maps are the mount's (mount_setattr(2)); only its
@@ -25,11 +25,11 @@ pub struct Place<N> {
     pub immutable: bool,
 }
 
-impl<N: UserNs> Place<N> {
+impl<N: UserNs> InodeView<N> {
     /// A file on a plain, writable mount.
     #[must_use]
-    pub fn plain(sb_ns: N, owner: Kuid, group: Kgid) -> Place<N> {
-        Place {
+    pub fn plain(sb_ns: N, owner: Kuid, group: Kgid) -> InodeView<N> {
+        InodeView {
             sb_ns,
             idmap: None,
             owner: Some(owner),
@@ -50,7 +50,7 @@ impl<N: UserNs> Place<N> {
     /// let stored = Uid::new(100_000).unwrap();
     /// assert_eq!(file.kuid_of(stored), Kuid::new(100_000));
     /// // The same superblock on a mount that is id-mapped for the container.
-    /// let mapped = Place { idmap: Some(&container), ..file };
+    /// let mapped = InodeView { idmap: Some(&container), ..file };
     /// assert_eq!(mapped.kuid_of(Uid::ROOT), Kuid::new(100_000));
     /// assert_eq!(mapped.kuid_of(stored), None);
     /// ```
@@ -71,7 +71,7 @@ impl<N: UserNs> Place<N> {
     /// let container = host.below(100_000, 65_536);
     /// let (file, root) = (container.file(), Kuid::new(100_000).unwrap());
     /// assert_eq!(file.stored_of(root), Uid::new(100_000));
-    /// let mapped = Place { idmap: Some(&container), ..file };
+    /// let mapped = InodeView { idmap: Some(&container), ..file };
     /// assert_eq!(mapped.stored_of(root), Some(Uid::ROOT));
     /// ```
     pub fn stored_of(&self, kuid: Kuid) -> Option<Uid> {
@@ -120,7 +120,7 @@ impl<N: UserNs> Place<N> {
     /// use nscap_core::*;
     /// let host = Mapped::initial();
     /// let container = host.below(100_000, 65_536);
-    /// let read_only = Place { read_only: true, ..container.file() };
+    /// let read_only = InodeView { read_only: true, ..container.file() };
     /// assert_eq!(read_only.check_writable().unwrap_err().errno, Errno::EROFS);
     /// ```
     pub fn check_writable(&self) -> Result<(), Denied> {
