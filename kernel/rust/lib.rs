@@ -11,9 +11,9 @@ use core::ffi::c_void;
 
 use nscap_core::storage::{self, Before, Question, SealFacts, Step};
 use nscap_core::{
-    CapSet, Cred, Decision, Denied, Errno, Gid, Grant, Host, Kgid, Kuid, Logged, InodeView, Policy,
-    RECORD_LEN, Request, SetFlags, Stored, Uid, UserNs, VfsCaps, entry_above, entry_alone, file_grant,
-    get_plainly, keep_named, left_behind,
+    CapSet, Cred, Decision, Denied, Errno, Gid, Grant, HostValue, InodeView, Kgid, Kuid, Logged,
+    Policy, RECORD_LEN, Request, SetFlags, Stored, Uid, UserNs, VfsCaps, entry_above, entry_alone,
+    file_grant, get_plainly, keep_named, left_behind,
 };
 
 unsafe extern "C" {
@@ -414,7 +414,7 @@ pub unsafe extern "C" fn nscap_decide_list(ns: *const c_void, file: &File) -> u3
     let before = unsafe { file.before() };
     let (ns, inode, stored) = (Ns(ns), file.view(), stored(&before));
     let listed = nscap_core::list(ns, &inode, &stored);
-    let host = stored.seen_from(ns, &inode).host() != Host::Absent;
+    let host = stored.seen_from(ns, &inode).host() != HostValue::Absent;
     u32::from(listed.capability) | u32::from(listed.nscapability) << 1 | u32::from(host) << 2
 }
 

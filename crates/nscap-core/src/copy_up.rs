@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::cap::FileCaps;
     use crate::read::get_nscapability;
-    use crate::stored::{Entries, Host, Stored};
+    use crate::stored::{Entries, HostValue, Stored};
     use crate::wire::Record;
     use crate::world::{World, kgid, kuid};
 
@@ -146,7 +146,7 @@ mod tests {
         let records = [100_000, 100_001, 200_000]
             .map(|rootid| *Record::new(rootid, FileCaps::default()).as_bytes());
         let entries = Entries::decode(&records).unwrap();
-        let stored = Stored { host: Host::Absent, entries };
+        let stored = Stored { host: HostValue::Absent, entries };
         let named = |ns| {
             let mut value = [0; NsCaps::encoded_len(3)];
             get_nscapability(world.ns(ns), &inode, &stored, &mut value).unwrap();

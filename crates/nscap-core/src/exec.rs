@@ -221,7 +221,7 @@ fn unsafe_exec<N>(task: &Task<'_, N>) -> Option<Why> {
 mod tests {
     use super::*;
     use crate::world::{World, kgid, kuid};
-    use crate::{Host, Uid};
+    use crate::{HostValue, Uid};
 
     const PING: FileCaps = FileCaps {
         permitted: CapSet::from_bits(1 << 13),
@@ -315,7 +315,7 @@ mod tests {
         let mut world = World::new();
         world.add(0, 1000, &[(1000, 1000, 1)]);
         let inode = InodeView::plain(world.ns(1), kuid(1000), kgid(1000));
-        let stored = Stored { host: Host::Value(PING), ..Stored::EMPTY };
+        let stored = Stored { host: HostValue::Present(PING), ..Stored::EMPTY };
         let grant = file_grant(world.ns(1), &inode, &stored).unwrap();
         assert_eq!(grant, Grant::Nothing(Why::HostNotRooted));
     }

@@ -6,7 +6,7 @@ use crate::decision::{Denied, Errno, Why};
 use crate::id::Kuid;
 use crate::inode_view::InodeView;
 use crate::ns::{UserNs, root_kuid};
-use crate::stored::{Host, Stored};
+use crate::stored::{HostValue, Stored};
 
 /// Where the file's part in the new credentials comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,12 +72,12 @@ pub fn file_grant<N: UserNs>(
     }
     let seen = stored.seen_from(ns, inode);
     match seen.host() {
-        Host::Malformed => return Err(Denied::new(Errno::EINVAL, Why::StoredMalformed)),
-        Host::Value(_) if root_kuid(inode.sb_ns).is_none() => {
+        HostValue::Malformed => return Err(Denied::new(Errno::EINVAL, Why::StoredMalformed)),
+        HostValue::Present(_) if root_kuid(inode.sb_ns).is_none() => {
             return Ok(Grant::Nothing(Why::HostNotRooted));
         }
-        Host::Value(caps) => return Ok(Grant::Host(caps)),
-        Host::Absent => {}
+        HostValue::Present(caps) => return Ok(Grant::Host(caps)),
+        HostValue::Absent => {}
     }
     Ok(match seen.nearest(ns) {
         Some((entry, at)) => match entry.kuid {

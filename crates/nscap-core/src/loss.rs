@@ -9,7 +9,7 @@ use crate::grant::{Grant, file_grant};
 use crate::inode_view::InodeView;
 use crate::ns::UserNs;
 use crate::storage::{Seal, VoidReason};
-use crate::stored::{Host, Stored};
+use crate::stored::{HostValue, Stored};
 
 /// All that a file holds for the tasks of one namespace, whether or not the kernel that decides looks
 /// at it.
@@ -83,8 +83,8 @@ impl<N: UserNs> Promise<'_, N> {
     /// Every capability that the file names, for any root.
     fn named(&self) -> CapSet {
         let host = match self.stored.host {
-            Host::Value(caps) => caps.permitted,
-            Host::Absent | Host::Malformed => CapSet::EMPTY,
+            HostValue::Present(caps) => caps.permitted,
+            HostValue::Absent | HostValue::Malformed => CapSet::EMPTY,
         };
         let entries = self.stored.entries.iter();
         entries.fold(host, |all, (_, caps)| all | caps.permitted).known()

@@ -5,12 +5,12 @@ use crate::cap::FileCaps;
 use crate::decision::{Decision, Denied, Errno, Why};
 use crate::id::Uid;
 use crate::nscaps::MAX_ENTRIES;
-use crate::stored::{Entries, Host, Stored};
+use crate::stored::{Entries, HostValue, Stored};
 use crate::wire::{RECORD_LEN, Record, position, sort_records};
 
 /// What the file holds next, under construction.
 pub(crate) struct Next<'o> {
-    pub(crate) host: Host,
+    pub(crate) host: HostValue,
     slots: &'o mut [[u8; RECORD_LEN]],
     used: usize,
     /// How many are those that the file holds now, in their order.
@@ -32,13 +32,13 @@ impl<'o> Next<'o> {
 
     /// Starts from nothing.
     pub(crate) fn empty(out: &'o mut [[u8; RECORD_LEN]]) -> Next<'o> {
-        Next { host: Host::Absent, slots: out, used: 0, held: 0 }
+        Next { host: HostValue::Absent, slots: out, used: 0, held: 0 }
     }
 
     /// Adds an entry; rootid 0 is the host value (SPEC, Objects).
     pub(crate) fn put(&mut self, rootid: Uid, caps: FileCaps) -> Result<(), Denied> {
         if rootid == Uid::ROOT {
-            self.host = Host::Value(caps);
+            self.host = HostValue::Present(caps);
             return Ok(());
         }
         self.push(*Record::new(rootid.get(), caps).as_bytes())
@@ -70,7 +70,7 @@ impl<'o> Next<'o> {
     /// Whether there is a grant for this rootid already.
     pub(crate) fn holds(&self, rootid: Uid) -> bool {
         if rootid == Uid::ROOT {
-            return self.host != Host::Absent;
+            return self.host != HostValue::Absent;
         }
         let used = self.slots.iter().take(self.used);
         used.into_iter().any(|bytes| Record::from_bytes(*bytes).rootid() == rootid.get())

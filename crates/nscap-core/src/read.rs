@@ -8,7 +8,7 @@ use crate::inode_view::InodeView;
 use crate::ns::{UserNs, is_same_or_below, rooted_at};
 use crate::nscaps::NsCaps;
 use crate::storage::TRIPWIRE_ROOTID;
-use crate::stored::{Host, SeenEntry, Stored};
+use crate::stored::{HostValue, SeenEntry, Stored};
 use crate::vfscap::VfsCaps;
 use crate::wire::Record;
 
@@ -98,9 +98,9 @@ pub(crate) fn applicable<N: UserNs>(
 ) -> Result<Applicable, Denied> {
     let seen = stored.seen_from(ns, inode);
     match seen.host() {
-        Host::Value(caps) => Ok(Applicable::Host(caps)),
-        Host::Malformed => Err(Denied::new(Errno::EINVAL, Why::StoredMalformed)),
-        Host::Absent => {
+        HostValue::Present(caps) => Ok(Applicable::Host(caps)),
+        HostValue::Malformed => Err(Denied::new(Errno::EINVAL, Why::StoredMalformed)),
+        HostValue::Absent => {
             if let Some((entry, _)) = seen.nearest(ns) {
                 return Ok(Applicable::Entry(entry));
             }
@@ -264,7 +264,7 @@ mod tests {
         let two = [100_000, 200_000].map(|id| *Record::new(id, FileCaps::default()).as_bytes());
         let two = Stored { entries: crate::Entries::decode(&two).unwrap(), ..Stored::EMPTY };
         assert_eq!(shown(0, &two), none);
-        let both = Stored { host: Host::Value(FileCaps::default()), ..entry() };
+        let both = Stored { host: HostValue::Present(FileCaps::default()), ..entry() };
         assert_eq!(shown(0, &both), Ok((Revision::V2, Why::HostValueRead)));
     }
 
@@ -301,7 +301,7 @@ mod tests {
         let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let two = [100_000, 100_500].map(|id| *Record::new(id, FileCaps::default()).as_bytes());
         let two = Stored { entries: crate::Entries::decode(&two).unwrap(), ..Stored::EMPTY };
-        let both = Stored { host: Host::Value(FileCaps::default()), ..entry() };
+        let both = Stored { host: HostValue::Present(FileCaps::default()), ..entry() };
         for (stored, shown) in [(two, (false, true)), (both, (true, true))] {
             let Listed { capability, nscapability } = list(world.ns(0), &inode, &stored);
             assert_eq!((capability, nscapability), shown);

@@ -231,7 +231,7 @@ fn could_ask<N: UserNs>(request: &Request<'_, '_, N>) -> bool {
 mod tests {
     use super::*;
     use crate::world::{Ns, World, kgid, kuid};
-    use crate::{CapSet, Cred, Host, Policy, Revision};
+    use crate::{CapSet, Cred, HostValue, Policy, Revision};
 
     const RAW: Capability = Capability::NetRaw;
 
@@ -259,13 +259,13 @@ mod tests {
         name: Checked,
         value: &[u8],
         flags: SetFlags,
-    ) -> (Option<Errno>, Why, Host) {
+    ) -> (Option<Errno>, Why, HostValue) {
         let request = Request { policy: Policy::default(), cred, inode, stored };
         let mut out = [[0; RECORD_LEN]; 8];
         let decision = set_relayed(&request, name, value, flags, &mut out);
         let host = match decision {
             Decision::Write(next, _) => next.host,
-            _ => Host::Absent,
+            _ => HostValue::Absent,
         };
         (decision.errno(), decision.why(), host)
     }
@@ -292,18 +292,21 @@ mod tests {
             set((cred, &inode, stored), name, value.as_bytes(), flags)
         };
         let none = SetFlags::default();
-        let written = (None, Why::HostWritten, Host::Value(caps(RAW)));
+        let written = (None, Why::HostWritten, HostValue::Present(caps(RAW)));
         assert_eq!(decide(&root, &Stored::EMPTY, 0, none), written);
         // As on any file system: the second takes the first one's place.
         assert_eq!(decide(&root, &host, 0, none), written);
         let create = SetFlags { create: true, ..none };
         assert_eq!(decide(&root, &host, 0, create).0, Some(Errno::EEXIST));
-        assert_eq!(decide(&root, &host, 5, none), (None, Why::EntryWritten, Host::Value(other)));
+        assert_eq!(
+            decide(&root, &host, 5, none),
+            (None, Why::EntryWritten, HostValue::Present(other))
+        );
         assert_eq!(decide(&root, &busy, 5, none).0, Some(Errno::EBUSY));
         // Neither has passed the VFS's check.
         let no_root = Cred::privileged(world.ns(3), kuid(1000), kgid(1000));
         for cred in [&user, &no_root] {
-            assert_eq!(decide(cred, &host, 0, none), (None, Why::ForAnother, Host::Absent));
+            assert_eq!(decide(cred, &host, 0, none), (None, Why::ForAnother, HostValue::Absent));
         }
         let read_only = InodeView { read_only: true, ..inode };
         let value = VfsCaps::v3(0, caps(RAW)).encode();
@@ -325,11 +328,11 @@ mod tests {
                 set((&root, &inode, &Stored::EMPTY), name, value.as_bytes(), none)
             };
             for rootid in [100_000, 100_999] {
-                assert_eq!(decide(rootid), (None, Why::EntriesWritten, Host::Absent));
+                assert_eq!(decide(rootid), (None, Why::EntriesWritten, HostValue::Absent));
             }
-            let unmapped = (Some(Errno::EINVAL), Why::RootidUnmapped, Host::Absent);
+            let unmapped = (Some(Errno::EINVAL), Why::RootidUnmapped, HostValue::Absent);
             assert_eq!(decide(u32::MAX), unmapped);
-            let translated = (None, Why::EntryWritten, Host::Absent);
+            let translated = (None, Why::EntryWritten, HostValue::Absent);
             assert_eq!(decide(101_000), if idmapped { translated } else { unmapped });
         }
     }

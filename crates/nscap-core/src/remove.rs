@@ -9,7 +9,7 @@ use crate::ns::{UserNs, root_kuid};
 use crate::privilege::{may_grant, writes_host_value};
 use crate::read::get_capability;
 use crate::request::Request;
-use crate::stored::{Host, SeenEntry, Stored};
+use crate::stored::{HostValue, SeenEntry, Stored};
 use crate::wire::RECORD_LEN;
 
 /// removexattr(2) of `security.capability`: the host value, for a caller that may write one; else
@@ -89,9 +89,9 @@ fn own<'o, N: UserNs>(
 ) -> Result<Decision<Stored<'o>>, Denied> {
     let Request { cred, inode, stored, .. } = *request;
     inode.check_writable()?;
-    if stored.host != Host::Absent && writes_host_value(cred, inode) {
+    if stored.host != HostValue::Absent && writes_host_value(cred, inode) {
         let mut next = Next::of(stored, out)?;
-        next.host = Host::Absent;
+        next.host = HostValue::Absent;
         return next.finish(Why::HostRemoved);
     }
     match entry.filter(|entry| could_write(request, entry)) {
@@ -201,14 +201,14 @@ fn one<'o, N: UserNs>(
         }
         return keep_others(request, Some(entry.stored), out, Why::EntryRemoved);
     }
-    if stored.host == Host::Absent || inode.kuid_of(Uid::ROOT) != Some(kuid) {
+    if stored.host == HostValue::Absent || inode.kuid_of(Uid::ROOT) != Some(kuid) {
         return Err(Denied::new(Errno::ENODATA, Why::NothingToRemove));
     }
     if !writes_host_value(cred, inode) {
         return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
     }
     let mut next = Next::of(stored, out)?;
-    next.host = Host::Absent;
+    next.host = HostValue::Absent;
     next.finish(Why::HostRemoved)
 }
 
@@ -225,7 +225,7 @@ fn one<'o, N: UserNs>(
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let (admin, file) = (host.root(), container.file());
 /// let entry = Stored::one(Uid::new(100_000).unwrap(), ping);
-/// let both = Stored { host: Host::Value(ping), ..entry };
+/// let both = Stored { host: HostValue::Present(ping), ..entry };
 /// let request = Request { policy: Policy::default(), cred: &admin, inode: &file, stored: &both };
 /// let mut out = [[0; RECORD_LEN]; MAX_ENTRIES];
 /// assert_eq!(remove_all(&request, &mut out), Decision::Write(Stored::EMPTY, Why::HostRemoved));
@@ -248,13 +248,13 @@ fn all<'o, N: UserNs>(
     if seen.has_entries() && !could {
         return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
     }
-    let host = stored.host != Host::Absent && writes_host_value(cred, inode);
+    let host = stored.host != HostValue::Absent && writes_host_value(cred, inode);
     let Decision::Write(mut left, why) = keep_others(request, None, out, Why::EntriesRemoved)?
     else {
         return Err(Denied::new(Errno::ENOSPC, Why::NoRoom));
     };
     if host {
-        left.host = Host::Absent;
+        left.host = HostValue::Absent;
     }
     let shown = get_capability(cred.ns, inode, &left);
     if !matches!(shown, Err(Denied { errno: Errno::ENODATA, .. })) {
@@ -293,7 +293,7 @@ fn keep_others<'o, N: UserNs>(
     let gone = |stored, caps| seen.as_entry(stored, caps).is_some_and(goes);
     let mut next = Next::empty(out);
     next.host = match request.stored.host {
-        Host::Value(caps) if gone(Uid::ROOT, caps) => Host::Absent,
+        HostValue::Present(caps) if gone(Uid::ROOT, caps) => HostValue::Absent,
         host => host,
     };
     for (stored, caps) in request.stored.entries.iter() {
@@ -394,7 +394,7 @@ mod tests {
                 decision => Err((decision.errno(), decision.why())),
             }
         };
-        let (none, value) = (Host::Absent, Host::Value(FileCaps::default()));
+        let (none, value) = (HostValue::Absent, HostValue::Present(FileCaps::default()));
         let all = |why| Ok((none, std::vec![], why));
         assert_eq!(left(0, 0, value, &[7, 100_000]), all(Why::HostRemoved));
         assert_eq!(left(0, 0, value, &[]), all(Why::HostRemoved));

@@ -12,7 +12,7 @@ use crate::next::Next;
 use crate::ns::{UserNs, root_kuid};
 use crate::policy::{Busy, Policy};
 use crate::privilege::{may_grant, writes_host_value};
-use crate::stored::{Host, Stored};
+use crate::stored::{HostValue, Stored};
 use crate::wire::{RECORD_LEN, Record};
 
 /// The caller, the file and the policy: what every write is decided from.
@@ -80,7 +80,7 @@ impl<N: UserNs> Request<'_, '_, N> {
         flags: SetFlags,
         out: &'o mut [[u8; RECORD_LEN]],
     ) -> Result<Decision<Stored<'o>>, Denied> {
-        let exists = self.stored.host != Host::Absent;
+        let exists = self.stored.host != HostValue::Absent;
         if exists && flags.create {
             return Err(Denied::new(Errno::EEXIST, Why::HostExists));
         }
@@ -88,7 +88,7 @@ impl<N: UserNs> Request<'_, '_, N> {
             return Err(Denied::new(Errno::ENODATA, Why::NothingToReplace));
         }
         let mut next = Next::of(self.stored, out)?;
-        next.host = Host::Value(caps);
+        next.host = HostValue::Present(caps);
         next.finish(Why::HostWritten)
     }
 
@@ -202,7 +202,7 @@ impl<N: UserNs> Request<'_, '_, N> {
         let seen = self.stored.seen_from(self.cred.ns, self.inode);
         let stored = kuid.and_then(|kuid| self.inode.stored_of(kuid));
         let there = match (stored, self.stored.host) {
-            (Some(Uid::ROOT), Host::Value(caps)) => Some(caps),
+            (Some(Uid::ROOT), HostValue::Present(caps)) => Some(caps),
             (Some(stored), _) => {
                 let entry = self.stored.entries.find(stored);
                 entry.filter(|caps| seen.as_entry(stored, *caps).is_some())

@@ -10,7 +10,7 @@
 
 use crate::id::Uid;
 use crate::next::Next;
-use crate::stored::{Host, Stored};
+use crate::stored::{HostValue, Stored};
 use crate::wire::RECORD_LEN;
 
 /// What to do with an entry whose rootid has no image. It never becomes another root's.
@@ -139,9 +139,9 @@ pub fn shift<'o>(
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Result<Shifted<'o>, ShiftDenied> {
     let host = match stored.host {
-        Host::Value(caps) => Some((Uid::ROOT, caps)),
-        Host::Absent => None,
-        Host::Malformed => return Err(ShiftDenied::Malformed),
+        HostValue::Present(caps) => Some((Uid::ROOT, caps)),
+        HostValue::Absent => None,
+        HostValue::Malformed => return Err(ShiftDenied::Malformed),
     };
     let mut next = Next::empty(out);
     let mut dropped = 0usize;
@@ -188,7 +188,10 @@ mod tests {
     }
 
     fn many(records: &[[u8; RECORD_LEN]]) -> Stored<'_> {
-        Stored { host: Host::Value(caps(1)), entries: crate::Entries::decode(records).unwrap() }
+        Stored {
+            host: HostValue::Present(caps(1)),
+            entries: crate::Entries::decode(records).unwrap(),
+        }
     }
 
     #[test]
@@ -250,7 +253,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_or_held_is_an_error() {
-        let malformed = Stored { host: Host::Malformed, ..Stored::EMPTY };
+        let malformed = Stored { host: HostValue::Malformed, ..Stored::EMPTY };
         let moved = shift(&malformed, &how(Unmapped::Drop), &mut []);
         assert_eq!(moved, Err(ShiftDenied::Malformed));
         let moved = shift(&Stored::one(id(100_000), caps(1)), &how(Unmapped::Drop), &mut []);

@@ -26,7 +26,7 @@
 
 use crate::cap::{CapSet, FileCaps};
 use crate::id::Uid;
-use crate::stored::{Entries, Host, Stored};
+use crate::stored::{Entries, HostValue, Stored};
 use crate::vfscap::{Revision, VfsCaps, VfsCapsBytes};
 
 mod plan;
@@ -182,7 +182,7 @@ fn read_capability<'a>(capability: Option<&[u8]>) -> (Stored<'a>, bool) {
         return (Stored::EMPTY, true);
     }
     let Ok(value) = VfsCaps::decode(bytes) else {
-        return (Stored { host: Host::Malformed, ..Stored::EMPTY }, true);
+        return (Stored { host: HostValue::Malformed, ..Stored::EMPTY }, true);
     };
     match value.revision() {
         Revision::V1 | Revision::V2 => (Stored::host(value.caps()), true),
@@ -246,15 +246,15 @@ pub enum Form {
 pub fn form_of(stored: &Stored<'_>) -> Form {
     let mut entries = stored.entries.iter();
     match (stored.host, entries.next(), entries.next()) {
-        (Host::Absent, None, _) => Form::Nothing,
-        (Host::Absent, Some((rootid, caps)), None) => {
+        (HostValue::Absent, None, _) => Form::Nothing,
+        (HostValue::Absent, Some((rootid, caps)), None) => {
             Form::Alone(VfsCaps::v3(rootid.get(), caps).encode())
         }
-        (Host::Absent, Some(_), Some(_)) => Form::TableBesideTripwire,
-        (Host::Value(caps), None, _) => Form::Alone(VfsCaps::v2(caps).encode()),
-        (Host::Value(caps), Some(_), _) => Form::TableBesideHost(VfsCaps::v2(caps).encode()),
-        (Host::Malformed, None, _) => Form::MalformedAlone,
-        (Host::Malformed, Some(_), _) => Form::TableBesideMalformed,
+        (HostValue::Absent, Some(_), Some(_)) => Form::TableBesideTripwire,
+        (HostValue::Present(caps), None, _) => Form::Alone(VfsCaps::v2(caps).encode()),
+        (HostValue::Present(caps), Some(_), _) => Form::TableBesideHost(VfsCaps::v2(caps).encode()),
+        (HostValue::Malformed, None, _) => Form::MalformedAlone,
+        (HostValue::Malformed, Some(_), _) => Form::TableBesideMalformed,
     }
 }
 
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(form_of(&Stored::EMPTY), Form::Nothing);
         let one = Stored::one(Uid::new(7).unwrap(), CAPS);
         assert_eq!(form_of(&one), Form::Alone(VfsCaps::v3(7, CAPS).encode()));
-        let both = Stored { host: Host::Value(CAPS), ..one };
+        let both = Stored { host: HostValue::Present(CAPS), ..one };
         assert_eq!(form_of(&both), Form::TableBesideHost(VfsCaps::v2(CAPS).encode()));
     }
 }

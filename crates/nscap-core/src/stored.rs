@@ -13,12 +13,12 @@ use crate::wire::{Malformed, RECORD_LEN, Record, position};
 
 /// The host value of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Host {
+pub enum HostValue {
     /// There is none.
     #[default]
     Absent,
     /// This one.
-    Value(FileCaps),
+    Present(FileCaps),
     /// `security.capability` holds bytes that are no value: exec fails with EINVAL, and so does
     /// reading; writing and removing treat it as a host value.
     Malformed,
@@ -124,19 +124,19 @@ impl Eq for Entries<'_> {}
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stored<'a> {
     /// The host value.
-    pub host: Host,
+    pub host: HostValue,
     /// The entries.
     pub entries: Entries<'a>,
 }
 
 impl<'a> Stored<'a> {
     /// Nothing.
-    pub const EMPTY: Stored<'a> = Stored { host: Host::Absent, entries: Entries::NONE };
+    pub const EMPTY: Stored<'a> = Stored { host: HostValue::Absent, entries: Entries::NONE };
 
     /// A host value and nothing else.
     #[must_use]
     pub fn host(caps: FileCaps) -> Stored<'a> {
-        Stored { host: Host::Value(caps), entries: Entries::NONE }
+        Stored { host: HostValue::Present(caps), entries: Entries::NONE }
     }
 
     /// One entry and nothing else; for rootid 0 that is a host value (SPEC, Objects).
@@ -145,13 +145,13 @@ impl<'a> Stored<'a> {
         if rootid == Uid::ROOT {
             return Stored::host(caps);
         }
-        Stored { host: Host::Absent, entries: Entries::one(rootid, caps) }
+        Stored { host: HostValue::Absent, entries: Entries::one(rootid, caps) }
     }
 
     /// Whether the file holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.host == Host::Absent && self.entries.is_empty()
+        self.host == HostValue::Absent && self.entries.is_empty()
     }
 
     /// M: the same entries in other terms: `id` gives the rootid that each has there. One that has
@@ -179,7 +179,7 @@ impl<'a> Stored<'a> {
         next.host = self.host;
         for (rootid, caps) in self.entries.iter() {
             match id(rootid) {
-                Some(Uid::ROOT) if next.host != Host::Absent => {}
+                Some(Uid::ROOT) if next.host != HostValue::Absent => {}
                 Some(rootid) => next.put(rootid, caps).ok()?,
                 None => {}
             }
@@ -196,12 +196,12 @@ impl<'a> Stored<'a> {
     /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
     /// let (stored, file) = (Stored::host(ping), container.file());
     /// let seen = stored.seen_from(&container, &file);
-    /// assert_eq!(seen.host(), Host::Value(ping));
+    /// assert_eq!(seen.host(), HostValue::Present(ping));
     /// assert!(!seen.has_entries());
     /// // On a file system of the container, a task of the host sees an entry for its root.
     /// let own = InodeView { sb_ns: &container, ..file };
     /// let seen = stored.seen_from(&host, &own);
-    /// assert_eq!(seen.host(), Host::Absent);
+    /// assert_eq!(seen.host(), HostValue::Absent);
     /// assert_eq!(seen.only().and_then(|entry| entry.kuid), Kuid::new(100_000));
     /// ```
     pub fn seen_from<N: UserNs>(&self, ns: N, inode: &InodeView<N>) -> Seen<'_, 'a, N> {
@@ -235,10 +235,10 @@ pub struct Seen<'s, 'a, N> {
 impl<N: UserNs> Seen<'_, '_, N> {
     /// The host value, where the caller sees it as one.
     #[must_use]
-    pub fn host(&self) -> Host {
+    pub fn host(&self) -> HostValue {
         // Malformed bytes name no kuid, so they can be shown as nothing else.
         match self.stored.host {
-            Host::Value(_) if !self.as_host => Host::Absent,
+            HostValue::Present(_) if !self.as_host => HostValue::Absent,
             host => host,
         }
     }
@@ -246,8 +246,8 @@ impl<N: UserNs> Seen<'_, '_, N> {
     /// The entries that the caller sees, ascending by stored rootid.
     pub fn entries(&self) -> impl Iterator<Item = SeenEntry> + Clone + '_ {
         let host = match self.stored.host {
-            Host::Value(caps) if !self.as_host => Some(caps),
-            Host::Absent | Host::Value(_) | Host::Malformed => None,
+            HostValue::Present(caps) if !self.as_host => Some(caps),
+            HostValue::Absent | HostValue::Present(_) | HostValue::Malformed => None,
         };
         // From outside the owner namespace a host value is "the only one that the file has".
         let hidden = self.host_alone && host.is_some();
@@ -258,7 +258,7 @@ impl<N: UserNs> Seen<'_, '_, N> {
     /// The entry as which the caller sees what is stored under this rootid (0: the host value);
     /// `None` where it sees none.
     pub(crate) fn as_entry(&self, stored: Uid, caps: FileCaps) -> Option<SeenEntry> {
-        let host_is_entry = matches!(self.stored.host, Host::Value(_)) && !self.as_host;
+        let host_is_entry = matches!(self.stored.host, HostValue::Present(_)) && !self.as_host;
         let shown =
             if stored == Uid::ROOT { host_is_entry } else { !(self.host_alone && host_is_entry) };
         if shown {
@@ -355,15 +355,16 @@ mod tests {
             _ => Uid::new(800).filter(|_| id.get() == 7),
         };
         let mut out = [[0; RECORD_LEN]; 3];
-        for (host, there) in [(Host::Absent, caps(6)), (Host::Value(caps(1)), caps(1))] {
+        for (host, there) in [(HostValue::Absent, caps(6)), (HostValue::Present(caps(1)), caps(1))]
+        {
             let stored = Stored { host, entries };
             let translated = stored.translate(image, &mut out).unwrap();
-            assert_eq!(translated.host, Host::Value(there));
+            assert_eq!(translated.host, HostValue::Present(there));
             let entries: std::vec::Vec<_> = translated.entries.iter().collect();
             let id = |id| Uid::new(id).unwrap();
             assert_eq!(entries, [(id(800), caps(7)), (id(900), caps(5))]);
         }
-        let none = Stored { host: Host::Absent, entries };
+        let none = Stored { host: HostValue::Absent, entries };
         assert_eq!(none.translate(|_| None, &mut out), Some(Stored::EMPTY));
         assert_eq!(none.translate(Some, &mut out[..2]), None);
     }

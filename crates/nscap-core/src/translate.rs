@@ -323,7 +323,7 @@ pub fn expected(consumer: IdMap<'_>, id: Option<Uid>) -> Result<(), Denied> {
 mod tests {
     use super::*;
     use crate::storage::tripwire;
-    use crate::{CapSet, Extent, Host};
+    use crate::{CapSet, Extent, HostValue};
     use std::vec::Vec;
 
     const FACTS: SealFacts = SealFacts { size: 5, uid: 100_000, gid: 100_000 };
@@ -374,7 +374,7 @@ mod tests {
         let Decision::Write(stored, _) = between(&A, &ALL, false).stored(&grants, &mut out) else {
             panic!()
         };
-        assert_eq!(stored.host, Host::Value(caps(13)));
+        assert_eq!(stored.host, HostValue::Present(caps(13)));
         assert!(stored.entries.iter().map(|(id, _)| id.get()).eq([5]));
     }
 

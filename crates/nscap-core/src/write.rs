@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::id::Uid;
     use crate::ns::root_kuid;
-    use crate::stored::{Entries, Host};
+    use crate::stored::{Entries, HostValue};
     use crate::wire::sort_records;
     use crate::world::{Ns, World, kgid, kuid};
     use crate::{Busy, CapSet, Capability, Cred, InodeView, Policy};
@@ -229,7 +229,7 @@ mod tests {
         set(world.ns(1), Policy::default(), &Stored::EMPTY, v2.as_bytes(), |decision| {
             let entry = Stored::one(Uid::new(100_000).unwrap(), caps(RAW));
             let Decision::Write(next, Why::EntryWritten) = decision else { panic!("{decision:?}") };
-            assert!(next.entries.iter().eq(entry.entries.iter()) && next.host == Host::Absent);
+            assert!(next.entries.iter().eq(entry.entries.iter()) && next.host == HostValue::Absent);
         });
     }
 
@@ -240,7 +240,7 @@ mod tests {
         let entry = Stored::one(Uid::new(100_000).unwrap(), caps(Capability::Chown));
         set(world.ns(0), Policy::default(), &entry, v2.as_bytes(), |decision| {
             let Decision::Write(next, Why::HostWritten) = decision else { panic!("{decision:?}") };
-            assert_eq!(next.host, Host::Value(caps(RAW)));
+            assert_eq!(next.host, HostValue::Present(caps(RAW)));
             assert!(next.entries.iter().eq(entry.entries.iter()));
         });
     }
@@ -252,7 +252,7 @@ mod tests {
         let mut records =
             [*Record::new(100_000, kill).as_bytes(), *Record::new(100_500, kill).as_bytes()];
         sort_records(&mut records);
-        let stored = Stored { host: Host::Absent, entries: Entries::sorted(&records) };
+        let stored = Stored { host: HostValue::Absent, entries: Entries::sorted(&records) };
         let v2 = VfsCaps::v2(ping).encode();
         let replace = Policy::ARRAYS.with_busy(Busy::Replace);
         set(world.ns(1), replace, &stored, v2.as_bytes(), |decision| {
@@ -268,7 +268,7 @@ mod tests {
         });
         // One entry a file: another's stays in the way.
         let single = Policy::SEED.with_busy(Busy::Replace);
-        let other = Stored { host: Host::Absent, entries: Entries::sorted(&records[1..]) };
+        let other = Stored { host: HostValue::Absent, entries: Entries::sorted(&records[1..]) };
         set(world.ns(1), single, &other, v2.as_bytes(), |decision| {
             assert_eq!(decision, Decision::Deny(Errno::EBUSY, Why::EntryExists));
         });

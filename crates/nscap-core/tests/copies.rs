@@ -7,7 +7,7 @@ mod world;
 
 use nscap_core::storage::{self, Form};
 use nscap_core::{
-    Busy, Cred, Decision, EntryBuffer, Errno, FileCaps, Host, InodeView, Listed, MAX_ENTRIES,
+    Busy, Cred, Decision, EntryBuffer, Errno, FileCaps, HostValue, InodeView, Listed, MAX_ENTRIES,
     Policy, Record, Request, Revision, SetFlags, Stored, VfsCaps, Why, bare, get_capability,
     get_nscapability, get_plainly, handed_to_kernel, list, nscapability_len, remove_capability,
     set_capability, set_nscapability, writes_host_value,
@@ -66,7 +66,7 @@ fn every_file(mut with: impl FnMut(&Stored<'_>)) {
         let ids = (0u32..).zip(IDS).filter(|(n, _)| chosen & 1 << n != 0);
         let records: Vec<_> = ids.map(|(n, id)| *Record::new(id, caps(n)).as_bytes()).collect();
         let entries = nscap_core::Entries::decode(&records).unwrap();
-        for host in [Host::Absent, Host::Value(caps(30))] {
+        for host in [HostValue::Absent, HostValue::Present(caps(30))] {
             with(&Stored { host, entries });
         }
     }

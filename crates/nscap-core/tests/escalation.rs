@@ -86,7 +86,7 @@ fn writable(world: &World, writer: usize) -> Vec<Kuid> {
             let decision = set_nscapability(&request, &bytes, SetFlags::default(), &mut out);
             if let Decision::Write(stored, _) = decision {
                 written.extend(stored.entries.iter().map(|(id, _)| kuid(id.get())));
-                assert_eq!(stored.host, nscap_core::Host::Absent, "never a host value");
+                assert_eq!(stored.host, nscap_core::HostValue::Absent, "never a host value");
             }
         }
         let v2 = nscap_core::VfsCaps::v2(CAPS).encode();

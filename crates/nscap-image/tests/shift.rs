@@ -182,7 +182,7 @@ fn entries_are_old_or_new(sample: &Sample, before: &Sample, after: &Sample) {
     for program in PROGRAMS {
         let [now, before, after] =
             [sample, before, after].map(|s| held(&s.path("bin").join(program)));
-        let nothing = (nscap_core::Host::Absent, Vec::new());
+        let nothing = (nscap_core::HostValue::Absent, Vec::new());
         assert!(now == nothing || now == before || now == after, "{program}: {now:?}");
     }
 }

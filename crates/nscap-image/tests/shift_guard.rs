@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nscap_core::{FileCaps, Host};
+use nscap_core::{FileCaps, HostValue};
 use nscap_image::shift::{Deviation, Direction, Error, Journal, Options, Tree, Unmapped};
 use nscap_linux::{CapFile, Links, Namespaces};
 use nscap_testing::is_root;
@@ -284,7 +284,7 @@ fn a_table_that_counts_for_nothing_is_not_woken_by_the_new_owner() {
         let mut namespaces = Namespaces::own().unwrap();
         let state = file.read(&mut namespaces).unwrap();
         let stored = state.stored(&namespaces).0;
-        (matches!(stored.host, Host::Value(_)), stored.entries.len())
+        (matches!(stored.host, HostValue::Present(_)), stored.entries.len())
     };
     assert_eq!(stored(&file), (true, 0));
     assert_eq!(moved(small.shift(&a_to_b()).0.unwrap()), 2);

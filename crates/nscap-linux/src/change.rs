@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use nscap_core::storage::{self, Before, Form, Op, Seal, takes_away};
-use nscap_core::{Host, Stored, Uid, VfsCaps};
+use nscap_core::{HostValue, Stored, Uid, VfsCaps};
 use rustix::io::Errno;
 
 use crate::decided;
@@ -171,7 +171,7 @@ impl CapFile {
             return done;
         }
         // Not even that fits. A host value that is to stay is there; no table is, and nothing else is left.
-        let host_stays = next.host != Host::Absent;
+        let host_stays = next.host != HostValue::Absent;
         let rest = [OwnedStep::RemoveCapability, OwnedStep::RemoveTable];
         for step in rest.iter().skip(usize::from(host_stays)) {
             self.take(step, before, namespaces)?;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nscap_core::storage::{self, Form, Table};
 use nscap_core::{
-    Entries, FileCaps, Host, NsCaps, Record, Stored, Uid, UserNs as _, VfsCaps, get_capability,
+    Entries, FileCaps, HostValue, NsCaps, Record, Stored, Uid, UserNs as _, VfsCaps, get_capability,
 };
 use rustix::io::Errno;
 
@@ -79,30 +79,34 @@ fn host(
     entries: Entries<'_>,
     state: &mut FileState,
     namespaces: &Namespaces,
-) -> Host {
+) -> HostValue {
     let Some(value) = shown else {
-        return Host::Absent;
+        return HostValue::Absent;
     };
     let (own, view, caps) = (namespaces.own_ns(), state.view(namespaces), value.caps());
     if value.named().is_some() {
         let stored = value.translate(|uid| view.stored_from(uid, own));
-        return if stored == Some(VfsCaps::v2(caps)) { Host::Value(caps) } else { Host::Absent };
+        return if stored == Some(VfsCaps::v2(caps)) {
+            HostValue::Present(caps)
+        } else {
+            HostValue::Absent
+        };
     }
     if own.same(view.sb_ns) {
-        return Host::Value(caps);
+        return HostValue::Present(caps);
     }
-    let without = Stored { host: Host::Absent, entries };
+    let without = Stored { host: HostValue::Absent, entries };
     let explained = get_capability(own, &view, &without);
     let is_entry = explained.is_ok_and(|(value, _)| value == VfsCaps::v2(caps));
     if is_entry {
         state.hidden = state.hidden.or(Some(Hidden::HostOrOwn));
-        return Host::Absent;
+        return HostValue::Absent;
     }
     // A value without a root applies to us, and none of the entries that we see is that one.
     if state.hidden == Some(Hidden::Foreign) {
         state.hidden = Some(Hidden::HostOrAbove);
     }
-    Host::Value(caps)
+    HostValue::Present(caps)
 }
 
 /// The bytes that would stand on the file by SPEC's Storage.
@@ -162,14 +166,16 @@ pub(crate) fn write(
     xattr::set(file, name, &value, Present::Any).map_err(|e| file.error("setxattr", e))
 }
 
-fn write_host(file: &CapFile, host: Host) -> Result<()> {
+fn write_host(file: &CapFile, host: HostValue) -> Result<()> {
     match host {
-        Host::Absent => xattr::remove(file, CAPABILITY).map_err(|e| file.error("removexattr", e)),
-        Host::Value(caps) => {
+        HostValue::Absent => {
+            xattr::remove(file, CAPABILITY).map_err(|e| file.error("removexattr", e))
+        }
+        HostValue::Present(caps) => {
             let value = VfsCaps::v2(caps).encode();
             xattr::set(file, CAPABILITY, value.as_bytes(), Present::Any)
                 .map_err(|e| file.error("setxattr", e))
         }
-        Host::Malformed => Err(file.error("setxattr", Errno::INVAL)),
+        HostValue::Malformed => Err(file.error("setxattr", Errno::INVAL)),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nscap_core::storage::{Seal, VoidReason};
-use nscap_core::{Entries, FileCaps, Host, Record, Stored, Uid};
+use nscap_core::{Entries, FileCaps, HostValue, Record, Stored, Uid};
 use nscap_linux::{CapFile, FileState, Hidden, Links, Namespaces, OwnedStep};
 use nscap_testing::{Container, cat, host_gains, is_root, own_program};
 
@@ -67,8 +67,8 @@ fn records(entries: &[(u32, &str)]) -> Vec<[u8; 24]> {
     entries.iter().map(|(id, text)| *Record::new(*id, caps(text)).as_bytes()).collect()
 }
 
-fn host(text: Option<&str>) -> Host {
-    text.map_or(Host::Absent, |text| Host::Value(caps(text)))
+fn host(text: Option<&str>) -> HostValue {
+    text.map_or(HostValue::Absent, |text| HostValue::Present(caps(text)))
 }
 
 /// A host value and entries by rootid, as text.
@@ -197,7 +197,7 @@ fn a_change_of_content_or_owner_voids_what_stands_in_the_table() {
     }
     let records = records(&[(410_000, "cap_net_raw=ep"), (420_000, "cap_chown=ep")]);
     let entries = Entries::decode(&records).unwrap();
-    for host_value in [Host::Absent, Host::Value(caps("cap_kill=ep"))] {
+    for host_value in [HostValue::Absent, HostValue::Present(caps("cap_kill=ep"))] {
         let stored = Stored { host: host_value, entries };
         type Change<'c> = (&'static str, &'c dyn Fn(&Path));
         let changes: [Change<'_>; 4] = [
@@ -244,7 +244,7 @@ fn one_who_changes_the_file_meanwhile_is_noticed() {
     // A strip between two steps: the companion that must be there is not.
     let (state, namespaces) = subject.read();
     let records = records(&[(410_000, "cap_net_raw=ep"), (420_000, "cap_chown=ep")]);
-    let next = Stored { host: Host::Absent, entries: Entries::decode(&records).unwrap() };
+    let next = Stored { host: HostValue::Absent, entries: Entries::decode(&records).unwrap() };
     let steps = subject.file.plan(&state, &next, &namespaces).unwrap();
     assert!(matches!(steps.as_slice(), [OwnedStep::SetTable(_), OwnedStep::ReplaceCapability(_)]));
     subject.file.take(&steps[0], &state, &namespaces).unwrap();
@@ -262,7 +262,7 @@ fn the_largest_array_fits_or_nothing_changes() {
     let records: Vec<[u8; 24]> = (0..1024u32)
         .map(|n| *Record::new(500_000 + n, caps("cap_net_raw=ep")).as_bytes())
         .collect();
-    let stored = Stored { host: Host::Absent, entries: Entries::decode(&records).unwrap() };
+    let stored = Stored { host: HostValue::Absent, entries: Entries::decode(&records).unwrap() };
     let subject = Subject::new(0);
     match subject.write(&stored) {
         Ok(()) => assert!(subject.holds(&stored)),

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nscap_core::{FileCaps, Host, Kuid, Stored, Uid, root_kuid};
+use nscap_core::{FileCaps, HostValue, Kuid, Stored, Uid, root_kuid};
 use nscap_linux::{CapFile, IdMap, Links, Namespaces};
 use nscap_testing::{Container, cat, is_root, with_own_mounts};
 use rustix::fs::CWD;
@@ -74,7 +74,7 @@ fn an_id_mapped_mount_maps_owners_and_rootids() {
         assert_eq!(view.stored_of(kuid(5)), None);
         // The kernel shows revision 3 here; on disk it is the host value.
         assert_eq!(getxattr(&path).len(), 24);
-        assert_eq!(state.stored(&namespaces).0.host, Host::Value(caps("cap_net_raw=ep")));
+        assert_eq!(state.stored(&namespaces).0.host, HostValue::Present(caps("cap_net_raw=ep")));
         // An entry for a root kuid inside, written through the mount.
         let next = Stored::one(Uid::new(7).unwrap(), caps("cap_kill=p"));
         file.write(&state, &next, &namespaces).unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nscap_core::storage::{self, Form, Seal};
 use nscap_core::{
-    Busy, Decision, EntryBuffer, Errno, FileCaps, Host, Kuid, MAX_ENTRIES, Policy, RECORD_LEN,
+    Busy, Decision, EntryBuffer, Errno, FileCaps, HostValue, Kuid, MAX_ENTRIES, Policy, RECORD_LEN,
     SetFlags, Stored, Why, root_kuid,
 };
 use nscap_linux::{CapFile, FileState, LiveNs, LiveTask, Who, probe};
@@ -311,10 +311,12 @@ impl Change {
         let say = |text: String| note(&format!("{path}: {text}"));
         let (was, seal) = before.stored(&self.system.namespaces);
         match (was.host, next.host) {
-            (Host::Value(old), Host::Value(new)) if old != new => {
+            (HostValue::Present(old), HostValue::Present(new)) if old != new => {
                 say(format!("the host value was {old} and is replaced [R8]"));
             }
-            (Host::Value(host), Host::Value(_)) if self.act.adds() && was != *next => {
+            (HostValue::Present(host), HostValue::Present(_))
+                if self.act.adds() && was != *next =>
+            {
                 say(format!(
                     "no effect while the host value {host} is there: it overrides every entry [R8] \
                      (nscap rm --for host {path})"

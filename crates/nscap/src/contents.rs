@@ -2,7 +2,7 @@
 //! The capabilities of a file and their holders, as `nscap get` and `nscap scan` print them.
 
 use nscap_core::storage::{Seal, VoidReason};
-use nscap_core::{FileCaps, Host, Kuid, Uid};
+use nscap_core::{FileCaps, HostValue, Kuid, Uid};
 use nscap_linux::{CapFile, FileState, Hidden};
 use serde::Serialize;
 
@@ -62,7 +62,7 @@ pub(crate) struct Contents {
 }
 
 /// What the file has that cannot be shown, or not for sure.
-fn hidden(state: &FileState, host: Host) -> Option<&'static str> {
+fn hidden(state: &FileState, host: HostValue) -> Option<&'static str> {
     match (state.hidden, host) {
         (Some(Hidden::HostOrAbove), _) => Some(
             "whether it is a host value: from inside a namespace one for a root above looks the same",
@@ -75,8 +75,8 @@ fn hidden(state: &FileState, host: Host) -> Option<&'static str> {
             Some("whether it is a host value: from inside a namespace both look the same")
         }
         (Some(Hidden::Malformed), _) => Some("security.capability is malformed or of revision 1"),
-        (None, Host::Malformed) => Some("security.capability is malformed"),
-        (None, Host::Absent | Host::Value(_)) => None,
+        (None, HostValue::Malformed) => Some("security.capability is malformed"),
+        (None, HostValue::Absent | HostValue::Present(_)) => None,
     }
 }
 
@@ -91,11 +91,11 @@ impl Contents {
             stored.entries.iter().map(|(rootid, caps)| (view.kuid_of(rootid), caps)).collect();
         // M: through an id map, and on what a namespace beside ours owns, it is an entry for one root.
         let mut host = stored.host;
-        if let Host::Value(caps) = host
-            && stored.seen_from(system.namespaces.own_ns(), &view).host() == Host::Absent
+        if let HostValue::Present(caps) = host
+            && stored.seen_from(system.namespaces.own_ns(), &view).host() == HostValue::Absent
         {
             entries.insert(0, (host_kuid, caps));
-            host = Host::Absent;
+            host = HostValue::Absent;
         }
         let mut named = Vec::new();
         for (kuid, caps) in entries {
@@ -120,8 +120,8 @@ impl Contents {
             path: file.path().into(),
             shown_path: out::path(file.path()),
             host: match host {
-                Host::Value(caps) => Some(caps.into()),
-                Host::Absent | Host::Malformed => None,
+                HostValue::Present(caps) => Some(caps.into()),
+                HostValue::Absent | HostValue::Malformed => None,
             },
             host_kuid,
             entries: named,
@@ -132,7 +132,7 @@ impl Contents {
                 state.hidden,
                 Some(Hidden::Foreign | Hidden::Malformed | Hidden::Table)
             ),
-            malformed: host == Host::Malformed,
+            malformed: host == HostValue::Malformed,
         })
     }
 

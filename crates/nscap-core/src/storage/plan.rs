@@ -5,7 +5,7 @@
 
 use super::{Form, Seal, SealFacts, Table, form_of, is_tripwire, read, tripwire};
 use crate::nscaps::MAX_ENTRIES;
-use crate::stored::{Host, Stored};
+use crate::stored::{HostValue, Stored};
 use crate::vfscap::VfsCapsBytes;
 use crate::wire::{copy, same};
 
@@ -166,7 +166,7 @@ pub fn plan<'o>(
 /// ```
 #[must_use]
 pub fn takes_away(before: &Stored<'_>, next: &Stored<'_>) -> bool {
-    let host = next.host == before.host || next.host == Host::Absent;
+    let host = next.host == before.host || next.host == HostValue::Absent;
     host && next.entries.iter().all(|left| before.entries.iter().any(|there| there == left))
 }
 
@@ -328,7 +328,7 @@ mod tests {
     }
 
     /// A file that holds this.
-    fn holding(host: Host, records: &[[u8; RECORD_LEN]]) -> File {
+    fn holding(host: HostValue, records: &[[u8; RECORD_LEN]]) -> File {
         let mut file = File::default();
         let next = Stored { host, entries: Entries::decode(records).unwrap() };
         let mut out = std::vec![0; PLAN_LEN];
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn before_the_step_that_commits_nothing_has_changed_and_after_it_all_has() {
-        let hosts = [Host::Absent, Host::Value(caps(40)), Host::Value(caps(41))];
+        let hosts = [HostValue::Absent, HostValue::Present(caps(40)), HostValue::Present(caps(41))];
         let all: [&[u32]; 4] = [&[], &[5], &[5, 6], &[6, 7]];
         let states = || hosts.iter().flat_map(|host| all.map(|ids| (*host, records(ids))));
         let mut committed = 0;
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn without_room_each_step_leaves_less_and_the_last_what_is_to_be() {
-        let hosts = [Host::Absent, Host::Value(caps(40))];
+        let hosts = [HostValue::Absent, HostValue::Present(caps(40))];
         let all: [&[u32]; 4] = [&[], &[5], &[5, 6], &[5, 6, 7]];
         let mut played = 0;
         for (host, ids) in hosts.iter().flat_map(|host| all.map(|ids| (*host, ids))) {
@@ -389,7 +389,7 @@ mod tests {
                 for step in steps.iter().flatten() {
                     now.take(step);
                     let (stored, before) = (now.stored(), file.stored());
-                    let host = stored.host == Host::Absent || stored.host == before.host;
+                    let host = stored.host == HostValue::Absent || stored.host == before.host;
                     // An entry that waited beside a host value may hold now, if it is to.
                     let entries = stored.entries.iter().all(|entry| {
                         let to_be = next.entries.iter().any(|left| left == entry);

@@ -2,7 +2,7 @@
 //! How much of what is stored an answer needs: execve asks each time, and a table may be long.
 
 use super::read_capability;
-use crate::stored::{Host, Stored};
+use crate::stored::{HostValue, Stored};
 
 /// What is asked of a file, and so how much of it has to be read. The numbers are those of the kernel's C side
 /// (`enum nscap_question`).
@@ -37,7 +37,7 @@ pub fn needs_table(question: Question, capability: Option<&[u8]>, idmapped: bool
         Question::Stored => true,
         Question::Holds => capability.is_some() && sealable,
         Question::Applies => {
-            capability.is_some() && sealable && (idmapped || stored.host == Host::Absent)
+            capability.is_some() && sealable && (idmapped || stored.host == HostValue::Absent)
         }
     }
 }

@@ -6,7 +6,7 @@
 //! the mount is, beneath, the entry of that namespace's root.
 
 use nscap_core::storage::{self, Seal};
-use nscap_core::{Entries, Host, InodeView, RECORD_LEN, Stored, Uid};
+use nscap_core::{Entries, HostValue, InodeView, RECORD_LEN, Stored, Uid};
 use nscap_linux::{CapFile, FileState, LiveNs, Mount, Namespaces};
 
 type Records = Vec<[u8; RECORD_LEN]>;
@@ -18,7 +18,7 @@ pub(super) struct BackingCaps<'c> {
     file: CapFile,
     state: FileState,
     /// What the mount shows of it, where that is not what is stored.
-    shown: Option<(Host, Records)>,
+    shown: Option<(HostValue, Records)>,
 }
 
 impl<'c> BackingCaps<'c> {
@@ -86,7 +86,7 @@ fn upwards(
     stored: &Stored<'_>,
     beneath: &InodeView<LiveNs<'_>>,
     own: LiveNs<'_>,
-) -> (Host, Records) {
+) -> (HostValue, Records) {
     kept(stored, |rootid| beneath.uid_in(rootid, own))
 }
 
@@ -96,10 +96,10 @@ fn downwards(
     next: &Stored<'_>,
     beneath: &InodeView<LiveNs<'_>>,
     own: LiveNs<'_>,
-) -> (Host, Records) {
+) -> (HostValue, Records) {
     let stored_from = |uid| beneath.stored_from(uid, own);
     match (next.host, stored_from(Uid::ROOT)) {
-        (Host::Value(caps), Some(root)) if next.entries.is_empty() => {
+        (HostValue::Present(caps), Some(root)) if next.entries.is_empty() => {
             kept(&Stored::one(root, caps), Some)
         }
         _ => kept(next, stored_from),
@@ -107,7 +107,7 @@ fn downwards(
 }
 
 /// What it holds in other terms, in memory of its own.
-fn kept(stored: &Stored<'_>, id: impl Fn(Uid) -> Option<Uid>) -> (Host, Records) {
+fn kept(stored: &Stored<'_>, id: impl Fn(Uid) -> Option<Uid>) -> (HostValue, Records) {
     let mut slots = vec![[0; RECORD_LEN]; stored.entries.len()];
     let translated = stored.translate(id, &mut slots).unwrap_or(Stored::EMPTY);
     let (host, used) = (translated.host, translated.entries.len());

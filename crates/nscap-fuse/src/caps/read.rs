@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use nscap_core::storage;
-use nscap_core::{Denied, Host, InodeView, Kgid, Kuid, Listed, Stored};
+use nscap_core::{Denied, HostValue, InodeView, Kgid, Kuid, Listed, Stored};
 use nscap_linux::{CapFile, Lineage, LiveNs, Shown};
 use rustix::io::Errno;
 
@@ -120,7 +120,7 @@ impl Caps {
     /// The caller's namespace, for R4. A host value of the initial namespace applies to all, so its
     /// reader need not be identified.
     fn reader(&self, tid: u32, stored: &Stored<'_>) -> Result<Arc<Lineage>, Errno> {
-        if self.is_initial() && matches!(stored.host, Host::Value(_)) {
+        if self.is_initial() && matches!(stored.host, HostValue::Present(_)) {
             return match self.callers.is_of_a_program(tid) {
                 Ok(()) => Ok(Arc::clone(self.callers.own())),
                 Err(error) => Err(self.unidentified(&error, Errno::NODATA)),

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use nscap_core::{Entries, FileCaps, Host, RECORD_LEN, Record, Stored};
+use nscap_core::{Entries, FileCaps, HostValue, RECORD_LEN, Record, Stored};
 
 /// The identity of an inode in a journal, also after a restart of the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -43,9 +43,9 @@ impl Grants {
     /// `None` if the host value is malformed.
     pub(crate) fn of(stored: &Stored<'_>) -> Option<Grants> {
         let host = match stored.host {
-            Host::Absent => None,
-            Host::Value(caps) => Some(caps),
-            Host::Malformed => return None,
+            HostValue::Absent => None,
+            HostValue::Present(caps) => Some(caps),
+            HostValue::Malformed => return None,
         };
         let record =
             |(rootid, caps): (nscap_core::Uid, _)| *Record::new(rootid.get(), caps).as_bytes();
@@ -58,7 +58,7 @@ impl Grants {
             Ok(entries) => entries,
             Err(_) => Entries::NONE,
         };
-        Stored { host: self.host.map_or(Host::Absent, Host::Value), entries }
+        Stored { host: self.host.map_or(HostValue::Absent, HostValue::Present), entries }
     }
 }
 
@@ -363,7 +363,7 @@ mod tests {
         let caps = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
         let entries = [100_000, 200_000].map(|root| *Record::new(root, caps).as_bytes());
         let stored =
-            Stored { host: Host::Value(caps), entries: Entries::decode(&entries).unwrap() };
+            Stored { host: HostValue::Present(caps), entries: Entries::decode(&entries).unwrap() };
         let pair = |text: &str| Pair { before: text.into(), after: b"after".to_vec() };
         let change = Change {
             name: "ping".into(),

@@ -167,7 +167,7 @@ pub(crate) fn copy_cat(to: &Path) {
 }
 
 fn nscap_set(path: &Path, caps: &str, root: Option<u32>) {
-    use nscap_core::{Entries, FileCaps, Host, Record, Stored};
+    use nscap_core::{Entries, FileCaps, HostValue, Record, Stored};
     use nscap_linux::{CapFile, Links, Namespaces};
     let mut namespaces = Namespaces::own().unwrap();
     let file = CapFile::open(path, Links::Refuse).unwrap();
@@ -177,7 +177,7 @@ fn nscap_set(path: &Path, caps: &str, root: Option<u32>) {
     let mut records: Vec<[u8; 24]> =
         stored.entries.iter().map(|(id, caps)| *Record::new(id.get(), caps).as_bytes()).collect();
     records.extend(root.map(|root| *Record::new(root, caps).as_bytes()));
-    let host = if root.is_none() { Host::Value(caps) } else { stored.host };
+    let host = if root.is_none() { HostValue::Present(caps) } else { stored.host };
     let next = Stored { host, entries: Entries::decode(&records).unwrap() };
     file.write(&before, &next, &namespaces).unwrap();
 }

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use nscap_core::storage::{self, Seal, SealFacts, VoidReason};
-use nscap_core::{Host, InodeView, Kuid, NsCaps, Stored, Uid, UserNs, VfsCaps};
+use nscap_core::{HostValue, InodeView, Kuid, NsCaps, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
 
 use crate::error::Result;
@@ -268,7 +268,7 @@ impl FileState {
             seal => seal,
         };
         if self.hidden == Some(Hidden::Malformed) {
-            stored.host = Host::Malformed;
+            stored.host = HostValue::Malformed;
         }
         (stored, seal)
     }

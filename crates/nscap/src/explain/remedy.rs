@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nscap_core::{
-    CapSet, FileCaps, Grant, Host, Kgid, Kuid, UserNs as _, Why, path_to_initial, root_kuid,
+    CapSet, FileCaps, Grant, HostValue, Kgid, Kuid, UserNs as _, Why, path_to_initial, root_kuid,
 };
 use nscap_linux::{IdMap, Quotable as _, Start, Way};
 
@@ -304,8 +304,8 @@ fn cap_add(question: &Question<'_>) -> String {
 /// The capabilities that are meant: those that would apply, else the first that the file names.
 fn some_caps(question: &Question<'_>) -> Option<FileCaps> {
     let host = match question.stored.host {
-        Host::Value(caps) => Some(caps),
-        Host::Absent | Host::Malformed => None,
+        HostValue::Present(caps) => Some(caps),
+        HostValue::Absent | HostValue::Malformed => None,
     };
     let first = || question.stored.entries.iter().next().map(|(_, caps)| caps);
     promise(question).or(host).or_else(first)

@@ -3,7 +3,7 @@
 //! bounding set, what cannot be seen.
 
 use nscap_core::storage::Seal;
-use nscap_core::{CapSet, Grant, Host, path_to_initial, root_kuid};
+use nscap_core::{CapSet, Grant, HostValue, path_to_initial, root_kuid};
 use nscap_linux::{Answers, Hidden, IdMap, LiveNs};
 use serde::Serialize;
 
@@ -153,15 +153,19 @@ fn host_value(question: &Question<'_>) -> String {
     }
     let seen = question.stored.seen_from(question.task.cred.ns, &question.how.inode);
     match (question.stored.host, seen.host()) {
-        (Host::Value(caps), Host::Value(_))
+        (HostValue::Present(caps), HostValue::Present(_))
             if question.state.hidden == Some(Hidden::HostOrAbove) =>
         {
             format!("{caps}: it, or an entry for a root above this namespace, applies here [R4]")
         }
-        (Host::Absent, _) => "none".to_owned(),
-        (Host::Malformed, _) => "security.capability is malformed: execve fails [X]".to_owned(),
-        (Host::Value(caps), Host::Value(_)) => format!("{caps}: overrides every entry [R8]"),
-        (Host::Value(caps), _) => format!("{caps}: an entry through this mount [M]"),
+        (HostValue::Absent, _) => "none".to_owned(),
+        (HostValue::Malformed, _) => {
+            "security.capability is malformed: execve fails [X]".to_owned()
+        }
+        (HostValue::Present(caps), HostValue::Present(_)) => {
+            format!("{caps}: overrides every entry [R8]")
+        }
+        (HostValue::Present(caps), _) => format!("{caps}: an entry through this mount [M]"),
     }
 }
 

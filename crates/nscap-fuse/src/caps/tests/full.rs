@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nscap_core::{Entries, FileCaps, Host, Record, Stored, Uid};
+use nscap_core::{Entries, FileCaps, HostValue, Record, Stored, Uid};
 use nscap_linux::{CapFile, Links, Namespaces};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
@@ -35,8 +35,8 @@ fn held(path: &Path) -> (Option<FileCaps>, Vec<(Uid, FileCaps)>) {
     let state = CapFile::open(path, Links::Refuse).unwrap().read(&mut namespaces).unwrap();
     let (stored, _) = state.stored(&namespaces);
     let host = match stored.host {
-        Host::Value(caps) => Some(caps),
-        Host::Absent | Host::Malformed => None,
+        HostValue::Present(caps) => Some(caps),
+        HostValue::Absent | HostValue::Malformed => None,
     };
     (host, stored.entries.iter().collect())
 }
@@ -56,7 +56,7 @@ fn without_host(path: &Path) -> nscap_linux::Result<()> {
     let file = CapFile::open(path, Links::Refuse)?;
     let before = file.read(&mut namespaces)?;
     let (stored, _) = before.stored(&namespaces);
-    file.write(&before, &Stored { host: Host::Absent, ..stored }, &namespaces)
+    file.write(&before, &Stored { host: HostValue::Absent, ..stored }, &namespaces)
 }
 
 fn with_one_entry_less(path: &Path) -> nscap_linux::Result<()> {
