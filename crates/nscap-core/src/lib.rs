@@ -145,7 +145,7 @@ pub use remove::{remove_all, remove_capability, remove_entry, remove_nscapabilit
 pub use request::Request;
 pub use setid::set_id_dropped;
 pub use shift::{Shift, ShiftDenied, Shifted, Unmapped, shift, shift_root};
-pub use stored::{Entries, HostValue, Seen, SeenEntry, Stored};
+pub use stored::{Entries, EntryView, HostValue, Stored, StoredView};
 pub use text::{CapText, TextError, TextProblem};
 pub use vfscap::{Revision, VfsCaps, VfsCapsBytes};
 pub use wire::{Malformed, RECORD_LEN, Record};

@@ -8,7 +8,7 @@ use crate::inode_view::InodeView;
 use crate::ns::{UserNs, is_same_or_below, rooted_at};
 use crate::nscaps::NsCaps;
 use crate::storage::TRIPWIRE_ROOTID;
-use crate::stored::{HostValue, SeenEntry, Stored};
+use crate::stored::{EntryView, HostValue, Stored};
 use crate::vfscap::VfsCaps;
 use crate::wire::Record;
 
@@ -86,9 +86,9 @@ pub fn get_plainly<N: UserNs>(ns: N, inode: &InodeView<N>, capability: &[u8]) ->
 /// What R4 shows a caller.
 pub(crate) enum Applicable {
     Host(FileCaps),
-    Entry(SeenEntry),
+    Entry(EntryView),
     /// T: another root's entry, the only one, with its rootid in the caller's terms.
-    Named(SeenEntry, Uid),
+    Named(EntryView, Uid),
 }
 
 pub(crate) fn applicable<N: UserNs>(
@@ -214,7 +214,7 @@ pub fn list<N: UserNs>(ns: N, inode: &InodeView<N>, stored: &Stored<'_>) -> List
     Listed { capability, nscapability }
 }
 
-fn shown_as<N: UserNs>(ns: N, entry: &SeenEntry) -> Option<Uid> {
+fn shown_as<N: UserNs>(ns: N, entry: &EntryView) -> Option<Uid> {
     ns.uid(entry.kuid?)
 }
 

@@ -17,7 +17,7 @@ use crate::ns::{UserNs, root_kuid};
 use crate::read::{Applicable, applicable};
 use crate::remove::remove_capability;
 use crate::request::Request;
-use crate::stored::{SeenEntry, Stored};
+use crate::stored::{EntryView, Stored};
 use crate::vfscap::VfsCaps;
 use crate::wire::RECORD_LEN;
 use crate::write::{set_capability, set_nscapability};
@@ -47,7 +47,7 @@ pub fn handed_to_kernel<N: UserNs>(
     inode: &InodeView<N>,
     stored: &Stored<'_>,
 ) -> Result<(VfsCaps, Why), Denied> {
-    let entry = |entry: SeenEntry| VfsCaps::v3(entry.stored.get(), entry.caps);
+    let entry = |entry: EntryView| VfsCaps::v3(entry.stored.get(), entry.caps);
     Ok(match applicable(ns, inode, stored)? {
         Applicable::Host(caps) => (VfsCaps::v2(caps), Why::HostValueRead),
         Applicable::Entry(own) => (entry(own), Why::EntryRead),

@@ -9,7 +9,7 @@ use crate::ns::{UserNs, root_kuid};
 use crate::privilege::{may_grant, writes_host_value};
 use crate::read::get_capability;
 use crate::request::Request;
-use crate::stored::{HostValue, SeenEntry, Stored};
+use crate::stored::{EntryView, HostValue, Stored};
 use crate::wire::RECORD_LEN;
 
 /// removexattr(2) of `security.capability`: the host value, for a caller that may write one; else
@@ -84,7 +84,7 @@ fn shows_anothers<N: UserNs>(request: &Request<'_, '_, N>) -> bool {
 
 fn own<'o, N: UserNs>(
     request: &Request<'_, '_, N>,
-    entry: Option<SeenEntry>,
+    entry: Option<EntryView>,
     out: &'o mut [[u8; RECORD_LEN]],
 ) -> Result<Decision<Stored<'o>>, Denied> {
     let Request { cred, inode, stored, .. } = *request;
@@ -106,7 +106,7 @@ fn own<'o, N: UserNs>(
 }
 
 /// The entry for the caller's root kuid.
-fn own_entry<N: UserNs>(request: &Request<'_, '_, N>) -> Option<SeenEntry> {
+fn own_entry<N: UserNs>(request: &Request<'_, '_, N>) -> Option<EntryView> {
     let seen = request.stored.seen_from(request.cred.ns, request.inode);
     let root = root_kuid(request.cred.ns)?;
     seen.entries().find(|entry| entry.kuid == Some(root))
@@ -273,7 +273,7 @@ fn why_not_ours<N: UserNs>(request: &Request<'_, '_, N>) -> Why {
 }
 
 /// Whether the caller could have written the entry by R7.
-fn could_write<N: UserNs>(request: &Request<'_, '_, N>, entry: &SeenEntry) -> bool {
+fn could_write<N: UserNs>(request: &Request<'_, '_, N>, entry: &EntryView) -> bool {
     entry.kuid.is_some_and(|kuid| may_grant(request.cred, request.inode, kuid).is_ok())
 }
 
@@ -286,7 +286,7 @@ fn keep_others<'o, N: UserNs>(
     why: Why,
 ) -> Result<Decision<Stored<'o>>, Denied> {
     let seen = request.stored.seen_from(request.cred.ns, request.inode);
-    let goes = |entry: SeenEntry| match only {
+    let goes = |entry: EntryView| match only {
         Some(only) => only == entry.stored,
         None => could_write(request, &entry),
     };

@@ -204,16 +204,16 @@ impl<'a> Stored<'a> {
     /// assert_eq!(seen.host(), HostValue::Absent);
     /// assert_eq!(seen.only().and_then(|entry| entry.kuid), Kuid::new(100_000));
     /// ```
-    pub fn seen_from<N: UserNs>(&self, ns: N, inode: &InodeView<N>) -> Seen<'_, 'a, N> {
+    pub fn seen_from<N: UserNs>(&self, ns: N, inode: &InodeView<N>) -> StoredView<'_, 'a, N> {
         let below = is_same_or_below(ns, inode.sb_ns);
         let as_host = below && inode.idmap.is_none();
-        Seen { stored: self, inode: *inode, as_host, host_alone: !below }
+        StoredView { stored: self, inode: *inode, as_host, host_alone: !below }
     }
 }
 
 /// One entry as a caller sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SeenEntry {
+pub struct EntryView {
     /// The rootid as it is stored.
     pub stored: Uid,
     /// Its kuid on this mount; `None` if it has none, so that the entry applies to no task.
@@ -225,14 +225,14 @@ pub struct SeenEntry {
 /// What one caller sees of a file (SPEC, Objects and M): a host value or, on an id-mapped mount
 /// and from outside the owner namespace, an entry in its place.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'s, 'a, N> {
+pub struct StoredView<'s, 'a, N> {
     stored: &'s Stored<'a>,
     inode: InodeView<N>,
     as_host: bool,
     host_alone: bool,
 }
 
-impl<N: UserNs> Seen<'_, '_, N> {
+impl<N: UserNs> StoredView<'_, '_, N> {
     /// The host value, where the caller sees it as one.
     #[must_use]
     pub fn host(&self) -> HostValue {
@@ -244,7 +244,7 @@ impl<N: UserNs> Seen<'_, '_, N> {
     }
 
     /// The entries that the caller sees, ascending by stored rootid.
-    pub fn entries(&self) -> impl Iterator<Item = SeenEntry> + Clone + '_ {
+    pub fn entries(&self) -> impl Iterator<Item = EntryView> + Clone + '_ {
         let host = match self.stored.host {
             HostValue::Present(caps) if !self.as_host => Some(caps),
             HostValue::Absent | HostValue::Present(_) | HostValue::Malformed => None,
@@ -252,17 +252,17 @@ impl<N: UserNs> Seen<'_, '_, N> {
         // From outside the owner namespace a host value is "the only one that the file has".
         let hidden = self.host_alone && host.is_some();
         let records = if hidden { &[] } else { self.stored.entries.as_records() };
-        SeenEntries { host, records: records.iter(), inode: self.inode }
+        EntryViews { host, records: records.iter(), inode: self.inode }
     }
 
     /// The entry as which the caller sees what is stored under this rootid (0: the host value);
     /// `None` where it sees none.
-    pub(crate) fn as_entry(&self, stored: Uid, caps: FileCaps) -> Option<SeenEntry> {
+    pub(crate) fn as_entry(&self, stored: Uid, caps: FileCaps) -> Option<EntryView> {
         let host_is_entry = matches!(self.stored.host, HostValue::Present(_)) && !self.as_host;
         let shown =
             if stored == Uid::ROOT { host_is_entry } else { !(self.host_alone && host_is_entry) };
         if shown {
-            Some(SeenEntry { stored, kuid: self.inode.kuid_of(stored), caps })
+            Some(EntryView { stored, kuid: self.inode.kuid_of(stored), caps })
         } else {
             None
         }
@@ -276,7 +276,7 @@ impl<N: UserNs> Seen<'_, '_, N> {
 
     /// The entry, where the caller sees exactly one.
     #[must_use]
-    pub fn only(&self) -> Option<SeenEntry> {
+    pub fn only(&self) -> Option<EntryView> {
         let mut entries = self.entries();
         match (entries.next(), entries.next()) {
             (only, None) => only,
@@ -298,8 +298,8 @@ impl<N: UserNs> Seen<'_, '_, N> {
     /// assert_eq!(nearest(&container), Some(ping));
     /// assert_eq!(nearest(&host), None);
     /// ```
-    pub fn nearest(&self, ns: N) -> Option<(SeenEntry, N)> {
-        let mut best: Option<(SeenEntry, N)> = None;
+    pub fn nearest(&self, ns: N) -> Option<(EntryView, N)> {
+        let mut best: Option<(EntryView, N)> = None;
         for entry in self.entries() {
             let Some(at) = entry.kuid.and_then(|kuid| rooted_at(kuid, ns)) else {
                 continue;
@@ -315,16 +315,16 @@ impl<N: UserNs> Seen<'_, '_, N> {
 /// The entries one after the other, a host value that is one of them first. By hand: chained
 /// adapters are several times the code.
 #[derive(Clone)]
-struct SeenEntries<'s, N> {
+struct EntryViews<'s, N> {
     host: Option<FileCaps>,
     records: core::slice::Iter<'s, [u8; RECORD_LEN]>,
     inode: InodeView<N>,
 }
 
-impl<N: UserNs> Iterator for SeenEntries<'_, N> {
-    type Item = SeenEntry;
+impl<N: UserNs> Iterator for EntryViews<'_, N> {
+    type Item = EntryView;
 
-    fn next(&mut self) -> Option<SeenEntry> {
+    fn next(&mut self) -> Option<EntryView> {
         let (stored, caps) = match self.host.take() {
             Some(caps) => (Uid::ROOT, caps),
             None => {
@@ -333,7 +333,7 @@ impl<N: UserNs> Iterator for SeenEntries<'_, N> {
                 (Uid::new(record.rootid())?, record.caps())
             }
         };
-        Some(SeenEntry { stored, kuid: self.inode.kuid_of(stored), caps })
+        Some(EntryView { stored, kuid: self.inode.kuid_of(stored), caps })
     }
 }
 
