@@ -14,7 +14,7 @@ use nscap_core::storage::{self, Before, Form, Op, Seal, takes_away};
 use nscap_core::{HostValue, Stored, Uid, VfsCaps};
 use rustix::io::Errno;
 
-use crate::decided;
+use crate::enforced;
 use crate::error::{Error, Result};
 use crate::file::{Answers, CAPABILITY, CapFile, FileState, Hidden, TABLE};
 use crate::lock::Lock;
@@ -131,7 +131,7 @@ impl CapFile {
         }
         before.check_writable(self)?;
         let mut failed = if before.by_design() {
-            decided::write(self, before, next, namespaces)
+            enforced::write(self, before, next, namespaces)
         } else {
             let steps = self.plan(before, next, namespaces)?;
             self.take_all(&steps, before, namespaces, taken)

@@ -41,7 +41,7 @@
 mod callers;
 mod change;
 mod claim;
-mod decided;
+mod enforced;
 mod error;
 mod file;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 use crate::mount::Mount;
 use crate::ns::{Namespaces, NsIndex};
-use crate::{decided, xattr};
+use crate::{enforced, xattr};
 
 mod reach;
 mod state;
@@ -269,7 +269,7 @@ impl CapFile {
         if !listed || !(below || unknown) {
             return Ok(Answers::Kernel);
         }
-        let served = decided::is_served(&self.fd).map_err(|e| self.error("getxattr", e))?;
+        let served = enforced::is_served(&self.fd).map_err(|e| self.error("getxattr", e))?;
         Ok(match (served, below) {
             (false, _) => Answers::Kernel,
             (true, false) => Answers::Server,

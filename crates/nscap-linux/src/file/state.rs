@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::error::Result;
 use crate::mount::{IdMap, Mount, Owner, maps_its_ids};
 use crate::ns::{LiveNs, Namespaces};
-use crate::{decided, probe};
+use crate::{enforced, probe};
 
 /// Owner, mode and size as the kernel shows them to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,7 +113,7 @@ impl FileState {
 
     fn worked_out(mut self, path: &std::path::Path, namespaces: &Namespaces) -> Result<FileState> {
         if self.by_design() {
-            decided::work_out(&mut self, path, namespaces)?;
+            enforced::work_out(&mut self, path, namespaces)?;
             return Ok(self);
         }
         self.table = self.shown.table.clone();
