@@ -16,8 +16,9 @@ use rustix::io::Errno;
 
 use crate::enforced;
 use crate::error::{Error, Result};
-use crate::file::{Answers, CAPABILITY, CapFile, FileState, Hidden, TABLE};
+use crate::file::{Answers, CapFile, FileState, Hidden};
 use crate::lock::Lock;
+use crate::names::{CAPABILITY, TABLE};
 use crate::ns::Namespaces;
 use crate::xattr::{self, Present};
 

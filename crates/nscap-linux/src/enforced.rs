@@ -3,7 +3,6 @@
 //! There the two attributes read as R4, T and R6 say, and accept writes and removals that R5, R7,
 //! R8 and D allow. The enforcer alone stores them; no task can write a table.
 
-use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -14,13 +13,10 @@ use nscap_core::{
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::file::{CAPABILITY, CapFile, FileState, Hidden, TABLE};
+use crate::file::{CapFile, FileState, Hidden};
+use crate::names::{CAPABILITY, INNER, TABLE};
 use crate::ns::Namespaces;
 use crate::xattr::{self, Present};
-
-/// `security.nscapability` by the name that an unmodified kernel passes on to a server of nscap
-/// from any caller (R7).
-const INNER: &CStr = c"system.nscapability";
 
 /// Whether a server of nscap's answers for a file: only it has the name.
 ///

@@ -16,8 +16,8 @@
 //! let mount = Mount::of(file.as_fd(), path, &mut namespaces)?;
 //! let state = file.read_through(mount, &namespaces)?;
 //! let (stored, _seal) = state.stored(&namespaces);
-//! let (ns, place) = (namespaces.own_ns(), state.place(&namespaces));
-//! println!("{:?}", nscap_core::get_capability(ns, &place, &stored));
+//! let (ns, view) = (namespaces.own_ns(), state.view(&namespaces));
+//! println!("{:?}", nscap_core::get_capability(ns, &view, &stored));
 //! # Ok::<(), nscap_linux::Error>(())
 //! ```
 //!
@@ -51,10 +51,12 @@ mod lease;
 mod lock;
 mod mount;
 mod mounts;
+mod names;
 mod ns;
 pub mod opath;
 pub mod pipe;
 mod places;
+mod policy;
 pub mod probe;
 mod quote;
 pub mod server;
@@ -78,6 +80,7 @@ pub use lease::{ReadLease, is_written};
 pub use mount::{IdMap, Mount, Owner, Witness};
 pub use mounts::MountPoint;
 pub use ns::{Lineage, LiveNs, Namespaces, NsIndex, Origin, Process};
+pub use policy::kernel_policy;
 pub use quote::{Quotable, Quoted, is_deceptive};
 pub use subid::{Range, Subids};
 pub use task::{LiveTask, Over, Tracer};

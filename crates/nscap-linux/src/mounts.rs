@@ -14,6 +14,9 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result};
 
+/// The type of a mount on which the rules of nscap decide.
+pub(crate) const NSCAP_TYPE: &str = "fuse.nscap";
+
 /// Of the thread, which may have a mount namespace of its own.
 const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
 
@@ -144,7 +147,7 @@ impl MountPoint {
     /// Whether the rules of nscap decide on this file system, and not the kernel's own alone.
     #[must_use]
     pub fn is_nscap(&self) -> bool {
-        self.fs_type == crate::mount::NSCAP_TYPE
+        self.fs_type == NSCAP_TYPE
     }
 }
 

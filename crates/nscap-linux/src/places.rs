@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::ns::DIRECTORY;
-use crate::{file, lock};
+use crate::{lock, policy};
 
 /// What one process holds, for as long as it lives.
 pub(crate) struct Places {
@@ -107,7 +107,7 @@ pub(crate) fn open(name: impl AsRef<Path>, flags: OFlags) -> std::result::Result
 pub fn hold() -> Result<()> {
     let places = held().map_err(|e| Error::call(Path::new("/proc"), "open", e))?;
     // Which kernel runs is looked up in /proc/sys.
-    let _ = file::kernel_decides();
+    let _ = policy::kernel_decides();
     let locks = lock::directory()?;
     let _ = places.locks.set(locks);
     Ok(())

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nscap_core::storage::Table;
-use nscap_core::{CapSet, Capability, FileCaps, NsCaps, Policy, Record, SYSCTLS, VfsCaps};
+use nscap_core::{CapSet, Capability, FileCaps, NsCaps, Record, VfsCaps};
 use rustix::fs::{
     AtFlags, CWD, MemfdFlags, Mode, OFlags, StatxAttributes, StatxFlags, XattrFlags, openat, statx,
     unlinkat,
@@ -15,9 +15,10 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::file::{CAPABILITY, TABLE};
 use crate::mount::Mount;
+use crate::names::{CAPABILITY, TABLE};
 use crate::ns::Namespaces;
+use crate::policy::kernel_decides;
 use crate::server::{FuseQueue, Lowered};
 use crate::sys;
 use crate::xattr::{self, Present};
@@ -161,8 +162,8 @@ impl Directory {
             }
         };
         let plain = VfsCaps::v2(FileCaps::default()).encode();
-        let by_design = kernel_policy().is_some()
-            || Mount::of(&directory, path, &mut Namespaces::own()?)?.is_nscap();
+        let by_design =
+            kernel_decides() || Mount::of(&directory, path, &mut Namespaces::own()?)?.is_nscap();
         let try_set = |name, value: &[u8]| {
             xattr::set(file.as_fd(), name, value, Present::Any).map_err(Errno::raw_os_error)
         };
@@ -228,20 +229,6 @@ pub fn version() -> (u16, u16) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
         _ => (0, 0),
     }
-}
-
-/// The policy (A, B) of a kernel that decides by the design itself, as the reference kernel in
-/// `kernel/` does; `None` on an unmodified one.
-///
-/// ```
-/// use nscap_linux::probe::kernel_policy;
-/// let reference = std::path::Path::new("/proc/sys/kernel/nscap_array").exists();
-/// assert_eq!(kernel_policy().is_some(), reference);
-/// ```
-#[must_use]
-pub fn kernel_policy() -> Option<Policy> {
-    let number = |file| std::fs::read_to_string(file).ok()?.trim().parse().ok();
-    Some(Policy::of_numbers((number(SYSCTLS.0)?, number(SYSCTLS.1)?)))
 }
 
 /// Whether the kernel asks for CAP_SYS_ADMIN before it changes a name of `security.*` that is none of its own

@@ -10,7 +10,7 @@ use nscap_core::{
     Busy, Decision, EntryBuffer, Errno, FileCaps, HostValue, Kuid, MAX_ENTRIES, Policy, RECORD_LEN,
     SetFlags, Stored, Why, root_kuid,
 };
-use nscap_linux::{CapFile, FileState, LiveNs, LiveTask, Who, probe};
+use nscap_linux::{CapFile, FileState, LiveNs, LiveTask, Who};
 use serde::Serialize;
 
 use crate::cli::{FileArgs, Rm, Set};
@@ -39,7 +39,7 @@ pub(crate) fn set(args: &Set, out: &mut Out) -> Result<u8, Failure> {
         return change(&given, args.whom.as_deref(), Policy::ARRAYS, Act::Remove, out);
     }
     // A kernel that decides would refuse a second entry all the same.
-    let arrays = probe::kernel_policy().is_none_or(|kernel| kernel.array);
+    let arrays = nscap_linux::kernel_policy().is_none_or(|kernel| kernel.array);
     let policy = args.policy.over(Policy::SEED.with_array(arrays));
     let policy = if args.replace { policy.with_busy(Busy::Replace) } else { policy };
     if args.from_attribute {

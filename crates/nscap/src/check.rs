@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nscap_core::{Kuid, Policy, root_kuid, root_of_ancestor};
-use nscap_linux::probe::{self, Directory, Kernel};
+use nscap_linux::probe::{Directory, Kernel};
 use nscap_linux::{Namespaces, Subids};
 use serde::Serialize;
 
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Check, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     system.scan()?;
     let mut findings = offers(&Kernel::probe(), &args.dir, &directory);
-    findings.extend(probe::kernel_policy().map(reference));
+    findings.extend(nscap_linux::kernel_policy().map(reference));
     let features = features(&findings);
     findings.extend(features);
     let overlaps = ranges::configured(system.subids()?);

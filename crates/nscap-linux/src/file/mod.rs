@@ -18,18 +18,16 @@ use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::mount::Mount;
+use crate::names::{CAPABILITY, TABLE};
 use crate::ns::{Namespaces, NsIndex};
+use crate::policy::kernel_decides;
 use crate::{enforced, xattr};
 
 mod reach;
 mod state;
 
 pub(crate) use state::Shown as ShownNames;
-pub(crate) use state::kernel_decides;
 pub use state::{Answers, FileState, Hidden, Inode};
-
-pub(crate) const CAPABILITY: &CStr = c"security.capability";
-pub(crate) const TABLE: &CStr = c"security.nscapability";
 
 /// Whether a path whose last part is a symbolic link is followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

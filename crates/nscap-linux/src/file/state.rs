@@ -2,16 +2,14 @@
 //! What a file held when it was read, and what that means: the bytes as they are stored, made from
 //! what the kernel showed us of them.
 
-use std::sync::OnceLock;
-
 use nscap_core::storage::{self, Seal, SealFacts, VoidReason};
 use nscap_core::{HostValue, InodeView, Kuid, NsCaps, Stored, Uid, UserNs, VfsCaps};
 use rustix::io::Errno;
 
+use crate::enforced;
 use crate::error::Result;
 use crate::mount::{IdMap, Mount, Owner, maps_its_ids};
 use crate::ns::{LiveNs, Namespaces};
-use crate::{enforced, probe};
 
 /// Owner, mode and size as the kernel shows them to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,12 +24,6 @@ pub struct Inode {
     pub mode: u32,
     /// Whether it is immutable or append-only (chattr(1)).
     pub immutable: bool,
-}
-
-/// Whether the kernel that runs decides by the design. Which one runs does not change.
-pub(crate) fn kernel_decides() -> bool {
-    static KERNEL: OnceLock<bool> = OnceLock::new();
-    *KERNEL.get_or_init(|| probe::kernel_policy().is_some())
 }
 
 /// What answers for the capabilities of a file.
@@ -236,7 +228,7 @@ impl FileState {
     /// # let mut namespaces = Namespaces::own()?;
     /// # let file = CapFile::open("/bin/true".as_ref(), Links::Follow)?;
     /// let state = file.read(&mut namespaces)?;
-    /// assert_eq!(state.by_design(), probe::kernel_policy().is_some());
+    /// assert_eq!(state.by_design(), kernel_policy().is_some());
     /// # Ok::<(), nscap_linux::Error>(())
     /// ```
     #[must_use]

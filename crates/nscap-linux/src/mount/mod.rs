@@ -23,9 +23,6 @@ use find::{Facts, find};
 pub(crate) use owner::maps_its_ids;
 pub use owner::{Owner, Witness};
 
-/// The type of a mount on which the rules of nscap decide.
-pub(crate) const NSCAP_TYPE: &str = "fuse.nscap";
-
 /// What matters about a mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mount {
@@ -241,7 +238,7 @@ impl Mount {
     /// Whether the rules of nscap decide on this file system, and not the kernel's own alone.
     #[must_use]
     pub fn is_nscap(&self) -> bool {
-        self.fs_type == NSCAP_TYPE
+        self.fs_type == crate::mounts::NSCAP_TYPE
     }
 
     /// The maps of an id-mapped mount, where they are known.

@@ -30,10 +30,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev, mknodat, openat, unli
 use rustix::io::Errno;
 use rustix::mount::{FsPickFlags, OpenTreeFlags, fsconfig_set_flag, fspick, open_tree};
 
-use super::NSCAP_TYPE;
 use super::find::{Found, Seat};
 use crate::error::{Error, Result};
-use crate::mounts::MountPoint;
+use crate::mounts::{MountPoint, NSCAP_TYPE};
 use crate::ns::{Namespaces, NsIndex};
 use crate::{claim, isolate, probe, sys};
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{lgetxattr, llistxattr, llistxattr_query};
 use rustix::io::Errno;
 
-use crate::file::{CAPABILITY, TABLE};
+use crate::names::{CAPABILITY, TABLE};
 use crate::sys::{self, LastLink};
 
 /// `f_type` of the file systems on which listxattr(2) names `security.capability` and

@@ -24,7 +24,8 @@ use super::queue::{Batch, Job, Queue};
 use super::slot::{At, Slot};
 use super::{Event, Progress, Walk};
 use crate::error::{Error, Result};
-use crate::file::{CAPABILITY, CapFile, TABLE};
+use crate::file::CapFile;
+use crate::names::{CAPABILITY, TABLE};
 use crate::{sys, xattr};
 
 /// The size of a buffer for getdents64(2), in bytes: that of glibc.

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use nscap_core::{Busy, Policy};
 use nscap_linux::Namespaces;
-use nscap_linux::probe::kernel_policy;
+use nscap_linux::kernel_policy;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
