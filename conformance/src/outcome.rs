@@ -116,7 +116,7 @@ enum Field {
 
 /// What kind of answer an operation gives when it succeeds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub enum OutcomeKind {
     /// Nothing.
     Nothing,
     /// The bytes of an attribute.
@@ -135,7 +135,7 @@ impl Expectation {
     ///
     /// # Errors
     /// Names the part that is wrong.
-    pub fn parse(answer: Answer, text: &str) -> Result<Expectation, Problem> {
+    pub fn parse(answer: OutcomeKind, text: &str) -> Result<Expectation, Problem> {
         let kind = match text.trim() {
             "any" => Kind::Any,
             "ok" => Kind::Ok,
@@ -143,11 +143,11 @@ impl Expectation {
                 Kind::Exactly(Outcome::Failed(parse_errno(errno)?))
             }
             other => match answer {
-                Answer::Nothing => return Err(format!("neither ok nor an errno: {other:?}")),
-                Answer::Value => Kind::Exactly(Outcome::Value(text::value(other)?)),
-                Answer::Length => Kind::Exactly(Outcome::Length(text::number(other)?)),
-                Answer::Names => Kind::Exactly(names(other)?),
-                Answer::Credentials => Kind::Executed(
+                OutcomeKind::Nothing => return Err(format!("neither ok nor an errno: {other:?}")),
+                OutcomeKind::Value => Kind::Exactly(Outcome::Value(text::value(other)?)),
+                OutcomeKind::Length => Kind::Exactly(Outcome::Length(text::number(other)?)),
+                OutcomeKind::Names => Kind::Exactly(names(other)?),
+                OutcomeKind::Credentials => Kind::Executed(
                     other.split_whitespace().map(field).collect::<Result<_, Problem>>()?,
                 ),
             },
@@ -319,7 +319,8 @@ mod tests {
 
     #[test]
     fn of_an_execve_only_what_is_named_is_compared() {
-        let expected = Expectation::parse(Answer::Credentials, "P=cap_net_raw secure=1").unwrap();
+        let expected =
+            Expectation::parse(OutcomeKind::Credentials, "P=cap_net_raw secure=1").unwrap();
         let mut got = Executed { sets: [1 << 13, 0, 0, 0, 0], secure: true, ..Executed::default() };
         assert!(expected.matches(&Outcome::Executed(got), CapSet::KNOWN));
         got.secure = false;
@@ -330,12 +331,12 @@ mod tests {
     #[test]
     fn what_is_printed_reads_back() {
         for (answer, outcome) in [
-            (Answer::Nothing, Outcome::Done),
-            (Answer::Nothing, Outcome::Failed(libc::EBUSY)),
-            (Answer::Value, Outcome::Value(text::value("v3 5 cap_chown=p").unwrap())),
-            (Answer::Length, Outcome::Length(20)),
-            (Answer::Names, Outcome::Listed { cap: true, nscap: false }),
-            (Answer::Credentials, Outcome::Executed(Executed::default())),
+            (OutcomeKind::Nothing, Outcome::Done),
+            (OutcomeKind::Nothing, Outcome::Failed(libc::EBUSY)),
+            (OutcomeKind::Value, Outcome::Value(text::value("v3 5 cap_chown=p").unwrap())),
+            (OutcomeKind::Length, Outcome::Length(20)),
+            (OutcomeKind::Names, Outcome::Listed { cap: true, nscap: false }),
+            (OutcomeKind::Credentials, Outcome::Executed(Executed::default())),
         ] {
             let expected = Expectation::parse(answer, &outcome.to_string()).unwrap();
             assert!(expected.matches(&outcome, CapSet::KNOWN), "{outcome}");

@@ -9,7 +9,7 @@ use super::pick::Pick;
 use super::values::{form_f, value};
 use crate::live::{Front, Machine};
 use crate::model::Model;
-use crate::outcome::{Answer, Expectation, Outcome};
+use crate::outcome::{Expectation, Outcome, OutcomeKind};
 use crate::scenario::{Attr, Flag, MapWriter, Maps, Op, Step, World};
 
 /// Operations that make sense after those before, as the prediction has it.
@@ -38,7 +38,7 @@ pub(super) fn steps(
         let outcome = model.step(&by, &op);
         let outcome = outcome.unwrap_or_else(|problem| unreachable!("{op:?}: {problem}"));
         at.after(&by, &op, &outcome);
-        let any = Expectation::parse(Answer::Nothing, "any");
+        let any = Expectation::parse(OutcomeKind::Nothing, "any");
         let any = any.unwrap_or_else(|problem| unreachable!("{problem}"));
         let (design_fuse, kernel, design_6_1, kernel_6_1) = (None, None, None, None);
         steps.push(Step { by, op, design: any, design_fuse, kernel, design_6_1, kernel_6_1 });

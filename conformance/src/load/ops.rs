@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The `do` of a step: a verb, what it is done to, and the rest.
 
-use crate::outcome::Answer;
+use crate::outcome::OutcomeKind;
 use crate::scenario::{Attr, Flag, MapWriter, Op};
 use crate::text::{self, Problem};
 
 /// Reads the `do` of a step, with the `flag` beside it, and says what kind of answer it gives.
-pub(super) fn parse(action: &str, flag: Option<&str>) -> Result<(Op, Answer), Problem> {
+pub(super) fn parse(action: &str, flag: Option<&str>) -> Result<(Op, OutcomeKind), Problem> {
     let action = action.trim();
     let (verb, rest) = action.split_once(char::is_whitespace).unwrap_or((action, ""));
     let answer = answer_of(verb);
@@ -26,13 +26,13 @@ pub(super) fn parse(action: &str, flag: Option<&str>) -> Result<(Op, Answer), Pr
     Ok((op, answer))
 }
 
-fn answer_of(verb: &str) -> Answer {
+fn answer_of(verb: &str) -> OutcomeKind {
     match verb {
-        "get-cap" | "get-nscap" => Answer::Value,
-        "size-cap" | "size-nscap" => Answer::Length,
-        "list" => Answer::Names,
-        "exec" => Answer::Credentials,
-        _ => Answer::Nothing,
+        "get-cap" | "get-nscap" => OutcomeKind::Value,
+        "size-cap" | "size-nscap" => OutcomeKind::Length,
+        "list" => OutcomeKind::Names,
+        "exec" => OutcomeKind::Credentials,
+        _ => OutcomeKind::Nothing,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::stored::Attributes;
 use crate::text::Problem;
 
 /// What an operation makes of a file, and what it answers.
-type Answer = Result<(Option<Attributes>, Outcome), Denied>;
+type Effect = Result<(Option<Attributes>, Outcome), Denied>;
 
 impl Model<'_> {
     pub(super) fn attribute(&mut self, by: &str, op: &Op) -> Result<Outcome, Problem> {
@@ -43,7 +43,7 @@ impl Model<'_> {
         storage::read(cap.as_deref(), nscap.as_deref(), facts, true).0
     }
 
-    fn by_design(&self, by: &str, op: &Op, inode: &Inode) -> Result<Answer, Problem> {
+    fn by_design(&self, by: &str, op: &Op, inode: &Inode) -> Result<Effect, Problem> {
         let cred = self.proc(by)?.cred(&self.tree);
         let (view, stored) = (self.view(inode), self.held(inode));
         let request = Request { policy: self.policy, cred: &cred, inode: &view, stored: &stored };
@@ -89,7 +89,7 @@ impl Model<'_> {
         })
     }
 
-    fn by_kernel(&self, by: &str, op: &Op, inode: &Inode) -> Result<Answer, Problem> {
+    fn by_kernel(&self, by: &str, op: &Op, inode: &Inode) -> Result<Effect, Problem> {
         let cred = self.proc(by)?.cred(&self.tree);
         let view = self.view(inode);
         let Attributes { cap, nscap } = &inode.attributes;

@@ -24,13 +24,13 @@ pub(super) struct Places {
     b: OwnedFd,
     nested: OwnedFd,
     rootless: OwnedFd,
-    other: Held,
-    container: Held,
+    other: MountNs,
+    container: MountNs,
     _server: Peer,
 }
 
 /// A mount namespace, and the process that keeps it.
-struct Held {
+struct MountNs {
     keeper: Peer,
     ns: OwnedFd,
 }
@@ -50,7 +50,7 @@ impl Places {
         std::fs::write(&nscap, program)?;
         rustix::fs::chmod(&nscap, Mode::from_raw_mode(0o755))?;
         let server = shared(&base, a.as_fd(), map.as_fd())?;
-        let other = Held::start(|_| {
+        let other = MountNs::start(|_| {
             let at = directory(&base, "own")?;
             disk::attach(disk::tmpfs(None)?, &at)?;
             let mapped = directory(&base, "own-mapped")?;
@@ -58,7 +58,7 @@ impl Places {
             let served = directory(&base, "own-nscap")?;
             serve(&served).map(Some)
         })?;
-        let container = Held::start(|_| {
+        let container = MountNs::start(|_| {
             let at = directory(&base, "own")?;
             userns::enter_with_caps(Some(a.as_fd()))?;
             userns::set_ids([0; 3], [0; 3])?;
@@ -135,8 +135,8 @@ impl Places {
     }
 }
 
-impl Held {
-    fn start(set_up: impl FnOnce(&Path) -> io::Result<Option<Peer>>) -> io::Result<Held> {
+impl MountNs {
+    fn start(set_up: impl FnOnce(&Path) -> io::Result<Option<Peer>>) -> io::Result<MountNs> {
         let mut keeper = Peer::start(|line| {
             sys::unshare(UnshareFlags::NEWNS)?;
             let server = set_up(Path::new("/"))?;
@@ -147,7 +147,7 @@ impl Held {
         })?;
         keeper.hear()?;
         let link = format!("/proc/{}/ns/mnt", keeper.pid.as_raw_nonzero());
-        Ok(Held { ns: std::fs::File::open(link)?.into(), keeper })
+        Ok(MountNs { ns: std::fs::File::open(link)?.into(), keeper })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::descriptors::Share;
 
 /// How the server holds an inode, and identifies it.
 #[derive(Clone, Debug)]
-pub(crate) enum Held {
+pub(crate) enum InodeId {
     /// By its handle; nothing is open.
     Handle(FileHandle),
     /// By a descriptor: on a file system without handles, and for an inode without a name.
@@ -32,19 +32,19 @@ pub(crate) struct Open {
     pub(crate) _share: Option<Share>,
 }
 
-impl Held {
+impl InodeId {
     pub(crate) fn handle(&self) -> Option<&FileHandle> {
         match self {
-            Held::Handle(handle) => Some(handle),
-            Held::Open(open) => open.handle.as_ref(),
+            InodeId::Handle(handle) => Some(handle),
+            InodeId::Open(open) => open.handle.as_ref(),
         }
     }
 
     /// Whether both are one inode of a file system. ESTALE if the kernel cannot say.
-    pub(crate) fn is(&self, other: &Held) -> Result<bool, Errno> {
+    pub(crate) fn is(&self, other: &InodeId) -> Result<bool, Errno> {
         match (self.handle(), other.handle(), self, other) {
             (Some(one), Some(other), ..) => Ok(one == other),
-            (_, _, Held::Open(one), Held::Open(other)) => Ok(Arc::ptr_eq(one, other)
+            (_, _, InodeId::Open(one), InodeId::Open(other)) => Ok(Arc::ptr_eq(one, other)
                 || same_inode(&one.file, &other.file).map_err(|_| Errno::STALE)?),
             _ => Ok(false),
         }

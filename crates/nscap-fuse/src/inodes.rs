@@ -6,7 +6,7 @@
 //! The node id is the inode number of the source, so stat(2) shows the same number on both sides,
 //! also after the kernel forgot the inode. An inode gets another node id only while its number
 //! belongs to an inode that was deleted and not forgotten. One node id never means two inodes at a
-//! time: an inode that is found is compared with the known one ([`Held::is`]), and an inode that
+//! time: an inode that is found is compared with the known one ([`InodeId::is`]), and an inode that
 //! was made or opened is known by its own descriptor, never by a second lookup of its name.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use rustix::fs::{OFlags, Stat, fstat};
 use rustix::io::Errno;
 
 use crate::descriptors::{Descriptors, Share};
-use crate::identity::{self, Held, handle_of};
+use crate::identity::{self, InodeId, handle_of};
 use crate::numbers::{Numbers, Own, ROOT, SPARE};
 use crate::recent::Recent;
 use crate::requests::Failed;
@@ -38,7 +38,7 @@ const ASKED_MAX: usize = 64;
 
 #[derive(Clone, Debug)]
 struct Inode {
-    held: Held,
+    id: InodeId,
     regular: bool,
     /// Replies that named it, minus the lookups that the kernel forgot.
     lookups: u64,
@@ -72,7 +72,7 @@ type Shard = RwLock<HashMap<u64, Inode>>;
 pub(crate) struct Inodes {
     source: Source,
     root: Arc<OwnedFd>,
-    root_held: Held,
+    root_id: InodeId,
     numbers: Numbers,
     shards: [Shard; SHARDS],
     recent: Recent<InodeRef>,
@@ -101,7 +101,7 @@ impl Inodes {
         Ok(Inodes {
             source,
             root,
-            root_held: Held::Open(Arc::new(open)),
+            root_id: InodeId::Open(Arc::new(open)),
             numbers: Numbers::new(Own::of(&stat)),
             shards: std::array::from_fn(|_| Shard::default()),
             recent: Recent::new(recent),
@@ -145,7 +145,7 @@ impl Inodes {
     pub(crate) fn know_open(&self, file: &OwnedFd, stat: &Stat) -> Result<u64, Errno> {
         let inode = match handle_of(file)? {
             Some(handle) if self.source.handles && stat.st_nlink > 0 => {
-                Inode { held: Held::Handle(handle), regular: true, lookups: 1 }
+                Inode { id: InodeId::Handle(handle), regular: true, lookups: 1 }
             }
             _ => self.inode(&Arc::new(opath::reopen(file, OFlags::PATH)?), stat)?,
         };
@@ -158,12 +158,12 @@ impl Inodes {
         let mut shard = self.write(node);
         let inode = shard.get_mut(&node).ok_or(Errno::STALE)?;
         inode.lookups += 1;
-        let Held::Open(open) = &inode.held else {
+        let InodeId::Open(open) = &inode.id else {
             return Ok(());
         };
         let named = fstat(&open.file).is_ok_and(|stat| stat.st_nlink > 0);
         if let Some(handle) = open.handle.clone().filter(|_| named && self.source.handles) {
-            inode.held = Held::Handle(handle);
+            inode.id = InodeId::Handle(handle);
         }
         Ok(())
     }
@@ -171,14 +171,14 @@ impl Inodes {
     /// The inode that an O_PATH descriptor refers to.
     fn inode(&self, file: &Arc<OwnedFd>, stat: &Stat) -> Result<Inode, Errno> {
         let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
-        let held = match handle_of(&**file)? {
-            Some(handle) if self.source.handles && stat.st_nlink > 0 => Held::Handle(handle),
+        let id = match handle_of(&**file)? {
+            Some(handle) if self.source.handles && stat.st_nlink > 0 => InodeId::Handle(handle),
             handle => {
                 let _share = self.share(stat)?;
-                Held::Open(Arc::new(identity::Open { file: file.clone(), handle, _share }))
+                InodeId::Open(Arc::new(identity::Open { file: file.clone(), handle, _share }))
             }
         };
-        Ok(Inode { held, regular, lookups: 1 })
+        Ok(Inode { id, regular, lookups: 1 })
     }
 
     /// The descriptor share for an inode that is held open because it has no name: its owner's.
@@ -189,7 +189,7 @@ impl Inodes {
 
     /// Counts a lookup of an inode under the node id that is its own. Also says whether it is new.
     fn count(&self, own: Own, inode: Inode) -> Result<(u64, bool), Errno> {
-        if own == self.numbers.root() && self.root_held.is(&inode.held)? {
+        if own == self.numbers.root() && self.root_id.is(&inode.id)? {
             return Ok((ROOT, false));
         }
         let number = self.numbers.of(own);
@@ -218,7 +218,7 @@ impl Inodes {
                 self.stats.inodes.add();
                 Ok(Some(true))
             }
-            Entry::Occupied(mut there) if there.get().held.is(&inode.held)? => {
+            Entry::Occupied(mut there) if there.get().id.is(&inode.id)? => {
                 there.get_mut().lookups += 1;
                 Ok(Some(false))
             }
@@ -234,7 +234,7 @@ impl Inodes {
         inode: &Inode,
     ) -> Result<(u64, bool), Errno> {
         let known = spares.of(own);
-        if inode.held.handle().is_none() && known.len() >= ASKED_MAX {
+        if inode.id.handle().is_none() && known.len() >= ASKED_MAX {
             return Err(Errno::STALE);
         }
         // Its own number last: that is free again after the kernel forgot the deleted inode.
@@ -301,9 +301,9 @@ impl Inodes {
         true
     }
 
-    fn held(&self, node: u64) -> Result<(Held, bool), Errno> {
+    fn id(&self, node: u64) -> Result<(InodeId, bool), Errno> {
         let shard = self.shard(node).read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(&node).map(|inode| (inode.held.clone(), inode.regular)).ok_or(Errno::STALE)
+        shard.get(&node).map(|inode| (inode.id.clone(), inode.regular)).ok_or(Errno::STALE)
     }
 
     /// An O_PATH descriptor of an inode.
@@ -314,9 +314,9 @@ impl Inodes {
         if let Some(found) = self.recent.get(node) {
             return Ok(found);
         }
-        match self.held(node)? {
-            (Held::Open(open), regular) => Ok(InodeRef { file: open.file.clone(), regular }),
-            (Held::Handle(handle), regular) => {
+        match self.id(node)? {
+            (InodeId::Open(open), regular) => Ok(InodeRef { file: open.file.clone(), regular }),
+            (InodeId::Handle(handle), regular) => {
                 let found = self.open_to_look(&handle, regular)?;
                 self.recent.keep(node, found.clone());
                 Ok(found)
@@ -336,13 +336,13 @@ impl Inodes {
         if node == ROOT {
             return opath::reopen(&*self.root, flags);
         }
-        let (held, regular) = self.held(node)?;
+        let (id, regular) = self.id(node)?;
         if !regular && !flags.contains(OFlags::DIRECTORY) {
             return Err(Errno::INVAL);
         }
-        match held {
-            Held::Open(open) => opath::reopen(&*open.file, flags),
-            Held::Handle(handle) => handle.open(self.source.root(), flags),
+        match id {
+            InodeId::Open(open) => opath::reopen(&*open.file, flags),
+            InodeId::Handle(handle) => handle.open(self.source.root(), flags),
         }
     }
 
@@ -361,13 +361,13 @@ impl Inodes {
         };
         let _share = Some(share);
         let own = Own::of(&stat);
-        let open = Held::Open(Arc::new(identity::Open { file: Arc::new(file), handle, _share }));
+        let open = InodeId::Open(Arc::new(identity::Open { file: Arc::new(file), handle, _share }));
         let spares = (!self.spares.none()).then(|| self.spares.lock().of(own).to_vec());
         for node in self.numbers.of(own).into_iter().chain(spares.unwrap_or_default()) {
             if let Some(inode) = self.write(node).get_mut(&node)
-                && inode.held.is(&open) == Ok(true)
+                && inode.id.is(&open) == Ok(true)
             {
-                inode.held = open.clone();
+                inode.id = open.clone();
             }
         }
     }

@@ -32,10 +32,10 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// A lock on one inode, held until dropped or the process ends.
 pub(crate) struct Lock {
-    _held: Option<Held>,
+    _file: Option<LockFile>,
 }
 
-struct Held {
+struct LockFile {
     file: OwnedFd,
     directory: Directory,
     name: String,
@@ -69,21 +69,21 @@ impl Lock {
             None => (self::directory()?.map(Directory::Opened), PATIENCE),
         };
         let Some(directory) = directory else {
-            return Ok(Lock { _held: None });
+            return Ok(Lock { _file: None });
         };
         let name = format!("{:x}-{:x}", stat.st_dev, stat.st_ino);
         let failed = |call, errno| Error::call(&Path::new(DIRECTORY).join(&name), call, errno);
         match take(directory.as_fd(), &name, patience) {
-            Ok(file) => Ok(Lock { _held: Some(Held { file, directory, name }) }),
+            Ok(file) => Ok(Lock { _file: Some(LockFile { file, directory, name }) }),
             Err(("flock", Errno::AGAIN)) => Err(Error::Locked { path: file.path().to_owned() }),
             // Not ours to write in: a read-only /run.
-            Err(("open", Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Ok(Lock { _held: None }),
+            Err(("open", Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Ok(Lock { _file: None }),
             Err((call, errno)) => Err(failed(call, errno)),
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for LockFile {
     fn drop(&mut self) {
         // A process that waits for it then finds that it has no name, and makes a new one.
         let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
@@ -162,8 +162,11 @@ mod tests {
                     for _ in 0..200 {
                         let at = open(directory.path());
                         let file = take(at.as_fd(), "a", Duration::from_secs(60)).unwrap();
-                        let held =
-                            Held { file, directory: Directory::Opened(at), name: "a".to_owned() };
+                        let held = LockFile {
+                            file,
+                            directory: Directory::Opened(at),
+                            name: "a".to_owned(),
+                        };
                         assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
                         inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
                         drop(held);

@@ -72,10 +72,10 @@ fn host(text: Option<&str>) -> HostValue {
 }
 
 /// A host value and entries by rootid, as text.
-type Held = (Option<&'static str>, &'static [(u32, &'static str)]);
+type Contents = (Option<&'static str>, &'static [(u32, &'static str)]);
 
 /// What a file may hold, as the tests below go from each to each.
-const STATES: [Held; 8] = [
+const STATES: [Contents; 8] = [
     (None, &[]),
     (Some("cap_chown=ep"), &[]),
     (None, &[(410_000, "cap_net_raw=ep")]),

@@ -69,18 +69,18 @@ fn print<T: Serialize>(
 
 /// What one name gives in one namespace: a value, or why there is none.
 #[derive(Serialize)]
-struct Answer<T> {
+struct Reading<T> {
     value: Option<T>,
     errno: Option<&'static str>,
     why: Option<&'static str>,
     clause: Option<&'static str>,
 }
 
-impl<T> From<Result<T, Denied>> for Answer<T> {
-    fn from(result: Result<T, Denied>) -> Answer<T> {
+impl<T> From<Result<T, Denied>> for Reading<T> {
+    fn from(result: Result<T, Denied>) -> Reading<T> {
         match result {
-            Ok(value) => Answer { value: Some(value), errno: None, why: None, clause: None },
-            Err(Denied { errno, why }) => Answer {
+            Ok(value) => Reading { value: Some(value), errno: None, why: None, clause: None },
+            Err(Denied { errno, why }) => Reading {
                 value: None,
                 errno: Some(errno.name()),
                 why: Some(why.text()),
@@ -90,7 +90,7 @@ impl<T> From<Result<T, Denied>> for Answer<T> {
     }
 }
 
-impl<T> Answer<T> {
+impl<T> Reading<T> {
     fn no(&self) -> String {
         let text = |text: Option<&'static str>| text.unwrap_or_default();
         format!("{} [{}]", text(self.why), text(self.clause))
@@ -114,11 +114,11 @@ struct SeenBy {
     #[serde(skip)]
     shown_path: String,
     /// R4 and T.
-    capability: Answer<Shown>,
+    capability: Reading<Shown>,
     /// R6.
-    nscapability: Answer<Vec<Shown>>,
+    nscapability: Reading<Vec<Shown>>,
     /// What an unmodified kernel answers to getxattr of `security.capability`.
-    bare: Option<Answer<Shown>>,
+    bare: Option<Reading<Shown>>,
 }
 
 fn look_as(file: &CapFile, ns: NsIndex, system: &mut System) -> Result<SeenBy, Failure> {

@@ -63,9 +63,9 @@ fn search(args: &Scan, out: &mut Out) -> Result<u8, Failure> {
     scan.finish()
 }
 
-/// One found file, as JSON has it.
+/// One file that has capabilities, as JSON has it.
 #[derive(Serialize)]
-struct Found {
+struct FoundFile {
     #[serde(flatten)]
     contents: Contents,
     shared: Vec<Shared>,
@@ -98,7 +98,7 @@ struct Scanner<'a> {
     table: Table,
     in_table: usize,
     /// What --sort keeps until the end.
-    found: Vec<(PathBuf, Found)>,
+    found: Vec<(PathBuf, FoundFile)>,
     failed: Vec<Failure>,
     status: Status,
 }
@@ -175,7 +175,7 @@ impl<'a> Scanner<'a> {
         self.status.any = true;
         self.status.stale |= contents.is_stale();
         let shared = self.shared_by(&contents)?;
-        let found = Found { contents, shared };
+        let found = FoundFile { contents, shared };
         if self.args.sort {
             self.found.push((path, found));
             return Ok(());
@@ -206,7 +206,7 @@ impl<'a> Scanner<'a> {
         Ok(all)
     }
 
-    fn print(&mut self, path: PathBuf, found: &Found) -> Result<(), Failure> {
+    fn print(&mut self, path: PathBuf, found: &FoundFile) -> Result<(), Failure> {
         if self.args.null {
             let line = [path.as_os_str().as_bytes(), b"\0"].concat();
             return self.write(|out, _| out.bytes(&line));

@@ -84,8 +84,8 @@ fn wait(mount: &MountPoint) {
         return;
     }
     let target = out::path(&mount.point);
-    if let Some(held) = Held::find(mount.device) {
-        note(&format!("{target}: {held}, so its server goes on: {}", held.remedy()));
+    if let Some(other) = OtherMount::find(mount.device) {
+        note(&format!("{target}: {other}, so its server goes on: {}", other.remedy()));
     } else if !Claim::ends(mount.device, source, PATIENCE) {
         note(&format!(
             "{target}: its server has not ended yet, after {} seconds",
@@ -94,29 +94,29 @@ fn wait(mount: &MountPoint) {
     }
 }
 
-/// A mount of a file system that there still is.
-pub(crate) enum Held {
+/// A mount that keeps a file system, and so its server, although another was unmounted.
+pub(crate) enum OtherMount {
     /// In our mount namespace.
     Here(PathBuf),
     /// In that of these processes.
     There { point: PathBuf, users: Vec<User> },
 }
 
-impl Held {
-    pub(crate) fn find(device: (u32, u32)) -> Option<Held> {
+impl OtherMount {
+    pub(crate) fn find(device: (u32, u32)) -> Option<OtherMount> {
         let here = MountPoint::all().ok()?.into_iter().find(|mount| mount.device == device);
         if let Some(mount) = here {
-            return Some(Held::Here(mount.point));
+            return Some(OtherMount::Here(mount.point));
         }
         let (pid, mount) = MountPoint::elsewhere(device, PATIENCE).ok().flatten()?;
-        Some(Held::There { point: mount.point, users: MountPoint::beside(pid) })
+        Some(OtherMount::There { point: mount.point, users: MountPoint::beside(pid) })
     }
 
     /// The command that takes it away.
     pub(crate) fn remedy(&self) -> String {
         match self {
-            Held::Here(point) => format!("nscap umount {}", out::path(point)),
-            Held::There { point, users } => {
+            OtherMount::Here(point) => format!("nscap umount {}", out::path(point)),
+            OtherMount::There { point, users } => {
                 let pid =
                     users.first().map_or_else(|| "PID".to_owned(), |user| user.pid.to_string());
                 format!("nsenter --target {pid} --mount umount {}, or end them", out::path(point))
@@ -125,11 +125,11 @@ impl Held {
     }
 }
 
-impl std::fmt::Display for Held {
+impl std::fmt::Display for OtherMount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Held::Here(point) => write!(f, "it is mounted at {}", out::path(point)),
-            Held::There { point, users } => {
+            OtherMount::Here(point) => write!(f, "it is mounted at {}", out::path(point)),
+            OtherMount::There { point, users } => {
                 write!(f, "the mount namespace of {} has it at {}", named(users), out::path(point))
             }
         }
@@ -139,10 +139,10 @@ impl std::fmt::Display for Held {
 /// For a tree that a server has claimed, says where that is shown.
 pub(crate) fn tell_where(error: &nscap_linux::Error) {
     if let nscap_linux::Error::Claimed { by, .. } = error
-        && let Some(held) = by.shown_by.and_then(Held::find)
+        && let Some(other) = by.shown_by.and_then(OtherMount::find)
     {
         let source = by.path.as_deref().map_or_else(|| "the other".to_owned(), out::path);
-        note(&format!("{source}: {held}; first {}", held.remedy()));
+        note(&format!("{source}: {other}; first {}", other.remedy()));
     }
 }
 

@@ -46,13 +46,13 @@ impl Share {
 /// Namespaces by what they are known by.
 #[derive(Debug)]
 pub(super) struct Remembered {
-    all: RwLock<HashMap<Key, Known>>,
+    all: RwLock<HashMap<Key, LineageEntry>>,
     clock: AtomicU64,
     most: usize,
 }
 
 #[derive(Debug)]
-struct Known {
+struct LineageEntry {
     lineage: Arc<Lineage>,
     share: Share,
     weight: usize,
@@ -83,7 +83,7 @@ impl Remembered {
 
     pub(super) fn remember(&self, lineage: &Arc<Lineage>, share: Share) {
         let (weight, used) = (lineage.weight(), AtomicU64::new(self.now()));
-        let known = Known { lineage: Arc::clone(lineage), share, weight, used };
+        let known = LineageEntry { lineage: Arc::clone(lineage), share, weight, used };
         let mut forgotten = Vec::new();
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         all.insert(lineage.key(), known);
@@ -96,12 +96,12 @@ impl Remembered {
 
     /// The namespace to forget: in the largest share, the one that was not used for the longest
     /// time.
-    fn too_much(&self, all: &HashMap<Key, Known>) -> Option<Key> {
+    fn too_much(&self, all: &HashMap<Key, LineageEntry>) -> Option<Key> {
         let heavy = all.values().map(|known| known.weight).sum::<usize>() > EXTENTS_MAX;
         if all.len() <= self.most && !heavy {
             return None;
         }
-        let used = |known: &Known| known.used.load(Ordering::Relaxed);
+        let used = |known: &LineageEntry| known.used.load(Ordering::Relaxed);
         let mut shares: HashMap<Share, (usize, u64)> = HashMap::new();
         for known in all.values() {
             let (much, oldest) = shares.entry(known.share).or_insert((0, u64::MAX));

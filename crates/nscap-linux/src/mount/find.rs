@@ -46,7 +46,7 @@ pub(super) enum Seat {
 }
 
 /// A mount that was looked for.
-pub(super) struct Found {
+pub(super) struct FoundMount {
     pub(super) seat: Seat,
     /// `None` where it is [`Unseen`](Seat::Unseen).
     pub(super) facts: Option<Facts>,
@@ -58,7 +58,7 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// [`Error::Call`] from statx(2); where /proc is not mounted, or the task may not be looked at.
-pub(super) fn find(file: BorrowedFd<'_>, path: &Path, task: Option<u32>) -> Result<Found> {
+pub(super) fn find(file: BorrowedFd<'_>, path: &Path, task: Option<u32>) -> Result<FoundMount> {
     let ids = Ids::of(file, path)?;
     let own = namespace_of("thread-self");
     let of_task = match task {
@@ -70,18 +70,18 @@ pub(super) fn find(file: BorrowedFd<'_>, path: &Path, task: Option<u32>) -> Resu
         }
     };
     if let Some(facts) = ids.in_ours() {
-        return Ok(Found { seat: Seat::Ours, facts: Some(facts), of_task: own == of_task });
+        return Ok(FoundMount { seat: Seat::Ours, facts: Some(facts), of_task: own == of_task });
     }
     if let Some(pid) = task.filter(|_| own != of_task)
         && let Some(facts) = ids.in_namespace_of(pid)
     {
-        return Ok(Found { seat: Seat::Of(pid), facts: Some(facts), of_task: true });
+        return Ok(FoundMount { seat: Seat::Of(pid), facts: Some(facts), of_task: true });
     }
-    let mut found = Found { seat: Seat::Unseen, facts: None, of_task: false };
+    let mut found = FoundMount { seat: Seat::Unseen, facts: None, of_task: false };
     in_other_namespaces(PATIENCE, |pid| {
         let facts = ids.in_namespace_of(pid);
         if facts.is_some() {
-            found = Found { seat: Seat::Of(pid), facts, of_task: false };
+            found = FoundMount { seat: Seat::Of(pid), facts, of_task: false };
         }
         found.facts.is_some()
     })?;

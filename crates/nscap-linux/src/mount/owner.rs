@@ -30,7 +30,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev, mknodat, openat, unli
 use rustix::io::Errno;
 use rustix::mount::{FsPickFlags, OpenTreeFlags, fsconfig_set_flag, fspick, open_tree};
 
-use super::find::{Found, Seat};
+use super::find::{FoundMount, Seat};
 use crate::error::{Error, Result};
 use crate::mounts::{MountPoint, NSCAP_TYPE};
 use crate::ns::{Namespaces, NsIndex};
@@ -153,7 +153,7 @@ impl Owner {
     /// Of a mount that was found. `member_of`: the user namespace of the task that is asked about.
     pub(super) fn find(
         file: BorrowedFd<'_>,
-        found: &Found,
+        found: &FoundMount,
         member_of: Option<NsIndex>,
         namespaces: &mut Namespaces,
     ) -> Result<Owner> {
@@ -197,7 +197,7 @@ impl Owner {
     /// Inside a user namespace: our own or one above it may have made whatever our mount namespace has.
     fn seen_from_inside(
         file: BorrowedFd<'_>,
-        found: &Found,
+        found: &FoundMount,
         namespaces: &mut Namespaces,
     ) -> Result<Owner> {
         let own = namespaces.own_ns().index();

@@ -32,8 +32,8 @@ pub(super) enum Via {
     Gone,
 }
 
-/// A namespace on the way up from one.
-struct Step {
+/// A namespace above another, or that one itself.
+struct Ancestor {
     fd: OwnedFd,
     identity: Identity,
     known: Option<usize>,
@@ -172,7 +172,7 @@ impl Namespaces {
         fd: OwnedFd,
         path: &Path,
         enough: impl Fn(usize) -> bool,
-    ) -> Result<(Vec<Step>, usize)> {
+    ) -> Result<(Vec<Ancestor>, usize)> {
         let mut steps = Vec::new();
         let mut next = fd;
         loop {
@@ -182,7 +182,7 @@ impl Namespaces {
                 return Ok((steps, known));
             }
             let parent = sys::ns_parent(&next);
-            steps.push(Step { fd: next, identity, known });
+            steps.push(Ancestor { fd: next, identity, known });
             next = match parent {
                 Ok(parent) => parent,
                 // Not below ours: all we can say is that the initial one is above it.
@@ -196,7 +196,7 @@ impl Namespaces {
     pub(super) fn learn_upwards(&mut self, fd: OwnedFd, path: &Path) -> Result<()> {
         let (steps, _) = self.climb(fd, path, |n| self.all_known_from(n))?;
         let unknown =
-            |step: Step| Some((step.fd, step.known.filter(|n| !self.node(*n).maps_known)?));
+            |step: Ancestor| Some((step.fd, step.known.filter(|n| !self.node(*n).maps_known)?));
         let (line, nodes): (Vec<_>, Vec<_>) = steps.into_iter().rev().filter_map(unknown).unzip();
         let shown = self.visits.line(&line);
         for (n, shown) in nodes.iter().zip(shown) {

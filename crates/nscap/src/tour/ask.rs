@@ -85,7 +85,7 @@ pub(super) enum Expect {
 }
 
 /// One question and its answer.
-pub(super) struct Answer {
+pub(super) struct Reply {
     /// The command, with the words that give it its namespace and ids.
     pub(super) command: Vec<String>,
     /// The command as the asker would type it.
@@ -126,7 +126,7 @@ impl Ask {
         people: &People,
         ids: Ids,
         inner: &str,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Reply, Failure> {
         let name = if who == Who::Host { "security.nscapability" } else { inner };
         let value = self.value(ids);
         let typed = self.typed(file, name, &value);
@@ -137,7 +137,7 @@ impl Ask {
             .output()
             .map_err(|error| call(command.get_program().as_ref(), "execve", error))?;
         let (asked, answer) = (self.shown(&typed, ids), self.read(&output));
-        Ok(Answer { command: all(&command), asked, answer })
+        Ok(Reply { command: all(&command), asked, answer })
     }
 
     /// What setfattr is to write, in hexadecimal.

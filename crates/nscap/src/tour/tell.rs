@@ -4,7 +4,7 @@
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::ask::Answer;
+use super::ask::Reply;
 use super::front::Front;
 use super::ids::{BELOW, Ids};
 use super::script::{Scene, Step};
@@ -27,7 +27,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(scene: &Scene, step: &Step, answer: Answer, expected: String) -> Line {
+    pub(super) fn new(scene: &Scene, step: &Step, answer: Reply, expected: String) -> Line {
         Line {
             clause: step.clause.unwrap_or(scene.clause),
             scene: scene.clause,
