@@ -21,3 +21,4 @@ pub mod text;
 pub mod told;
 pub mod tools;
 pub mod tree;
+pub mod vectors;

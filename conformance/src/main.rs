@@ -14,7 +14,7 @@ use nscap_conformance::model::{self, Rules};
 use nscap_conformance::outcome::Outcome;
 use nscap_conformance::report::{Count, Verdict, judge};
 use nscap_conformance::scenario::{Column, Scenario};
-use nscap_conformance::{attack, fuzz, told, tools};
+use nscap_conformance::{attack, fuzz, told, tools, vectors::all as all_vectors};
 
 /// The scenario table of nscap, and what plays it.
 #[derive(Parser)]
@@ -41,6 +41,22 @@ enum Command {
     /// Plays unmodified programs on a mount: setcap, getfattr, tar, cp, rsync and their like. Exit
     /// status as for attack
     Tools(Cases),
+    /// Writes the table as JSON for programs in other languages (vectors/README.md). Exit status 0:
+    /// written, or with --check as they would be written; 1: with --check, not so; 2: it could not be
+    Vectors(Vectors),
+}
+
+#[derive(clap::Args)]
+struct Vectors {
+    /// Where the files are
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors"))]
+    dir: PathBuf,
+    /// Write nothing; name the files that are not up to date
+    #[arg(long)]
+    check: bool,
+    /// Where the scenario files are
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))]
+    scenarios: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -154,6 +170,7 @@ fn main() -> ExitCode {
         Command::ExplainDiff(args) => explained(&args).map(|count| count.is_good()),
         Command::Attack(args) => cases(&args, attack::all()).map(|count| count.failed == 0),
         Command::Tools(args) => cases(&args, tools::all()).map(|count| count.failed == 0),
+        Command::Vectors(args) => vectors(&args),
     };
     match clean {
         Ok(true) => ExitCode::SUCCESS,
@@ -325,6 +342,22 @@ fn on_kernel(
         add(count, scenario, &verdict)?;
     }
     Ok(())
+}
+
+fn vectors(args: &Vectors) -> Result<bool, String> {
+    let table = load_dir(&args.scenarios).map_err(|error| error.to_string())?;
+    let mut same = true;
+    for (name, text) in all_vectors(&table)? {
+        let path = args.dir.join(name);
+        let at = |error: std::io::Error| format!("{}: {error}", path.display());
+        if !args.check {
+            std::fs::write(&path, text).map_err(at)?;
+        } else if std::fs::read_to_string(&path).map_err(at)? != text {
+            same = false;
+            say(format_args!("{} is not what the table makes", path.display()))?;
+        }
+    }
+    Ok(same)
 }
 
 /// Prints a line on standard output; a closed pipe is an error and not a panic.

@@ -128,6 +128,11 @@ impl Tree {
         self.number(name).map(|n| Ns(self, n)).ok_or_else(|| format!("no namespace {name:?}"))
     }
 
+    /// Every namespace, `init` first.
+    pub fn all(&self) -> impl Iterator<Item = Ns<'_>> {
+        (0..self.0.len()).map(|number| Ns(self, number))
+    }
+
     /// A namespace of its own with one map for uids and gids, such as an id-mapped mount has.
     ///
     /// # Errors
@@ -155,6 +160,12 @@ impl<'t> Ns<'t> {
     #[must_use]
     pub fn name(self) -> &'t str {
         self.node().map_or("", |node| &node.name)
+    }
+
+    /// Its uids and gids, outside in kuids and kgids, ascending by the id inside.
+    #[must_use]
+    pub fn extents(self) -> (&'t [Extent], &'t [Extent]) {
+        self.node().map_or((&[], &[]), |node| (&node.uids.by_inside, &node.gids.by_inside))
     }
 
     fn node(self) -> Option<&'t Node> {

@@ -20,6 +20,7 @@ use crate::scenario::Scenario;
 
 pub(crate) use make::sets;
 pub use make::world;
+pub(crate) use show::action;
 pub use show::toml;
 
 /// How many worlds one runner prepares: their images are in memory together.

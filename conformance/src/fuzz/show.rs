@@ -171,7 +171,7 @@ fn task(task: &Task) -> String {
 }
 
 /// The `do` of a step.
-fn action(op: &Op) -> String {
+pub(crate) fn action(op: &Op) -> String {
     let id = |id: &Option<u32>| id.map_or("-".to_owned(), |id| id.to_string());
     match op {
         Op::Set { attr, file, value, .. } => {

@@ -12,6 +12,7 @@ use crate::outcome::Outcome;
 use crate::scenario::{Attr, Flag, Op};
 use crate::stored::Attributes;
 use crate::text::Problem;
+use crate::tree::Ns;
 
 /// What an operation makes of a file, and what it answers.
 type Effect = Result<(Option<Attributes>, Outcome), Denied>;
@@ -43,31 +44,40 @@ impl Model<'_> {
         storage::read(cap.as_deref(), nscap.as_deref(), facts, true).0
     }
 
+    /// What a caller in `ns` reads by SPEC.
+    pub(super) fn read(&self, ns: Ns<'_>, op: &Op, inode: &Inode) -> Result<Outcome, Problem> {
+        let (view, stored) = (self.view(inode), self.held(inode));
+        let get = |attr| match attr {
+            Attr::Cap => nscap_core::get_capability(ns, &view, &stored)
+                .map(|(value, _)| value.encode().as_bytes().to_vec()),
+            Attr::Nscap => {
+                let len = nscap_core::nscapability_len(ns, &view, &stored)?;
+                let mut value = vec![0; len];
+                nscap_core::get_nscapability(ns, &view, &stored, &mut value)?;
+                Ok(value)
+            }
+        };
+        let answer: Result<Outcome, Denied> = match op {
+            Op::Get(attr, _) => get(*attr).map(Outcome::Value),
+            Op::Size(attr, _) => get(*attr).map(|value| Outcome::Length(value.len())),
+            Op::List(_) => {
+                let listed = nscap_core::list(ns, &view, &stored);
+                Ok(Outcome::Listed { cap: listed.capability, nscap: listed.nscapability })
+            }
+            _ => return Err("it reads no attribute".to_owned()),
+        };
+        Ok(answer.unwrap_or_else(|no| Outcome::Failed(no.errno.raw())))
+    }
+
     fn by_design(&self, by: &str, op: &Op, inode: &Inode) -> Result<Effect, Problem> {
         let cred = self.proc(by)?.cred(&self.tree);
         let (view, stored) = (self.view(inode), self.held(inode));
         let request = Request { policy: self.policy, cred: &cred, inode: &view, stored: &stored };
         let facts = inode.facts(self.tree.ns(self.sb));
         let mut out = vec![[0; RECORD_LEN]; MAX_ENTRIES];
-        let get = |attr| match attr {
-            Attr::Cap => nscap_core::get_capability(cred.ns, &view, &stored)
-                .map(|(value, _)| value.encode().as_bytes().to_vec()),
-            Attr::Nscap => {
-                let len = nscap_core::nscapability_len(cred.ns, &view, &stored)?;
-                let mut value = vec![0; len];
-                nscap_core::get_nscapability(cred.ns, &view, &stored, &mut value)?;
-                Ok(value)
-            }
-        };
         let decision = match op {
-            Op::Get(attr, _) => return Ok(get(*attr).map(|value| (None, Outcome::Value(value)))),
-            Op::Size(attr, _) => {
-                return Ok(get(*attr).map(|value| (None, Outcome::Length(value.len()))));
-            }
-            Op::List(_) => {
-                let listed = nscap_core::list(cred.ns, &view, &stored);
-                let (cap, nscap) = (listed.capability, listed.nscapability);
-                return Ok(Ok((None, Outcome::Listed { cap, nscap })));
+            Op::Get(..) | Op::Size(..) | Op::List(_) => {
+                return self.read(cred.ns, op, inode).map(|outcome| Ok((None, outcome)));
             }
             Op::Set { attr: Attr::Cap, value, flag, .. } => {
                 nscap_core::set_capability(&request, value, flags(*flag), &mut out)

@@ -9,6 +9,7 @@ mod access;
 mod attributes;
 mod change;
 mod exec;
+mod seen;
 mod task;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ use crate::text::Problem;
 use crate::tree::{Ns, Tree};
 use crate::{live, stored};
 use task::Proc;
+
+pub use seen::{Caller, File as SeenFile};
 
 /// Whose rules decide about the two attributes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
