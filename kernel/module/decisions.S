@@ -7,6 +7,70 @@
 #include <linux/linkage.h>
 
 	.text
+/* nscap_core::inode_view::InodeView<N>::kuid_of */
+SYM_FUNC_START_LOCAL(nscap_core_inode_view_InodeView_N_kuid_of)
+	pushq	%r14
+	pushq	%rbx
+	pushq	%rax
+	movl	%esi, %ebx
+	movq	%rdi, %r14
+	movq	32(%rdi), %rdi
+	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
+	cmpl	$1, %eax
+	jne	.LBB0_1
+	cmpl	$1, (%r14)
+	jne	.LBB0_3
+	movq	8(%r14), %rdi
+	movl	%ebx, %esi
+	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
+	jmp	.LBB0_5
+.LBB0_1:
+	xorl	%eax, %eax
+	jmp	.LBB0_5
+.LBB0_3:
+	pushq	$1
+	popq	%rax
+.LBB0_5:
+	addq	$8, %rsp
+	popq	%rbx
+	popq	%r14
+	RET
+SYM_FUNC_END(nscap_core_inode_view_InodeView_N_kuid_of)
+
+	.text
+/* nscap_core::inode_view::InodeView<N>::stored_of */
+SYM_FUNC_START_LOCAL(nscap_core_inode_view_InodeView_N_stored_of)
+	pushq	%r14
+	pushq	%rbx
+	pushq	%rax
+	movq	%rdi, %r14
+	cmpl	$1, (%rdi)
+	jne	.LBB1_3
+	movq	8(%r14), %rdi
+	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_uid
+	testb	$1, %al
+	je	.LBB1_2
+	movl	%edx, %ebx
+	movq	32(%r14), %rdi
+	movl	%edx, %esi
+	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
+	jmp	.LBB1_4
+.LBB1_3:
+	movq	32(%r14), %rdi
+	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_uid
+	movl	%edx, %ebx
+	jmp	.LBB1_4
+.LBB1_2:
+	xorl	%eax, %eax
+.LBB1_4:
+	movl	%ebx, %edx
+	addq	$8, %rsp
+	popq	%rbx
+	popq	%r14
+	RET
+SYM_FUNC_END(nscap_core_inode_view_InodeView_N_stored_of)
+
+	.text
 /* nscap_core::ns::is_same_or_below */
 SYM_FUNC_START_LOCAL(nscap_core_ns_is_same_or_below)
 	pushq	%r14
@@ -16,14 +80,14 @@ SYM_FUNC_START_LOCAL(nscap_core_ns_is_same_or_below)
 	leaq	8(%rsp), %r14
 	movq	$1, (%r14)
 	movq	%rdi, 8(%r14)
-.LBB0_1:
+.LBB2_1:
 	movq	%r14, %rdi
 	callq	core_iter_sources_successors_Successors_T_F_as_core_iter_traits_iterator_Iterator_next
 	cmpq	$1, %rax
-	jne	.LBB0_3
+	jne	.LBB2_3
 	cmpq	%rbx, %rdx
-	jne	.LBB0_1
-.LBB0_3:
+	jne	.LBB2_1
+.LBB2_3:
 	andb	$1, %al
 	addq	$24, %rsp
 	popq	%rbx
@@ -45,11 +109,11 @@ SYM_FUNC_START_LOCAL(nscap_core_ns_rooted_at)
 	movq	%rsi, 8(%r14)
 	pushq	$1
 	popq	%rbx
-.LBB1_1:
+.LBB3_1:
 	movq	%r14, %rdi
 	callq	core_iter_sources_successors_Successors_T_F_as_core_iter_traits_iterator_Iterator_next
 	cmpq	$1, %rax
-	jne	.LBB1_2
+	jne	.LBB3_2
 	movq	%rdx, %r15
 	movq	%rdx, %rdi
 	movl	%ebp, %esi
@@ -58,11 +122,11 @@ SYM_FUNC_START_LOCAL(nscap_core_ns_rooted_at)
 	sete	%cl
 	andb	%al, %cl
 	cmpb	$1, %cl
-	jne	.LBB1_1
-	jmp	.LBB1_4
-.LBB1_2:
+	jne	.LBB3_1
+	jmp	.LBB3_4
+.LBB3_2:
 	xorl	%ebx, %ebx
-.LBB1_4:
+.LBB3_4:
 	movq	%rbx, %rax
 	movq	%r15, %rdx
 	addq	$24, %rsp
@@ -92,28 +156,28 @@ SYM_FUNC_START_LOCAL(nscap_core_read_applicable)
 	movq	48(%r15), %rcx
 	movzbl	48(%rcx), %eax
 	cmpl	$1, %eax
-	ja	.LBB2_2
+	ja	.LBB4_2
 	cmpb	$0, 104(%rsp)
-	jne	.LBB2_2
-.LBB2_6:
+	jne	.LBB4_2
+.LBB4_6:
 	movq	%rsp, %r15
 	leaq	48(%rsp), %rsi
 	movq	%r15, %rdi
 	movq	%r14, %rdx
-	callq	nscap_core_stored_Seen_N_nearest
+	callq	nscap_core_stored_StoredView_N_nearest
 	cmpl	$2, (%r15)
-	jne	.LBB2_7
+	jne	.LBB4_7
 	movq	%rsp, %r15
 	leaq	48(%rsp), %rsi
 	movq	%r15, %rdi
-	callq	nscap_core_stored_Seen_N_only
+	callq	nscap_core_stored_StoredView_N_only
 	cmpl	$1, (%r15)
-	jne	.LBB2_14
+	jne	.LBB4_14
 	movl	4(%rsp), %esi
 	movq	%r14, %rdi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_uid
 	testb	$1, %al
-	je	.LBB2_14
+	je	.LBB4_14
 	leaq	4(%rsp), %rsi
 	leaq	12(%rbx), %rdi
 	pushq	$36
@@ -122,15 +186,15 @@ SYM_FUNC_START_LOCAL(nscap_core_read_applicable)
 	movl	$2, (%rbx)
 	movl	%edx, 4(%rbx)
 	movl	$1, 8(%rbx)
-	jmp	.LBB2_13
-.LBB2_2:
+	jmp	.LBB4_13
+.LBB4_2:
 	cmpb	$2, %al
-	jb	.LBB2_5
+	jb	.LBB4_5
 	cmpl	$2, %eax
-	je	.LBB2_6
+	je	.LBB4_6
 	cmpl	$3, %eax
-	jne	.LBB2_11
-.LBB2_5:
+	jne	.LBB4_11
+.LBB4_5:
 	leaq	32(%rcx), %rdx
 	addq	$49, %rcx
 	movl	(%rcx), %esi
@@ -149,8 +213,8 @@ SYM_FUNC_START_LOCAL(nscap_core_read_applicable)
 	movl	16(%rsp), %ecx
 	movl	%ecx, 20(%rbx)
 	movb	%al, 24(%rbx)
-	jmp	.LBB2_13
-.LBB2_7:
+	jmp	.LBB4_13
+.LBB4_7:
 	leaq	120(%rsp), %rdi
 	pushq	$40
 	popq	%rcx
@@ -163,17 +227,17 @@ SYM_FUNC_START_LOCAL(nscap_core_read_applicable)
 	leaq	116(%rsp), %rsi
 	movq	%rbx, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB2_13
-.LBB2_14:
+	jmp	.LBB4_13
+.LBB4_14:
 	movb	$3, 8(%rbx)
 	movabsq	$261993005059, %rax
-	jmp	.LBB2_12
-.LBB2_11:
+	jmp	.LBB4_12
+.LBB4_11:
 	movb	$10, 8(%rbx)
 	movabsq	$94489280515, %rax
-.LBB2_12:
+.LBB4_12:
 	movq	%rax, (%rbx)
-.LBB2_13:
+.LBB4_13:
 	addq	$160, %rsp
 	popq	%rbx
 	popq	%r14
@@ -194,17 +258,17 @@ SYM_FUNC_START_LOCAL(nscap_core_read_get_capability)
 	movl	(%r14), %edi
 	movl	4(%r14), %esi
 	cmpl	$3, %edi
-	jne	.LBB3_2
+	jne	.LBB5_2
 	movb	16(%rsp), %al
 	movl	%esi, 4(%rbx)
 	movb	%al, 8(%rbx)
 	movl	$3, (%rbx)
-	jmp	.LBB3_9
-.LBB3_2:
+	jmp	.LBB5_9
+.LBB5_2:
 	movq	24(%rsp), %rax
 	movzbl	32(%rsp), %ecx
 	testl	%edi, %edi
-	je	.LBB3_6
+	je	.LBB5_6
 	movzbl	39(%rsp), %edx
 	shll	$16, %edx
 	movzwl	37(%rsp), %r8d
@@ -214,15 +278,15 @@ SYM_FUNC_START_LOCAL(nscap_core_read_get_capability)
 	orq	%r8, %rdx
 	movq	40(%rsp), %r8
 	cmpl	$1, %edi
-	jne	.LBB3_7
+	jne	.LBB5_7
 	shlq	$8, %rdx
 	orq	%rcx, %rdx
 	movzbl	%r8b, %ecx
 	movb	$1, %dil
 	pushq	$1
 	popq	%r8
-	jmp	.LBB3_5
-.LBB3_6:
+	jmp	.LBB5_5
+.LBB5_6:
 	movl	16(%rsp), %esi
 	movq	%rax, %rdx
 	movl	20(%rsp), %eax
@@ -231,9 +295,9 @@ SYM_FUNC_START_LOCAL(nscap_core_read_get_capability)
 	pushq	$1
 	popq	%r8
 	xorl	%edi, %edi
-.LBB3_5:
-	jmp	.LBB3_8
-.LBB3_7:
+.LBB5_5:
+	jmp	.LBB5_8
+.LBB5_7:
 	movl	%ecx, %ecx
 	movzbl	%r8b, %r9d
 	shlq	$8, %rdx
@@ -242,83 +306,19 @@ SYM_FUNC_START_LOCAL(nscap_core_read_get_capability)
 	pushq	$2
 	popq	%r8
 	movl	%r9d, %ecx
-.LBB3_8:
+.LBB5_8:
 	movl	%r8d, (%rbx)
 	movl	%esi, 4(%rbx)
 	movq	%rax, 8(%rbx)
 	movq	%rdx, 16(%rbx)
 	movl	%ecx, 24(%rbx)
 	movb	%dil, 32(%rbx)
-.LBB3_9:
+.LBB5_9:
 	addq	$56, %rsp
 	popq	%rbx
 	popq	%r14
 	RET
 SYM_FUNC_END(nscap_core_read_get_capability)
-
-	.text
-/* nscap_core::place::Place<N>::kuid_of */
-SYM_FUNC_START_LOCAL(nscap_core_place_Place_N_kuid_of)
-	pushq	%r14
-	pushq	%rbx
-	pushq	%rax
-	movl	%esi, %ebx
-	movq	%rdi, %r14
-	movq	32(%rdi), %rdi
-	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
-	cmpl	$1, %eax
-	jne	.LBB4_1
-	cmpl	$1, (%r14)
-	jne	.LBB4_3
-	movq	8(%r14), %rdi
-	movl	%ebx, %esi
-	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
-	jmp	.LBB4_5
-.LBB4_1:
-	xorl	%eax, %eax
-	jmp	.LBB4_5
-.LBB4_3:
-	pushq	$1
-	popq	%rax
-.LBB4_5:
-	addq	$8, %rsp
-	popq	%rbx
-	popq	%r14
-	RET
-SYM_FUNC_END(nscap_core_place_Place_N_kuid_of)
-
-	.text
-/* nscap_core::place::Place<N>::stored_of */
-SYM_FUNC_START_LOCAL(nscap_core_place_Place_N_stored_of)
-	pushq	%r14
-	pushq	%rbx
-	pushq	%rax
-	movq	%rdi, %r14
-	cmpl	$1, (%rdi)
-	jne	.LBB5_3
-	movq	8(%r14), %rdi
-	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_uid
-	testb	$1, %al
-	je	.LBB5_2
-	movl	%edx, %ebx
-	movq	32(%r14), %rdi
-	movl	%edx, %esi
-	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
-	jmp	.LBB5_4
-.LBB5_3:
-	movq	32(%r14), %rdi
-	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_uid
-	movl	%edx, %ebx
-	jmp	.LBB5_4
-.LBB5_2:
-	xorl	%eax, %eax
-.LBB5_4:
-	movl	%ebx, %edx
-	addq	$8, %rsp
-	popq	%rbx
-	popq	%r14
-	RET
-SYM_FUNC_END(nscap_core_place_Place_N_stored_of)
 
 	.text
 /* nscap_core::remove::could_write */
@@ -490,7 +490,7 @@ SYM_FUNC_START_LOCAL(nscap_core_remove_keep_others_closure)
 	movq	%rdi, %rsi
 	movq	%rsp, %r14
 	movq	%r14, %rdi
-	callq	nscap_core_stored_Seen_N_as_entry
+	callq	nscap_core_stored_StoredView_N_as_entry
 	movl	(%r14), %edx
 	cmpl	$2, %edx
 	jne	.LBB8_2
@@ -520,30 +520,30 @@ SYM_FUNC_START_LOCAL(nscap_core_remove_keep_others_closure)
 SYM_FUNC_END(nscap_core_remove_keep_others_closure)
 
 	.text
-/* nscap_core::stored::Seen<N>::has_entries */
-SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_has_entries)
+/* nscap_core::stored::StoredView<N>::has_entries */
+SYM_FUNC_START_LOCAL(nscap_core_stored_StoredView_N_has_entries)
 	pushq	%r14
 	pushq	%rbx
 	subq	$136, %rsp
 	movq	%rdi, %rsi
 	leaq	48(%rsp), %rbx
 	movq	%rbx, %rdi
-	callq	nscap_core_stored_Seen_N_entries
+	callq	nscap_core_stored_StoredView_N_entries
 	leaq	8(%rsp), %r14
 	movq	%r14, %rdi
 	movq	%rbx, %rsi
-	callq	nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next
+	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	cmpl	$2, (%r14)
 	setne	%al
 	addq	$136, %rsp
 	popq	%rbx
 	popq	%r14
 	RET
-SYM_FUNC_END(nscap_core_stored_Seen_N_has_entries)
+SYM_FUNC_END(nscap_core_stored_StoredView_N_has_entries)
 
 	.text
-/* nscap_core::stored::Seen<N>::only */
-SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_only)
+/* nscap_core::stored::StoredView<N>::only */
+SYM_FUNC_START_LOCAL(nscap_core_stored_StoredView_N_only)
 	pushq	%r15
 	pushq	%r14
 	pushq	%rbx
@@ -551,14 +551,14 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_only)
 	movq	%rdi, %rbx
 	leaq	40(%rsp), %r14
 	movq	%r14, %rdi
-	callq	nscap_core_stored_Seen_N_entries
+	callq	nscap_core_stored_StoredView_N_entries
 	movq	%rbx, %rdi
 	movq	%r14, %rsi
-	callq	nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next
+	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	movq	%rsp, %r15
 	movq	%r15, %rdi
 	movq	%r14, %rsi
-	callq	nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next
+	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	cmpl	$2, (%r15)
 	je	.LBB10_2
 	movl	$2, (%rbx)
@@ -568,11 +568,11 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_only)
 	popq	%r14
 	popq	%r15
 	RET
-SYM_FUNC_END(nscap_core_stored_Seen_N_only)
+SYM_FUNC_END(nscap_core_stored_StoredView_N_only)
 
 	.text
-/* nscap_core::stored::Seen<N>::entries */
-SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_entries)
+/* nscap_core::stored::StoredView<N>::entries */
+SYM_FUNC_START_LOCAL(nscap_core_stored_StoredView_N_entries)
 	subq	$24, %rsp
 	movq	48(%rsi), %rax
 	movb	48(%rax), %dl
@@ -627,11 +627,11 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_entries)
 	rep;movsb (%rsi), %es:(%rdi)
 	addq	$24, %rsp
 	RET
-SYM_FUNC_END(nscap_core_stored_Seen_N_entries)
+SYM_FUNC_END(nscap_core_stored_StoredView_N_entries)
 
 	.text
-/* nscap_core::stored::Seen<N>::nearest */
-SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_nearest)
+/* nscap_core::stored::StoredView<N>::nearest */
+SYM_FUNC_START_LOCAL(nscap_core_stored_StoredView_N_nearest)
 	pushq	%rbp
 	pushq	%r15
 	pushq	%r14
@@ -643,7 +643,7 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_nearest)
 	movq	%rdi, %rbx
 	leaq	80(%rsp), %r15
 	movq	%r15, %rdi
-	callq	nscap_core_stored_Seen_N_entries
+	callq	nscap_core_stored_StoredView_N_entries
 	leaq	8(%rbx), %rax
 	movq	%rax, 32(%rsp)
 	movq	40(%rbx), %rax
@@ -657,7 +657,7 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_nearest)
 .LBB12_1:
 	movq	%rbp, %rdi
 	movq	%r15, %rsi
-	callq	nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next
+	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	movl	40(%rsp), %eax
 	cmpl	$2, %eax
 	je	.LBB12_7
@@ -705,11 +705,11 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_nearest)
 	popq	%r15
 	popq	%rbp
 	RET
-SYM_FUNC_END(nscap_core_stored_Seen_N_nearest)
+SYM_FUNC_END(nscap_core_stored_StoredView_N_nearest)
 
 	.text
-/* nscap_core::stored::Seen<N>::as_entry */
-SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_as_entry)
+/* nscap_core::stored::StoredView<N>::as_entry */
+SYM_FUNC_START_LOCAL(nscap_core_stored_StoredView_N_as_entry)
 	pushq	%r15
 	pushq	%r14
 	pushq	%rbx
@@ -731,7 +731,7 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_as_entry)
 .LBB13_7:
 	movq	%rsi, %rdi
 	movl	%ebx, %esi
-	callq	nscap_core_place_Place_N_kuid_of
+	callq	nscap_core_inode_view_InodeView_N_kuid_of
 	movl	%eax, (%r14)
 	movl	%edx, 4(%r14)
 	movq	(%r15), %rax
@@ -754,7 +754,7 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Seen_N_as_entry)
 	popq	%r14
 	popq	%r15
 	RET
-SYM_FUNC_END(nscap_core_stored_Seen_N_as_entry)
+SYM_FUNC_END(nscap_core_stored_StoredView_N_as_entry)
 
 	.text
 /* nscap_core::stored::Stored::seen_from */
@@ -840,7 +840,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	movq	8(%r14), %r14
 	movq	%r14, %rdi
 	movl	%r12d, %esi
-	callq	nscap_core_place_Place_N_stored_of
+	callq	nscap_core_inode_view_InodeView_N_stored_of
 	shlq	$32, %rdx
 	testb	$1, %al
 	movabsq	$103079215126, %rax
@@ -1068,7 +1068,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_busy)
 	jne	.LBB17_4
 	movq	%r13, %rdi
 	movl	%ebp, %esi
-	callq	nscap_core_place_Place_N_stored_of
+	callq	nscap_core_inode_view_InodeView_N_stored_of
 	cmpl	$1, %eax
 	jne	.LBB17_4
 	movl	%edx, %ebp
@@ -1135,7 +1135,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_busy)
 	movq	%rbx, %rdi
 	movl	%ebp, %edx
 	movq	%r12, %rcx
-	callq	nscap_core_stored_Seen_N_as_entry
+	callq	nscap_core_stored_StoredView_N_as_entry
 	cmpl	$2, (%rbx)
 	je	.LBB17_4
 	movq	16(%rsp), %rax
@@ -1146,7 +1146,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_busy)
 	cmpb	$0, 24(%r15)
 	jne	.LBB17_5
 	leaq	72(%rsp), %rdi
-	callq	nscap_core_stored_Seen_N_has_entries
+	callq	nscap_core_stored_StoredView_N_has_entries
 	testb	%al, %al
 	je	.LBB17_5
 .LBB17_22:
@@ -1389,8 +1389,8 @@ SYM_FUNC_START_LOCAL(nscap_kernel_put)
 SYM_FUNC_END(nscap_kernel_put)
 
 	.text
-/* nscap_kernel::File::place */
-SYM_FUNC_START_LOCAL(nscap_kernel_File_place)
+/* nscap_kernel::File::view */
+SYM_FUNC_START_LOCAL(nscap_kernel_File_view)
 	movq	8(%rsi), %rax
 	xorl	%ecx, %ecx
 	testq	%rax, %rax
@@ -1415,7 +1415,7 @@ SYM_FUNC_START_LOCAL(nscap_kernel_File_place)
 	movb	$0, 40(%rdi)
 	setne	41(%rdi)
 	RET
-SYM_FUNC_END(nscap_kernel_File_place)
+SYM_FUNC_END(nscap_kernel_File_view)
 
 	.text
 /* nscap_kernel::stored */
@@ -1491,8 +1491,8 @@ SYM_FUNC_START_LOCAL(nscap_kernel_Ns_as_nscap_core_ns_UserNs_parent)
 SYM_FUNC_END(nscap_kernel_Ns_as_nscap_core_ns_UserNs_parent)
 
 	.text
-/* <nscap_core::stored::SeenEntries<N> as core::iter::traits::iterator::Iterator>::next */
-SYM_FUNC_START_LOCAL(nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next)
+/* <nscap_core::stored::EntryViews<N> as core::iter::traits::iterator::Iterator>::next */
+SYM_FUNC_START_LOCAL(nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next)
 	pushq	%rbp
 	pushq	%r15
 	pushq	%r14
@@ -1532,7 +1532,7 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterato
 .LBB27_5:
 	movq	%r14, %rdi
 	movl	%ebp, %esi
-	callq	nscap_core_place_Place_N_kuid_of
+	callq	nscap_core_inode_view_InodeView_N_kuid_of
 	movl	%eax, (%rbx)
 	movl	%edx, 4(%rbx)
 	movq	(%rsp), %rax
@@ -1552,7 +1552,7 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterato
 	popq	%r15
 	popq	%rbp
 	RET
-SYM_FUNC_END(nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next)
+SYM_FUNC_END(nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next)
 
 	.text
 SYM_FUNC_START(nscap_decide_change)
@@ -1606,7 +1606,7 @@ SYM_FUNC_START(nscap_decide_change)
 	movq	8(%r14), %r15
 	leaq	48(%rsp), %rdi
 	movq	%rdx, %rsi
-	callq	nscap_kernel_File_place
+	callq	nscap_kernel_File_view
 	leaq	464(%rsp), %rdi
 	movq	%r12, %rsi
 	callq	nscap_kernel_stored
@@ -1745,7 +1745,7 @@ SYM_FUNC_START(nscap_decide_change)
 	leaq	736(%rsp), %rbx
 	movq	%rbx, %rdi
 	movq	%r14, %rsi
-	callq	nscap_core_stored_Seen_N_only
+	callq	nscap_core_stored_StoredView_N_only
 	movq	296(%rsp), %rdx
 	leaq	520(%rsp), %rdi
 	movq	%r15, %rsi
@@ -1760,13 +1760,13 @@ SYM_FUNC_START(nscap_decide_change)
 	leaq	104(%rsp), %rbx
 	leaq	520(%rsp), %rsi
 	movq	%rbx, %rdi
-	callq	nscap_core_stored_Seen_N_entries
+	callq	nscap_core_stored_StoredView_N_entries
 	leaq	592(%rsp), %r14
 	leaq	584(%rsp), %r15
 .LBB28_25:
 	movq	%r15, %rdi
 	movq	%rbx, %rsi
-	callq	nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next
+	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	movl	584(%rsp), %eax
 	cmpl	$2, %eax
 	je	.LBB28_40
@@ -1917,19 +1917,19 @@ SYM_FUNC_START(nscap_decide_change)
 	movq	%r13, %rdx
 	callq	nscap_core_stored_Stored_seen_from
 	movq	%rbx, %rdi
-	callq	nscap_core_stored_Seen_N_has_entries
+	callq	nscap_core_stored_StoredView_N_has_entries
 	testb	%al, %al
 	je	.LBB28_84
 	leaq	104(%rsp), %rbx
 	leaq	520(%rsp), %rsi
 	movq	%rbx, %rdi
-	callq	nscap_core_stored_Seen_N_entries
+	callq	nscap_core_stored_StoredView_N_entries
 	leaq	384(%rsp), %r14
 	leaq	48(%rsp), %r12
 .LBB28_55:
 	movq	%r14, %rdi
 	movq	%rbx, %rsi
-	callq	nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next
+	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	movl	384(%rsp), %eax
 	testl	%eax, %eax
 	je	.LBB28_55
@@ -2369,7 +2369,7 @@ SYM_FUNC_START(nscap_decide_change)
 .LBB28_114:
 	leaq	48(%rsp), %rdi
 	movl	%ebx, %esi
-	callq	nscap_core_place_Place_N_stored_of
+	callq	nscap_core_inode_view_InodeView_N_stored_of
 	shlq	$32, %rdx
 	movabsq	$103079215112, %rcx
 	addq	$14, %rcx
@@ -2457,7 +2457,7 @@ SYM_FUNC_START(nscap_decide_entry_above)
 	popq	%r12
 .LBB29_3:
 	leaq	40(%rsp), %rdi
-	callq	nscap_kernel_File_place
+	callq	nscap_kernel_File_view
 	leaq	8(%rsp), %r13
 	movq	%r13, %rdi
 	movq	%r12, %rsi
@@ -2483,7 +2483,7 @@ SYM_FUNC_START(nscap_decide_entry_above)
 	movq	24(%rsp), %r13
 	movl	32(%rsp), %ebp
 	leaq	40(%rsp), %rdi
-	callq	nscap_core_place_Place_N_kuid_of
+	callq	nscap_core_inode_view_InodeView_N_kuid_of
 	cmpl	$1, %eax
 	jne	.LBB29_9
 	movq	%r14, %rdi
@@ -2539,7 +2539,7 @@ SYM_FUNC_START(nscap_decide_exec)
 	movq	%rcx, 32(%r15)
 	movq	%rax, 40(%r15)
 	leaq	120(%rsp), %rdi
-	callq	nscap_kernel_File_place
+	callq	nscap_kernel_File_view
 	leaq	168(%rsp), %r12
 	movq	%r12, %rdi
 	movq	%r15, %rsi
@@ -2577,7 +2577,7 @@ SYM_FUNC_START(nscap_decide_exec)
 	leaq	224(%rsp), %rsi
 	movq	%r15, %rdi
 	movq	%r14, %rdx
-	callq	nscap_core_stored_Seen_N_nearest
+	callq	nscap_core_stored_StoredView_N_nearest
 	movl	(%r15), %eax
 	cmpl	$2, %eax
 	jne	.LBB30_14
@@ -2648,7 +2648,7 @@ SYM_FUNC_START(nscap_decide_exec)
 	leaq	120(%rsp), %rdi
 	xorl	%ebp, %ebp
 	xorl	%esi, %esi
-	callq	nscap_core_place_Place_N_kuid_of
+	callq	nscap_core_inode_view_InodeView_N_kuid_of
 	andb	$1, %al
 	cmpb	$1, %al
 	sbbl	%ebp, %ebp
@@ -2715,7 +2715,7 @@ SYM_FUNC_START(nscap_decide_get_capability)
 	movq	%rcx, 32(%rsp)
 	movq	%rax, 40(%rsp)
 	leaq	56(%rsp), %rdi
-	callq	nscap_kernel_File_place
+	callq	nscap_kernel_File_view
 	testq	%r12, %r12
 	je	.LBB31_16
 	cmpq	$20, %r13
@@ -2830,7 +2830,7 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	movq	%rcx, 32(%r12)
 	movq	%rax, 40(%r12)
 	leaq	80(%rsp), %rdi
-	callq	nscap_kernel_File_place
+	callq	nscap_kernel_File_view
 	leaq	192(%rsp), %rdi
 	movq	%r12, %rsi
 	callq	nscap_kernel_stored
@@ -2845,13 +2845,13 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	movq	%rbx, %rdx
 	callq	nscap_core_stored_Stored_seen_from
 	movq	%r12, %rdi
-	callq	nscap_core_stored_Seen_N_has_entries
+	callq	nscap_core_stored_StoredView_N_has_entries
 	movb	$1, %r14b
 	testb	%al, %al
 	je	.LBB32_2
 	leaq	344(%rsp), %rdi
 	leaq	128(%rsp), %rsi
-	callq	nscap_core_stored_Seen_N_entries
+	callq	nscap_core_stored_StoredView_N_entries
 	pushq	$-34
 	popq	%rcx
 	pushq	$28
@@ -2882,7 +2882,7 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 .LBB32_5:
 	leaq	40(%rsp), %rdi
 	leaq	248(%rsp), %rsi
-	callq	nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next
+	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	movl	40(%rsp), %ecx
 	cmpl	$2, %ecx
 	je	.LBB32_11
@@ -2932,13 +2932,13 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	leaq	248(%rsp), %r14
 	movq	%r14, %rdi
 	movq	%r15, %rsi
-	callq	nscap_core_stored_Seen_N_entries
+	callq	nscap_core_stored_StoredView_N_entries
 	xorl	%ebx, %ebx
 	leaq	128(%rsp), %r15
 .LBB32_19:
 	movq	%r15, %rdi
 	movq	%r14, %rsi
-	callq	nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next
+	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	cmpl	$2, 128(%rsp)
 	je	.LBB32_21
 	incq	%rbx
@@ -3056,7 +3056,7 @@ SYM_FUNC_START(nscap_decide_list)
 	movq	%rax, 40(%r14)
 	leaq	8(%rsp), %r15
 	movq	%r15, %rdi
-	callq	nscap_kernel_File_place
+	callq	nscap_kernel_File_view
 	leaq	96(%rsp), %r12
 	movq	%r12, %rdi
 	movq	%r14, %rsi
@@ -3070,7 +3070,7 @@ SYM_FUNC_START(nscap_decide_list)
 	leaq	152(%rsp), %r14
 	movq	%r14, %rdi
 	movq	%r13, %rsi
-	callq	nscap_core_stored_Seen_N_entries
+	callq	nscap_core_stored_StoredView_N_entries
 	movb	$1, %bpl
 	xorl	%r12d, %r12d
 	leaq	56(%rsp), %r15
@@ -3079,7 +3079,7 @@ SYM_FUNC_START(nscap_decide_list)
 .LBB33_1:
 	movq	%r15, %rdi
 	movq	%r14, %rsi
-	callq	nscap_core_stored_SeenEntries_N_as_core_iter_traits_iterator_Iterator_next
+	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	movl	56(%rsp), %eax
 	cmpl	$2, %eax
 	je	.LBB33_6

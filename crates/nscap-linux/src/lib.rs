@@ -80,7 +80,7 @@ pub use lease::{ReadLease, is_written};
 pub use mount::{IdMap, Mount, Owner, Witness};
 pub use mounts::MountPoint;
 pub use ns::{Lineage, LiveNs, Namespaces, NsIndex, Origin, Process};
-pub use policy::kernel_policy;
+pub use policy::{Design, kernel_policy};
 pub use quote::{Quotable, Quoted, is_deceptive};
 pub use subid::{Range, Subids};
 pub use task::{LiveTask, Over, Tracer};

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nscap_core::{Kuid, Policy, root_kuid, root_of_ancestor};
 use nscap_linux::probe::{Directory, Kernel};
-use nscap_linux::{Namespaces, Subids};
+use nscap_linux::{Design, Namespaces, Subids};
 use serde::Serialize;
 
 use crate::cli::Check;
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Check, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     system.scan()?;
     let mut findings = offers(&Kernel::probe(), &args.dir, &directory);
-    findings.extend(nscap_linux::kernel_policy().map(reference));
+    findings.extend(Design::here().map(in_the_kernel));
     let features = features(&findings);
     findings.extend(features);
     let overlaps = ranges::configured(system.subids()?);
@@ -165,11 +165,25 @@ fn offers(kernel: &Kernel, dir: &Path, directory: &Directory) -> Vec<Finding> {
     ]
 }
 
-/// Said only where it is so: an unmodified kernel lacks nothing that nscap needs.
-fn reference(policy: Policy) -> Finding {
-    let names: Vec<_> = policy.settings().map(|setting| setting.name).collect();
-    let detail = format!("decides by the design itself; {}", names.join(", "));
-    Finding::Offer { name: "nscap in the kernel", ok: Some(true), detail }
+/// Said only where it is so, or should be: an unmodified kernel lacks nothing that nscap needs.
+fn in_the_kernel(design: Design) -> Finding {
+    let decides = |what: &str, policy: Policy| {
+        let names: Vec<_> = policy.settings().map(|setting| setting.name).collect();
+        format!("{what} decides by the design itself; {}", names.join(", "))
+    };
+    let (ok, detail) = match design {
+        Design::BuiltIn(policy) => (true, decides("built in;", policy)),
+        Design::Module { version, policy } => {
+            let version = version.map_or_else(String::new, |version| format!(" {version}"));
+            (true, decides(&format!("module{version};"), policy))
+        }
+        Design::Missing => {
+            let why = "its module is to be loaded at boot (modules-load.d), and is not: modprobe nscap, as root, \
+                tells why; where it is not found, dkms status nscap; dmesg";
+            (false, why.to_owned())
+        }
+    };
+    Finding::Offer { name: "nscap in the kernel", ok: Some(ok), detail }
 }
 
 /// What each feature needs. What is only faster or safer with something is not listed.

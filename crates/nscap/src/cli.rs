@@ -216,6 +216,9 @@ pub(crate) struct Check {
 
 #[derive(Args)]
 pub(crate) struct Tour {
+    /// Play on the kernel itself; where it does not decide by the design, fail
+    #[arg(long)]
+    pub(crate) kernel: bool,
     /// A part of the tour that plays in namespaces of its own
     #[arg(long, value_name = "PART", hide = true)]
     pub(crate) part: Option<TourPart>,

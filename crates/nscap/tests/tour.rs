@@ -190,6 +190,36 @@ fn what_is_missing_is_said_with_how_to_get_it() {
 }
 
 #[test]
+fn a_kernel_that_was_asked_for_is_told_apart() {
+    if !is_root("a_kernel_that_was_asked_for_is_told_apart") {
+        return;
+    }
+    // The same tests run in kernels that decide by the design.
+    script(
+        r#"
+        mkdir tmp
+        export TMPDIR=$dir/tmp
+        mount -t tmpfs none /run
+        mkdir /run/modules-load.d
+        "$nscap" check >before || true
+        echo nscap >/run/modules-load.d/nscap.conf
+        if [ -e /proc/sys/kernel/nscap_array ]; then
+            "$nscap" tour --kernel >out || fail "exit status $?"
+            expect 0 "this kernel decides by the design" cat out
+            expect 0 "" cmp before <("$nscap" check || true)
+        else
+            expect 2 "modprobe nscap" "$nscap" tour --kernel
+            grep -q 'EOPNOTSUPP' err || fail "$(cat err)"
+            [ "$(wc -l <err)" = 1 ] || fail "$(cat err)"
+            expect 1 "" grep "nscap in the kernel" before
+            "$nscap" check >after || true
+            expect 0 "modprobe nscap" grep "no *nscap in the kernel" after
+        fi
+        "#,
+    );
+}
+
+#[test]
 fn a_chroot_is_said_to_make_no_user_namespace() {
     if !is_root("a_chroot_is_said_to_make_no_user_namespace") {
         return;

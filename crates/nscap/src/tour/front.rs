@@ -62,9 +62,14 @@ impl Front {
 }
 
 /// Whether there is anything to answer; if not, how to get it.
-pub(super) fn possible() -> Result<(), Failure> {
+pub(super) fn possible(kernel_only: bool) -> Result<(), Failure> {
     if Front::here() == Front::Kernel {
         return Ok(());
+    }
+    if kernel_only {
+        let why = "it does not decide by the design: modprobe nscap, as root, loads the module of \
+            nscap-dkms; without --kernel the tour plays on nscap mount";
+        return Err(cannot("this kernel", why, Errno::OPNOTSUPP.raw_os_error()));
     }
     let Err(error) = OpenOptions::new().read(true).write(true).open(FUSE) else { return Ok(()) };
     let errno = error.raw_os_error().unwrap_or(EIO);

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Tour, out: &mut Out) -> Result<u8, Failure> {
     match args.part {
         None => {
             tools()?;
-            front::possible()?;
+            front::possible(args.kernel)?;
             outside_of_a_chroot()?;
             chain::begin(out.is_json())
         }
