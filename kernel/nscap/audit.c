@@ -26,7 +26,7 @@ static void nscap_log(struct dentry *dentry, const char *op, const char *clause,
 	take_dentry_name_snapshot(&name, dentry);
 	audit_log_untrustedstring(ab, name.name.name);
 	release_dentry_name_snapshot(&name);
-	audit_log_format(ab, " ino=%lu dev=", inode->i_ino);
+	audit_log_format(ab, " ino=%llu dev=", (unsigned long long)inode->i_ino);
 	audit_log_untrustedstring(ab, inode->i_sb->s_id);
 	audit_log_format(ab, " clause=%.2s res=%d", clause, error);
 	audit_log_end(ab);

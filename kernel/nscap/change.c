@@ -53,8 +53,8 @@ bool nscap_is_changing(const char *name)
 }
 
 /* Writes one of the two names as it is stored, NULL removes. Under the inode's lock. */
-int nscap_store(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
-		const void *value, size_t size, int flags, struct inode **delegated)
+int nscap_store(struct mnt_idmap *idmap, struct dentry *dentry, const char *name,
+		const void *value, size_t size, int flags, struct delegated_inode *delegated)
 {
 	struct nscap_changer changer = { .task = current };
 	int error;
@@ -65,10 +65,10 @@ int nscap_store(struct user_namespace *mnt_userns, struct dentry *dentry, const 
 	hlist_add_head(&changer.node, &nscap_changers);
 	spin_unlock(&nscap_changers_lock);
 	if (value)
-		error = __vfs_setxattr_locked(mnt_userns, dentry, name, value, size, flags,
+		error = __vfs_setxattr_locked(idmap, dentry, name, value, size, flags,
 					      delegated);
 	else
-		error = __vfs_removexattr_locked(mnt_userns, dentry, name, delegated);
+		error = __vfs_removexattr_locked(idmap, dentry, name, delegated);
 	spin_lock(&nscap_changers_lock);
 	hlist_del(&changer.node);
 	spin_unlock(&nscap_changers_lock);
@@ -76,53 +76,49 @@ int nscap_store(struct user_namespace *mnt_userns, struct dentry *dentry, const 
 }
 
 /* -ENODATA: what was to be removed is gone already. */
-static int nscap_step(struct user_namespace *mnt_userns, struct dentry *dentry,
-		      const struct nscap_step *step, struct inode **delegated)
+static int nscap_step(struct mnt_idmap *idmap, struct dentry *dentry,
+		      const struct nscap_step *step, struct delegated_inode *delegated)
 {
 	int error;
 
 	switch (step->op) {
 	case NSCAP_SET_TABLE:
-		return nscap_store(mnt_userns, dentry, XATTR_NAME_NSCAP, step->data, step->len, 0,
+		return nscap_store(idmap, dentry, XATTR_NAME_NSCAP, step->data, step->len, 0,
 				   delegated);
 	case NSCAP_CREATE_CAPABILITY:
-		return nscap_store(mnt_userns, dentry, XATTR_NAME_CAPS, step->value, step->len,
+		return nscap_store(idmap, dentry, XATTR_NAME_CAPS, step->value, step->len,
 				   XATTR_CREATE, delegated);
 	case NSCAP_REPLACE_CAPABILITY:
-		return nscap_store(mnt_userns, dentry, XATTR_NAME_CAPS, step->value, step->len,
+		return nscap_store(idmap, dentry, XATTR_NAME_CAPS, step->value, step->len,
 				   XATTR_REPLACE, delegated);
 	case NSCAP_REMOVE_TABLE:
-		error = nscap_store(mnt_userns, dentry, XATTR_NAME_NSCAP, NULL, 0, 0, delegated);
+		error = nscap_store(idmap, dentry, XATTR_NAME_NSCAP, NULL, 0, 0, delegated);
 		break;
 	default:
-		error = nscap_store(mnt_userns, dentry, XATTR_NAME_CAPS, NULL, 0, 0, delegated);
+		error = nscap_store(idmap, dentry, XATTR_NAME_CAPS, NULL, 0, 0, delegated);
 		break;
 	}
 	return error == -ENODATA ? 0 : error;
 }
 
 /* Where the step that commits has failed, the table is put back. */
-static void nscap_undo(struct user_namespace *mnt_userns, struct dentry *dentry,
+static void nscap_undo(struct mnt_idmap *idmap, struct dentry *dentry,
 		       const struct nscap_state *state)
 {
-	struct inode *ignored = NULL;
-
-	nscap_store(mnt_userns, dentry, XATTR_NAME_NSCAP, state->table, state->file.table.len, 0,
-		    &ignored);
-	iput(ignored);
+	nscap_store(idmap, dentry, XATTR_NAME_NSCAP, state->table, state->file.table.len, 0, NULL);
 }
 
 /* Once a step has committed the change is made; a table that is not trimmed grants the same. */
-static int nscap_carry_out(struct user_namespace *mnt_userns, struct dentry *dentry,
+static int nscap_carry_out(struct mnt_idmap *idmap, struct dentry *dentry,
 			   const struct nscap_state *state, const struct nscap_answer *answer,
-			   struct inode **delegated)
+			   struct delegated_inode *delegated)
 {
 	const struct nscap_step *step = answer->steps;
 	bool committed = false;
 	int error = 0;
 
 	for (; step < answer->steps + NSCAP_MAX_STEPS && step->op != NSCAP_END; step++) {
-		error = nscap_step(mnt_userns, dentry, step, delegated);
+		error = nscap_step(idmap, dentry, step, delegated);
 		if (error)
 			break;
 		committed |= step->commits;
@@ -130,7 +126,7 @@ static int nscap_carry_out(struct user_namespace *mnt_userns, struct dentry *den
 	if (!error || committed)
 		return 0;
 	if (step > answer->steps)
-		nscap_undo(mnt_userns, dentry, state);
+		nscap_undo(idmap, dentry, state);
 	/* What a file system says of a value that does not fit. */
 	return error == -E2BIG || error == -ERANGE ? -ENOSPC : error;
 }
@@ -145,19 +141,19 @@ static int nscap_refuse(struct dentry *dentry, const struct nscap_answer *answer
 }
 
 /* On a stacked file system the layer that is written to is asked whether content may change. */
-static int nscap_grant(struct user_namespace *mnt_userns, struct dentry *dentry,
+static int nscap_grant(struct mnt_idmap *idmap, struct dentry *dentry,
 		       const struct nscap_state *state, const struct nscap_answer *answer,
-		       struct inode **delegated)
+		       struct delegated_inode *delegated)
 {
 	struct inode *inode = d_inode(dentry);
 	int error;
 
 	if (d_real_inode(dentry) != inode)
-		return nscap_carry_out(mnt_userns, dentry, state, answer, delegated);
+		return nscap_carry_out(idmap, dentry, state, answer, delegated);
 	error = nscap_grant_begin(inode);
 	if (error)
 		return error;
-	error = nscap_carry_out(mnt_userns, dentry, state, answer, delegated);
+	error = nscap_carry_out(idmap, dentry, state, answer, delegated);
 	nscap_grant_end(inode);
 	return error;
 }
@@ -180,15 +176,14 @@ static int nscap_make_room(struct nscap_room *room, const struct nscap_state *st
 	return room->entries && room->tables ? 0 : -ENOMEM;
 }
 
-static int nscap_change_once(struct user_namespace *mnt_userns, struct dentry *dentry,
+static int nscap_change_once(struct mnt_idmap *idmap, struct dentry *dentry,
 			     const struct nscap_request *request, struct nscap_record *record,
-			     struct inode **delegated)
+			     struct delegated_inode *delegated)
 {
 	const struct cred *cred = current_cred();
 	const struct nscap_caller caller = {
 		.ns = cred->user_ns,
-		.effective = cred->cap_effective.cap[0] |
-			     ((u64)cred->cap_effective.cap[1] << 32),
+		.effective = nscap_cap_bits(cred->cap_effective),
 		.euid = __kuid_val(cred->euid),
 		.policy = request->policy,
 	};
@@ -201,7 +196,7 @@ static int nscap_change_once(struct user_namespace *mnt_userns, struct dentry *d
 	struct nscap_state state;
 	int error;
 
-	error = nscap_read_settled(&state, mnt_userns, dentry);
+	error = nscap_read_settled(&state, idmap, dentry);
 	if (!error)
 		error = nscap_make_room(&room, &state, request);
 	if (error)
@@ -215,7 +210,7 @@ static int nscap_change_once(struct user_namespace *mnt_userns, struct dentry *d
 	error = nscap_refuse(dentry, &answer);
 	if (!error)
 		error = (nscap_sets(request->what) ? nscap_grant : nscap_carry_out)(
-			mnt_userns, dentry, &state, &answer, delegated);
+			idmap, dentry, &state, &answer, delegated);
 out:
 	nscap_release(&state);
 	kvfree(room.entries);
@@ -227,31 +222,31 @@ out:
  * Under the inode's lock. Overlayfs says -ESTALE where a step had to copy the file up first: then
  * nothing is done yet, and what the copy has is looked at anew. record gets what a log says of it.
  */
-int nscap_change_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
+int nscap_change_locked(struct mnt_idmap *idmap, struct dentry *dentry,
 			const struct nscap_request *request, struct nscap_record *record,
-			struct inode **delegated)
+			struct delegated_inode *delegated)
 {
 	int error;
 
 	lockdep_assert_held_write(&d_inode(dentry)->i_rwsem);
-	error = nscap_change_once(mnt_userns, dentry, request, record, delegated);
+	error = nscap_change_once(idmap, dentry, request, record, delegated);
 	if (error == -ESTALE)
-		error = nscap_change_once(mnt_userns, dentry, request, record, delegated);
+		error = nscap_change_once(idmap, dentry, request, record, delegated);
 	return error;
 }
 
-int nscap_change(struct user_namespace *mnt_userns, struct dentry *dentry,
+int nscap_change(struct mnt_idmap *idmap, struct dentry *dentry,
 		 const struct nscap_request *request)
 {
 	struct nscap_record record = {};
-	struct inode *delegated = NULL;
+	struct delegated_inode delegated = { };
 	int error;
 
 	do {
 		inode_lock(d_inode(dentry));
-		error = nscap_change_locked(mnt_userns, dentry, request, &record, &delegated);
+		error = nscap_change_locked(idmap, dentry, request, &record, &delegated);
 		inode_unlock(d_inode(dentry));
-		if (!delegated)
+		if (!is_delegated(&delegated))
 			break;
 		error = break_deleg_wait(&delegated);
 	} while (!error);
@@ -265,7 +260,7 @@ u32 nscap_policy(void)
 	       READ_ONCE(nscap_busy) << NSCAP_POLICY_BUSY_SHIFT;
 }
 
-int nscap_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
+int nscap_setxattr(struct mnt_idmap *idmap, struct dentry *dentry, const char *name,
 		   const void *value, size_t size, int flags)
 {
 	const struct nscap_request request = {
@@ -277,10 +272,10 @@ int nscap_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry, con
 		.flags = flags,
 	};
 
-	return nscap_change(mnt_userns, dentry, &request);
+	return nscap_change(idmap, dentry, &request);
 }
 
-int nscap_removexattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name)
+int nscap_removexattr(struct mnt_idmap *idmap, struct dentry *dentry, const char *name)
 {
 	const struct nscap_request request = {
 		.what = strcmp(name, XATTR_NAME_CAPS) ? NSCAP_REMOVE_NSCAPABILITY :
@@ -288,11 +283,11 @@ int nscap_removexattr(struct user_namespace *mnt_userns, struct dentry *dentry, 
 		.policy = nscap_policy(),
 	};
 
-	return nscap_change(mnt_userns, dentry, &request);
+	return nscap_change(idmap, dentry, &request);
 }
 
 /* Clauses A and B; as boot parameters sysctl.kernel.nscap_array and sysctl.kernel.nscap_busy. */
-static struct ctl_table nscap_sysctls[] = {
+static const struct ctl_table nscap_sysctls[] = {
 	{
 		.procname	= "nscap_array",
 		.data		= &nscap_array,
@@ -311,7 +306,6 @@ static struct ctl_table nscap_sysctls[] = {
 		.extra1		= SYSCTL_ZERO,
 		.extra2		= &nscap_busy_max,
 	},
-	{ }
 };
 
 static int __init nscap_init(void)

@@ -10,6 +10,7 @@
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate_wait.h>
 #include <linux/rmap.h>
 #include <linux/security.h>
 #include <linux/shmem_fs.h>
@@ -38,11 +39,11 @@ int nscap_content_replaced(struct inode *inode)
 	dentry = d_find_any_alias(inode);
 	if (!dentry)
 		return -ESTALE;
-	kill.ia_valid |= setattr_should_drop_suidgid(&init_user_ns, inode);
+	kill.ia_valid |= setattr_should_drop_suidgid(&nop_mnt_idmap, inode);
 	if (security_inode_need_killpriv(dentry) > 0)
 		kill.ia_valid |= ATTR_KILL_PRIV;
 	if (kill.ia_valid != ATTR_FORCE)
-		error = notify_change(&init_user_ns, dentry, &kill, NULL);
+		error = notify_change(&nop_mnt_idmap, dentry, &kill, NULL);
 	dput(dentry);
 	return error;
 }
@@ -82,25 +83,25 @@ static bool nscap_find_held(struct address_space *mapping, pgoff_t *index)
 /* Puts a copy in the place of a page in memory, locked and mapped nowhere. */
 static int nscap_exchange(struct address_space *mapping, struct folio *held)
 {
-	struct page *copy;
+	struct folio *copy;
 
 	if (folio_test_large(held))
 		return -EBUSY;
-	copy = alloc_page(mapping_gfp_mask(mapping));
+	copy = folio_alloc(mapping_gfp_mask(mapping), 0);
 	if (!copy)
 		return -ENOMEM;
-	copy_highpage(copy, &held->page);
-	flush_dcache_page(copy);
-	__SetPageLocked(copy);
-	__SetPageSwapBacked(copy);
+	copy_highpage(&copy->page, &held->page);
+	flush_dcache_folio(copy);
+	__folio_set_locked(copy);
+	__folio_set_swapbacked(copy);
 	if (folio_test_uptodate(held))
-		SetPageUptodate(copy);
+		folio_mark_uptodate(copy);
 	if (folio_test_dirty(held))
-		SetPageDirty(copy);
-	replace_page_cache_page(&held->page, copy);
-	lru_cache_add(copy);
-	unlock_page(copy);
-	put_page(copy);
+		folio_set_dirty(copy);
+	replace_page_cache_folio(held, copy);
+	folio_add_lru(copy);
+	folio_unlock(copy);
+	folio_put(copy);
 	return 0;
 }
 
@@ -110,7 +111,7 @@ static int nscap_let_go_in_memory(struct address_space *mapping, pgoff_t index)
 	struct folio *folio = filemap_lock_folio(mapping, index);
 	int error = 0;
 
-	if (!folio)
+	if (IS_ERR(folio))
 		return 0;
 	if (folio_mapped(folio))
 		unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
@@ -132,9 +133,9 @@ static int nscap_let_go_on_disk(struct address_space *mapping, pgoff_t index)
 
 /*
  * Takes every page that something holds out of a file to which no writable mapping is left: what
- * pinned it through one may still write to it, and nothing says so. A reader holds pages in the same
- * way, and keeps what it holds; so it cannot keep a file from being granted to. -ETXTBSY where it
- * fails.
+ * pinned it through one may still write to it, and nothing says so. A reader holds pages in the
+ * same way, and keeps what it holds; so it cannot keep a file from being granted to. -ETXTBSY where
+ * it fails.
  */
 int nscap_let_go(struct address_space *mapping)
 {

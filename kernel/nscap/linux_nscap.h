@@ -8,14 +8,14 @@
 
 #include <linux/types.h>
 #include <linux/errno.h>
-
+#include <linux/nscap_compat.h>
 #include <linux/xattr.h>
 
 #define XATTR_NSCAP_SUFFIX "nscapability"
 #define XATTR_NAME_NSCAP (XATTR_SECURITY_PREFIX XATTR_NSCAP_SUFFIX)
 
 struct address_space;
-struct user_namespace;
+struct mnt_idmap;
 struct dentry;
 struct inode;
 struct file;
@@ -47,7 +47,7 @@ bool nscap_is_changing(const char *name);
 
 /**
  * nscap_setxattr() - setxattr of either name
- * @mnt_userns: id map of the mount
+ * @idmap: id map of the mount
  * @dentry: the file
  * @name: security.capability or security.nscapability
  * @value: as the caller gave it, in the terms of its user namespace
@@ -58,19 +58,19 @@ bool nscap_is_changing(const char *name);
  * Return: 0, or -EINVAL, -EBUSY, -EEXIST, -EPERM, -ENODATA, -ENOSPC or -ETXTBSY by the
  * rules, or what the file system says.
  */
-int nscap_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
+int nscap_setxattr(struct mnt_idmap *idmap, struct dentry *dentry, const char *name,
 		   const void *value, size_t size, int flags);
 
 /**
  * nscap_removexattr() - removexattr of either name
- * @mnt_userns: id map of the mount
+ * @idmap: id map of the mount
  * @dentry: the file
  * @name: security.capability or security.nscapability
  *
  * Context: As nscap_setxattr().
  * Return: 0, or -EPERM or -ENODATA by the rules, or what the file system says.
  */
-int nscap_removexattr(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name);
+int nscap_removexattr(struct mnt_idmap *idmap, struct dentry *dentry, const char *name);
 
 /**
  * nscap_listxattr() - which of the two names a list shows
@@ -89,7 +89,7 @@ ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list,
 
 /**
  * nscap_inode_getsecurity() - getxattr of either name
- * @mnt_userns: id map of the mount
+ * @idmap: id map of the mount
  * @inode: the file
  * @name: the name without its prefix
  * @buffer: gets the value, for the caller to free
@@ -99,12 +99,12 @@ ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list,
  * Return: the length of the value; -ENODATA, -EINVAL where what is stored is malformed, or
  * -EOPNOTSUPP for any other name.
  */
-int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *inode,
+int nscap_inode_getsecurity(struct mnt_idmap *idmap, struct inode *inode,
 			    const char *name, void **buffer, bool alloc);
 
 /**
  * nscap_exec_caps() - what a file gives the current task at execve
- * @mnt_userns: id map of the mount
+ * @idmap: id map of the mount
  * @dentry: the file
  * @cpu_caps: gets the capabilities
  *
@@ -112,7 +112,7 @@ int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *ino
  * Return: 0, -ENODATA where the file gives nothing, or -EINVAL where what is stored is
  * malformed.
  */
-int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
+int nscap_exec_caps(struct mnt_idmap *idmap, struct dentry *dentry,
 		    struct cpu_vfs_cap_data *cpu_caps);
 
 /**
@@ -174,7 +174,7 @@ ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer
 /**
  * nscap_layer_setxattr() - change what a layer stores
  * @above: superblock of the stacked file system
- * @mnt_userns: id map of the layer's mount
+ * @idmap: id map of the layer's mount
  * @layer: the layer's file
  * @name: security.capability or security.nscapability
  * @value: as it has been decided upon above; NULL removes
@@ -186,7 +186,7 @@ ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer
  * Return: 0, -EPERM where the mounter may not, -ENOSPC where the layer cannot hold it, or
  * another errno.
  */
-int nscap_layer_setxattr(struct super_block *above, struct user_namespace *mnt_userns,
+int nscap_layer_setxattr(struct super_block *above, struct mnt_idmap *idmap,
 			 struct dentry *layer, const char *name, const void *value, size_t size,
 			 int flags);
 
@@ -203,14 +203,14 @@ struct nscap_kept *nscap_keep_begin(struct dentry *upper);
 /**
  * nscap_keep_end() - put back what the file granted, unless that was changed meanwhile
  * @kept: what nscap_keep_begin() returned
- * @mnt_userns: id map of the upper layer's mount
+ * @idmap: id map of the upper layer's mount
  * @upper: the file of the upper layer
  * @error: how the copy of the content ended
  *
  * Context: As nscap_keep_begin().
  * Return: @error where it is not 0, else 0 or a negative errno.
  */
-int nscap_keep_end(struct nscap_kept *kept, struct user_namespace *mnt_userns,
+int nscap_keep_end(struct nscap_kept *kept, struct mnt_idmap *idmap,
 		   struct dentry *upper, int error);
 
 /**
@@ -237,13 +237,13 @@ static inline bool nscap_is_changing(const char *name)
 	return false;
 }
 
-static inline int nscap_setxattr(struct user_namespace *mnt_userns, struct dentry *dentry,
+static inline int nscap_setxattr(struct mnt_idmap *idmap, struct dentry *dentry,
 				 const char *name, const void *value, size_t size, int flags)
 {
 	return -EOPNOTSUPP;
 }
 
-static inline int nscap_removexattr(struct user_namespace *mnt_userns, struct dentry *dentry,
+static inline int nscap_removexattr(struct mnt_idmap *idmap, struct dentry *dentry,
 				    const char *name)
 {
 	return -EOPNOTSUPP;
@@ -255,14 +255,14 @@ static inline ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentr
 	return listed;
 }
 
-static inline int nscap_inode_getsecurity(struct user_namespace *mnt_userns,
+static inline int nscap_inode_getsecurity(struct mnt_idmap *idmap,
 					  struct inode *inode, const char *name,
 					  void **buffer, bool alloc)
 {
 	return -EOPNOTSUPP;
 }
 
-static inline int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
+static inline int nscap_exec_caps(struct mnt_idmap *idmap, struct dentry *dentry,
 				  struct cpu_vfs_cap_data *cpu_caps)
 {
 	return -EOPNOTSUPP;
@@ -279,7 +279,7 @@ static inline ssize_t nscap_layer_getxattr(struct super_block *above, const stru
 }
 
 static inline int nscap_layer_setxattr(struct super_block *above,
-				       struct user_namespace *mnt_userns, struct dentry *layer,
+				       struct mnt_idmap *idmap, struct dentry *layer,
 				       const char *name, const void *value, size_t size,
 				       int flags)
 {
@@ -291,7 +291,7 @@ static inline struct nscap_kept *nscap_keep_begin(struct dentry *upper)
 	return NULL;
 }
 
-static inline int nscap_keep_end(struct nscap_kept *kept, struct user_namespace *mnt_userns,
+static inline int nscap_keep_end(struct nscap_kept *kept, struct mnt_idmap *idmap,
 				 struct dentry *upper, int error)
 {
 	return error;

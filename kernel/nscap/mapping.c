@@ -85,7 +85,7 @@ static bool nscap_may_have_grant(struct dentry *real)
 	return has;
 }
 
-static int nscap_drop_of(struct user_namespace *mnt_userns, struct dentry *dentry)
+static int nscap_drop_of(struct mnt_idmap *idmap, struct dentry *dentry)
 {
 	struct iattr kill = { .ia_valid = ATTR_FORCE | ATTR_KILL_PRIV };
 	struct inode *inode = d_inode(dentry);
@@ -94,7 +94,7 @@ static int nscap_drop_of(struct user_namespace *mnt_userns, struct dentry *dentr
 	inode_lock(inode);
 	error = security_inode_need_killpriv(dentry);
 	if (error > 0)
-		error = notify_change(mnt_userns, dentry, &kill, NULL);
+		error = notify_change(idmap, dentry, &kill, NULL);
 	inode_unlock(inode);
 	return error;
 }
@@ -106,7 +106,7 @@ static int nscap_drop_of_layer(struct dentry *real)
 
 	sb_start_write(real->d_sb);
 	if (!sb_rdonly(real->d_sb))
-		error = nscap_drop_of(&init_user_ns, real);
+		error = nscap_drop_of(&nop_mnt_idmap, real);
 	sb_end_write(real->d_sb);
 	return error;
 }
@@ -114,7 +114,7 @@ static int nscap_drop_of_layer(struct dentry *real)
 /* Of overlayfs a layer's file is mapped, and its mounter may not see all that the file grants. */
 static int nscap_drop(struct file *file, struct dentry *dentry)
 {
-	struct dentry *real = d_real(dentry, NULL);
+	struct dentry *real = d_real(dentry, D_REAL_DATA);
 	int error;
 
 	if (!nscap_may_have_grant(real))
@@ -122,7 +122,7 @@ static int nscap_drop(struct file *file, struct dentry *dentry)
 	error = mnt_want_write_file(file);
 	if (error)
 		return error;
-	error = nscap_drop_of(file_mnt_user_ns(file), dentry);
+	error = nscap_drop_of(file_mnt_idmap(file), dentry);
 	if (error >= 0 && real != dentry)
 		error = nscap_drop_of_layer(real);
 	mnt_drop_write_file(file);

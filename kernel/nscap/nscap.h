@@ -5,11 +5,13 @@
 #ifndef _SECURITY_NSCAP_H
 #define _SECURITY_NSCAP_H
 
+#include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/nscap.h>
 #include <linux/user_namespace.h>
 #include <linux/xattr.h>
 
+#include "compat.h"
 #include "nscap_rust.h"
 
 /* Longer than any value; what is longer still is malformed all the same. */
@@ -22,7 +24,44 @@ struct nscap_state {
 	u8 *table;
 };
 
-int nscap_read(struct nscap_state *state, struct user_namespace *mnt_userns,
+/* Capabilities and a number, whose bits they are. */
+#ifndef NSCAP_CAPS_ARE_AN_ARRAY
+static inline u64 nscap_cap_bits(kernel_cap_t caps)
+{
+	return caps.val;
+}
+
+static inline kernel_cap_t nscap_cap_of(u64 bits)
+{
+	return (kernel_cap_t){ bits & CAP_VALID_MASK };
+}
+#endif
+
+static inline bool nscap_is_mapped(struct mnt_idmap *idmap)
+{
+	return idmap != &nop_mnt_idmap;
+}
+
+/*
+ * What maps ids for the decisions is a user namespace, or the id map of a mount, marked by a bit
+ * that no pointer has.
+ */
+static inline const void *nscap_idmap(struct mnt_idmap *idmap)
+{
+	return (void *)((unsigned long)idmap | 1);
+}
+
+static inline bool nscap_is_idmap(const void *ns)
+{
+	return (unsigned long)ns & 1;
+}
+
+static inline struct mnt_idmap *nscap_idmap_of(const void *ns)
+{
+	return (struct mnt_idmap *)((unsigned long)ns & ~1UL);
+}
+
+int nscap_read(struct nscap_state *state, struct mnt_idmap *idmap,
 	       struct dentry *dentry, enum nscap_question question);
 void nscap_release(struct nscap_state *state);
 
@@ -55,15 +94,15 @@ struct nscap_record {
 void nscap_audit_change(struct dentry *dentry, enum nscap_what what,
 			const struct nscap_record *record, int error);
 
-int nscap_change_locked(struct user_namespace *mnt_userns, struct dentry *dentry,
+int nscap_change_locked(struct mnt_idmap *idmap, struct dentry *dentry,
 			const struct nscap_request *request, struct nscap_record *record,
-			struct inode **delegated);
-int nscap_change(struct user_namespace *mnt_userns, struct dentry *dentry,
+			struct delegated_inode *delegated);
+int nscap_change(struct mnt_idmap *idmap, struct dentry *dentry,
 		 const struct nscap_request *request);
-int nscap_store(struct user_namespace *mnt_userns, struct dentry *dentry, const char *name,
-		const void *value, size_t size, int flags, struct inode **delegated);
+int nscap_store(struct mnt_idmap *idmap, struct dentry *dentry, const char *name,
+		const void *value, size_t size, int flags, struct delegated_inode *delegated);
 void nscap_kept_changes(struct inode *inode);
-int nscap_read_settled(struct nscap_state *state, struct user_namespace *mnt_userns,
+int nscap_read_settled(struct nscap_state *state, struct mnt_idmap *idmap,
 		       struct dentry *dentry);
 
 #endif

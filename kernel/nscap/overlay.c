@@ -20,27 +20,27 @@
 #include "nscap.h"
 
 /* Whether what a layer stores means the same, byte for byte, on the superblock above it. */
-static bool nscap_same_terms(struct super_block *above, struct user_namespace *mnt_userns,
+static bool nscap_same_terms(struct super_block *above, struct mnt_idmap *idmap,
 			     struct dentry *layer)
 {
 	struct user_namespace *ns = layer->d_sb->s_user_ns;
 
-	return ns == above->s_user_ns && no_idmapping(mnt_userns, ns);
+	return ns == above->s_user_ns && !nscap_is_mapped(idmap);
 }
 
 /*
- * What a layer grants where terms differ, in those of the superblock above: there are no tables. Its
- * one entry, else what root of the owner above reads, which is never more than the layer grants.
- * entry gets which of the two.
+ * What a layer grants where terms differ, in those of the superblock above: there are no tables.
+ * Its one entry, else what root of the owner above reads, which is never more than the layer
+ * grants. entry gets which of the two.
  */
-static ssize_t nscap_layer_value(struct super_block *above, struct user_namespace *mnt_userns,
+static ssize_t nscap_layer_value(struct super_block *above, struct mnt_idmap *idmap,
 				 struct dentry *layer, u8 *value, bool *entry)
 {
 	struct nscap_state state;
 	ssize_t len;
 
 	*entry = false;
-	len = nscap_read(&state, mnt_userns, layer, NSCAP_WHAT_APPLIES);
+	len = nscap_read(&state, idmap, layer, NSCAP_WHAT_APPLIES);
 	if (!len && !state.file.capability.data)
 		len = -ENODATA;
 	if (!len) {
@@ -57,7 +57,7 @@ static ssize_t nscap_layer_value(struct super_block *above, struct user_namespac
 ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer,
 			     const char *name, void *value, size_t size)
 {
-	struct user_namespace *mnt_userns = mnt_user_ns(layer->mnt);
+	struct mnt_idmap *idmap = mnt_idmap(layer->mnt);
 	u8 shown[NSCAP_CAPABILITY_LEN];
 	ssize_t len;
 	bool entry;
@@ -65,11 +65,11 @@ ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer
 	len = security_inode_getxattr(layer->dentry, name);
 	if (len)
 		return len;
-	if (nscap_same_terms(above, mnt_userns, layer->dentry))
+	if (nscap_same_terms(above, idmap, layer->dentry))
 		return __vfs_getxattr(layer->dentry, d_inode(layer->dentry), name, value, size);
 	if (strcmp(name, XATTR_NAME_CAPS))
 		return -ENODATA;
-	len = nscap_layer_value(above, mnt_userns, layer->dentry, shown, &entry);
+	len = nscap_layer_value(above, idmap, layer->dentry, shown, &entry);
 	if (len <= 0 || !size)
 		return len;
 	if (len > (ssize_t)size)
@@ -80,39 +80,39 @@ ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer
 EXPORT_SYMBOL_GPL(nscap_layer_getxattr);
 
 /* Stores a value as it is. Under the lock of the layer's inode. */
-static int nscap_layer_store_locked(struct user_namespace *mnt_userns, struct dentry *layer,
+static int nscap_layer_store_locked(struct mnt_idmap *idmap, struct dentry *layer,
 				    const char *name, const void *value, size_t size, int flags,
-				    struct inode **delegated)
+				    struct delegated_inode *delegated)
 {
 	struct inode *inode = d_inode(layer);
 	int error;
 
 	/* A layer that is stacked itself asks its own. */
 	if (d_real_inode(layer) != inode)
-		return nscap_store(mnt_userns, layer, name, value, size, flags, delegated);
+		return nscap_store(idmap, layer, name, value, size, flags, delegated);
 	error = nscap_grant_begin(inode);
 	if (error)
 		return error;
-	error = nscap_store(mnt_userns, layer, name, value, size, flags, delegated);
+	error = nscap_store(idmap, layer, name, value, size, flags, delegated);
 	nscap_grant_end(inode);
 	return error;
 }
 
 /* Stores a value as it is, NULL removes: what has been decided upon above. */
-static int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *layer,
+static int nscap_layer_store(struct mnt_idmap *idmap, struct dentry *layer,
 			     const char *name, const void *value, size_t size, int flags)
 {
 	struct inode *inode = d_inode(layer);
-	struct inode *delegated = NULL;
+	struct delegated_inode delegated = { };
 	int error;
 
 	do {
 		inode_lock(inode);
-		error = value ? nscap_layer_store_locked(mnt_userns, layer, name, value, size,
+		error = value ? nscap_layer_store_locked(idmap, layer, name, value, size,
 							 flags, &delegated) :
-				nscap_store(mnt_userns, layer, name, NULL, 0, 0, &delegated);
+				nscap_store(idmap, layer, name, NULL, 0, 0, &delegated);
 		inode_unlock(inode);
-		if (!delegated)
+		if (!is_delegated(&delegated))
 			return error;
 		error = break_deleg_wait(&delegated);
 	} while (!error);
@@ -121,56 +121,54 @@ static int nscap_layer_store(struct user_namespace *mnt_userns, struct dentry *l
 
 /* Where the terms differ, the mounter removes what nscap_layer_getxattr() shows, as others do. */
 static enum nscap_what nscap_layer_removal(struct super_block *above,
-					   struct user_namespace *mnt_userns,
+					   struct mnt_idmap *idmap,
 					   struct dentry *layer)
 {
 	u8 value[NSCAP_CAPABILITY_LEN];
 	bool entry;
 
-	nscap_layer_value(above, mnt_userns, layer, value, &entry);
+	nscap_layer_value(above, idmap, layer, value, &entry);
 	return entry ? NSCAP_REMOVE_NSCAPABILITY : NSCAP_REMOVE_CAPABILITY_NAME;
 }
 
 /* Both attributes as they were, where nothing has been put in their place. */
-static void nscap_put_back(struct user_namespace *mnt_userns, struct dentry *layer,
+static void nscap_put_back(struct mnt_idmap *idmap, struct dentry *layer,
 			   const struct nscap_state *before)
 {
 	const struct nscap_file *file = &before->file;
-	struct inode *ignored = NULL;
 
 	if (before->table)
-		nscap_store(mnt_userns, layer, XATTR_NAME_NSCAP, before->table, file->table.len, 0,
-			    &ignored);
+		nscap_store(idmap, layer, XATTR_NAME_NSCAP, before->table, file->table.len, 0,
+			    NULL);
 	if (file->capability.data)
-		nscap_store(mnt_userns, layer, XATTR_NAME_CAPS, file->capability.data,
-			    file->capability.len, 0, &ignored);
-	iput(ignored);
+		nscap_store(idmap, layer, XATTR_NAME_CAPS, file->capability.data,
+			    file->capability.len, 0, NULL);
 }
 
 /* Under the lock of the layer's inode: what cannot be replaced is still there. */
-static int nscap_layer_replace(struct user_namespace *mnt_userns, struct dentry *layer,
+static int nscap_layer_replace(struct mnt_idmap *idmap, struct dentry *layer,
 			       enum nscap_what removal, const struct nscap_request *set,
-			       struct inode **delegated)
+			       struct delegated_inode *delegated)
 {
 	const struct nscap_request remove = { .what = removal, .policy = set->policy };
 	struct nscap_record record;
 	struct nscap_state before;
 	int error;
 
-	error = nscap_read(&before, mnt_userns, layer, NSCAP_ALL_STORED);
+	error = nscap_read(&before, idmap, layer, NSCAP_ALL_STORED);
 	if (!error)
-		error = nscap_change_locked(mnt_userns, layer, &remove, &record, delegated);
+		error = nscap_change_locked(idmap, layer, &remove, &record, delegated);
 	if (!error) {
-		error = nscap_change_locked(mnt_userns, layer, set, &record, delegated);
+		error = nscap_change_locked(idmap, layer, set, &record, delegated);
 		if (error)
-			nscap_put_back(mnt_userns, layer, &before);
+			nscap_put_back(idmap, layer, &before);
 	}
 	nscap_release(&before);
 	return error;
 }
 
 /* Where the terms differ: the mounter asks for it. */
-static int nscap_layer_ask(struct super_block *above, struct user_namespace *mnt_userns,
+static int nscap_layer_ask(struct super_block *above, struct mnt_idmap *idmap,
 			   struct dentry *layer, const void *value, size_t size, bool replace)
 {
 	const struct nscap_request set = {
@@ -180,19 +178,19 @@ static int nscap_layer_ask(struct super_block *above, struct user_namespace *mnt
 		.size = size,
 	};
 	struct inode *inode = d_inode(layer);
-	struct inode *delegated = NULL;
+	struct delegated_inode delegated = { };
 	struct nscap_record record;
 	int error;
 
 	do {
 		inode_lock(inode);
 		error = replace ?
-			nscap_layer_replace(mnt_userns, layer,
-					    nscap_layer_removal(above, mnt_userns, layer), &set,
+			nscap_layer_replace(idmap, layer,
+					    nscap_layer_removal(above, idmap, layer), &set,
 					    &delegated) :
-			nscap_change_locked(mnt_userns, layer, &set, &record, &delegated);
+			nscap_change_locked(idmap, layer, &set, &record, &delegated);
 		inode_unlock(inode);
-		if (!delegated)
+		if (!is_delegated(&delegated))
 			return error;
 		error = break_deleg_wait(&delegated);
 	} while (!error);
@@ -203,25 +201,25 @@ static int nscap_layer_ask(struct super_block *above, struct user_namespace *mnt
  * Changes what a layer stores, NULL removes. Where the terms are the same it is stored as it is,
  * if the mounter may grant there; else the mounter asks for it.
  */
-int nscap_layer_setxattr(struct super_block *above, struct user_namespace *mnt_userns,
+int nscap_layer_setxattr(struct super_block *above, struct mnt_idmap *idmap,
 			 struct dentry *layer, const char *name, const void *value, size_t size,
 			 int flags)
 {
 	struct nscap_request remove = { .policy = nscap_policy() };
 
-	if (nscap_same_terms(above, mnt_userns, layer)) {
+	if (nscap_same_terms(above, idmap, layer)) {
 		if (value && !ns_capable(layer->d_sb->s_user_ns, CAP_SETFCAP))
 			return -EPERM;
-		return nscap_layer_store(mnt_userns, layer, name, value, size, flags);
+		return nscap_layer_store(idmap, layer, name, value, size, flags);
 	}
 	if (strcmp(name, XATTR_NAME_CAPS))
 		/* A second entry is more than it can hold (A). */
 		return value ? -ENOSPC : -ENODATA;
 	if (!value) {
-		remove.what = nscap_layer_removal(above, mnt_userns, layer);
-		return nscap_change(mnt_userns, layer, &remove);
+		remove.what = nscap_layer_removal(above, idmap, layer);
+		return nscap_change(idmap, layer, &remove);
 	}
-	return nscap_layer_ask(above, mnt_userns, layer, value, size, flags & XATTR_REPLACE);
+	return nscap_layer_ask(above, idmap, layer, value, size, flags & XATTR_REPLACE);
 }
 EXPORT_SYMBOL_GPL(nscap_layer_setxattr);
 
@@ -264,7 +262,7 @@ static bool nscap_is_kept(const struct inode *inode, u64 *ended)
  * nothing: that is waited for, since a removal would find nothing, and what it was to remove would
  * come back. Under the lock of the inode of the overlay, which a copy-up does not take.
  */
-int nscap_read_settled(struct nscap_state *state, struct user_namespace *mnt_userns,
+int nscap_read_settled(struct nscap_state *state, struct mnt_idmap *idmap,
 		       struct dentry *dentry)
 {
 	struct inode *real = d_real_inode(dentry);
@@ -273,11 +271,11 @@ int nscap_read_settled(struct nscap_state *state, struct user_namespace *mnt_use
 
 	/* A layer's own file, perhaps on behalf of the overlay. */
 	if (real == d_inode(dentry))
-		return nscap_read(state, mnt_userns, dentry, NSCAP_ALL_STORED);
+		return nscap_read(state, idmap, dentry, NSCAP_ALL_STORED);
 	for (;;) {
 		if (wait_event_killable(nscap_kept_queue, !nscap_is_kept(real, &before)))
 			return -EINTR;
-		error = nscap_read(state, mnt_userns, dentry, NSCAP_ALL_STORED);
+		error = nscap_read(state, idmap, dentry, NSCAP_ALL_STORED);
 		if (error || (!nscap_is_kept(real, &after) && before == after))
 			return error;
 		nscap_release(state);
@@ -325,32 +323,30 @@ struct nscap_kept *nscap_keep_begin(struct dentry *upper)
 }
 EXPORT_SYMBOL_GPL(nscap_keep_begin);
 
-static int nscap_keep(const struct nscap_kept *kept, struct user_namespace *mnt_userns,
+static int nscap_keep(const struct nscap_kept *kept, struct mnt_idmap *idmap,
 		      struct dentry *upper)
 {
 	struct inode *inode = kept->inode;
-	struct inode *delegated = NULL;
 	int error;
 
 	if (kept->changed || !uid_eq(kept->uid, inode->i_uid) || !gid_eq(kept->gid, inode->i_gid))
 		return 0;
-	error = nscap_layer_store_locked(mnt_userns, upper, XATTR_NAME_CAPS, kept->value, kept->len,
-					 XATTR_CREATE, &delegated);
+	error = nscap_layer_store_locked(idmap, upper, XATTR_NAME_CAPS, kept->value, kept->len,
+					 XATTR_CREATE, NULL);
 	/* A delegation, or a mapping beneath: what a copy-up cannot keep is left out. */
-	iput(delegated);
 	return error == -EEXIST || error == -ETXTBSY || error == -EWOULDBLOCK ||
 	       nscap_left_behind(-error) ? 0 : error;
 }
 
 /* error: how the copy of the content ended, which is given back. */
-int nscap_keep_end(struct nscap_kept *kept, struct user_namespace *mnt_userns,
+int nscap_keep_end(struct nscap_kept *kept, struct mnt_idmap *idmap,
 		   struct dentry *upper, int error)
 {
 	if (!kept)
 		return error;
 	inode_lock(kept->inode);
 	if (!error)
-		error = nscap_keep(kept, mnt_userns, upper);
+		error = nscap_keep(kept, idmap, upper);
 	spin_lock(&nscap_kept_lock);
 	list_del(&kept->list);
 	nscap_kept_ended++;
@@ -362,7 +358,7 @@ int nscap_keep_end(struct nscap_kept *kept, struct user_namespace *mnt_userns,
 }
 EXPORT_SYMBOL_GPL(nscap_keep_end);
 
-static int nscap_grant_again(struct user_namespace *mnt_userns, struct dentry *to,
+static int nscap_grant_again(struct mnt_idmap *idmap, struct dentry *to,
 			     enum nscap_what what, const void *value, size_t size)
 {
 	const struct nscap_request request = {
@@ -372,11 +368,11 @@ static int nscap_grant_again(struct user_namespace *mnt_userns, struct dentry *t
 		.size = size,
 	};
 
-	return nscap_change(mnt_userns, to, &request);
+	return nscap_change(idmap, to, &request);
 }
 
 /* Each entry of a value as if it were alone, until nothing more fits. */
-static int nscap_copy_each(struct nscap_bytes value, struct user_namespace *mnt_userns,
+static int nscap_copy_each(struct nscap_bytes value, struct mnt_idmap *idmap,
 			   struct dentry *to)
 {
 	u8 alone[NSCAP_VALUE_LEN(1)];
@@ -384,7 +380,7 @@ static int nscap_copy_each(struct nscap_bytes value, struct user_namespace *mnt_
 	int error;
 
 	for (i = 0; nscap_entry_alone(value, i, alone); i++) {
-		error = nscap_grant_again(mnt_userns, to, NSCAP_SET_NSCAPABILITY, alone,
+		error = nscap_grant_again(idmap, to, NSCAP_SET_NSCAPABILITY, alone,
 					  sizeof(alone));
 		if (error && !nscap_left_behind(-error))
 			return error;
@@ -395,7 +391,7 @@ static int nscap_copy_each(struct nscap_bytes value, struct user_namespace *mnt_
 }
 
 /* The entries that the mounter can name: all at once, or where one is refused, the others. */
-static int nscap_copy_entries(const struct nscap_state *state, struct user_namespace *mnt_userns,
+static int nscap_copy_entries(const struct nscap_state *state, struct mnt_idmap *idmap,
 			      struct dentry *to)
 {
 	struct user_namespace *ns = current_user_ns();
@@ -410,9 +406,9 @@ static int nscap_copy_entries(const struct nscap_state *state, struct user_names
 		return -ENOMEM;
 	len = nscap_decide_get_nscapability(ns, &state->file, all, len);
 	len = len < 0 ? len : nscap_keep_named(all, len);
-	error = len < 0 ? len : nscap_grant_again(mnt_userns, to, NSCAP_SET_NSCAPABILITY, all, len);
+	error = len < 0 ? len : nscap_grant_again(idmap, to, NSCAP_SET_NSCAPABILITY, all, len);
 	if (len > 0 && error && nscap_left_behind(-error))
-		error = nscap_copy_each((struct nscap_bytes){ all, len }, mnt_userns, to);
+		error = nscap_copy_each((struct nscap_bytes){ all, len }, idmap, to);
 	kvfree(all);
 	return error == -ENODATA ? 0 : error;
 }
@@ -424,7 +420,7 @@ static bool nscap_has_host_value(const struct nscap_state *state)
 
 /* 1 where the copy has the host value as one, 0 where it cannot, or an error. */
 static int nscap_copy_host_value(const struct nscap_state *state,
-				 struct user_namespace *mnt_userns, struct dentry *to)
+				 struct mnt_idmap *idmap, struct dentry *to)
 {
 	u8 value[NSCAP_CAPABILITY_LEN];
 	ssize_t len = nscap_decide_get_capability(current_user_ns(), &state->file, value);
@@ -433,10 +429,10 @@ static int nscap_copy_host_value(const struct nscap_state *state,
 
 	if (len < 0)
 		return len == -ENODATA || len == -EINVAL ? 0 : len;
-	error = nscap_grant_again(mnt_userns, to, NSCAP_SET_CAPABILITY, value, len);
+	error = nscap_grant_again(idmap, to, NSCAP_SET_CAPABILITY, value, len);
 	if (error && !nscap_left_behind(-error))
 		return error;
-	error = nscap_read(&copy, mnt_userns, to, NSCAP_WHAT_IS_LISTED);
+	error = nscap_read(&copy, idmap, to, NSCAP_WHAT_IS_LISTED);
 	if (!error && copy.file.capability.data)
 		error = nscap_has_host_value(&copy);
 	nscap_release(&copy);
@@ -449,19 +445,19 @@ static int nscap_copy_host_value(const struct nscap_state *state,
  */
 int nscap_copy_up(const struct path *from, struct vfsmount *upper, struct dentry *to)
 {
-	struct user_namespace *mnt_userns = mnt_user_ns(upper);
+	struct mnt_idmap *idmap = mnt_idmap(upper);
 	struct inode *inode = d_inode(from->dentry);
 	struct nscap_state state;
 	int error;
 
 	if (!S_ISREG(inode->i_mode))
 		return 0;
-	error = nscap_read(&state, mnt_user_ns(from->mnt), from->dentry, NSCAP_WHAT_IS_LISTED);
+	error = nscap_read(&state, mnt_idmap(from->mnt), from->dentry, NSCAP_WHAT_IS_LISTED);
 	if (!error && state.file.capability.data) {
 		int kept = nscap_has_host_value(&state) ?
-			   nscap_copy_host_value(&state, mnt_userns, to) : 1;
+			   nscap_copy_host_value(&state, idmap, to) : 1;
 
-		error = kept > 0 ? nscap_copy_entries(&state, mnt_userns, to) : kept;
+		error = kept > 0 ? nscap_copy_entries(&state, idmap, to) : kept;
 	}
 	nscap_release(&state);
 	/* A file system without attributes has nothing to copy. */

@@ -40,7 +40,7 @@ static ssize_t nscap_get_all(struct user_namespace *ns, const struct nscap_state
 	return nscap_decide_get_nscapability(ns, &state->file, *buffer, len);
 }
 
-int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *inode,
+int nscap_inode_getsecurity(struct mnt_idmap *idmap, struct inode *inode,
 			    const char *name, void **buffer, bool alloc)
 {
 	bool one = !strcmp(name, XATTR_CAPS_SUFFIX);
@@ -53,7 +53,7 @@ int nscap_inode_getsecurity(struct user_namespace *mnt_userns, struct inode *ino
 	dentry = d_find_any_alias(inode);
 	if (!dentry)
 		return -EINVAL;
-	len = nscap_read(&state, mnt_userns, dentry,
+	len = nscap_read(&state, idmap, dentry,
 			 one ? NSCAP_WHAT_APPLIES : NSCAP_WHAT_IS_LISTED);
 	dput(dentry);
 	if (!len && !state.file.capability.data)
@@ -107,7 +107,7 @@ static ssize_t nscap_list_shown(struct vfsmount *mnt, struct dentry *dentry, cha
 
 	if (len < 0 || len == listed)
 		return len;
-	error = nscap_read(&state, mnt_user_ns(mnt), dentry, NSCAP_WHAT_IS_LISTED);
+	error = nscap_read(&state, mnt_idmap(mnt), dentry, NSCAP_WHAT_IS_LISTED);
 	names = error || !state.file.capability.data ?
 		0 : nscap_decide_list(current_user_ns(), &state.file);
 	nscap_release(&state);
@@ -164,14 +164,14 @@ ssize_t nscap_listxattr(struct vfsmount *mnt, struct dentry *dentry, char *list,
 }
 
 /* -ENODATA where the file gives the task nothing. */
-int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
+int nscap_exec_caps(struct mnt_idmap *idmap, struct dentry *dentry,
 		    struct cpu_vfs_cap_data *cpu_caps)
 {
 	struct nscap_state state;
 	struct nscap_grant grant;
 	int found;
 
-	found = nscap_read(&state, mnt_userns, dentry, NSCAP_WHAT_APPLIES);
+	found = nscap_read(&state, idmap, dentry, NSCAP_WHAT_APPLIES);
 	/* As most files are: no capability, or nowhere to write one down. */
 	if (found == -EOPNOTSUPP || (!found && !state.file.capability.data))
 		found = -ENODATA;
@@ -183,10 +183,8 @@ int nscap_exec_caps(struct user_namespace *mnt_userns, struct dentry *dentry,
 	if (found < 0)
 		goto out;
 	cpu_caps->magic_etc = grant.magic;
-	cpu_caps->permitted.cap[0] = grant.permitted;
-	cpu_caps->permitted.cap[1] = (grant.permitted >> 32) & CAP_LAST_U32_VALID_MASK;
-	cpu_caps->inheritable.cap[0] = grant.inheritable;
-	cpu_caps->inheritable.cap[1] = (grant.inheritable >> 32) & CAP_LAST_U32_VALID_MASK;
+	cpu_caps->permitted = nscap_cap_of(grant.permitted);
+	cpu_caps->inheritable = nscap_cap_of(grant.inheritable);
 	cpu_caps->rootid = KUIDT_INIT(grant.rootid);
 	found = 0;
 out:

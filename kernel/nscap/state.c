@@ -43,10 +43,30 @@ u32 nscap_ns_owner(const void *ns)
 	return __kuid_val(((const struct user_namespace *)ns)->owner);
 }
 
+/* Of the id map of a mount; what the file system's own namespace maps is done before. */
+static u32 nscap_idmap_map(struct mnt_idmap *idmap, enum nscap_map map, u32 id)
+{
+	struct user_namespace *ns = &init_user_ns;
+
+	switch (map) {
+	case NSCAP_MAKE_KUID:
+		return __vfsuid_val(make_vfsuid(idmap, ns, KUIDT_INIT(id)));
+	case NSCAP_FROM_KUID:
+		return __kuid_val(from_vfsuid(idmap, ns, VFSUIDT_INIT(KUIDT_INIT(id))));
+	case NSCAP_MAKE_KGID:
+		return __vfsgid_val(make_vfsgid(idmap, ns, KGIDT_INIT(id)));
+	case NSCAP_FROM_KGID:
+		break;
+	}
+	return __kgid_val(from_vfsgid(idmap, ns, VFSGIDT_INIT(KGIDT_INIT(id))));
+}
+
 u32 nscap_ns_map(const void *opaque, enum nscap_map map, u32 id)
 {
 	struct user_namespace *ns = (struct user_namespace *)opaque;
 
+	if (nscap_is_idmap(opaque))
+		return nscap_idmap_map(nscap_idmap_of(opaque), map, id);
 	switch (map) {
 	case NSCAP_MAKE_KUID:
 		return __kuid_val(make_kuid(ns, id));
@@ -66,16 +86,16 @@ bool nscap_decides(const char *name)
 }
 EXPORT_SYMBOL_GPL(nscap_decides);
 
-static void nscap_describe(struct nscap_state *state, struct user_namespace *mnt_userns,
+static void nscap_describe(struct nscap_state *state, struct mnt_idmap *idmap,
 			   struct inode *inode)
 {
 	struct user_namespace *fs_ns = inode->i_sb->s_user_ns;
 	struct nscap_file *file = &state->file;
 
 	file->sb_ns = fs_ns;
-	file->idmap = no_idmapping(mnt_userns, fs_ns) ? NULL : mnt_userns;
-	file->owner = __vfsuid_val(i_uid_into_vfsuid(mnt_userns, inode));
-	file->group = __vfsgid_val(i_gid_into_vfsgid(mnt_userns, inode));
+	file->idmap = nscap_is_mapped(idmap) ? nscap_idmap(idmap) : NULL;
+	file->owner = __vfsuid_val(i_uid_into_vfsuid(idmap, inode));
+	file->group = __vfsgid_val(i_gid_into_vfsgid(idmap, inode));
 	file->immutable = IS_IMMUTABLE(inode) || IS_APPEND(inode);
 }
 
@@ -131,7 +151,7 @@ static int nscap_get_table(struct nscap_state *state, struct dentry *dentry, str
 }
 
 /* 1 where the table was looked at, 0 where it need not be, or an error. */
-static int nscap_read_once(struct nscap_state *state, struct user_namespace *mnt_userns,
+static int nscap_read_once(struct nscap_state *state, struct mnt_idmap *idmap,
 			   struct dentry *dentry, enum nscap_question question)
 {
 	struct inode *inode = d_backing_inode(dentry);
@@ -148,7 +168,7 @@ static int nscap_read_once(struct nscap_state *state, struct user_namespace *mnt
 	}
 	if (len < 0 && question != NSCAP_ALL_STORED)
 		return 0;
-	nscap_describe(state, mnt_userns, inode);
+	nscap_describe(state, idmap, inode);
 	if (!nscap_needs_table(question, &state->file))
 		return 0;
 	nscap_describe_content(&state->file, inode);
@@ -178,13 +198,13 @@ static bool nscap_read_together(const struct nscap_state *state, struct dentry *
  * more than that, but to a change. -EOPNOTSUPP where the file system has no such attributes,
  * -EAGAIN where they changed at every look.
  */
-int nscap_read(struct nscap_state *state, struct user_namespace *mnt_userns,
+int nscap_read(struct nscap_state *state, struct mnt_idmap *idmap,
 	       struct dentry *dentry, enum nscap_question question)
 {
 	int looked, tries;
 
 	for (tries = 0; tries < NSCAP_LOOKS; tries++) {
-		looked = nscap_read_once(state, mnt_userns, dentry, question);
+		looked = nscap_read_once(state, idmap, dentry, question);
 		if (looked <= 0)
 			return looked;
 		if (!state->file.capability.data || nscap_read_together(state, dentry))
