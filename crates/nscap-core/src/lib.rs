@@ -107,6 +107,7 @@ mod remove;
 mod request;
 mod setid;
 mod shift;
+mod start;
 pub mod storage;
 mod stored;
 mod text;
