@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line: what clap reads, and what the man pages and completions are made from.
 
+mod explain;
 mod files;
 mod ids;
 mod layer;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use explain::{Explain, RootfsIds};
 pub(crate) use files::{FileArgs, Get, PolicyArgs, Rm, Set};
 pub(crate) use layer::{Layer, LayerMap, UnmappedArg};
 pub(crate) use mount::{MOUNT_OPTIONS, Mount, SIGNALS, Stats, Umount};
@@ -66,7 +68,7 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0 when the task gains everything that the file promises it, 1 when anything is
     /// lost, 2 on an error or where it cannot be known from here.
-    Explain(Explain),
+    Explain(Box<Explain>),
     /// Move a whole tree from one id mapping to another
     ///
     /// Owners, groups, the rootids of capabilities and the ids of access control lists. The plan is
@@ -115,37 +117,6 @@ pub(crate) enum Command {
     /// Write man pages or shell completions
     #[command(subcommand)]
     Generate(Generate),
-}
-
-#[derive(Args)]
-#[command(
-    after_help = WHO,
-    group = clap::ArgGroup::new("task").required(true).args(["seen_by", "pid"])
-)]
-pub(crate) struct Explain {
-    /// The file to execute; with --pid as that process finds it, from its root directory
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// A task in WHO's namespace, with the ids that --uid and --gid say
-    #[arg(long = "as", value_name = "WHO", allow_hyphen_values = true)]
-    pub(crate) seen_by: Option<std::ffi::OsString>,
-    /// A process as it is now
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) pid: Option<u32>,
-    /// Its uid in that namespace, or the name of a user here; 0 has every capability, others none [default: 0]
-    #[arg(long, value_name = "UID", conflicts_with = "pid", value_parser = ids::user)]
-    pub(crate) uid: Option<ids::User>,
-    /// Its gid in that namespace, or the name of a group here [default: the user's own, or as the uid]
-    #[arg(long, value_name = "GID", conflicts_with = "pid", value_parser = ids::group)]
-    pub(crate) gid: Option<u32>,
-}
-
-impl Explain {
-    /// uid and gid of a supposed task.
-    pub(crate) fn ids(&self) -> (u32, u32) {
-        let user = self.uid.unwrap_or(ids::User { uid: 0, gid: 0 });
-        (user.uid, self.gid.unwrap_or(user.gid))
-    }
 }
 
 const MAP: &str = "\

@@ -65,7 +65,7 @@ impl Looked {
             unseen: Vec::new(),
             found: Err(nscap_linux::Error::NoProcess { pid: 0 }),
         };
-        looked.pass(&way, &subject.task(system)?, system)?;
+        looked.pass(&way, subject, system)?;
         looked.follow(&way.magic, subject, system)?;
         looked.found = match way.file() {
             Ok(file) => Ok(Found::read(file, subject, system)?),
@@ -74,15 +74,11 @@ impl Looked {
         Ok(looked)
     }
 
-    fn pass(
-        &mut self,
-        way: &Way,
-        task: &Task<'_, LiveNs<'_>>,
-        system: &System,
-    ) -> Result<(), Failure> {
+    fn pass(&mut self, way: &Way, subject: &Subject, system: &System) -> Result<(), Failure> {
+        let task = &subject.task(system)?;
         for dir in &way.passed {
-            let inode = dir.inode()?;
-            let acl = access_list(dir, &dir.path, system)?;
+            let inode = subject.shown(dir.inode()?, system);
+            let acl = access_list(dir, &dir.path, subject, system)?;
             let name = shown(&dir.path);
             let answers = owned(&inode, system)
                 .map(|inode| (view(&inode, task.cred.ns, system), inode.mode))
@@ -154,7 +150,7 @@ impl Found {
             other
         };
         let hazy = hazy.map(otherwise).collect();
-        let acl = access_list(&file, file.path(), system)?;
+        let acl = access_list(&file, file.path(), subject, system)?;
         Ok(Found { file, state, readings, hazy, acl })
     }
 
@@ -241,16 +237,23 @@ fn shown(path: &Path) -> String {
 }
 
 /// The access control list; empty where there is none.
-fn access_list(file: impl AsFd, path: &Path, system: &System) -> Result<Vec<AclEntry>, Failure> {
+fn access_list(
+    file: impl AsFd,
+    path: &Path,
+    subject: &Subject,
+    system: &System,
+) -> Result<Vec<AclEntry>, Failure> {
     let value = opath::get(file, ACCESS).map_err(|e| call(path, "getxattr", e))?;
     let Some(value) = value else { return Ok(Vec::new()) };
     let Ok(acl) = Acl::decode(&value) else { return Ok(Vec::new()) };
+    let id = |id: u32| Inode { size: 0, uid: id, gid: id, mode: 0, immutable: false };
+    let shown = |of: u32| subject.shown(id(of), system);
     let entries = acl.entries().iter().map(|entry| AclEntry {
         tag: match entry.tag {
             Tag::Owner => AclTag::Owner,
-            Tag::User(uid) => AclTag::User(system.namespaces.shown_uid(uid)),
+            Tag::User(uid) => AclTag::User(system.namespaces.shown_uid(shown(uid).uid)),
             Tag::OwningGroup => AclTag::OwningGroup,
-            Tag::Group(gid) => AclTag::Group(system.namespaces.shown_gid(gid)),
+            Tag::Group(gid) => AclTag::Group(system.namespaces.shown_gid(shown(gid).gid)),
             Tag::Mask => AclTag::Mask,
             Tag::Other => AclTag::Other,
         },

@@ -11,18 +11,21 @@ mod format;
 mod look;
 mod misc;
 mod remedy;
+mod start;
 mod subject;
 mod tell;
 mod unseen;
 mod verdict;
 mod walk;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nscap_core::{Denied, Executed, Program, Stored, System as Kernel, Task, UserNs as _, bare};
 use nscap_linux::{FileState, Hidden, LiveNs, Origin, Over, probe};
 
 use chain::Chain;
+pub(crate) use start::Runtime;
+use start::{Described, Wanted};
 use subject::Subject;
 
 use crate::cli::Explain;
@@ -32,19 +35,64 @@ use crate::system::System;
 
 pub(crate) fn run(args: &Explain, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
-    let subject = Subject::find(args, &mut system)?;
-    let chain = Chain::follow(&args.file, &subject, &mut system)?;
-    if chain.files.is_empty() {
-        return tell::blocked(&args.file, &chain, &subject, &system, out);
+    let Some(first) = Wanted::find(args, &mut system)? else {
+        let mut subject = Subject::find(args, &mut system)?;
+        return explain(args.file.as_slice(), &mut subject, &mut system, out);
+    };
+    let programs = first.programs(args)?;
+    let readings = first.readings(args);
+    let mut wanted = Some(first);
+    let mut answers = Vec::new();
+    for through_map in readings {
+        let wanted = match wanted.take() {
+            Some(wanted) => wanted,
+            None => Wanted::find(args, &mut system)?.ok_or_else(start::gone)?,
+        };
+        let described = Described::new(wanted, through_map, &mut system)?;
+        let mut subject = Subject::Described(Box::new(described));
+        answers.push(explain(&programs, &mut subject, &mut system, out)?);
     }
-    let over = subject.live().map(|task| task.is_over(&mut system.namespaces)).unwrap_or_default();
-    let question = Question::new(&args.file, &chain, &subject, &over, &system)?;
-    let answer = verdict::Verdict::of(&question);
-    tell::print(&question, &answer, out)?;
-    Ok(match answer.complete() {
-        Some(complete) => u8::from(!complete),
-        None => 2,
-    })
+    // Where it depends on what the configuration does not say, it cannot be told.
+    let same = answers.iter().all(|answer| *answer == answers[0]);
+    Ok(if same { answers[0] } else { 2 })
+}
+
+/// Explains the last of programs that are executed one after the other, or the first that is not
+/// executed.
+fn explain(
+    programs: &[PathBuf],
+    subject: &mut Subject,
+    system: &mut System,
+    out: &mut Out,
+) -> Result<u8, Failure> {
+    for (n, program) in programs.iter().enumerate() {
+        let last = n + 1 == programs.len();
+        let chain = Chain::follow(program, subject, system)?;
+        if chain.files.is_empty() {
+            return tell::blocked(program, &chain, subject, system, out);
+        }
+        let over = subject.live().map(|task| task.is_over(&mut system.namespaces));
+        let over = over.unwrap_or_default();
+        let question = Question::new(program, &chain, subject, &over, system)?;
+        let answer = verdict::Verdict::of(&question);
+        let next = match &answer.outcome {
+            Some(Ok(executed)) if !last && chain.stops.is_empty() => {
+                Some(executed.cred.with_ns(executed.cred.ns.index()))
+            }
+            _ => None,
+        };
+        let Some(cred) = next else {
+            tell::print(&question, &answer, out)?;
+            return Ok(match answer.complete() {
+                Some(complete) => u8::from(!complete),
+                None => 2,
+            });
+        };
+        if let Subject::Described(described) = subject {
+            described.becomes(cred, program);
+        }
+    }
+    Ok(2)
 }
 
 /// The running kernel.

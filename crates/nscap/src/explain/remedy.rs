@@ -15,6 +15,7 @@ use nscap_core::{
 use nscap_linux::{IdMap, Quotable as _, Start, Way};
 
 use super::look::Stop;
+use super::start::Described;
 use super::verdict::{Cause, promise};
 use super::{Question, Subject};
 
@@ -47,7 +48,21 @@ pub(crate) fn of(question: &Question<'_>, cause: Cause) -> Remedy {
     match cause {
         Cause::Stop(n) => stop(&question.chain.stops[n]),
         Cause::Rule(why) => by_rule(question, why),
+        Cause::NotKept => kept(question),
     }
+}
+
+/// What keeps a capability that the configuration adds: an ambient set, or the file.
+fn kept(question: &Question<'_>) -> Remedy {
+    let Some(described) = question.subject.described() else { return Remedy::default() };
+    let caps = described.wanted.asked.minus(question.task.cred.ambient);
+    if caps.is_empty() {
+        return Remedy::advice("take the capabilities from the file, which clear what is ambient");
+    }
+    // No command: on the file they would be for every user of the container.
+    let set = FileCaps { permitted: caps, inheritable: CapSet::EMPTY, effective: true };
+    let file = crate::out::path(question.chain.program().file.path());
+    Remedy::advice(format!("{}; {set} on {file}", described.wanted.words.keep(caps)))
 }
 
 /// How to remove a value that the kernel does not show.
@@ -88,6 +103,11 @@ fn by_rule(question: &Question<'_>, why: Why) -> Remedy {
         Why::NoEntryApplies => own_copy(question),
         Why::StoredMalformed | Why::KernelUnreadable => clear(question),
         Why::CapsMissing => fewer(question),
+        Why::NoNewPrivs if question.subject.words().is_some() => {
+            Remedy::advice(question.subject.words().map_or(String::new(), |words| {
+                words.new_privileges(promised(question).minus(question.task.cred.permitted))
+            }))
+        }
         Why::NoNewPrivs => Remedy::advice(
             "start it without no_new_privs: podman run --security-opt=no-new-privileges=false, or \
              NoNewPrivileges=no in its unit",
@@ -147,16 +167,34 @@ impl Reach {
     /// The program, which the task may find by another path.
     fn of(question: &Question<'_>) -> Reach {
         let named = question.chain.program().file.path();
-        let Subject::Live(task) = question.subject else {
-            return Reach::ours(std::fs::canonicalize(named).unwrap_or_else(|_| named.to_owned()));
+        let below = named.strip_prefix("/").unwrap_or(named);
+        let theirs = match question.subject {
+            Subject::Live(task) => PathBuf::from(format!("/proc/{}/root", task.pid())).join(below),
+            subject => match subject.described().and_then(Described::root) {
+                // Its links are followed already.
+                Some(root) => return Reach::below(root, below, question),
+                None => {
+                    let ours = std::fs::canonicalize(named).unwrap_or_else(|_| named.to_owned());
+                    return Reach::ours(ours);
+                }
+            },
         };
-        let theirs = PathBuf::from(format!("/proc/{}/root", task.pid()))
-            .join(named.strip_prefix("/").unwrap_or(named));
         let id = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
         match std::fs::canonicalize(named) {
             Ok(ours) if id(&ours).is_some() && id(&ours) == id(&theirs) => Reach::ours(ours),
             _ => Reach { path: theirs, is_safe: false },
         }
+    }
+
+    /// In a container's root file system. What is seen through an id-mapped mount has other rootids
+    /// there, and no command names those.
+    fn below(root: &Path, below: &Path, question: &Question<'_>) -> Reach {
+        let Ok(root) = std::fs::canonicalize(root) else {
+            return Reach { path: root.join(below), is_safe: false };
+        };
+        let reach = Reach::ours(root.join(below));
+        let mapped = question.subject.described().is_some_and(|described| described.through_map);
+        Reach { is_safe: reach.is_safe && !mapped, ..reach }
     }
 
     fn ours(path: PathBuf) -> Reach {
@@ -198,7 +236,9 @@ fn is_written_by_owner(mode: u32, group_is_root: bool) -> bool {
 fn grant(question: &Question<'_>, caps: &str, whom: Kuid, replace: bool) -> Option<String> {
     let reach = Reach::of(question);
     let mount = &question.state.mount;
+    let mapped = question.subject.described().is_some_and(|described| described.through_map);
     let allowed = !mount.read_only
+        && !mapped
         && !question.state.inode.immutable
         && may_be_given(question, whom)
         && (whom != Kuid::ROOT || reach.is_safe);
@@ -295,10 +335,17 @@ fn remount(question: &Question<'_>, option: &str) -> Remedy {
 }
 
 fn cap_add(question: &Question<'_>) -> String {
-    let promised = promise(question).map_or(CapSet::EMPTY, |caps| caps.permitted.known());
-    let missing = promised.minus(question.task.cred.bounding).iter();
+    let missing = promised(question).minus(question.task.cred.bounding);
+    if let Some(words) = question.subject.words() {
+        return words.bound(missing);
+    }
+    let missing = missing.iter();
     let add: Vec<String> = missing.map(|cap| format!("--cap-add={}", cap.name())).collect();
     format!("start the container with podman run {} (and so docker run)", add.join(" "))
+}
+
+fn promised(question: &Question<'_>) -> CapSet {
+    promise(question).map_or(CapSet::EMPTY, |caps| caps.permitted.known())
 }
 
 /// The capabilities that are meant: those that would apply, else the first that the file names.

@@ -5,8 +5,9 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd as _;
 
 use nscap_core::{Cred, Gid, Task, Uid, UserNs as _};
-use nscap_linux::{CapFile, FileState, LiveNs, LiveTask, NsIndex, Start, Who};
+use nscap_linux::{CapFile, FileState, IdMap, Inode, LiveNs, LiveTask, NsIndex, Start, Who};
 
+use super::start::{Described, Words};
 use crate::cli::Explain;
 use crate::failure::{EINVAL, Failure};
 use crate::out;
@@ -17,6 +18,8 @@ pub(crate) enum Subject {
     Live(Box<LiveTask>),
     /// One that would be.
     Supposed { ns: NsIndex, uid: u32, gid: u32 },
+    /// One that a runtime or a service manager would start.
+    Described(Box<Described>),
 }
 
 impl Subject {
@@ -33,13 +36,38 @@ impl Subject {
     pub(crate) fn live(&self) -> Option<&LiveTask> {
         match self {
             Subject::Live(task) => Some(task),
-            Subject::Supposed { .. } => None,
+            Subject::Supposed { .. } | Subject::Described(_) => None,
+        }
+    }
+
+    /// What describes a task that a runtime would start.
+    pub(crate) fn described(&self) -> Option<&Described> {
+        match self {
+            Subject::Described(described) => Some(described),
+            Subject::Live(_) | Subject::Supposed { .. } => None,
+        }
+    }
+
+    /// Where it is described, for remedies in those words.
+    pub(crate) fn words(&self) -> Option<&Words> {
+        self.described().map(|described| &described.wanted.words)
+    }
+
+    /// An inode as the task's file system shows it.
+    pub(crate) fn shown(&self, inode: Inode, system: &System) -> Inode {
+        match self.described() {
+            Some(described) => described.shown(inode, &system.namespaces),
+            None => inode,
         }
     }
 
     /// Where it looks paths up; a supposed task where we do.
     pub(crate) fn start(&self) -> Result<Start, Failure> {
-        let Subject::Live(task) = self else { return Ok(Start::ours()?) };
+        let task = match self {
+            Subject::Live(task) => task,
+            Subject::Described(described) => return described.start(),
+            Subject::Supposed { .. } => return Ok(Start::ours()?),
+        };
         let root = task
             .root()
             .as_fd()
@@ -52,6 +80,15 @@ impl Subject {
         Ok(match self {
             Subject::Live(task) => file.read_as_task(task.thread(), &mut system.namespaces)?,
             Subject::Supposed { ns, .. } => file.read_as_member(*ns, &mut system.namespaces)?,
+            Subject::Described(described) => {
+                let ns = described.ns();
+                let mut state = file.read_as_member(ns, &mut system.namespaces)?;
+                if described.through_map && state.mount.idmap == IdMap::Absent {
+                    state.inode = described.shown(state.inode, &system.namespaces);
+                    state.mount.idmap = IdMap::Known(ns);
+                }
+                state
+            }
         })
     }
 
@@ -59,6 +96,7 @@ impl Subject {
         match self {
             Subject::Live(task) => Ok(task.task(&system.namespaces)),
             Subject::Supposed { ns, uid, gid } => supposed(system.namespaces.get(*ns), *uid, *gid),
+            Subject::Described(described) => Ok(described.task(&system.namespaces)),
         }
     }
 
@@ -76,12 +114,23 @@ impl Subject {
             Subject::Supposed { .. } => {
                 format!("a task with uid {} in its namespace", uid(task.cred.uid))
             }
+            Subject::Described(described) => {
+                let wanted = &described.wanted;
+                let mapped =
+                    if described.through_map { ", root file system id-mapped" } else { "" };
+                format!(
+                    "a task that {} starts by {}, uid {} in its namespace{mapped}",
+                    wanted.runtime,
+                    wanted.words.name(),
+                    uid(task.cred.uid)
+                )
+            }
         }
     }
 }
 
 /// The namespace that WHO names: one that maps no uid 0 has tasks too, although no entry is for it.
-fn namespace(who: &OsStr, system: &mut System) -> Result<NsIndex, Failure> {
+pub(super) fn namespace(who: &OsStr, system: &mut System) -> Result<NsIndex, Failure> {
     let namespaces = &mut system.namespaces;
     let named = match Who::parse(who)? {
         Who::Process(pid) => Some(namespaces.add_pid(pid)?),

@@ -47,6 +47,28 @@ struct Cause {
     advice: Option<String>,
 }
 
+/// How a task that does not run yet would be started.
+#[derive(Serialize)]
+struct Begun {
+    runtime: String,
+    by: String,
+    no_new_privs: bool,
+    rootfs: &'static str,
+}
+
+impl Begun {
+    fn of(subject: &Subject) -> Option<Begun> {
+        let described = subject.described()?;
+        let wanted = &described.wanted;
+        Some(Begun {
+            runtime: wanted.runtime.to_string(),
+            by: wanted.words.name(),
+            no_new_privs: wanted.no_new_privs,
+            rootfs: if described.through_map { "mapped" } else { "as-is" },
+        })
+    }
+}
+
 /// The whole answer, as JSON has it.
 #[derive(Serialize)]
 struct Explanation<'t> {
@@ -65,6 +87,8 @@ struct Explanation<'t> {
     over: &'t [Count],
     unseen: &'t [Unseen],
     lost: Vec<Name>,
+    missing: Vec<Name>,
+    start: Option<Begun>,
     why: Option<String>,
     clause: Option<&'static str>,
     mend: Option<String>,
@@ -142,6 +166,8 @@ pub(crate) fn blocked(
         over: &[],
         unseen: &chain.unseen,
         lost: Vec::new(),
+        missing: Vec::new(),
+        start: Begun::of(subject),
         why: first.map(|cause| cause.why.clone()),
         clause: first.map(|cause| cause.clause),
         mend: first.and_then(|cause| cause.mend.clone()),
@@ -195,6 +221,8 @@ fn json<'t>(
         over,
         unseen: &verdict.unseen,
         lost: names(verdict.lost),
+        missing: names(verdict.missing),
+        start: Begun::of(question.subject),
         why: first.map(|cause| cause.why.clone()),
         clause: first.map(|cause| cause.clause),
         mend: first.and_then(|cause| cause.mend.clone()),
@@ -259,7 +287,7 @@ fn sets(before: &Cred<LiveNs<'_>>, after: &Cred<LiveNs<'_>>) -> Table {
 }
 
 /// A set in a few words.
-fn short(set: CapSet) -> String {
+pub(super) fn short(set: CapSet) -> String {
     let missing = CapSet::KNOWN.minus(set);
     match missing.iter().count() {
         0 => "all".to_owned(),
@@ -339,6 +367,9 @@ fn cause(question: &Question<'_>, verdict: &Verdict<'_>, n: usize, loss: verdict
     };
     match errno {
         Some(errno) => format!("execve fails: {text} [{clause}]: {}", nscap_linux::describe(errno)),
+        None if loss == verdict::Cause::NotKept => {
+            format!("added and not kept: {}: {text} [{clause}]", verdict.missing)
+        }
         None if verdict.lost.is_empty() => format!("nothing gained: {text} [{clause}]"),
         None => format!("lost: {}: {text} [{clause}]", verdict.lost),
     }

@@ -21,6 +21,8 @@ pub(crate) struct Verdict<'a> {
     pub(crate) otherwise: Vec<Outcome<'a>>,
     /// Of what the file promises, what the task does not get.
     pub(crate) lost: CapSet,
+    /// Of what the configuration adds, what the task does not have after it.
+    pub(crate) missing: CapSet,
     /// Every reason why something is lost, the first one first.
     pub(crate) causes: Vec<Cause>,
     pub(crate) unseen: Vec<Unseen>,
@@ -39,13 +41,15 @@ pub(crate) enum Cause {
     Stop(usize),
     /// A rule's reason.
     Rule(Why),
+    /// What the configuration adds, execve(2) does not leave.
+    NotKept,
 }
 
 impl Cause {
     pub(crate) fn clause(self) -> &'static str {
         match self {
             Cause::Rule(why) => why.clause(),
-            Cause::Stop(_) => clause_of_a_stop(),
+            Cause::Stop(_) | Cause::NotKept => clause_of_a_stop(),
         }
     }
 
@@ -53,6 +57,7 @@ impl Cause {
         match self {
             Cause::Stop(n) => question.chain.stops[n].text.clone(),
             Cause::Rule(why) => why.text().to_owned(),
+            Cause::NotKept => not_kept(question).to_owned(),
         }
     }
 }
@@ -85,6 +90,8 @@ impl<'a> Verdict<'a> {
             Unseen::aside("owner", text)
         }));
         unseen.extend(question.chain.unseen.iter().cloned());
+        let described = question.subject.described();
+        unseen.extend(described.into_iter().flat_map(|own| own.wanted.unseen.iter().cloned()));
         unseen.extend(value(question, &all));
         unseen.extend(hidden(question));
         unseen.extend(unseen::modules(question.subject));
@@ -100,7 +107,11 @@ impl<'a> Verdict<'a> {
         let mut outcomes = all.iter().map(|(outcome, _)| *outcome);
         let judged = all[0].1;
         let differ = all.iter().any(|(_, other)| other.is_some() != judged.is_some());
+        let missing = if stopped { CapSet::EMPTY } else { missing(question, &all[0].0) };
+        let mut causes = causes(question);
+        causes.extend((!missing.is_empty()).then_some(Cause::NotKept));
         Verdict {
+            missing,
             outcome: outcomes.next().filter(|_| !open),
             otherwise: if open { Vec::new() } else { outcomes.collect() },
             lost: if stopped {
@@ -108,7 +119,7 @@ impl<'a> Verdict<'a> {
             } else {
                 judged.map_or(CapSet::EMPTY, |loss| loss.caps)
             },
-            causes: causes(question),
+            causes,
             unseen,
             told: if stopped { refused || !before } else { !(open || differ) },
         }
@@ -117,6 +128,33 @@ impl<'a> Verdict<'a> {
     /// Whether the task gains everything that the file promises it; `None` where that could not be told.
     pub(crate) fn complete(&self) -> Option<bool> {
         self.told.then_some(self.causes.is_empty())
+    }
+}
+
+/// Of what the configuration adds on purpose, what neither the file nor an ambient set leaves. What
+/// the file itself promises is `lost`.
+fn missing(question: &Question<'_>, outcome: &Outcome<'_>) -> CapSet {
+    let asked = question.subject.described().map(|described| described.wanted.asked);
+    match outcome {
+        Ok(executed) => {
+            asked.unwrap_or_default().minus(executed.cred.permitted).minus(permitted(question))
+        }
+        Err(_) => CapSet::EMPTY,
+    }
+}
+
+/// Why it is not left.
+fn not_kept(question: &Question<'_>) -> &'static str {
+    let Some(described) = question.subject.described() else { return "" };
+    let (asked, cred) = (described.wanted.asked, &question.task.cred);
+    if !(asked & cred.ambient).is_empty() {
+        "the file has capabilities or changes an id, and execve clears what is ambient then"
+    } else if !(asked & cred.permitted).is_empty() {
+        "permitted and not ambient: execve of a file that does not give it takes it"
+    } else if !(asked & cred.bounding).is_empty() {
+        "in the bounding set alone: only a file gives it to this user"
+    } else {
+        "this machine or the bounding set has it not"
     }
 }
 

@@ -22,7 +22,8 @@ pub(crate) struct Step {
 }
 
 pub(crate) fn steps(question: &Question<'_>, verdict: &Verdict<'_>, counts: &[Count]) -> Vec<Step> {
-    let mut steps = way(question.chain);
+    let mut steps = notes(question);
+    steps.extend(way(question.chain));
     let mut step = |step: &str, text: String| steps.push(Step { step: step.to_owned(), text });
     step("program", program(question));
     step("mount", mount(question));
@@ -56,6 +57,14 @@ pub(crate) fn steps(question: &Question<'_>, verdict: &Verdict<'_>, counts: &[Co
         step("not seen", format!("{}: {}", unseen.what, unseen.text));
     }
     steps
+}
+
+/// How the task came to be as it is before execve(2).
+fn notes(question: &Question<'_>) -> Vec<Step> {
+    let notes = question.subject.described().map(|described| described.notes.as_slice());
+    let step =
+        |(step, text): &(&str, String)| Step { step: (*step).to_owned(), text: text.clone() };
+    notes.unwrap_or_default().iter().map(step).collect()
 }
 
 /// The way to the program.

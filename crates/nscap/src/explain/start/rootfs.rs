@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The root file system of a container: where a program is found, and which users it has. It is
+//! looked up as a task in it does, so that no link leads out of it.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use nscap_linux::{Start, Way, opath};
+
+use super::{directory, input};
+use crate::failure::{ENOENT, Failure};
+use crate::out;
+
+/// A directory that is to be `/`.
+#[derive(Debug, Default)]
+pub(crate) struct Rootfs {
+    /// `None`: ours.
+    dir: Option<PathBuf>,
+    /// In it.
+    cwd: Option<PathBuf>,
+}
+
+/// A user, with the groups that the group file adds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct User {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) groups: Vec<u32>,
+}
+
+impl Rootfs {
+    pub(super) fn new(dir: Option<PathBuf>) -> Rootfs {
+        Rootfs { dir, cwd: None }
+    }
+
+    /// With another working directory than `/`.
+    pub(super) fn with_cwd(self, cwd: impl Into<PathBuf>) -> Rootfs {
+        Rootfs { cwd: Some(cwd.into()), ..self }
+    }
+
+    /// Whether it is a container's, and not our own.
+    pub(super) fn is_a_containers(&self) -> bool {
+        self.dir.is_some()
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+
+    pub(super) fn start(&self) -> Result<Start, Failure> {
+        let Some(dir) = &self.dir else { return Ok(Start::ours()?) };
+        let begin = || Ok::<_, Failure>(Start { root: directory(dir)?, cwd: None, task: None });
+        let cwd = self.cwd.as_deref().unwrap_or(Path::new("/"));
+        Ok(Start { cwd: Way::take(&begin()?, cwd).end.ok(), ..begin()? })
+    }
+
+    /// The path of a program: a name without a slash is looked for in the directories of `search`.
+    pub(super) fn search(&self, name: &OsStr, search: &OsStr) -> Result<PathBuf, Failure> {
+        if name.as_bytes().contains(&b'/') {
+            return Ok(name.into());
+        }
+        let start = self.start()?;
+        let mut all = search.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
+        let found = all.find_map(|dir| {
+            let path = Path::new(dir).join(name);
+            Way::take(&start, &path).file().is_ok().then_some(path)
+        });
+        found.ok_or_else(|| Failure::Input {
+            what: out::name(name.as_bytes()),
+            problem: format!("is in none of {}", out::name(search.as_bytes())),
+            errno: ENOENT,
+        })
+    }
+
+    /// Whether two paths lead to one file.
+    pub(super) fn is_same(&self, one: &Path, other: &Path) -> bool {
+        let ends = |path: &Path| {
+            let way = Way::take(&self.start().ok()?, path);
+            way.end.is_ok().then_some(way.path)
+        };
+        one == other || (ends(one).is_some() && ends(one) == ends(other))
+    }
+
+    /// A text of it, of at most 1 MiB; `None` where there is none that can be read.
+    fn text(&self, path: &str) -> Option<String> {
+        let file = Way::take(&self.start().ok()?, Path::new(path)).file().ok()?;
+        let content = opath::reopen_regular(&file, Path::new(path)).ok()?;
+        let mut text = String::new();
+        content.take(1 << 20).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    /// `USER[:GROUP]`, names or numbers, by its /etc/passwd and /etc/group.
+    ///
+    /// # Errors
+    /// EINVAL where it has no such name.
+    pub(super) fn user(&self, text: &str) -> Result<User, Failure> {
+        let (user, group) = text.split_once(':').map_or((text, None), |(u, g)| (u, Some(g)));
+        let (passwd, groups) = (self.text("/etc/passwd"), self.text("/etc/group"));
+        let (passwd, groups) = (passwd.unwrap_or_default(), groups.unwrap_or_default());
+        let unknown = |what: &str, name: &str| {
+            input(out::name(name.as_bytes()), format!("no {what} of the container has this name"))
+        };
+        let line =
+            lines(&passwd).find(|line| line.first() == Some(&user) || line.get(2) == Some(&user));
+        let field = |n: usize| line.as_ref().and_then(|line| line.get(n)?.parse().ok());
+        let uid = field(2).or_else(|| user.parse().ok()).ok_or_else(|| unknown("user", user))?;
+        let name = line.as_ref().and_then(|line| line.first().copied());
+        let Some(group) = group else {
+            let member = |line: &Vec<&str>| {
+                let members = line.get(3)?.split(',');
+                name.filter(|name| members.clone().any(|member| member == *name))?;
+                line.get(2)?.parse().ok()
+            };
+            let groups = lines(&groups).filter_map(|line| member(&line)).collect();
+            return Ok(User { uid, gid: field(3).unwrap_or(0), groups });
+        };
+        Ok(User {
+            uid,
+            gid: group_of(&groups, group).ok_or_else(|| unknown("group", group))?,
+            groups: Vec::new(),
+        })
+    }
+
+    /// A group, by its name or number.
+    pub(super) fn group(&self, text: &str) -> Result<u32, Failure> {
+        let groups = self.text("/etc/group").unwrap_or_default();
+        let none = || input(out::name(text.as_bytes()), "no group of the container has this name");
+        group_of(&groups, text).ok_or_else(none)
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines().map(|line| line.split(':').collect())
+}
+
+fn group_of(groups: &str, name: &str) -> Option<u32> {
+    let named = lines(groups).find(|line| line.first() == Some(&name));
+    let number = named.and_then(|line| line.get(2)?.parse().ok());
+    number.or_else(|| name.parse().ok())
+}
+
+/// The value of a variable of an environment, `NAME=VALUE` each; the last one counts.
+pub(super) fn variable<'e>(
+    environment: impl IntoIterator<Item = &'e str>,
+    name: &str,
+) -> Option<OsString> {
+    let value = |entry: &'e str| entry.split_once('=').filter(|(key, _)| *key == name);
+    environment.into_iter().filter_map(value).last().map(|(_, value)| value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_the_containers_own() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        let file = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        file("etc/passwd", "root:x:0:0::/:/bin/sh\nweb:x:33:34::/:/bin/sh\n");
+        file("etc/group", "web:x:34:\nnet:x:50:web,root\n");
+        let rootfs = Rootfs::new(Some(dir.path().into()));
+        let user = |text: &str| rootfs.user(text).unwrap();
+        assert_eq!(user("web"), User { uid: 33, gid: 34, groups: vec![50] });
+        assert_eq!(user("33"), user("web"));
+        assert_eq!(user("web:net"), User { uid: 33, gid: 50, groups: vec![] });
+        assert_eq!(user("1000"), User { uid: 1000, gid: 0, groups: vec![] });
+        assert_eq!(user("1000:7"), User { uid: 1000, gid: 7, groups: vec![] });
+        assert!(rootfs.user("nobody").is_err() && rootfs.user("web:none").is_err());
+        // A link that would lead out of it leads nowhere.
+        std::fs::remove_file(dir.path().join("etc/passwd")).unwrap();
+        std::os::unix::fs::symlink("/../../etc/passwd", dir.path().join("etc/passwd")).unwrap();
+        assert!(rootfs.user("root").is_err());
+    }
+}

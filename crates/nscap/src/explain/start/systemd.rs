@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A service by its unit file (systemd.exec(5)).
+
+use std::path::Path;
+
+use nscap_core::{CapSet, Capability, Extent};
+use nscap_linux::user_ids;
+
+use super::merge::capability;
+use super::unit::Unit;
+use super::{Engine, Home, Machine, Rootfs, Runtime, Wanted, Words, input};
+use crate::cli::Explain;
+use crate::explain::unseen::Unseen;
+use crate::failure::Failure;
+use crate::out;
+
+/// Settings that bring a seccomp filter. Before systemd 255 they imply NoNewPrivileges= for any
+/// user but root.
+const FILTERS: [&str; 12] = [
+    "SystemCallFilter",
+    "SystemCallLog",
+    "SystemCallArchitectures",
+    "RestrictAddressFamilies",
+    "RestrictNamespaces",
+    "PrivateDevices",
+    "ProtectKernelTunables",
+    "ProtectKernelModules",
+    "ProtectKernelLogs",
+    "ProtectClock",
+    "MemoryDenyWriteExecute",
+    "RestrictRealtime",
+];
+
+/// More of them.
+const FILTERS_MORE: [&str; 3] = ["RestrictSUIDSGID", "LockPersonality", "ProtectHostname"];
+
+/// Settings that take capabilities out of the bounding set.
+const TAKEN: [(&str, &[Capability]); 4] = [
+    ("PrivateDevices", &[Capability::Mknod, Capability::SysRawio]),
+    ("ProtectKernelModules", &[Capability::SysModule]),
+    ("ProtectKernelLogs", &[Capability::Syslog]),
+    ("ProtectClock", &[Capability::SysTime, Capability::WakeAlarm]),
+];
+
+/// The first uid that systemd takes for DynamicUser=.
+const DYNAMIC: u32 = 61_184;
+
+pub(super) fn read(unit: &Path, args: &Explain, machine: &Machine) -> Result<Wanted, Failure> {
+    let unit = Unit::read(unit)?;
+    let runtime = args.runtime.unwrap_or(Runtime::today(Engine::Systemd));
+    if runtime.engine != Engine::Systemd {
+        return Err(input("--runtime", "a unit is started by systemd"));
+    }
+    let dir = args.rootfs.clone().or_else(|| unit.last("RootDirectory").map(Into::into));
+    let rootfs = Rootfs::new(dir).with_cwd(unit.last("WorkingDirectory").unwrap_or("/"));
+    let words = Words::Unit { name: unit.name.clone(), transient: false };
+    let mut wanted = Wanted::new(words, runtime, rootfs);
+    let files: Vec<String> = unit.files.iter().map(|path| out::path(path)).collect();
+    wanted.notes.push(("unit", files.join(", ")));
+    let prefixes = command(&unit, &mut wanted);
+    wanted.sets.bounding = machine.all;
+    if prefixes.contains('+') {
+        let text = "ExecStart= begins with +: User=, capabilities and NoNewPrivileges= do not hold";
+        wanted.notes.push(("unit", text.to_owned()));
+        return Ok(wanted);
+    }
+    if !prefixes.contains('!') {
+        user(&unit, &mut wanted)?;
+    }
+    home(&unit, &mut wanted);
+    sets(&unit, machine.set(&wanted.home), &mut wanted);
+    privileges(&unit, &mut wanted);
+    beside(&unit, &mut wanted);
+    Ok(wanted)
+}
+
+/// The first command; gives the characters before it.
+fn command(unit: &Unit, wanted: &mut Wanted) -> String {
+    let Some(line) = unit.list("ExecStart").first().copied() else { return String::new() };
+    let program = line.trim_start_matches(['@', '-', ':', '+', '!', '|']);
+    let prefixes = line[..line.len() - program.len()].to_owned();
+    let word = match program.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => program.split_ascii_whitespace().next(),
+    };
+    wanted.args = word.map(|word| expanded(word, unit, wanted).into()).into_iter().collect();
+    prefixes
+}
+
+/// The specifiers that stand for the unit's name (systemd.unit(5)).
+fn expanded(text: &str, unit: &Unit, wanted: &mut Wanted) -> String {
+    let stem = unit.name.rsplit_once('.').map_or(unit.name.as_str(), |(stem, _)| stem);
+    let (prefix, instance) = stem.split_once('@').unwrap_or((stem, ""));
+    let mut expanded = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character != '%' {
+            expanded.push(character);
+            continue;
+        }
+        match characters.next() {
+            Some('%') => expanded.push('%'),
+            Some('n') => expanded.push_str(&unit.name),
+            Some('N') => expanded.push_str(stem),
+            Some('p') => expanded.push_str(prefix),
+            Some('i') => expanded.push_str(instance),
+            other => {
+                let name = other.map(String::from).unwrap_or_default();
+                let text = format!(
+                    "the specifier %{} in {}",
+                    out::name(name.as_bytes()),
+                    out::name(text.as_bytes())
+                );
+                wanted.unseen.push(Unseen::deciding("unit", text));
+            }
+        }
+    }
+    expanded
+}
+
+fn user(unit: &Unit, wanted: &mut Wanted) -> Result<(), Failure> {
+    if let Some(name) = unit.last("User") {
+        let name = expanded(name, unit, wanted);
+        let known = wanted.rootfs.user(&name);
+        let user = match (known, user_ids(&name)) {
+            (Ok(user), _) => (user.uid, user.gid, user.groups),
+            (Err(_), Some((uid, gid))) if !wanted.rootfs.is_a_containers() => {
+                (uid, gid, Vec::new())
+            }
+            (Err(_), None) if unit.is_set("DynamicUser") => (DYNAMIC, DYNAMIC, Vec::new()),
+            (Err(error), _) => return Err(error),
+        };
+        (wanted.uid, wanted.gid, wanted.groups) = user;
+    } else if unit.is_set("DynamicUser") {
+        (wanted.uid, wanted.gid) = (DYNAMIC, DYNAMIC);
+    }
+    if let Some(group) = unit.last("Group") {
+        wanted.gid = wanted.rootfs.group(group)?;
+    }
+    for group in
+        unit.list("SupplementaryGroups").iter().flat_map(|list| list.split_ascii_whitespace())
+    {
+        wanted.groups.push(wanted.rootfs.group(group)?);
+    }
+    Ok(())
+}
+
+fn sets(unit: &Unit, here: CapSet, wanted: &mut Wanted) {
+    let bounding = merged(unit, "CapabilityBoundingSet", CapSet::KNOWN, wanted);
+    let ambient = merged(unit, "AmbientCapabilities", CapSet::EMPTY, wanted);
+    let mut bounding = bounding & here;
+    for (key, caps) in TAKEN.iter().filter(|(key, _)| unit.is_set(key)) {
+        let taken = CapSet::of(caps) & bounding;
+        if !taken.is_empty() {
+            wanted.notes.push(("unit", format!("{key}= takes {taken} out of the bounding set")));
+        }
+        bounding = bounding.minus(taken);
+    }
+    wanted.sets.bounding = bounding;
+    wanted.sets.ambient = ambient & here;
+    wanted.asked = ambient;
+    let secure = unit.list("SecureBits");
+    if !secure.is_empty() {
+        let text = format!("SecureBits={}: not looked at", out::name(secure.join(" ").as_bytes()));
+        wanted.unseen.push(Unseen::deciding("unit", text));
+    }
+}
+
+/// One of the two sets of capabilities as systemd merges its lines: the first one replaces what is
+/// there without any, `~` takes away.
+fn merged(unit: &Unit, key: &str, without: CapSet, wanted: &mut Wanted) -> CapSet {
+    let mut set = without;
+    for value in unit.all(key) {
+        let (invert, names) = value.strip_prefix('~').map_or((false, value), |names| (true, names));
+        let mut sum = CapSet::EMPTY;
+        for name in names.split_ascii_whitespace() {
+            match capability(name) {
+                Ok(cap)
+                    if name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("cap_")) =>
+                {
+                    sum = sum.with(cap);
+                }
+                _ => {
+                    let text = format!("{key}={}: no capability", out::name(name.as_bytes()));
+                    wanted.notes.push(("left out", text));
+                }
+            }
+        }
+        set = match (invert, sum.is_empty() || set == without) {
+            (true, true) => CapSet::KNOWN.minus(sum),
+            (false, true) => sum,
+            (true, false) => set.minus(sum),
+            (false, false) => set | sum,
+        };
+    }
+    set
+}
+
+/// NoNewPrivileges=, and what implies it.
+fn privileges(unit: &Unit, wanted: &mut Wanted) {
+    let is_filter = |key: &&&str| match unit.last(key) {
+        None | Some("~") => false,
+        Some(value) => !["0", "no", "n", "false", "f", "off"].contains(&value),
+    };
+    let filter = FILTERS.iter().chain(&FILTERS_MORE).find(is_filter);
+    let as_user = wanted.uid != 0;
+    let implied = match filter {
+        Some(key) if as_user && wanted.runtime.is_before([255, 0, 0]) => Some(*key),
+        Some(key) if as_user && wanted.runtime.version.is_none() => {
+            let text = format!(
+                "{key}= implies NoNewPrivileges=yes before systemd 255 (--runtime systemd:VERSION)"
+            );
+            wanted.unseen.push(Unseen::aside("systemd", text));
+            None
+        }
+        _ => None,
+    };
+    let implied = implied.or(unit.is_set("DynamicUser").then_some("DynamicUser"));
+    wanted.no_new_privs = unit.is_set("NoNewPrivileges") || implied.is_some();
+    if let Some(key) = implied {
+        wanted.notes.push(("unit", format!("{key}= implies NoNewPrivileges=yes")));
+    }
+}
+
+/// PrivateUsers=: root, the service's own user, and no other.
+fn home(unit: &Unit, wanted: &mut Wanted) {
+    let value = unit.last("PrivateUsers").unwrap_or("no");
+    let one = |id: u32, count: u32| Extent { inside: id, outside: id, count };
+    let pair = |id: u32| if id == 0 { vec![one(0, 1)] } else { vec![one(0, 1), one(id, 1)] };
+    let (uids, gids) = match value {
+        "identity" => (vec![one(0, 65_536)], vec![one(0, 65_536)]),
+        "full" => (vec![one(0, u32::MAX)], vec![one(0, u32::MAX)]),
+        value if super::unit::is_yes(value) || value == "self" => {
+            (pair(wanted.uid), pair(wanted.gid))
+        }
+        _ => return,
+    };
+    wanted.home = Home::New { uids, gids };
+}
+
+/// What else may decide.
+fn beside(unit: &Unit, wanted: &mut Wanted) {
+    if unit.last("RootImage").is_some() {
+        wanted
+            .unseen
+            .push(Unseen::deciding("unit", "RootImage=: what is in the image is not looked at"));
+    }
+    for key in [
+        "NoExecPaths",
+        "InaccessiblePaths",
+        "TemporaryFileSystem",
+        "BindPaths",
+        "BindReadOnlyPaths",
+        "ExtensionImages",
+        "MountImages",
+    ] {
+        if !unit.list(key).is_empty() {
+            let text = format!("{key}= changes what is mounted: not looked at");
+            wanted.unseen.push(Unseen::aside("unit", text));
+        }
+    }
+}
