@@ -7,6 +7,7 @@
 //! the table and never in code. README.md documents the format.
 
 pub mod attack;
+pub mod begun;
 pub mod case;
 pub mod fuzz;
 mod ground;

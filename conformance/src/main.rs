@@ -14,7 +14,7 @@ use nscap_conformance::model::{self, Rules};
 use nscap_conformance::outcome::Outcome;
 use nscap_conformance::report::{Count, Verdict, judge};
 use nscap_conformance::scenario::{Column, Scenario};
-use nscap_conformance::{attack, fuzz, told, tools, vectors::all as all_vectors};
+use nscap_conformance::{attack, begun, fuzz, told, tools, vectors::all as all_vectors};
 
 /// The scenario table of nscap, and what plays it.
 #[derive(Parser)]
@@ -35,6 +35,10 @@ enum Command {
     /// difference, and of plain cases not two in a hundred could not be told; 1: otherwise; 2: they
     /// could not be played
     ExplainDiff(Told),
+    /// Holds what `nscap explain --oci` says against what crun and runc start, in random containers.
+    /// Exit status 0: no difference, and not two in a hundred could not be told; 1: otherwise; 2:
+    /// they could not be started
+    ExplainStarts(Told),
     /// Plays attacks that no table of steps can say. Exit status 0: none got through; 1: some did;
     /// 2: they could not be played
     Attack(Cases),
@@ -168,6 +172,7 @@ fn main() -> ExitCode {
         Command::Run(run) => play(&run).map(|count| count.failed == 0),
         Command::Fuzz(args) => fuzz(&args).map(|count| count.differences == 0),
         Command::ExplainDiff(args) => explained(&args).map(|count| count.is_good()),
+        Command::ExplainStarts(args) => started(&args).map(|count| count.is_good()),
         Command::Attack(args) => cases(&args, attack::all()).map(|count| count.failed == 0),
         Command::Tools(args) => cases(&args, tools::all()).map(|count| count.failed == 0),
         Command::Vectors(args) => vectors(&args),
@@ -214,13 +219,31 @@ fn play(run: &Run) -> Result<Count, String> {
     Ok(count)
 }
 
-fn explained(args: &Told) -> Result<told::Count, String> {
+fn plan(args: &Told) -> Result<told::Plan, String> {
     let beside = || Ok(std::env::current_exe()?.with_file_name("nscap"));
     let nscap = args.nscap.clone().map_or_else(beside, Ok);
     let nscap = nscap.map_err(|error: std::io::Error| error.to_string())?;
     let seed = args.seed.unwrap_or_else(now);
     say(format_args!("seed {seed}"))?;
-    let plan = told::Plan { seed, cases: args.cases, only: args.only, nscap };
+    Ok(told::Plan { seed, cases: args.cases, only: args.only, nscap })
+}
+
+fn started(args: &Told) -> Result<begun::Count, String> {
+    let plan = plan(args)?;
+    let count = match begun::run(&plan, args.verbose, &mut |text| say(format_args!("{text}"))) {
+        Ok(count) => count,
+        Err(Failure::Skipped(reason)) => {
+            say(format_args!("skipped: {reason}"))?;
+            begun::Count::default()
+        }
+        Err(Failure::Broken(problem)) => return Err(problem),
+    };
+    say(format_args!("{count}"))?;
+    Ok(count)
+}
+
+fn explained(args: &Told) -> Result<told::Count, String> {
+    let plan = plan(args)?;
     let count = match told::run(&plan, args.verbose, &mut |text| say(format_args!("{text}"))) {
         Ok(count) => count,
         Err(Failure::Skipped(reason)) => {

@@ -223,7 +223,7 @@ fn end(pid: Pid) -> io::Result<()> {
 }
 
 /// Reads the line of the probe.
-fn credentials(said: &str) -> io::Result<Outcome> {
+pub(crate) fn credentials(said: &str) -> io::Result<Outcome> {
     let numbers = said.strip_prefix("errno ").unwrap_or(said).split_whitespace();
     let numbers = numbers.map(str::parse).collect::<Result<Vec<u64>, _>>();
     let bad = || io::Error::other(format!("the program said {said:?}"));

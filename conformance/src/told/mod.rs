@@ -12,6 +12,8 @@ mod said;
 
 use std::path::PathBuf;
 
+pub(crate) use said::Said;
+
 use rustix::mount::MountPropagationFlags;
 use rustix::thread::UnshareFlags;
 

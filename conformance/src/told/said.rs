@@ -8,7 +8,7 @@ use crate::outcome::{Executed, Outcome, show_errno};
 
 /// One thing that may come of an execve(2).
 #[derive(Debug, Deserialize)]
-pub(super) struct End {
+pub(crate) struct End {
     after: Option<Sets>,
     secure: bool,
     errno: Option<String>,
@@ -27,16 +27,16 @@ struct Sets {
 
 /// The answer.
 #[derive(Debug, Deserialize)]
-pub(super) struct Said {
+pub(crate) struct Said {
     #[serde(flatten)]
     end: End,
     otherwise: Vec<End>,
-    pub(super) complete: Option<bool>,
+    pub(crate) complete: Option<bool>,
 }
 
 impl Said {
     /// Whether that may come, as the command says.
-    pub(super) fn allows(&self, came: &Outcome) -> bool {
+    pub(crate) fn allows(&self, came: &Outcome) -> bool {
         std::iter::once(&self.end).chain(&self.otherwise).any(|end| end.is(came))
     }
 }
