@@ -40,6 +40,9 @@ static inline kernel_cap_t nscap_cap_of(u64 bits)
 	return (kernel_cap_t){ { bits, (bits >> 32) & CAP_LAST_U32_VALID_MASK } };
 }
 #define NSCAP_CAPS_ARE_AN_ARRAY
+
+/* A mount of another owner's file system has its namespace, and maps nothing by that. */
+#define nscap_is_mapped(idmap, owner) (!no_idmapping(idmap, owner))
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)

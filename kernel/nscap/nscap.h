@@ -37,10 +37,13 @@ static inline kernel_cap_t nscap_cap_of(u64 bits)
 }
 #endif
 
-static inline bool nscap_is_mapped(struct mnt_idmap *idmap)
+/* Whether a mount of a file system of that owner maps ids. */
+#ifndef nscap_is_mapped
+static inline bool nscap_is_mapped(struct mnt_idmap *idmap, const struct user_namespace *owner)
 {
 	return idmap != &nop_mnt_idmap;
 }
+#endif
 
 /*
  * What maps ids for the decisions is a user namespace, or the id map of a mount, marked by a bit

@@ -25,7 +25,7 @@ static bool nscap_same_terms(struct super_block *above, struct mnt_idmap *idmap,
 {
 	struct user_namespace *ns = layer->d_sb->s_user_ns;
 
-	return ns == above->s_user_ns && !nscap_is_mapped(idmap);
+	return ns == above->s_user_ns && !nscap_is_mapped(idmap, ns);
 }
 
 /*

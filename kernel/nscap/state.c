@@ -93,7 +93,7 @@ static void nscap_describe(struct nscap_state *state, struct mnt_idmap *idmap,
 	struct nscap_file *file = &state->file;
 
 	file->sb_ns = fs_ns;
-	file->idmap = nscap_is_mapped(idmap) ? nscap_idmap(idmap) : NULL;
+	file->idmap = nscap_is_mapped(idmap, fs_ns) ? nscap_idmap(idmap) : NULL;
 	file->owner = __vfsuid_val(i_uid_into_vfsuid(idmap, inode));
 	file->group = __vfsgid_val(i_gid_into_vfsgid(idmap, inode));
 	file->immutable = IS_IMMUTABLE(inode) || IS_APPEND(inode);
