@@ -3256,7 +3256,7 @@ SYM_FUNC_START(nscap_left_behind)
 .LBB36_1:
 	cmpq	$24, %rax
 	je	.LBB36_3
-	cmpl	%edi, .Lconstant_2(%rax)
+	cmpl	%edi, .Lconstant_3(%rax)
 	leaq	4(%rax), %rax
 	jne	.LBB36_1
 	jmp	.LBB36_6
@@ -3265,7 +3265,7 @@ SYM_FUNC_START(nscap_left_behind)
 .LBB36_4:
 	cmpq	$8, %rax
 	je	.LBB36_7
-	cmpl	%edi, .Lconstant_3(%rax)
+	cmpl	%edi, .Lconstant_4(%rax)
 	leaq	4(%rax), %rax
 	jne	.LBB36_4
 .LBB36_6:
@@ -3336,37 +3336,6 @@ SYM_FUNC_START_LOCAL(nscap_core_wire_Record_rootid)
 SYM_FUNC_END(nscap_core_wire_Record_rootid)
 
 	.text
-/* nscap_core::wire::Record::words */
-SYM_FUNC_START_LOCAL(nscap_core_wire_Record_words)
-	subq	$24, %rsp
-	pushq	$24
-	popq	%rax
-	xorl	%ecx, %ecx
-.LBB39_1:
-	cmpq	$6, %rcx
-	je	.LBB39_5
-	xorl	%edx, %edx
-	cmpq	$4, %rax
-	jb	.LBB39_4
-	addq	$-4, %rax
-	movl	(%rsi), %edx
-	addq	$4, %rsi
-.LBB39_4:
-	movl	%edx, (%rsp,%rcx,4)
-	incq	%rcx
-	jmp	.LBB39_1
-.LBB39_5:
-	movq	16(%rsp), %rax
-	movq	%rax, 16(%rdi)
-	movq	(%rsp), %rax
-	movq	8(%rsp), %rcx
-	movq	%rcx, 8(%rdi)
-	movq	%rax, (%rdi)
-	addq	$24, %rsp
-	RET
-SYM_FUNC_END(nscap_core_wire_Record_words)
-
-	.text
 /* nscap_core::wire::Record::caps */
 SYM_FUNC_START_LOCAL(nscap_core_wire_Record_caps)
 	pushq	%r14
@@ -3394,6 +3363,37 @@ SYM_FUNC_START_LOCAL(nscap_core_wire_Record_caps)
 	popq	%r14
 	RET
 SYM_FUNC_END(nscap_core_wire_Record_caps)
+
+	.text
+/* nscap_core::wire::Record::words */
+SYM_FUNC_START_LOCAL(nscap_core_wire_Record_words)
+	subq	$24, %rsp
+	pushq	$24
+	popq	%rax
+	xorl	%ecx, %ecx
+.LBB40_1:
+	cmpq	$6, %rcx
+	je	.LBB40_5
+	xorl	%edx, %edx
+	cmpq	$4, %rax
+	jb	.LBB40_4
+	addq	$-4, %rax
+	movl	(%rsi), %edx
+	addq	$4, %rsi
+.LBB40_4:
+	movl	%edx, (%rsp,%rcx,4)
+	incq	%rcx
+	jmp	.LBB40_1
+.LBB40_5:
+	movq	16(%rsp), %rax
+	movq	%rax, 16(%rdi)
+	movq	(%rsp), %rax
+	movq	8(%rsp), %rcx
+	movq	%rcx, 8(%rdi)
+	movq	%rax, (%rdi)
+	addq	$24, %rsp
+	RET
+SYM_FUNC_END(nscap_core_wire_Record_words)
 
 	.text
 /* nscap_core::wire::sort_records */
@@ -3950,92 +3950,6 @@ SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_settable)
 SYM_FUNC_END(nscap_core_vfscap_VfsCaps_settable)
 
 	.text
-/* nscap_core::request::Way::write */
-SYM_FUNC_START_LOCAL(nscap_core_request_Way_write)
-	pushq	%rbp
-	pushq	%r15
-	pushq	%r14
-	pushq	%r13
-	pushq	%r12
-	pushq	%rbx
-	pushq	%rax
-	movq	%rcx, %r14
-	movl	%edx, %ebp
-	movq	%rsi, %r15
-	testb	%dil, %dil
-	je	.LBB49_4
-	movzbl	%dil, %eax
-	cmpl	$1, %eax
-	jne	.LBB49_6
-	xorl	%ebx, %ebx
-.LBB49_3:
-	jmp	.LBB49_11
-.LBB49_4:
-	testb	%r9b, %r9b
-	je	.LBB49_10
-	pushq	$61
-	popq	%rbx
-	movb	$18, %dl
-	jmp	.LBB49_11
-.LBB49_6:
-	testb	%r8b, %r8b
-	je	.LBB49_8
-	pushq	$17
-	popq	%rbx
-	movb	$12, %dl
-	jmp	.LBB49_11
-.LBB49_8:
-	movq	(%r15), %r12
-	movq	8(%r15), %r13
-	movq	24(%r15), %rax
-	xorl	%ebx, %ebx
-	cmpq	%r13, %rax
-	pushq	$1
-	popq	%rdi
-	cmovbeq	%r12, %rdi
-	movl	$0, %esi
-	cmovbeq	%rax, %rsi
-	movl	%ebp, %edx
-	callq	nscap_core_wire_position
-	cmpq	%r13, %rdx
-	setb	%cl
-	andb	%al, %cl
-	cmpb	$1, %cl
-	jne	.LBB49_10
-	imulq	$24, %rdx, %rax
-	movzbl	16(%r14), %ecx
-	movq	(%r14), %rdx
-	movq	8(%r14), %rsi
-	movl	%edx, %edi
-	movl	%esi, %r8d
-	shrq	$32, %rdx
-	shrq	$32, %rsi
-	movl	%ebp, (%r12,%rax)
-	movl	%ecx, 4(%r12,%rax)
-	movl	%edi, 8(%r12,%rax)
-	movl	%r8d, 12(%r12,%rax)
-	movl	%edx, 16(%r12,%rax)
-	movl	%esi, 20(%r12,%rax)
-	jmp	.LBB49_3
-.LBB49_10:
-	movq	%r15, %rdi
-	movl	%ebp, %esi
-	movq	%r14, %rdx
-	callq	nscap_core_next_Next_put
-	movl	%eax, %ebx
-.LBB49_11:
-	movl	%ebx, %eax
-	addq	$8, %rsp
-	popq	%rbx
-	popq	%r12
-	popq	%r13
-	popq	%r14
-	popq	%r15
-	popq	%rbp
-	RET
-SYM_FUNC_END(nscap_core_request_Way_write)
-
-	.text
 /* nscap_core::storage::is_tripwire */
 SYM_FUNC_START_LOCAL(nscap_core_storage_is_tripwire)
 	pushq	%rbx
@@ -4046,7 +3960,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_is_tripwire)
 	movq	%rbx, %rdi
 	callq	nscap_core_vfscap_VfsCaps_settable
 	cmpl	$2, (%rbx)
-	jne	.LBB50_1
+	jne	.LBB49_1
 	movb	24(%rsp), %al
 	movq	8(%rsp), %rcx
 	cmpl	$-2, 4(%rsp)
@@ -4057,738 +3971,14 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_is_tripwire)
 	xorb	$1, %al
 	andb	%dl, %al
 	andb	%cl, %al
-	jmp	.LBB50_3
-.LBB50_1:
+	jmp	.LBB49_3
+.LBB49_1:
 	xorl	%eax, %eax
-.LBB50_3:
+.LBB49_3:
 	addq	$32, %rsp
 	popq	%rbx
 	RET
 SYM_FUNC_END(nscap_core_storage_is_tripwire)
-
-	.text
-/* nscap_core::stored::Entries::iter::{{closure}} */
-SYM_FUNC_START_LOCAL(nscap_core_stored_Entries_iter_closure)
-	pushq	%rbp
-	pushq	%r15
-	pushq	%r14
-	pushq	%rbx
-	subq	$56, %rsp
-	movq	%rsi, %r14
-	movq	%rdi, %rbx
-	movq	%rsi, %rdi
-	callq	nscap_core_wire_Record_rootid
-	cmpl	$-1, %eax
-	je	.LBB51_1
-	movl	%eax, %ebp
-	movq	%rsp, %r15
-	movq	%r15, %rdi
-	movq	%r14, %rsi
-	callq	nscap_core_wire_Record_caps
-	movq	16(%r15), %rax
-	leaq	28(%rsp), %rsi
-	movq	%rax, 20(%rsi)
-	movq	(%r15), %rax
-	movq	8(%r15), %rcx
-	movq	%rcx, 12(%rsi)
-	movq	%rax, 4(%rsi)
-	movl	%ebp, (%rbx)
-	addq	$4, %rbx
-	pushq	$28
-	popq	%rcx
-	movq	%rbx, %rdi
-	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB51_3
-.LBB51_1:
-	movb	$2, 24(%rbx)
-.LBB51_3:
-	addq	$56, %rsp
-	popq	%rbx
-	popq	%r14
-	popq	%r15
-	popq	%rbp
-	RET
-SYM_FUNC_END(nscap_core_stored_Entries_iter_closure)
-
-	.text
-/* nscap_core::storage::plan::Steps::push */
-SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Steps_push)
-	pushq	$-40
-	popq	%rax
-.LBB52_1:
-	cmpq	$120, %rax
-	je	.LBB52_4
-	leaq	40(%rax), %rcx
-	cmpl	$5, 40(%rdi,%rax)
-	movq	%rcx, %rax
-	jne	.LBB52_1
-	addq	%rcx, %rdi
-	pushq	$40
-	popq	%rcx
-	rep;movsb (%rsi), %es:(%rdi)
-.LBB52_4:
-	RET
-SYM_FUNC_END(nscap_core_storage_plan_Steps_push)
-
-	.text
-/* nscap_core::storage::plan::Before::companion */
-SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Before_companion)
-	pushq	%r14
-	pushq	%rbx
-	pushq	%rax
-	movq	%rdx, %rbx
-	movq	%rdi, %r14
-	movq	(%rsi), %rdi
-	testq	%rdi, %rdi
-	je	.LBB53_3
-	movq	8(%rsi), %rsi
-	movq	24(%rbx), %rax
-	cmpq	$24, %rax
-	pushq	$24
-	popq	%rcx
-	cmovbq	%rax, %rcx
-	movq	%rbx, %rdx
-	callq	nscap_core_wire_same
-	testb	%al, %al
-	je	.LBB53_2
-	movq	$5, (%r14)
-	jmp	.LBB53_9
-.LBB53_3:
-	leaq	8(%r14), %rdi
-	cmpb	$0, 48(%rsi)
-	je	.LBB53_4
-	movq	$3, (%r14)
-	jmp	.LBB53_5
-.LBB53_2:
-	movq	$3, (%r14)
-	addq	$8, %r14
-	pushq	$32
-	popq	%rcx
-	movq	%r14, %rdi
-	jmp	.LBB53_6
-.LBB53_4:
-	movq	$2, (%r14)
-.LBB53_5:
-	pushq	$32
-	popq	%rcx
-.LBB53_6:
-	movq	%rbx, %rsi
-	rep;movsb (%rsi), %es:(%rdi)
-.LBB53_9:
-	addq	$8, %rsp
-	popq	%rbx
-	popq	%r14
-	RET
-SYM_FUNC_END(nscap_core_storage_plan_Before_companion)
-
-	.text
-/* nscap_core::storage::plan::Steps::extend */
-SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Steps_extend)
-	cmpl	$5, (%rsi)
-	jne	nscap_core_storage_plan_Steps_push
-	RET
-SYM_FUNC_END(nscap_core_storage_plan_Steps_extend)
-
-	.text
-/* nscap_core::wire::same */
-SYM_FUNC_START_LOCAL(nscap_core_wire_same)
-	cmpq	%rcx, %rsi
-	jne	.LBB55_4
-	xorl	%eax, %eax
-.LBB55_2:
-	cmpq	%rax, %rsi
-	je	.LBB55_5
-	movb	(%rdi,%rax), %cl
-	cmpb	(%rdx,%rax), %cl
-	leaq	1(%rax), %rax
-	je	.LBB55_2
-.LBB55_4:
-	xorl	%eax, %eax
-	RET
-.LBB55_5:
-	movb	$1, %al
-	RET
-SYM_FUNC_END(nscap_core_wire_same)
-
-	.text
-/* core::option::Option<T>::and_then */
-SYM_FUNC_START_LOCAL(core_option_Option_T_and_then)
-	testq	%rsi, %rsi
-	je	.LBB56_6
-	subq	$24, %rsp
-	andq	$0, 16(%rsp)
-	andq	$0, 8(%rsp)
-	andq	$0, (%rsp)
-	xorl	%eax, %eax
-	cmpq	$24, %rdx
-	ja	.LBB56_5
-.LBB56_2:
-	cmpq	%rax, %rdx
-	je	.LBB56_4
-	movb	(%rsi,%rax), %cl
-	movb	%cl, (%rsp,%rax)
-	incq	%rax
-	jmp	.LBB56_2
-.LBB56_6:
-	andq	$0, (%rdi)
-	RET
-.LBB56_4:
-	movq	16(%rsp), %rax
-	movq	%rax, 24(%rdi)
-	movq	(%rsp), %rax
-	movq	8(%rsp), %rcx
-	movq	%rcx, 16(%rdi)
-	movq	%rax, 8(%rdi)
-	movq	%rdx, 32(%rdi)
-	pushq	$1
-	popq	%rax
-.LBB56_5:
-	movq	%rax, (%rdi)
-	addq	$24, %rsp
-	RET
-SYM_FUNC_END(core_option_Option_T_and_then)
-
-	.text
-/* <core::iter::adapters::filter_map::FilterMap<I,F> as core::iter::traits::iterator::Iterator>::next */
-SYM_FUNC_START_LOCAL(core_iter_adapters_filter_map_FilterMap_I_F_as_core_iter_traits_iterator_Iterator_next)
-	pushq	%r15
-	pushq	%r14
-	pushq	%r12
-	pushq	%rbx
-	pushq	%rax
-	movq	%rsi, %r14
-	movq	%rdi, %rbx
-	movq	(%rsi), %rsi
-	movq	8(%r14), %r15
-.LBB57_1:
-	cmpq	%r15, %rsi
-	je	.LBB57_3
-	leaq	24(%rsi), %r12
-	movq	%r12, (%r14)
-	movq	%rbx, %rdi
-	callq	nscap_core_stored_Entries_iter_closure
-	cmpb	$2, 24(%rbx)
-	movq	%r12, %rsi
-	je	.LBB57_1
-	jmp	.LBB57_4
-.LBB57_3:
-	movb	$2, 24(%rbx)
-.LBB57_4:
-	addq	$8, %rsp
-	popq	%rbx
-	popq	%r12
-	popq	%r14
-	popq	%r15
-	RET
-SYM_FUNC_END(core_iter_adapters_filter_map_FilterMap_I_F_as_core_iter_traits_iterator_Iterator_next)
-
-	.text
-/* nscap_core::storage::plan::plan */
-SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
-	pushq	%rbp
-	pushq	%r15
-	pushq	%r14
-	pushq	%r13
-	pushq	%r12
-	pushq	%rbx
-	subq	$472, %rsp
-	movq	%r9, 8(%rsp)
-	movq	%r8, %r14
-	cmpb	$0, (%rdx)
-	movq	%rdi, 40(%rsp)
-	movq	%rsi, 16(%rsp)
-	movq	%rcx, 32(%rsp)
-	je	.LBB58_2
-	movq	16(%rdx), %rax
-	movq	8(%rdx), %rcx
-	jmp	.LBB58_3
-.LBB58_2:
-	leaq	1(%rdx), %rcx
-	pushq	$1
-	popq	%rax
-.LBB58_3:
-	movq	%rax, 24(%rsp)
-	imulq	$24, %rax, %rax
-	movq	%rax, 200(%rsp)
-	addq	%rcx, %rax
-	leaq	456(%rsp), %r13
-	movq	%rcx, 216(%rsp)
-	movq	%rcx, (%r13)
-	movq	%rax, 8(%r13)
-	movq	32(%rdx), %rbx
-	movq	40(%rdx), %r15
-	movzbl	48(%rdx), %r12d
-	leaq	224(%rsp), %rbp
-	movq	%rbp, %rdi
-	movq	%r13, %rsi
-	callq	core_iter_adapters_filter_map_FilterMap_I_F_as_core_iter_traits_iterator_Iterator_next
-	leaq	136(%rsp), %rdi
-	movq	%r13, %rsi
-	callq	core_iter_adapters_filter_map_FilterMap_I_F_as_core_iter_traits_iterator_Iterator_next
-	leal	-2(%r12), %eax
-	cmpl	$2, %r12d
-	movzbl	%al, %eax
-	pushq	$1
-	popq	%rcx
-	cmovael	%eax, %ecx
-	movzbl	24(%rbp), %eax
-	testb	%cl, %cl
-	je	.LBB58_7
-	movzbl	%cl, %ecx
-	cmpl	$1, %ecx
-	jne	.LBB58_9
-	movq	%r15, %rcx
-	shrq	$32, %rcx
-	movq	%rbx, %rdx
-	shrq	$32, %rdx
-	andl	$0, 76(%rsp)
-	orl	$33554432, %r12d
-	movl	%r12d, 56(%rsp)
-	movl	%ebx, 60(%rsp)
-	movl	%r15d, 64(%rsp)
-	movl	%edx, 68(%rsp)
-	movl	%ecx, 72(%rsp)
-	movq	$20, 80(%rsp)
-	cmpl	$2, %eax
-	jne	.LBB58_12
-	pushq	$1
-	popq	%r9
-	movq	40(%rsp), %r12
-	jmp	.LBB58_11
-.LBB58_7:
-	cmpl	$2, %eax
-	movq	16(%rsp), %rbx
-	jne	.LBB58_13
-	xorl	%r9d, %r9d
-	movq	40(%rsp), %r12
-	jmp	.LBB58_15
-.LBB58_9:
-	cmpl	$2, %eax
-	movq	40(%rsp), %r12
-	jne	.LBB58_16
-	pushq	$5
-	popq	%r9
-.LBB58_11:
-	movq	16(%rsp), %rbx
-.LBB58_15:
-	movq	%r9, 48(%rsp)
-	andq	$0, 88(%rsp)
-	jmp	.LBB58_25
-.LBB58_12:
-	leaq	56(%rsp), %rsi
-	movq	$2, -8(%rsi)
-	leaq	96(%rsp), %rax
-	pushq	$32
-	popq	%rcx
-	movq	%rax, %rdi
-	rep;movsb (%rsi), %es:(%rdi)
-	movq	$1, -8(%rax)
-	pushq	$2
-	popq	%r9
-	movq	40(%rsp), %r12
-	movq	16(%rsp), %rbx
-	jmp	.LBB58_25
-.LBB58_13:
-	cmpb	$2, 160(%rsp)
-	movq	40(%rsp), %r12
-	jne	.LBB58_17
-	movl	224(%rsp), %ecx
-	movq	232(%rsp), %rdx
-	movq	240(%rsp), %rsi
-	orl	$50331648, %eax
-	movl	%eax, 56(%rsp)
-	movl	%edx, 60(%rsp)
-	movl	%esi, 64(%rsp)
-	shrq	$32, %rsi
-	shrq	$32, %rdx
-	movl	%edx, 68(%rsp)
-	movl	%esi, 72(%rsp)
-	movl	%ecx, 76(%rsp)
-	movq	$24, 80(%rsp)
-	pushq	$1
-	popq	%r9
-	jmp	.LBB58_15
-.LBB58_16:
-	movq	$4, 48(%rsp)
-	movq	16(%rsp), %rbx
-	movq	(%rbx), %rsi
-	movq	8(%rbx), %rdx
-	leaq	88(%rsp), %rdi
-	callq	core_option_Option_T_and_then
-	pushq	$4
-	jmp	.LBB58_24
-.LBB58_17:
-	movq	$3, 48(%rsp)
-	movq	(%rbx), %rbp
-	testq	%rbp, %rbp
-	je	.LBB58_19
-	movq	8(%rbx), %r13
-	movq	%rbp, %rdi
-	movq	%r13, %rsi
-	callq	nscap_core_storage_is_tripwire
-	xorl	%esi, %esi
-	testb	%al, %al
-	cmovneq	%rbp, %rsi
-	jmp	.LBB58_20
-.LBB58_19:
-	xorl	%esi, %esi
-.LBB58_20:
-	leaq	136(%rsp), %rbp
-	movq	%rbp, %rdi
-	movq	%r13, %rdx
-	callq	core_option_Option_T_and_then
-	cmpl	$1, (%rbp)
-	jne	.LBB58_22
-	movl	144(%rsp), %ecx
-	movl	148(%rsp), %r8d
-	movl	152(%rsp), %edx
-	movl	156(%rsp), %r9d
-	movl	160(%rsp), %eax
-	movl	164(%rsp), %esi
-	movq	168(%rsp), %rdi
-	jmp	.LBB58_23
-.LBB58_22:
-	movq	32(%rsp), %r9
-	movq	%r9, %rax
-	shrq	$14, %rax
-	andl	$-512, %eax
-	shll	$9, %r9d
-	movl	$50331648, %ecx
-	xorl	%edx, %edx
-	pushq	$-2
-	popq	%rsi
-	pushq	$24
-	popq	%rdi
-	xorl	%r8d, %r8d
-.LBB58_23:
-	movl	%ecx, 96(%rsp)
-	movl	%r8d, 100(%rsp)
-	movl	%edx, 104(%rsp)
-	movl	%r9d, 108(%rsp)
-	movl	%eax, 112(%rsp)
-	movl	%esi, 116(%rsp)
-	movq	%rdi, 120(%rsp)
-	movq	$1, 88(%rsp)
-	pushq	$3
-.LBB58_24:
-	popq	%r9
-.LBB58_25:
-	movq	16(%rbx), %rbp
-	movq	24(%rbx), %r13
-	testq	%rbp, %rbp
-	movq	%r13, 208(%rsp)
-	je	.LBB58_31
-	movq	%r12, %r15
-	movq	%r9, %r12
-	movq	%rbx, %rdi
-	movq	%rbp, %rsi
-	movq	%r13, %rdx
-	callq	nscap_core_storage_plan_Before_live_table_closure
-	testb	%al, %al
-	je	.LBB58_32
-	leaq	224(%rsp), %rsi
-	movq	%rbp, 32(%rsp)
-	movq	%rbp, (%rsi)
-	movq	%r13, 8(%rsi)
-	leaq	136(%rsp), %rbp
-	movq	%rbp, %rdi
-	callq	nscap_core_storage_table_Table_take
-	cmpb	$2, (%rbp)
-	je	.LBB58_29
-	movq	232(%rsp), %rbp
-	movq	%r13, %rdx
-	subq	%rbp, %rdx
-	setb	%al
-	cmpq	%r13, %rdx
-	seta	%cl
-	orb	%al, %cl
-	je	.LBB58_44
-.LBB58_29:
-	xorl	%ebx, %ebx
-.LBB58_30:
-	movq	%r12, %r9
-	movq	%r15, %r12
-	movq	32(%rsp), %rbp
-	jmp	.LBB58_33
-.LBB58_31:
-	xorl	%ebx, %ebx
-	jmp	.LBB58_33
-.LBB58_32:
-	xorl	%ebx, %ebx
-	movq	%r12, %r9
-	movq	%r15, %r12
-.LBB58_33:
-	testq	%rbx, %rbx
-	movq	%r8, %r13
-	cmoveq	%rbx, %r13
-	movq	8(%rsp), %rax
-	subq	%r13, %rax
-	jb	.LBB58_53
-	testq	%rbx, %rbx
-	pushq	$1
-	popq	%rcx
-	cmovneq	%rbx, %rcx
-	xorl	%edx, %edx
-.LBB58_35:
-	cmpq	%rdx, %r13
-	je	.LBB58_37
-	movb	(%rcx,%rdx), %sil
-	movb	%sil, (%r14,%rdx)
-	incq	%rdx
-	jmp	.LBB58_35
-.LBB58_37:
-	movq	%rbp, 32(%rsp)
-	leaq	(%r14,%r13), %r11
-	leal	-2(%r9), %ecx
-	movq	%r13, %rbp
-	cmpl	$2, %ecx
-	ja	.LBB58_52
-	cmpb	$0, 88(%rsp)
-	je	.LBB58_53
-	movq	120(%rsp), %rcx
-	cmpq	$24, %rcx
-	pushq	$24
-	popq	%rdx
-	cmovaeq	%rdx, %rcx
-	movq	24(%rsp), %rdx
-	decq	%rdx
-	cmpq	$1023, %rdx
-	ja	.LBB58_53
-	cmpq	$56, %rax
-	jb	.LBB58_53
-	movl	$826495854, (%r11)
-	movl	%ecx, 4(%r11)
-	andq	$0, 8(%r11)
-	leaq	8(%r11), %rdx
-	andq	$0, 16(%r11)
-	andq	$0, 24(%r11)
-	xorl	%esi, %esi
-.LBB58_42:
-	cmpq	%rsi, %rcx
-	je	.LBB58_46
-	movb	96(%rsp,%rsi), %dil
-	movb	%dil, (%rdx,%rsi)
-	incq	%rsi
-	jmp	.LBB58_42
-.LBB58_44:
-	movq	16(%rsp), %rdi
-	movq	32(%rsp), %r13
-	movq	%r13, %rsi
-	movq	%rdx, %rbx
-	callq	nscap_core_storage_plan_Before_live_table_closure
-	movq	%rbx, %r8
-	movq	%r13, %rbx
-	testb	%al, %al
-	jne	.LBB58_30
-	movq	224(%rsp), %rbx
-	movq	%rbp, %r8
-	jmp	.LBB58_30
-.LBB58_46:
-	movq	16(%rsp), %rdx
-	movq	32(%rdx), %rcx
-	movq	%rcx, 32(%r11)
-	movl	40(%rdx), %ecx
-	movl	%ecx, 40(%r11)
-	movl	44(%rdx), %ecx
-	movl	%ecx, 44(%r11)
-	movq	24(%rsp), %rcx
-	shrq	$32, %rcx
-	jne	.LBB58_53
-	addq	$-56, %rax
-	movq	24(%rsp), %rcx
-	movl	%ecx, 48(%r11)
-	andl	$0, 52(%r11)
-	xorl	%edx, %edx
-	pushq	$24
-	popq	%rsi
-	divq	%rsi
-	cmpq	%rax, %rcx
-	ja	.LBB58_53
-	leaq	56(%r11), %rax
-	xorl	%ecx, %ecx
-.LBB58_49:
-	subq	$1, 24(%rsp)
-	jb	.LBB58_51
-	movq	216(%rsp), %rsi
-	movq	16(%rsi,%rcx), %rdx
-	movq	%rdx, 16(%rax,%rcx)
-	movq	(%rsi,%rcx), %rdx
-	movq	8(%rsi,%rcx), %rsi
-	movq	%rsi, 8(%rax,%rcx)
-	movq	%rdx, (%rax,%rcx)
-	addq	$24, %rcx
-	jmp	.LBB58_49
-.LBB58_51:
-	movq	200(%rsp), %rax
-	addq	$56, %rax
-	addq	%r13, %rax
-	pushq	$-1
-	popq	%rbp
-	cmovaeq	%rax, %rbp
-.LBB58_52:
-	cmpq	8(%rsp), %rbp
-	jbe	.LBB58_55
-.LBB58_53:
-	movq	$6, (%r12)
-.LBB58_54:
-	addq	$472, %rsp
-	popq	%rbx
-	popq	%r12
-	popq	%r13
-	popq	%r14
-	popq	%r15
-	popq	%rbp
-	RET
-.LBB58_55:
-	pushq	$40
-	popq	%rcx
-	leaq	136(%rsp), %rax
-	leaq	88(%rsp), %rsi
-	movq	%rax, %rdi
-	rep;movsb (%rsi), %es:(%rdi)
-	cmpl	$1, (%rax)
-	movq	%r8, 8(%rsp)
-	movq	%r11, 128(%rsp)
-	jne	.LBB58_57
-	leaq	144(%rsp), %rdx
-	leaq	256(%rsp), %rdi
-	movq	16(%rsp), %rsi
-	movq	%r12, %r15
-	movq	%r9, %r12
-	callq	nscap_core_storage_plan_Before_companion
-	movq	%r12, %r9
-	movq	%r15, %r12
-	movq	8(%rsp), %r8
-	jmp	.LBB58_58
-.LBB58_57:
-	movq	$5, 256(%rsp)
-.LBB58_58:
-	pushq	$5
-	popq	%rax
-	movq	%rax, 296(%rsp)
-	movq	%rax, 336(%rsp)
-	movq	%rax, 376(%rsp)
-	movq	%rax, 416(%rsp)
-	cmpq	$0, 32(%rsp)
-	je	.LBB58_64
-	testq	%rbx, %rbx
-	je	.LBB58_62
-	cmpq	%r8, 208(%rsp)
-	je	.LBB58_64
-	leaq	136(%rsp), %rsi
-	movq	%r14, 8(%rsi)
-	movq	%r8, 16(%rsi)
-	andq	$0, (%rsi)
-	jmp	.LBB58_63
-.LBB58_62:
-	leaq	136(%rsp), %rsi
-	movq	$1, (%rsi)
-.LBB58_63:
-	leaq	296(%rsp), %rdi
-	movq	%r12, %r15
-	movq	%r9, %r12
-	callq	nscap_core_storage_plan_Steps_push
-	movq	%r12, %r9
-	movq	%r15, %r12
-	movq	8(%rsp), %r8
-.LBB58_64:
-	movq	16(%rsp), %rsi
-	movq	%rbp, 24(%rsp)
-	subq	%r13, %rbp
-	testq	%r9, %r9
-	je	.LBB58_72
-	cmpl	$1, %r9d
-	je	.LBB58_70
-	cmpl	$5, %r9d
-	je	.LBB58_75
-	cmpb	$0, 88(%rsp)
-	je	.LBB58_75
-	cmpl	$5, 256(%rsp)
-	jne	.LBB58_82
-	leaq	136(%rsp), %rsi
-	movq	128(%rsp), %rax
-	movq	%rax, 8(%rsi)
-	movq	%rbp, 16(%rsi)
-	andq	$0, (%rsi)
-	jmp	.LBB58_73
-.LBB58_70:
-	leaq	56(%rsp), %rdx
-	leaq	136(%rsp), %r14
-	movq	%r14, %rdi
-	callq	nscap_core_storage_plan_Before_companion
-	leaq	296(%rsp), %rdi
-	movq	%r14, %rsi
-.LBB58_71:
-	callq	nscap_core_storage_plan_Steps_extend
-	jmp	.LBB58_74
-.LBB58_72:
-	leaq	136(%rsp), %rsi
-	movq	$4, (%rsi)
-.LBB58_73:
-	leaq	296(%rsp), %rdi
-	callq	nscap_core_storage_plan_Steps_push
-.LBB58_74:
-	movq	8(%rsp), %r8
-.LBB58_75:
-	testq	%rbx, %rbx
-	je	.LBB58_81
-	cmpq	%r8, 24(%rsp)
-	jne	.LBB58_78
-	leaq	136(%rsp), %rsi
-	movq	$1, (%rsi)
-	jmp	.LBB58_80
-.LBB58_78:
-	cmpl	$5, 256(%rsp)
-	je	.LBB58_81
-	leaq	136(%rsp), %rsi
-	movq	128(%rsp), %rax
-	movq	%rax, 8(%rsi)
-	movq	%rbp, 16(%rsi)
-	andq	$0, (%rsi)
-.LBB58_80:
-	leaq	296(%rsp), %rdi
-	callq	nscap_core_storage_plan_Steps_push
-.LBB58_81:
-	leaq	296(%rsp), %rsi
-	movl	$160, %ecx
-	movq	%r12, %rdi
-	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB58_54
-.LBB58_82:
-	leaq	136(%rsp), %rsi
-	movq	%r14, 8(%rsi)
-	movq	24(%rsp), %rax
-	movq	%rax, 16(%rsi)
-	andq	$0, (%rsi)
-	leaq	296(%rsp), %r14
-	movq	%r14, %rdi
-	callq	nscap_core_storage_plan_Steps_push
-	leaq	256(%rsp), %rsi
-	movq	%r14, %rdi
-	jmp	.LBB58_71
-SYM_FUNC_END(nscap_core_storage_plan_plan)
-
-	.text
-/* nscap_core::storage::plan::Before::live_table::{{closure}} */
-SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Before_live_table_closure)
-	pushq	%rbx
-	subq	$80, %rsp
-	movq	%rdx, %r8
-	movq	%rsi, %rcx
-	movq	(%rdi), %rsi
-	movq	8(%rdi), %rdx
-	movzbl	49(%rdi), %eax
-	leaq	32(%rdi), %r9
-	movl	%eax, (%rsp)
-	leaq	16(%rsp), %rbx
-	movq	%rbx, %rdi
-	callq	nscap_core_storage_read
-	cmpb	$8, 56(%rbx)
-	sete	%al
-	addq	$80, %rsp
-	popq	%rbx
-	RET
-SYM_FUNC_END(nscap_core_storage_plan_Before_live_table_closure)
 
 	.text
 /* nscap_core::storage::table::Table::take */
@@ -4803,35 +3993,35 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_table_Table_take)
 	movq	%rdi, %rbx
 	movq	8(%rsi), %r13
 	testq	%r13, %r13
-	je	.LBB60_20
+	je	.LBB50_20
 	cmpq	$55, %r13
-	jbe	.LBB60_2
+	jbe	.LBB50_2
 	movq	%rsi, %r14
 	movq	(%rsi), %rax
 	cmpl	$826495854, (%rax)
-	jne	.LBB60_21
+	jne	.LBB50_21
 	movl	4(%rax), %ebp
 	cmpq	$24, %rbp
-	ja	.LBB60_2
+	ja	.LBB50_2
 	leaq	56(%rax), %r12
 	addq	$-56, %r13
 	leaq	8(%rax), %r15
 	movq	%rbp, %rcx
-.LBB60_6:
+.LBB50_6:
 	cmpq	$24, %rcx
-	je	.LBB60_8
+	je	.LBB50_8
 	cmpb	$0, 8(%rax,%rcx)
 	leaq	1(%rcx), %rcx
-	je	.LBB60_6
-.LBB60_2:
+	je	.LBB50_6
+.LBB50_2:
 	movw	$258, (%rbx)
-	jmp	.LBB60_19
-.LBB60_20:
+	jmp	.LBB50_19
+.LBB50_20:
 	movw	$2, (%rbx)
-	jmp	.LBB60_19
-.LBB60_21:
+	jmp	.LBB50_19
+.LBB50_21:
 	movw	$514, (%rbx)
-.LBB60_19:
+.LBB50_19:
 	addq	$56, %rsp
 	popq	%rbx
 	popq	%r12
@@ -4840,22 +4030,22 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_table_Table_take)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB60_8:
+.LBB50_8:
 	cmpl	$0, 52(%rax)
-	je	.LBB60_9
+	je	.LBB50_9
 	movw	$770, (%rbx)
-	jmp	.LBB60_19
-.LBB60_9:
+	jmp	.LBB50_19
+.LBB50_9:
 	movl	48(%rax), %esi
 	leal	-1025(%rsi), %ecx
 	cmpl	$-1024, %ecx
-	jae	.LBB60_11
+	jae	.LBB50_11
 	movw	$1026, (%rbx)
-	jmp	.LBB60_19
-.LBB60_11:
+	jmp	.LBB50_19
+.LBB50_11:
 	imulq	$24, %rsi, %rcx
 	subq	%rcx, %r13
-	jb	.LBB60_2
+	jb	.LBB50_2
 	movq	%rcx, 16(%rsp)
 	movq	32(%rax), %rcx
 	movq	%rcx, 40(%rsp)
@@ -4867,27 +4057,27 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_table_Table_take)
 	movq	%rsi, 48(%rsp)
 	callq	nscap_core_nscaps_check_records
 	cmpb	$7, %al
-	jne	.LBB60_17
+	jne	.LBB50_17
 	movq	%r15, 32(%rsp)
 	movq	%r12, %rdi
 	movq	16(%rsp), %r12
 	movq	%rdi, 24(%rsp)
-.LBB60_14:
+.LBB50_14:
 	testq	%r12, %r12
-	je	.LBB60_18
+	je	.LBB50_18
 	leaq	24(%rdi), %r15
 	callq	nscap_core_wire_Record_rootid
 	incl	%eax
 	addq	$-24, %r12
 	movq	%r15, %rdi
 	cmpl	$1, %eax
-	ja	.LBB60_14
+	ja	.LBB50_14
 	movb	$6, %al
-.LBB60_17:
+.LBB50_17:
 	movb	%al, 1(%rbx)
 	movb	$2, (%rbx)
-	jmp	.LBB60_19
-.LBB60_18:
+	jmp	.LBB50_19
+.LBB50_18:
 	movq	24(%rsp), %rax
 	movq	16(%rsp), %rcx
 	addq	%rax, %rcx
@@ -4906,7 +4096,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_table_Table_take)
 	movl	%eax, 56(%rbx)
 	movl	8(%rsp), %eax
 	movl	%eax, 60(%rbx)
-	jmp	.LBB60_19
+	jmp	.LBB50_19
 SYM_FUNC_END(nscap_core_storage_table_Table_take)
 
 	.text
@@ -4934,14 +4124,14 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbx, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
 	testq	%r12, %r12
-	je	.LBB61_3
+	je	.LBB51_3
 	movq	%rbp, 16(%rsp)
 	cmpb	$0, 272(%rsp)
-	je	.LBB61_2
+	je	.LBB51_2
 	testq	%r15, %r15
-	je	.LBB61_21
+	je	.LBB51_21
 	cmpb	$0, 120(%rsp)
-	je	.LBB61_7
+	je	.LBB51_7
 	leaq	48(%rsp), %rax
 	movq	%r12, (%rax)
 	movq	%r13, 8(%rax)
@@ -4955,17 +4145,17 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movb	$4, %dl
 	pushq	$2
 	popq	%r12
-.LBB61_9:
+.LBB51_9:
 	subl	$1, %r12d
-	jb	.LBB61_18
+	jb	.LBB51_18
 	testq	%r13, %r13
-	je	.LBB61_19
+	je	.LBB51_19
 	leaq	64(%rsp), %rdi
 	leaq	48(%rsp), %rsi
 	callq	nscap_core_storage_table_Table_take
 	movb	64(%rsp), %r13b
 	cmpb	$2, %r13b
-	je	.LBB61_12
+	je	.LBB51_12
 	movb	65(%rsp), %al
 	movb	%al, 15(%rsp)
 	pushq	$30
@@ -4984,28 +4174,28 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	callq	nscap_core_wire_same
 	movb	$1, %dl
 	testb	%al, %al
-	je	.LBB61_17
+	je	.LBB51_17
 	movb	$2, %dl
 	cmpq	40(%rsp), %rbp
-	jne	.LBB61_17
+	jne	.LBB51_17
 	movb	$3, %dl
 	cmpl	36(%rsp), %ebx
-	jne	.LBB61_17
+	jne	.LBB51_17
 	movl	24(%rsp), %eax
 	cmpl	32(%rsp), %eax
-	je	.LBB61_20
-.LBB61_17:
+	je	.LBB51_20
+.LBB51_17:
 	movq	56(%rsp), %r13
-	jmp	.LBB61_9
-.LBB61_3:
+	jmp	.LBB51_9
+.LBB51_3:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$7, %dl
-	jmp	.LBB61_4
-.LBB61_2:
+	jmp	.LBB51_4
+.LBB51_2:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
@@ -5013,8 +4203,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$6, %dl
-	jmp	.LBB61_4
-.LBB61_21:
+	jmp	.LBB51_4
+.LBB51_21:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
@@ -5022,8 +4212,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	xorl	%edx, %edx
-	jmp	.LBB61_4
-.LBB61_7:
+	jmp	.LBB51_4
+.LBB51_7:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
@@ -5031,24 +4221,24 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$1, %dl
-	jmp	.LBB61_4
-.LBB61_18:
+	jmp	.LBB51_4
+.LBB51_18:
 	testq	%r13, %r13
 	movzbl	%dl, %eax
 	pushq	$4
 	popq	%rdx
 	cmovel	%eax, %edx
-	jmp	.LBB61_19
-.LBB61_12:
+	jmp	.LBB51_19
+.LBB51_12:
 	movb	$4, %dl
-.LBB61_19:
+.LBB51_19:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
 	movq	16(%rsp), %rbp
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
-.LBB61_4:
+.LBB51_4:
 	movb	%dl, 56(%rbp)
 	addq	$216, %rsp
 	popq	%rbx
@@ -5058,7 +4248,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB61_20:
+.LBB51_20:
 	movq	16(%rsp), %rbp
 	leaq	2(%rbp), %rdi
 	pushq	$30
@@ -5075,7 +4265,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movb	15(%rsp), %al
 	movb	%al, 1(%rbp)
 	movb	$8, %dl
-	jmp	.LBB61_4
+	jmp	.LBB51_4
 SYM_FUNC_END(nscap_core_storage_read)
 
 	.text
@@ -5089,23 +4279,23 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	subq	$32, %rsp
 	movq	%rdi, %rbx
 	testq	%rsi, %rsi
-	je	.LBB62_2
+	je	.LBB52_2
 	movq	%rdx, %r14
 	movq	%rsi, %r15
 	movq	%rsi, %rdi
 	movq	%rdx, %rsi
 	callq	nscap_core_storage_is_tripwire
 	testb	%al, %al
-	je	.LBB62_5
-.LBB62_2:
+	je	.LBB52_5
+.LBB52_2:
 	pushq	$56
 	popq	%rcx
 	movq	%rbx, %rdi
-	movq	$.Lconstant_4, %rsi
+	movq	$.Lconstant_2, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
-.LBB62_3:
+.LBB52_3:
 	movb	$1, %al
-.LBB62_4:
+.LBB52_4:
 	movb	%al, 56(%rbx)
 	addq	$32, %rsp
 	popq	%rbx
@@ -5114,7 +4304,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB62_5:
+.LBB52_5:
 	movq	%rsp, %r12
 	movq	%r12, %rdi
 	movq	%r15, %rsi
@@ -5122,25 +4312,25 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	callq	nscap_core_vfscap_VfsCaps_decode
 	movl	(%r12), %ecx
 	cmpl	$3, %ecx
-	jne	.LBB62_7
+	jne	.LBB52_7
 	pushq	$48
 	popq	%rcx
 	movq	%rbx, %rdi
-	movq	$.Lconstant_4, %rsi
+	movq	$.Lconstant_2, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$4, 48(%rbx)
-	jmp	.LBB62_3
-.LBB62_7:
+	jmp	.LBB52_3
+.LBB52_7:
 	movq	8(%rsp), %rdx
 	movq	16(%rsp), %rax
 	movl	24(%rsp), %r8d
 	cmpl	$2, %ecx
-	jne	.LBB62_11
+	jne	.LBB52_11
 	movl	4(%rsp), %ecx
 	cmpl	$-1, %ecx
-	je	.LBB62_12
+	je	.LBB52_12
 	testl	%ecx, %ecx
-	jne	.LBB62_13
+	jne	.LBB52_13
 	movl	%r8d, %esi
 	andb	$1, %sil
 	xorl	%r10d, %r10d
@@ -5149,8 +4339,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	xorl	%ebp, %ebp
 	xorl	%edi, %edi
 	xorl	%r9d, %r9d
-	jmp	.LBB62_14
-.LBB62_11:
+	jmp	.LBB52_14
+.LBB52_11:
 	andb	$1, %r8b
 	pushq	$32
 	popq	%rcx
@@ -5160,15 +4350,15 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	movq	%rdx, 32(%rbx)
 	movq	%rax, 40(%rbx)
 	movb	%r8b, 48(%rbx)
-	jmp	.LBB62_3
-.LBB62_12:
+	jmp	.LBB52_3
+.LBB52_12:
 	pushq	$56
 	popq	%rcx
 	movq	%rbx, %rdi
-	movq	$.Lconstant_4, %rsi
+	movq	$.Lconstant_2, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB62_15
-.LBB62_13:
+	jmp	.LBB52_15
+.LBB52_13:
 	andl	$1, %r8d
 	movq	%rdx, %rdi
 	shrq	$32, %rdi
@@ -5178,7 +4368,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	xorl	%r11d, %r11d
 	movl	%edx, %r10d
 	movl	%eax, %ebp
-.LBB62_14:
+.LBB52_14:
 	movb	%r11b, (%rbx)
 	movl	%ecx, 1(%rbx)
 	movl	%r8d, 5(%rbx)
@@ -5191,10 +4381,820 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	movq	%rdx, 32(%rbx)
 	movq	%rax, 40(%rbx)
 	movb	%sil, 48(%rbx)
-.LBB62_15:
+.LBB52_15:
 	xorl	%eax, %eax
-	jmp	.LBB62_4
+	jmp	.LBB52_4
 SYM_FUNC_END(nscap_core_storage_read_capability)
+
+	.text
+/* nscap_core::wire::same */
+SYM_FUNC_START_LOCAL(nscap_core_wire_same)
+	cmpq	%rcx, %rsi
+	jne	.LBB53_4
+	xorl	%eax, %eax
+.LBB53_2:
+	cmpq	%rax, %rsi
+	je	.LBB53_5
+	movb	(%rdi,%rax), %cl
+	cmpb	(%rdx,%rax), %cl
+	leaq	1(%rax), %rax
+	je	.LBB53_2
+.LBB53_4:
+	xorl	%eax, %eax
+	RET
+.LBB53_5:
+	movb	$1, %al
+	RET
+SYM_FUNC_END(nscap_core_wire_same)
+
+	.text
+/* nscap_core::request::Way::write */
+SYM_FUNC_START_LOCAL(nscap_core_request_Way_write)
+	pushq	%rbp
+	pushq	%r15
+	pushq	%r14
+	pushq	%r13
+	pushq	%r12
+	pushq	%rbx
+	pushq	%rax
+	movq	%rcx, %r14
+	movl	%edx, %ebp
+	movq	%rsi, %r15
+	testb	%dil, %dil
+	je	.LBB54_4
+	movzbl	%dil, %eax
+	cmpl	$1, %eax
+	jne	.LBB54_6
+	xorl	%ebx, %ebx
+.LBB54_3:
+	jmp	.LBB54_11
+.LBB54_4:
+	testb	%r9b, %r9b
+	je	.LBB54_10
+	pushq	$61
+	popq	%rbx
+	movb	$18, %dl
+	jmp	.LBB54_11
+.LBB54_6:
+	testb	%r8b, %r8b
+	je	.LBB54_8
+	pushq	$17
+	popq	%rbx
+	movb	$12, %dl
+	jmp	.LBB54_11
+.LBB54_8:
+	movq	(%r15), %r12
+	movq	8(%r15), %r13
+	movq	24(%r15), %rax
+	xorl	%ebx, %ebx
+	cmpq	%r13, %rax
+	pushq	$1
+	popq	%rdi
+	cmovbeq	%r12, %rdi
+	movl	$0, %esi
+	cmovbeq	%rax, %rsi
+	movl	%ebp, %edx
+	callq	nscap_core_wire_position
+	cmpq	%r13, %rdx
+	setb	%cl
+	andb	%al, %cl
+	cmpb	$1, %cl
+	jne	.LBB54_10
+	imulq	$24, %rdx, %rax
+	movzbl	16(%r14), %ecx
+	movq	(%r14), %rdx
+	movq	8(%r14), %rsi
+	movl	%edx, %edi
+	movl	%esi, %r8d
+	shrq	$32, %rdx
+	shrq	$32, %rsi
+	movl	%ebp, (%r12,%rax)
+	movl	%ecx, 4(%r12,%rax)
+	movl	%edi, 8(%r12,%rax)
+	movl	%r8d, 12(%r12,%rax)
+	movl	%edx, 16(%r12,%rax)
+	movl	%esi, 20(%r12,%rax)
+	jmp	.LBB54_3
+.LBB54_10:
+	movq	%r15, %rdi
+	movl	%ebp, %esi
+	movq	%r14, %rdx
+	callq	nscap_core_next_Next_put
+	movl	%eax, %ebx
+.LBB54_11:
+	movl	%ebx, %eax
+	addq	$8, %rsp
+	popq	%rbx
+	popq	%r12
+	popq	%r13
+	popq	%r14
+	popq	%r15
+	popq	%rbp
+	RET
+SYM_FUNC_END(nscap_core_request_Way_write)
+
+	.text
+/* nscap_core::stored::Entries::iter::{{closure}} */
+SYM_FUNC_START_LOCAL(nscap_core_stored_Entries_iter_closure)
+	pushq	%rbp
+	pushq	%r15
+	pushq	%r14
+	pushq	%rbx
+	subq	$56, %rsp
+	movq	%rsi, %r14
+	movq	%rdi, %rbx
+	movq	%rsi, %rdi
+	callq	nscap_core_wire_Record_rootid
+	cmpl	$-1, %eax
+	je	.LBB55_1
+	movl	%eax, %ebp
+	movq	%rsp, %r15
+	movq	%r15, %rdi
+	movq	%r14, %rsi
+	callq	nscap_core_wire_Record_caps
+	movq	16(%r15), %rax
+	leaq	28(%rsp), %rsi
+	movq	%rax, 20(%rsi)
+	movq	(%r15), %rax
+	movq	8(%r15), %rcx
+	movq	%rcx, 12(%rsi)
+	movq	%rax, 4(%rsi)
+	movl	%ebp, (%rbx)
+	addq	$4, %rbx
+	pushq	$28
+	popq	%rcx
+	movq	%rbx, %rdi
+	rep;movsb (%rsi), %es:(%rdi)
+	jmp	.LBB55_3
+.LBB55_1:
+	movb	$2, 24(%rbx)
+.LBB55_3:
+	addq	$56, %rsp
+	popq	%rbx
+	popq	%r14
+	popq	%r15
+	popq	%rbp
+	RET
+SYM_FUNC_END(nscap_core_stored_Entries_iter_closure)
+
+	.text
+/* nscap_core::storage::plan::Steps::push */
+SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Steps_push)
+	pushq	$-40
+	popq	%rax
+.LBB56_1:
+	cmpq	$120, %rax
+	je	.LBB56_4
+	leaq	40(%rax), %rcx
+	cmpl	$5, 40(%rdi,%rax)
+	movq	%rcx, %rax
+	jne	.LBB56_1
+	addq	%rcx, %rdi
+	pushq	$40
+	popq	%rcx
+	rep;movsb (%rsi), %es:(%rdi)
+.LBB56_4:
+	RET
+SYM_FUNC_END(nscap_core_storage_plan_Steps_push)
+
+	.text
+/* nscap_core::storage::plan::Before::companion */
+SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Before_companion)
+	pushq	%r14
+	pushq	%rbx
+	pushq	%rax
+	movq	%rdx, %rbx
+	movq	%rdi, %r14
+	movq	(%rsi), %rdi
+	testq	%rdi, %rdi
+	je	.LBB57_3
+	movq	8(%rsi), %rsi
+	movq	24(%rbx), %rax
+	cmpq	$24, %rax
+	pushq	$24
+	popq	%rcx
+	cmovbq	%rax, %rcx
+	movq	%rbx, %rdx
+	callq	nscap_core_wire_same
+	testb	%al, %al
+	je	.LBB57_2
+	movq	$5, (%r14)
+	jmp	.LBB57_9
+.LBB57_3:
+	leaq	8(%r14), %rdi
+	cmpb	$0, 48(%rsi)
+	je	.LBB57_4
+	movq	$3, (%r14)
+	jmp	.LBB57_5
+.LBB57_2:
+	movq	$3, (%r14)
+	addq	$8, %r14
+	pushq	$32
+	popq	%rcx
+	movq	%r14, %rdi
+	jmp	.LBB57_6
+.LBB57_4:
+	movq	$2, (%r14)
+.LBB57_5:
+	pushq	$32
+	popq	%rcx
+.LBB57_6:
+	movq	%rbx, %rsi
+	rep;movsb (%rsi), %es:(%rdi)
+.LBB57_9:
+	addq	$8, %rsp
+	popq	%rbx
+	popq	%r14
+	RET
+SYM_FUNC_END(nscap_core_storage_plan_Before_companion)
+
+	.text
+/* nscap_core::storage::plan::Steps::extend */
+SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Steps_extend)
+	cmpl	$5, (%rsi)
+	jne	nscap_core_storage_plan_Steps_push
+	RET
+SYM_FUNC_END(nscap_core_storage_plan_Steps_extend)
+
+	.text
+/* core::option::Option<T>::and_then */
+SYM_FUNC_START_LOCAL(core_option_Option_T_and_then)
+	testq	%rsi, %rsi
+	je	.LBB59_6
+	subq	$24, %rsp
+	andq	$0, 16(%rsp)
+	andq	$0, 8(%rsp)
+	andq	$0, (%rsp)
+	xorl	%eax, %eax
+	cmpq	$24, %rdx
+	ja	.LBB59_5
+.LBB59_2:
+	cmpq	%rax, %rdx
+	je	.LBB59_4
+	movb	(%rsi,%rax), %cl
+	movb	%cl, (%rsp,%rax)
+	incq	%rax
+	jmp	.LBB59_2
+.LBB59_6:
+	andq	$0, (%rdi)
+	RET
+.LBB59_4:
+	movq	16(%rsp), %rax
+	movq	%rax, 24(%rdi)
+	movq	(%rsp), %rax
+	movq	8(%rsp), %rcx
+	movq	%rcx, 16(%rdi)
+	movq	%rax, 8(%rdi)
+	movq	%rdx, 32(%rdi)
+	pushq	$1
+	popq	%rax
+.LBB59_5:
+	movq	%rax, (%rdi)
+	addq	$24, %rsp
+	RET
+SYM_FUNC_END(core_option_Option_T_and_then)
+
+	.text
+/* <core::iter::adapters::filter_map::FilterMap<I,F> as core::iter::traits::iterator::Iterator>::next */
+SYM_FUNC_START_LOCAL(core_iter_adapters_filter_map_FilterMap_I_F_as_core_iter_traits_iterator_Iterator_next)
+	pushq	%r15
+	pushq	%r14
+	pushq	%r12
+	pushq	%rbx
+	pushq	%rax
+	movq	%rsi, %r14
+	movq	%rdi, %rbx
+	movq	(%rsi), %rsi
+	movq	8(%r14), %r15
+.LBB60_1:
+	cmpq	%r15, %rsi
+	je	.LBB60_3
+	leaq	24(%rsi), %r12
+	movq	%r12, (%r14)
+	movq	%rbx, %rdi
+	callq	nscap_core_stored_Entries_iter_closure
+	cmpb	$2, 24(%rbx)
+	movq	%r12, %rsi
+	je	.LBB60_1
+	jmp	.LBB60_4
+.LBB60_3:
+	movb	$2, 24(%rbx)
+.LBB60_4:
+	addq	$8, %rsp
+	popq	%rbx
+	popq	%r12
+	popq	%r14
+	popq	%r15
+	RET
+SYM_FUNC_END(core_iter_adapters_filter_map_FilterMap_I_F_as_core_iter_traits_iterator_Iterator_next)
+
+	.text
+/* nscap_core::storage::plan::plan */
+SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
+	pushq	%rbp
+	pushq	%r15
+	pushq	%r14
+	pushq	%r13
+	pushq	%r12
+	pushq	%rbx
+	subq	$472, %rsp
+	movq	%r9, 8(%rsp)
+	movq	%r8, %r14
+	cmpb	$0, (%rdx)
+	movq	%rdi, 40(%rsp)
+	movq	%rsi, 16(%rsp)
+	movq	%rcx, 32(%rsp)
+	je	.LBB61_2
+	movq	16(%rdx), %rax
+	movq	8(%rdx), %rcx
+	jmp	.LBB61_3
+.LBB61_2:
+	leaq	1(%rdx), %rcx
+	pushq	$1
+	popq	%rax
+.LBB61_3:
+	movq	%rax, 24(%rsp)
+	imulq	$24, %rax, %rax
+	movq	%rax, 200(%rsp)
+	addq	%rcx, %rax
+	leaq	456(%rsp), %r13
+	movq	%rcx, 216(%rsp)
+	movq	%rcx, (%r13)
+	movq	%rax, 8(%r13)
+	movq	32(%rdx), %rbx
+	movq	40(%rdx), %r15
+	movzbl	48(%rdx), %r12d
+	leaq	224(%rsp), %rbp
+	movq	%rbp, %rdi
+	movq	%r13, %rsi
+	callq	core_iter_adapters_filter_map_FilterMap_I_F_as_core_iter_traits_iterator_Iterator_next
+	leaq	136(%rsp), %rdi
+	movq	%r13, %rsi
+	callq	core_iter_adapters_filter_map_FilterMap_I_F_as_core_iter_traits_iterator_Iterator_next
+	leal	-2(%r12), %eax
+	cmpl	$2, %r12d
+	movzbl	%al, %eax
+	pushq	$1
+	popq	%rcx
+	cmovael	%eax, %ecx
+	movzbl	24(%rbp), %eax
+	testb	%cl, %cl
+	je	.LBB61_7
+	movzbl	%cl, %ecx
+	cmpl	$1, %ecx
+	jne	.LBB61_9
+	movq	%r15, %rcx
+	shrq	$32, %rcx
+	movq	%rbx, %rdx
+	shrq	$32, %rdx
+	andl	$0, 76(%rsp)
+	orl	$33554432, %r12d
+	movl	%r12d, 56(%rsp)
+	movl	%ebx, 60(%rsp)
+	movl	%r15d, 64(%rsp)
+	movl	%edx, 68(%rsp)
+	movl	%ecx, 72(%rsp)
+	movq	$20, 80(%rsp)
+	cmpl	$2, %eax
+	jne	.LBB61_12
+	pushq	$1
+	popq	%r9
+	movq	40(%rsp), %r12
+	jmp	.LBB61_11
+.LBB61_7:
+	cmpl	$2, %eax
+	movq	16(%rsp), %rbx
+	jne	.LBB61_13
+	xorl	%r9d, %r9d
+	movq	40(%rsp), %r12
+	jmp	.LBB61_15
+.LBB61_9:
+	cmpl	$2, %eax
+	movq	40(%rsp), %r12
+	jne	.LBB61_16
+	pushq	$5
+	popq	%r9
+.LBB61_11:
+	movq	16(%rsp), %rbx
+.LBB61_15:
+	movq	%r9, 48(%rsp)
+	andq	$0, 88(%rsp)
+	jmp	.LBB61_25
+.LBB61_12:
+	leaq	56(%rsp), %rsi
+	movq	$2, -8(%rsi)
+	leaq	96(%rsp), %rax
+	pushq	$32
+	popq	%rcx
+	movq	%rax, %rdi
+	rep;movsb (%rsi), %es:(%rdi)
+	movq	$1, -8(%rax)
+	pushq	$2
+	popq	%r9
+	movq	40(%rsp), %r12
+	movq	16(%rsp), %rbx
+	jmp	.LBB61_25
+.LBB61_13:
+	cmpb	$2, 160(%rsp)
+	movq	40(%rsp), %r12
+	jne	.LBB61_17
+	movl	224(%rsp), %ecx
+	movq	232(%rsp), %rdx
+	movq	240(%rsp), %rsi
+	orl	$50331648, %eax
+	movl	%eax, 56(%rsp)
+	movl	%edx, 60(%rsp)
+	movl	%esi, 64(%rsp)
+	shrq	$32, %rsi
+	shrq	$32, %rdx
+	movl	%edx, 68(%rsp)
+	movl	%esi, 72(%rsp)
+	movl	%ecx, 76(%rsp)
+	movq	$24, 80(%rsp)
+	pushq	$1
+	popq	%r9
+	jmp	.LBB61_15
+.LBB61_16:
+	movq	$4, 48(%rsp)
+	movq	16(%rsp), %rbx
+	movq	(%rbx), %rsi
+	movq	8(%rbx), %rdx
+	leaq	88(%rsp), %rdi
+	callq	core_option_Option_T_and_then
+	pushq	$4
+	jmp	.LBB61_24
+.LBB61_17:
+	movq	$3, 48(%rsp)
+	movq	(%rbx), %rbp
+	testq	%rbp, %rbp
+	je	.LBB61_19
+	movq	8(%rbx), %r13
+	movq	%rbp, %rdi
+	movq	%r13, %rsi
+	callq	nscap_core_storage_is_tripwire
+	xorl	%esi, %esi
+	testb	%al, %al
+	cmovneq	%rbp, %rsi
+	jmp	.LBB61_20
+.LBB61_19:
+	xorl	%esi, %esi
+.LBB61_20:
+	leaq	136(%rsp), %rbp
+	movq	%rbp, %rdi
+	movq	%r13, %rdx
+	callq	core_option_Option_T_and_then
+	cmpl	$1, (%rbp)
+	jne	.LBB61_22
+	movl	144(%rsp), %ecx
+	movl	148(%rsp), %r8d
+	movl	152(%rsp), %edx
+	movl	156(%rsp), %r9d
+	movl	160(%rsp), %eax
+	movl	164(%rsp), %esi
+	movq	168(%rsp), %rdi
+	jmp	.LBB61_23
+.LBB61_22:
+	movq	32(%rsp), %r9
+	movq	%r9, %rax
+	shrq	$14, %rax
+	andl	$-512, %eax
+	shll	$9, %r9d
+	movl	$50331648, %ecx
+	xorl	%edx, %edx
+	pushq	$-2
+	popq	%rsi
+	pushq	$24
+	popq	%rdi
+	xorl	%r8d, %r8d
+.LBB61_23:
+	movl	%ecx, 96(%rsp)
+	movl	%r8d, 100(%rsp)
+	movl	%edx, 104(%rsp)
+	movl	%r9d, 108(%rsp)
+	movl	%eax, 112(%rsp)
+	movl	%esi, 116(%rsp)
+	movq	%rdi, 120(%rsp)
+	movq	$1, 88(%rsp)
+	pushq	$3
+.LBB61_24:
+	popq	%r9
+.LBB61_25:
+	movq	16(%rbx), %rbp
+	movq	24(%rbx), %r13
+	testq	%rbp, %rbp
+	movq	%r13, 208(%rsp)
+	je	.LBB61_31
+	movq	%r12, %r15
+	movq	%r9, %r12
+	movq	%rbx, %rdi
+	movq	%rbp, %rsi
+	movq	%r13, %rdx
+	callq	nscap_core_storage_plan_Before_live_table_closure
+	testb	%al, %al
+	je	.LBB61_32
+	leaq	224(%rsp), %rsi
+	movq	%rbp, 32(%rsp)
+	movq	%rbp, (%rsi)
+	movq	%r13, 8(%rsi)
+	leaq	136(%rsp), %rbp
+	movq	%rbp, %rdi
+	callq	nscap_core_storage_table_Table_take
+	cmpb	$2, (%rbp)
+	je	.LBB61_29
+	movq	232(%rsp), %rbp
+	movq	%r13, %rdx
+	subq	%rbp, %rdx
+	setb	%al
+	cmpq	%r13, %rdx
+	seta	%cl
+	orb	%al, %cl
+	je	.LBB61_44
+.LBB61_29:
+	xorl	%ebx, %ebx
+.LBB61_30:
+	movq	%r12, %r9
+	movq	%r15, %r12
+	movq	32(%rsp), %rbp
+	jmp	.LBB61_33
+.LBB61_31:
+	xorl	%ebx, %ebx
+	jmp	.LBB61_33
+.LBB61_32:
+	xorl	%ebx, %ebx
+	movq	%r12, %r9
+	movq	%r15, %r12
+.LBB61_33:
+	testq	%rbx, %rbx
+	movq	%r8, %r13
+	cmoveq	%rbx, %r13
+	movq	8(%rsp), %rax
+	subq	%r13, %rax
+	jb	.LBB61_53
+	testq	%rbx, %rbx
+	pushq	$1
+	popq	%rcx
+	cmovneq	%rbx, %rcx
+	xorl	%edx, %edx
+.LBB61_35:
+	cmpq	%rdx, %r13
+	je	.LBB61_37
+	movb	(%rcx,%rdx), %sil
+	movb	%sil, (%r14,%rdx)
+	incq	%rdx
+	jmp	.LBB61_35
+.LBB61_37:
+	movq	%rbp, 32(%rsp)
+	leaq	(%r14,%r13), %r11
+	leal	-2(%r9), %ecx
+	movq	%r13, %rbp
+	cmpl	$2, %ecx
+	ja	.LBB61_52
+	cmpb	$0, 88(%rsp)
+	je	.LBB61_53
+	movq	120(%rsp), %rcx
+	cmpq	$24, %rcx
+	pushq	$24
+	popq	%rdx
+	cmovaeq	%rdx, %rcx
+	movq	24(%rsp), %rdx
+	decq	%rdx
+	cmpq	$1023, %rdx
+	ja	.LBB61_53
+	cmpq	$56, %rax
+	jb	.LBB61_53
+	movl	$826495854, (%r11)
+	movl	%ecx, 4(%r11)
+	andq	$0, 8(%r11)
+	leaq	8(%r11), %rdx
+	andq	$0, 16(%r11)
+	andq	$0, 24(%r11)
+	xorl	%esi, %esi
+.LBB61_42:
+	cmpq	%rsi, %rcx
+	je	.LBB61_46
+	movb	96(%rsp,%rsi), %dil
+	movb	%dil, (%rdx,%rsi)
+	incq	%rsi
+	jmp	.LBB61_42
+.LBB61_44:
+	movq	16(%rsp), %rdi
+	movq	32(%rsp), %r13
+	movq	%r13, %rsi
+	movq	%rdx, %rbx
+	callq	nscap_core_storage_plan_Before_live_table_closure
+	movq	%rbx, %r8
+	movq	%r13, %rbx
+	testb	%al, %al
+	jne	.LBB61_30
+	movq	224(%rsp), %rbx
+	movq	%rbp, %r8
+	jmp	.LBB61_30
+.LBB61_46:
+	movq	16(%rsp), %rdx
+	movq	32(%rdx), %rcx
+	movq	%rcx, 32(%r11)
+	movl	40(%rdx), %ecx
+	movl	%ecx, 40(%r11)
+	movl	44(%rdx), %ecx
+	movl	%ecx, 44(%r11)
+	movq	24(%rsp), %rcx
+	shrq	$32, %rcx
+	jne	.LBB61_53
+	addq	$-56, %rax
+	movq	24(%rsp), %rcx
+	movl	%ecx, 48(%r11)
+	andl	$0, 52(%r11)
+	xorl	%edx, %edx
+	pushq	$24
+	popq	%rsi
+	divq	%rsi
+	cmpq	%rax, %rcx
+	ja	.LBB61_53
+	leaq	56(%r11), %rax
+	xorl	%ecx, %ecx
+.LBB61_49:
+	subq	$1, 24(%rsp)
+	jb	.LBB61_51
+	movq	216(%rsp), %rsi
+	movq	16(%rsi,%rcx), %rdx
+	movq	%rdx, 16(%rax,%rcx)
+	movq	(%rsi,%rcx), %rdx
+	movq	8(%rsi,%rcx), %rsi
+	movq	%rsi, 8(%rax,%rcx)
+	movq	%rdx, (%rax,%rcx)
+	addq	$24, %rcx
+	jmp	.LBB61_49
+.LBB61_51:
+	movq	200(%rsp), %rax
+	addq	$56, %rax
+	addq	%r13, %rax
+	pushq	$-1
+	popq	%rbp
+	cmovaeq	%rax, %rbp
+.LBB61_52:
+	cmpq	8(%rsp), %rbp
+	jbe	.LBB61_55
+.LBB61_53:
+	movq	$6, (%r12)
+.LBB61_54:
+	addq	$472, %rsp
+	popq	%rbx
+	popq	%r12
+	popq	%r13
+	popq	%r14
+	popq	%r15
+	popq	%rbp
+	RET
+.LBB61_55:
+	pushq	$40
+	popq	%rcx
+	leaq	136(%rsp), %rax
+	leaq	88(%rsp), %rsi
+	movq	%rax, %rdi
+	rep;movsb (%rsi), %es:(%rdi)
+	cmpl	$1, (%rax)
+	movq	%r8, 8(%rsp)
+	movq	%r11, 128(%rsp)
+	jne	.LBB61_57
+	leaq	144(%rsp), %rdx
+	leaq	256(%rsp), %rdi
+	movq	16(%rsp), %rsi
+	movq	%r12, %r15
+	movq	%r9, %r12
+	callq	nscap_core_storage_plan_Before_companion
+	movq	%r12, %r9
+	movq	%r15, %r12
+	movq	8(%rsp), %r8
+	jmp	.LBB61_58
+.LBB61_57:
+	movq	$5, 256(%rsp)
+.LBB61_58:
+	pushq	$5
+	popq	%rax
+	movq	%rax, 296(%rsp)
+	movq	%rax, 336(%rsp)
+	movq	%rax, 376(%rsp)
+	movq	%rax, 416(%rsp)
+	cmpq	$0, 32(%rsp)
+	je	.LBB61_64
+	testq	%rbx, %rbx
+	je	.LBB61_62
+	cmpq	%r8, 208(%rsp)
+	je	.LBB61_64
+	leaq	136(%rsp), %rsi
+	movq	%r14, 8(%rsi)
+	movq	%r8, 16(%rsi)
+	andq	$0, (%rsi)
+	jmp	.LBB61_63
+.LBB61_62:
+	leaq	136(%rsp), %rsi
+	movq	$1, (%rsi)
+.LBB61_63:
+	leaq	296(%rsp), %rdi
+	movq	%r12, %r15
+	movq	%r9, %r12
+	callq	nscap_core_storage_plan_Steps_push
+	movq	%r12, %r9
+	movq	%r15, %r12
+	movq	8(%rsp), %r8
+.LBB61_64:
+	movq	16(%rsp), %rsi
+	movq	%rbp, 24(%rsp)
+	subq	%r13, %rbp
+	testq	%r9, %r9
+	je	.LBB61_72
+	cmpl	$1, %r9d
+	je	.LBB61_70
+	cmpl	$5, %r9d
+	je	.LBB61_75
+	cmpb	$0, 88(%rsp)
+	je	.LBB61_75
+	cmpl	$5, 256(%rsp)
+	jne	.LBB61_82
+	leaq	136(%rsp), %rsi
+	movq	128(%rsp), %rax
+	movq	%rax, 8(%rsi)
+	movq	%rbp, 16(%rsi)
+	andq	$0, (%rsi)
+	jmp	.LBB61_73
+.LBB61_70:
+	leaq	56(%rsp), %rdx
+	leaq	136(%rsp), %r14
+	movq	%r14, %rdi
+	callq	nscap_core_storage_plan_Before_companion
+	leaq	296(%rsp), %rdi
+	movq	%r14, %rsi
+.LBB61_71:
+	callq	nscap_core_storage_plan_Steps_extend
+	jmp	.LBB61_74
+.LBB61_72:
+	leaq	136(%rsp), %rsi
+	movq	$4, (%rsi)
+.LBB61_73:
+	leaq	296(%rsp), %rdi
+	callq	nscap_core_storage_plan_Steps_push
+.LBB61_74:
+	movq	8(%rsp), %r8
+.LBB61_75:
+	testq	%rbx, %rbx
+	je	.LBB61_81
+	cmpq	%r8, 24(%rsp)
+	jne	.LBB61_78
+	leaq	136(%rsp), %rsi
+	movq	$1, (%rsi)
+	jmp	.LBB61_80
+.LBB61_78:
+	cmpl	$5, 256(%rsp)
+	je	.LBB61_81
+	leaq	136(%rsp), %rsi
+	movq	128(%rsp), %rax
+	movq	%rax, 8(%rsi)
+	movq	%rbp, 16(%rsi)
+	andq	$0, (%rsi)
+.LBB61_80:
+	leaq	296(%rsp), %rdi
+	callq	nscap_core_storage_plan_Steps_push
+.LBB61_81:
+	leaq	296(%rsp), %rsi
+	movl	$160, %ecx
+	movq	%r12, %rdi
+	rep;movsb (%rsi), %es:(%rdi)
+	jmp	.LBB61_54
+.LBB61_82:
+	leaq	136(%rsp), %rsi
+	movq	%r14, 8(%rsi)
+	movq	24(%rsp), %rax
+	movq	%rax, 16(%rsi)
+	andq	$0, (%rsi)
+	leaq	296(%rsp), %r14
+	movq	%r14, %rdi
+	callq	nscap_core_storage_plan_Steps_push
+	leaq	256(%rsp), %rsi
+	movq	%r14, %rdi
+	jmp	.LBB61_71
+SYM_FUNC_END(nscap_core_storage_plan_plan)
+
+	.text
+/* nscap_core::storage::plan::Before::live_table::{{closure}} */
+SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Before_live_table_closure)
+	pushq	%rbx
+	subq	$80, %rsp
+	movq	%rdx, %r8
+	movq	%rsi, %rcx
+	movq	(%rdi), %rsi
+	movq	8(%rdi), %rdx
+	movzbl	49(%rdi), %eax
+	leaq	32(%rdi), %r9
+	movl	%eax, (%rsp)
+	leaq	16(%rsp), %rbx
+	movq	%rbx, %rdi
+	callq	nscap_core_storage_read
+	cmpb	$8, 56(%rbx)
+	sete	%al
+	addq	$80, %rsp
+	popq	%rbx
+	RET
+SYM_FUNC_END(nscap_core_storage_plan_Before_live_table_closure)
 
 	.section .rodata,"a",@progbits
 	.p2align	3, 0x0
@@ -5206,18 +5206,8 @@ SYM_FUNC_END(nscap_core_storage_read_capability)
 	.zero	8
 
 	.section .rodata,"a",@progbits
-	.p2align	2, 0x0
-.Lconstant_2:
-	.asciz	"\001\000\000\000\020\000\000\000\026\000\000\000\034\000\000\000\"\000\000\000_\000\000"
-
-	.section .rodata,"a",@progbits
-	.p2align	2, 0x0
-.Lconstant_3:
-	.asciz	"\007\000\000\000z\000\000"
-
-	.section .rodata,"a",@progbits
 	.p2align	3, 0x0
-.Lconstant_4:
+.Lconstant_2:
 	.byte	1
 	.zero	7
 	.quad	1
@@ -5227,7 +5217,17 @@ SYM_FUNC_END(nscap_core_storage_read_capability)
 	.zero	7
 
 	.section .rodata,"a",@progbits
+	.p2align	2, 0x0
+.Lconstant_3:
+	.asciz	"\001\000\000\000\020\000\000\000\026\000\000\000\034\000\000\000\"\000\000\000_\000\000"
+
+	.section .rodata,"a",@progbits
+	.p2align	2, 0x0
+.Lconstant_4:
+	.asciz	"\007\000\000\000z\000\000"
+
+	.section .rodata,"a",@progbits
 .Lconstant_5:
-	.ascii	"R4R4T\000R4R6R6R5R5F\000R2X\000B\000B\000B\000R8R8R5R7D\000R5R5R5R5R7M\000P\000U\000A\000A\000D\000D\000D\000D\000D\000K\000K\000V\000V\000V\000W\000X\000X\000X\000X\000X\000X\000X\000X\000M\000R8R3R3X\000X\000X\000X\000X\000X\000kekekekekekekeM\000M\000M\000W\000W\000W\000W\000A\000K\000K\000F\000A\000ke"
+	.asciz	"R4R4T\000R4R6R6R5R5F\000R2X\000B\000B\000B\000R8R8R5R7D\000R5R5R5R5R7M\000P\000U\000A\000A\000D\000D\000D\000D\000D\000K\000K\000V\000V\000V\000W\000X\000X\000X\000X\000X\000X\000X\000X\000M\000R8R3R3X\000X\000X\000X\000X\000X\000kekekekekekekeM\000M\000M\000W\000W\000W\000W\000A\000K\000K\000F\000A\000keK\000W\000W\000W"
 
 	.section	".note.GNU-stack","",@progbits

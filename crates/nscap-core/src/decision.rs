@@ -231,6 +231,10 @@ whys! {
     EntriesCopied F "its entries are a list copied from a mount of nscap's, which nothing here honours";
     TableUnread A "an entry in the table applies, and an unmodified kernel does not look at tables";
     KernelUnreadable Kernel "the stored value is longer than any revision";
+    SavedContentDiffers K "the content or its size is not what was saved";
+    SavedOwnerDiffers W "the owner or group is not the one that was saved, so other tasks could change it";
+    SavedModeWider W "the mode allows more than the one that was saved";
+    SavedRangeDiffers W "the rootid is in another range of ids here, so it would be another container's root";
 }
 
 impl Why {

@@ -61,6 +61,7 @@
 //! | L: listing | [`list`] |
 //! | K: a change of content or owner | [`content_change`], [`set_id_dropped`] |
 //! | M: mounts and superblocks | [`InodeView`], [`Stored::seen_from`], [`Stored::translate`] |
+//! | R8, D, W: files of an image, and what was saved | [`ArchiveChange`], [`Difference`], [`SavedFile`] |
 //! | V, W: behind a kernel | [`set_relayed`], [`remove_or_strip`], [`handed_to_kernel`] |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -81,6 +82,7 @@ extern crate self as nscap_core;
 extern crate std;
 
 mod access;
+mod archive;
 pub mod bare;
 mod cap;
 mod content;
@@ -120,6 +122,7 @@ mod world;
 mod write;
 
 pub use access::{AclEntry, AclTag, check_executable, check_searchable, may_read, permits};
+pub use archive::{ArchiveChange, Difference, IdRange, SavedFile};
 pub use cap::{CapSet, Capability, FileCaps};
 pub use content::{Operation, content_change};
 pub use copy_up::{entry_above, entry_alone, keep_named, left_behind};
