@@ -5,5 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod layer;
+pub mod manifest;
 pub mod map;
 pub mod shift;

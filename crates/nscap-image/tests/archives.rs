@@ -317,12 +317,18 @@ fn check_finds_what_a_consumer_would_not_expect() {
         main.set_cksum();
         [extended(b'x', records), main.as_bytes().to_vec()].concat()
     };
+    // Each of these has the effective bit.
+    let without_effective = |mut all: Vec<(String, Trouble)>| {
+        all.retain(|(_, trouble)| *trouble != Trouble::Effective);
+        all
+    };
+    let troubles = |bytes: &[u8], consumer| without_effective(troubles(bytes, consumer));
     let of = |members: &[Vec<u8>]| troubles(&archive(members), own);
     let one = |name: &str, trouble| vec![(name.to_owned(), trouble)];
     assert!(of(&[file("ping", &[host()], b""), file("a", &[], b"")]).is_empty());
     assert_eq!(of(&[file("p", &[entry(7)], b"")]), one("p", Trouble::Foreign));
     assert_eq!(of(&[file("p", &[record(CAPABILITY, b"?")], b"")]), one("p", Trouble::Malformed));
-    assert_eq!(of(&[with_mode("p", 0o4755, b'0')]), one("p", Trouble::Setuid));
+    assert_eq!(of(&[with_mode("p", 0o4755, b'0')]), one("p", Trouble::SetuidRoot));
     assert_eq!(of(&[with_mode("p", 0o757, b'0')]), one("p", Trouble::Writable));
     assert_eq!(of(&[with_mode("p", 0o755, b'5')]), one("p", Trouble::NotRegular));
     assert_eq!(
@@ -355,4 +361,28 @@ fn check_finds_what_a_consumer_would_not_expect() {
     // In the host's terms the container's grants are expected and a host value is not.
     let members = [file("p", &[entry(100_000)], b""), file("h", &[host()], b"")];
     assert_eq!(troubles(&archive(&members), &A), one("h", Trouble::Foreign));
+}
+
+#[test]
+fn check_finds_what_a_container_cannot_have_or_dies_of() {
+    use nscap_core::{FileCaps, VfsCaps};
+    let own: &[Extent] = &[Extent { inside: 0, outside: 0, count: 1 }];
+    let of = |records: &[Vec<u8>], mode, uid| {
+        let mut main = header(b'0', "p", 0);
+        main.set_mode(mode);
+        main.set_uid(uid);
+        main.set_cksum();
+        let member = [extended(b'x', records), main.as_bytes().to_vec()].concat();
+        let all = troubles(&archive(&[member]), own);
+        all.into_iter().map(|(_, trouble)| trouble).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&[host()], 0o755, 0), [Trouble::Effective]);
+    let permitted = FileCaps::from_text(b"cap_net_raw=p").unwrap();
+    let permitted = record(CAPABILITY, VfsCaps::v2(permitted).encode().as_bytes());
+    assert_eq!(of(std::slice::from_ref(&permitted), 0o755, 0), []);
+    assert_eq!(of(std::slice::from_ref(&permitted), 0o4755, 0), [Trouble::SetuidRoot]);
+    assert_eq!(of(std::slice::from_ref(&permitted), 0o4755, 7), [Trouble::Setuid]);
+    let ima = record("SCHILY.xattr.security.ima", b"\x03");
+    assert_eq!(of(std::slice::from_ref(&ima), 0o755, 0), [Trouble::Unsettable]);
+    assert_eq!(of(&[record("SCHILY.xattr.user.a", b"")], 0o755, 0), []);
 }

@@ -305,11 +305,35 @@ fn damaged_and_ambiguous_images_are_refused() {
     });
     assert!(refused(&index).contains("an index of its own"));
     let image = simple(|same| same);
-    fs::write(image.path("manifest.json"), "[]").unwrap();
-    assert!(refused(&image).contains("manifest.json"));
-    let image = simple(|same| same);
     fs::write(image.path("oci-layout"), "{\"imageLayoutVersion\":\"2.0.0\"}").unwrap();
     assert!(refused(&image).contains("version 1.0.0"));
+}
+
+/// Docker 25 and later write it beside index.json.
+#[test]
+fn dockers_manifest_names_the_new_blobs_too() {
+    let image = simple(|same| same);
+    let index: serde_json::Value =
+        serde_json::from_slice(&fs::read(image.path("index.json")).unwrap()).unwrap();
+    let blob = |digest: &serde_json::Value| {
+        let hex = digest.as_str().unwrap()[7..].to_owned();
+        (format!("blobs/sha256/{hex}"), fs::read(image.path("blobs/sha256").join(hex)).unwrap())
+    };
+    let (_, manifest) = blob(&index["manifests"][0]["digest"]);
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let (config, _) = blob(&manifest["config"]["digest"]);
+    let (layer, _) = blob(&manifest["layers"][0]["digest"]);
+    let docker =
+        format!("[{{\"Config\": \"{config}\", \"RepoTags\":[\"a:x\"],\"Layers\":[\"{layer}\"]}}]");
+    fs::write(image.path("manifest.json"), docker).unwrap();
+    map_in_place(&image.open(""), &change(&ALL, &A)).unwrap();
+    let new: serde_json::Value =
+        serde_json::from_slice(&fs::read(image.path("manifest.json")).unwrap()).unwrap();
+    for (old, new) in [(&config, &new[0]["Config"]), (&layer, &new[0]["Layers"][0])] {
+        let new = new.as_str().unwrap();
+        assert!(new != old && image.path(new).exists(), "{old} {new}");
+    }
+    assert_eq!(verified(&image.layout()), [100_000]);
 }
 
 #[test]

@@ -75,6 +75,14 @@ pub(crate) fn of(key: &[u8]) -> Option<(Name, Coding)> {
         .map(|name| (name, coding))
 }
 
+/// The attribute of `security.` that a record carries and that a task in a user namespace cannot set: any
+/// but the kernel's own `security.capability`.
+pub(crate) fn for_hosts_root_only(key: &[u8]) -> bool {
+    xattr(key).is_some_and(|(name, _)| {
+        name.starts_with(b"security.") && *name != *Name::Capability.text().as_bytes()
+    })
+}
+
 /// Whether a record is an access control list: star's text or the attribute itself.
 pub(crate) fn is_acl(key: &[u8]) -> bool {
     key.starts_with(b"SCHILY.acl.")
@@ -128,6 +136,10 @@ mod tests {
         {
             assert_eq!(of(other), None);
         }
+        assert!(for_hosts_root_only(b"SCHILY.xattr.security.ima"));
+        assert!(for_hosts_root_only(b"LIBARCHIVE.xattr.security%2enscapability"));
+        assert!(!for_hosts_root_only(b"SCHILY.xattr.security.capability"));
+        assert!(!for_hosts_root_only(b"SCHILY.xattr.user.security.x"));
         assert!(is_acl(b"SCHILY.acl.access") && !is_acl(b"SCHILY.xattr.security.capability"));
         assert!(is_acl(b"LIBARCHIVE.xattr.system.posix%5Facl_default"));
     }

@@ -4,8 +4,9 @@
 use std::io::{self, Read};
 
 use nscap_core::translate::{ArchiveGrant, expected};
-use nscap_core::{Denied, IdMap};
+use nscap_core::{Denied, Errno, IdMap, Why};
 
+use super::attr;
 use super::attributes::Attributes;
 use super::error::{Error, Result};
 use super::format::ImageFormat;
@@ -22,6 +23,12 @@ pub enum Trouble {
     Malformed,
     /// A set-user-ID file with capabilities.
     Setuid,
+    /// The same, of root: execve gives root's capabilities, and the file's do not limit them.
+    SetuidRoot,
+    /// The effective bit: execve fails (EPERM) in a container without one of the capabilities.
+    Effective,
+    /// An attribute of `security.` that a task in a user namespace cannot set.
+    Unsettable,
     /// Users other than the owner may write the file.
     Writable,
     /// Capabilities on a member that is not a regular file.
@@ -47,6 +54,27 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Every kind.
+    pub const ALL: &'static [Trouble] = &[
+        Trouble::Foreign,
+        Trouble::Malformed,
+        Trouble::Setuid,
+        Trouble::SetuidRoot,
+        Trouble::Effective,
+        Trouble::Unsettable,
+        Trouble::Writable,
+        Trouble::NotRegular,
+        Trouble::HardLink,
+        Trouble::Duplicate,
+        Trouble::Whiteout,
+        Trouble::Path,
+        Trouble::Repeated,
+        Trouble::Global,
+        Trouble::AfterEnd,
+        Trouble::Unterminated,
+        Trouble::Unchecked,
+    ];
+
     /// One word for programs.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -54,6 +82,9 @@ impl Trouble {
             Trouble::Foreign => "foreign",
             Trouble::Malformed => "malformed",
             Trouble::Setuid => "setuid",
+            Trouble::SetuidRoot => "setuid-root",
+            Trouble::Effective => "effective",
+            Trouble::Unsettable => "unsettable",
             Trouble::Writable => "writable",
             Trouble::NotRegular => "not-regular",
             Trouble::HardLink => "hard-link",
@@ -75,6 +106,11 @@ impl Trouble {
             Trouble::Foreign => "for an id that the consumer does not have",
             Trouble::Malformed => "the capabilities have no one meaning",
             Trouble::Setuid => "capabilities on a set-user-ID file",
+            Trouble::SetuidRoot => {
+                "capabilities on a set-user-ID file of root: execve gives root's all"
+            }
+            Trouble::Effective => "the effective bit: execve fails where a capability is dropped",
+            Trouble::Unsettable => "a security attribute that no container can set",
             Trouble::Writable => "capabilities on a file that others may write",
             Trouble::NotRegular => "capabilities on a member that is not a regular file",
             Trouble::HardLink => "a hard link with capabilities that its target does not have",
@@ -154,6 +190,7 @@ impl Visit for Checker<'_, '_, '_> {
         let attributes = Attributes::of(head)?;
         let name = head.name();
         let path = self.names.of(&name);
+        self.unsettable(head, &name)?;
         if let Some(attributes) = &attributes {
             self.grants(head, &name, attributes)?;
             for trouble in self.file(head, &name)? {
@@ -180,6 +217,16 @@ impl Checker<'_, '_, '_> {
         (self.hear)(&finding).map_err(Error::Write)
     }
 
+    /// The kernel's rule for every other name of `security.`.
+    fn unsettable(&mut self, head: &Head<'_>, name: &[u8]) -> Result<()> {
+        let mut records = head.records().flatten();
+        if records.any(|record| attr::for_hosts_root_only(record.key)) {
+            let denied = Denied::new(Errno::EPERM, Why::KernelSysAdmin);
+            self.tell(head.offset, name, Trouble::Unsettable, None, Some(denied))?;
+        }
+        Ok(())
+    }
+
     /// Findings about the attributes themselves.
     fn grants(&mut self, head: &Head<'_>, name: &[u8], attributes: &Attributes<'_>) -> Result<()> {
         if attributes.repeated {
@@ -193,10 +240,20 @@ impl Checker<'_, '_, '_> {
                     expected(self.consumer, grant.id).err().map(|denied| (grant, denied))
                 };
                 let foreign: Vec<_> = grants.iter().filter_map(foreign).take(FOREIGN).collect();
-                foreign.into_iter().try_for_each(|(grant, denied)| {
+                for (grant, denied) in foreign {
                     let (grant, denied) = (Some(grant), Some(denied));
-                    self.tell(head.offset, name, Trouble::Foreign, grant, denied)
-                })
+                    self.tell(head.offset, name, Trouble::Foreign, grant, denied)?;
+                }
+                // execve asks for what is permitted; once for each file.
+                let fails = |g: &ArchiveGrant| g.caps.effective && !g.caps.permitted.is_empty();
+                match grants.iter().find(fails) {
+                    Some(grant) => {
+                        let denied = Denied::new(Errno::EPERM, Why::CapsMissing);
+                        let (grant, denied) = (Some(grant), Some(denied));
+                        self.tell(head.offset, name, Trouble::Effective, grant, denied)
+                    }
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -215,7 +272,8 @@ impl Checker<'_, '_, '_> {
         let mode = number(head.header.mode())?;
         let private_group = || Ok::<_, Error>(number(head.uid())? == number(head.gid())?);
         if mode & 0o4000 != 0 {
-            found.push(Trouble::Setuid);
+            let root = number(head.uid())? == 0;
+            found.push(if root { Trouble::SetuidRoot } else { Trouble::Setuid });
         }
         if mode & 0o002 != 0 || (mode & 0o020 != 0 && !private_group()?) {
             found.push(Trouble::Writable);

@@ -16,7 +16,12 @@ pub enum Compression {
     Gzip,
     /// Zstandard, of one frame or several.
     Zstd,
+    /// xz, of one stream or several.
+    Xz,
 }
+
+/// The memory that an xz decoder may take, in bytes: 72 MiB. Level 9, xz(1)'s highest, needs 65.
+pub const XZ_MEMORY: u64 = 72 << 20;
 
 /// The largest window of a Zstandard frame that is read: 8 MiB. The format requires every decoder
 /// to support it, and level 19 uses it.
@@ -34,6 +39,8 @@ const ZSTD_LEVEL: i32 = 3;
 /// 1 MiB: with the largest window that is read all stays below 16 MiB.
 const ZSTD_OUT_WINDOW_LOG: u32 = 20;
 const GZIP_LEVEL: u32 = 6;
+/// Encodes in 32 MiB.
+const XZ_LEVEL: u32 = 3;
 
 impl Compression {
     fn of(magic: &[u8]) -> std::result::Result<Compression, &'static str> {
@@ -42,9 +49,9 @@ impl Compression {
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 Ok(Compression::Zstd)
             }
-            [b'B', b'Z', b'h', ..] => Err("bzip2 is not read; gzip, zstd and plain archives are"),
-            [0xfd, b'7', b'z', b'X', b'Z', ..] => {
-                Err("xz is not read; gzip, zstd and plain archives are")
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Ok(Compression::Xz),
+            [b'B', b'Z', b'h', ..] => {
+                Err("bzip2 is not read; gzip, zstd, xz and plain archives are")
             }
             _ => Ok(Compression::None),
         }
@@ -53,7 +60,7 @@ impl Compression {
     /// Detects the compression of `input`, and returns the whole input.
     ///
     /// # Errors
-    /// [`Error::Read`], also for bzip2 and xz, which no image uses.
+    /// [`Error::Read`], also for bzip2, which no image uses.
     ///
     /// ```
     /// use nscap_image::layer::Compression;
@@ -74,13 +81,14 @@ impl Compression {
     ///
     /// # Errors
     /// [`Error::Read`] if the decoder cannot be made. Reading fails for malformed input, for a
-    /// Zstandard window of more than 2^[`ZSTD_WINDOW_LOG`] bytes, and once the output is more than
+    /// Zstandard window of more than 2^[`ZSTD_WINDOW_LOG`] bytes, for xz that needs more than
+    /// [`XZ_MEMORY`], and once the output is more than
     /// [`ALWAYS_EXPANDS`] and more than [`MAX_EXPANSION`] times the input.
     ///
     /// ```
     /// use std::io::{Read as _, Write as _};
     /// use nscap_image::layer::Compression;
-    /// for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+    /// for compression in [Compression::None, Compression::Gzip, Compression::Zstd, Compression::Xz] {
     ///     let mut writer = compression.writer(Vec::new())?;
     ///     writer.write_all(b"layer").unwrap();
     ///     let compressed = writer.finish()?;
@@ -103,6 +111,13 @@ impl Compression {
                 decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(Error::Read)?;
                 Box::new(Bounded::new(decoder, read))
             }
+            Compression::Xz => {
+                let (input, read) = Counted::new(input);
+                let flags = liblzma::stream::CONCATENATED;
+                let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags);
+                let stream = stream.map_err(|error| Error::Read(error.into()))?;
+                Box::new(Bounded::new(liblzma::read::XzDecoder::new_stream(input, stream), read))
+            }
         })
     }
 
@@ -123,6 +138,12 @@ impl Compression {
                 encoder.window_log(ZSTD_OUT_WINDOW_LOG).map_err(Error::Write)?;
                 encoder.include_checksum(true).map_err(Error::Write)?;
                 Encoder::Zstd(encoder)
+            }
+            Compression::Xz => {
+                let check = liblzma::stream::Check::Crc64;
+                let stream = liblzma::stream::Stream::new_easy_encoder(XZ_LEVEL, check);
+                let stream = stream.map_err(|error| Error::Write(error.into()))?;
+                Encoder::Xz(liblzma::write::XzEncoder::new_stream(output, stream))
             }
         }))
     }
@@ -187,6 +208,7 @@ enum Encoder<W: Write> {
     None(W),
     Gzip(Even<flate2::write::GzEncoder<W>>),
     Zstd(zstd::Encoder<'static, W>),
+    Xz(liblzma::write::XzEncoder<W>),
 }
 
 impl<W: Write> Writer<W> {
@@ -201,6 +223,7 @@ impl<W: Write> Writer<W> {
                 even.into_inner().and_then(|encoder| encoder.finish()).map_err(Error::Write)
             }
             Encoder::Zstd(encoder) => encoder.finish().map_err(Error::Write),
+            Encoder::Xz(encoder) => encoder.finish().map_err(Error::Write),
         }
     }
 }
@@ -211,6 +234,7 @@ impl<W: Write> Write for Writer<W> {
             Encoder::None(output) => output.write(bytes),
             Encoder::Gzip(encoder) => encoder.write(bytes),
             Encoder::Zstd(encoder) => encoder.write(bytes),
+            Encoder::Xz(encoder) => encoder.write(bytes),
         }
     }
 
@@ -218,7 +242,7 @@ impl<W: Write> Write for Writer<W> {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.0 {
             Encoder::None(output) => output.flush(),
-            Encoder::Gzip(_) | Encoder::Zstd(_) => Ok(()),
+            Encoder::Gzip(_) | Encoder::Zstd(_) | Encoder::Xz(_) => Ok(()),
         }
     }
 }
@@ -267,7 +291,9 @@ mod tests {
     fn what_is_written_does_not_depend_on_how_it_is_cut() {
         let data: Vec<u8> =
             (0..300_000u32).map(|n| (n % 1009 * (n % 31) * (n / 700 % 3)) as u8).collect();
-        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        for compression in
+            [Compression::None, Compression::Gzip, Compression::Zstd, Compression::Xz]
+        {
             let by = |size: usize| {
                 let mut writer = compression.writer(Vec::new()).unwrap();
                 data.chunks(size).for_each(|piece| writer.write_all(piece).unwrap());
@@ -304,7 +330,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_or_has_a_huge_window_is_an_error() {
-        for compression in [Compression::Gzip, Compression::Zstd] {
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Xz] {
             let mut writer = compression.writer(Vec::new()).unwrap();
             writer.write_all(&[7; 100_000]).unwrap();
             let bytes = writer.finish().unwrap();
@@ -317,5 +343,20 @@ mod tests {
         let bytes = encoder.finish().unwrap();
         let mut reader = Compression::Zstd.reader(&bytes[..]).unwrap();
         assert!(io::copy(&mut reader, &mut io::sink()).is_err());
+        // A header that asks for a dictionary of 1 GiB.
+        let check = liblzma::stream::Check::Crc32;
+        let mut bytes = Vec::new();
+        let stream = liblzma::stream::Stream::new_easy_encoder(0, check).unwrap();
+        let mut writer = liblzma::write::XzEncoder::new_stream(&mut bytes, stream);
+        writer.write_all(&[7; 1000]).unwrap();
+        writer.finish().unwrap();
+        // The block header: size, flags, filter id, size of its properties, then the dictionary.
+        assert_eq!(bytes[14..16], [0x21, 1]);
+        bytes[16] = 36;
+        let crc = crc32fast::hash(&bytes[12..20]).to_le_bytes();
+        bytes[20..24].copy_from_slice(&crc);
+        let mut reader = Compression::Xz.reader(&bytes[..]).unwrap();
+        let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
+        assert!(error.to_string().contains("emory"), "{error}");
     }
 }

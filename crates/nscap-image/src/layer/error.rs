@@ -57,6 +57,14 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A path in an image leads to no file that can be changed.
+    #[error("{}: {problem}", quoted(path))]
+    Lookup {
+        /// The path, or the name that it leads to.
+        path: Vec<u8>,
+        /// Why not.
+        problem: String,
+    },
     /// An error in one blob of an image.
     #[error("{digest}: {error}")]
     Blob {
@@ -76,6 +84,10 @@ impl Error {
         Error::Image { what: what.into(), problem: problem.into() }
     }
 
+    pub(crate) fn lookup(path: &[u8], problem: &str) -> Error {
+        Error::Lookup { path: path.to_vec(), problem: problem.to_owned() }
+    }
+
     pub(crate) fn call(what: impl Into<String>, call: &'static str, error: io::Error) -> Error {
         Error::Call { what: what.into(), call, error }
     }
@@ -90,7 +102,10 @@ impl Error {
         match self {
             Error::Read(error) | Error::Write(error) | Error::Call { error, .. } => Some(error),
             Error::Blob { error, .. } => error.io(),
-            Error::Archive { .. } | Error::Denied { .. } | Error::Image { .. } => None,
+            Error::Archive { .. }
+            | Error::Denied { .. }
+            | Error::Image { .. }
+            | Error::Lookup { .. } => None,
         }
     }
 
@@ -147,6 +162,9 @@ pub enum Problem {
         "the header and its extended header give different sizes; programs disagree which counts"
     )]
     SizesDiffer,
+    /// Records for all members after it, which a member in another layer would not have.
+    #[error("a global extended header changes what the member's own says")]
+    GlobalRecords,
     /// `size` in a global header.
     #[error("`size` in a global extended header; programs disagree whether it counts")]
     GlobalSize,
@@ -168,6 +186,18 @@ pub enum Problem {
     /// An access control list under `--owners`.
     #[error("an access control list, whose ids are not translated")]
     Acl,
+    /// A member after the end, of an archive that is to be changed.
+    #[error("a member after the end of the archive; programs disagree whether it counts")]
+    AfterEnd,
+    /// More than 65,536 files with capabilities.
+    #[error("more than 65,536 files with capabilities")]
+    ManyCapable,
+    /// More than 65,536 members.
+    #[error("an image's archive with more than 65,536 members")]
+    ManyMembers,
+    /// index.json or manifest.json under an extended header, or as a link.
+    #[error("a document of the image that is a link or has an extended header is not changed")]
+    Document,
     /// An id too large for its field, without a record that could hold it.
     #[error("the translated id does not fit the header")]
     IdTooLarge,

@@ -2,6 +2,7 @@
 //! Whole images in one tar archive. Such an archive is no layer: its layers are members of it, and
 //! so their capabilities are not its own. It is told by its members' names.
 
+use super::header::{BLOCK, Header};
 use super::member::Head;
 
 /// A format of an image in one archive, as containers-transports(5) names it.
@@ -58,4 +59,40 @@ impl Seen {
             _ => None,
         }
     }
+}
+
+/// How much of an archive's beginning is looked at.
+pub(crate) const BEGINNING: usize = 8 * BLOCK;
+
+/// Whether an archive that begins so may be an image: its first member has a name as docker, skopeo,
+/// podman and umoci write it. The directory itself, which `tar -C layout -cf image.tar .` has first,
+/// tells nothing, and the member after it counts.
+pub(crate) fn looks_like_an_image(beginning: &[u8]) -> bool {
+    let mut rest = beginning;
+    while let Some(block) = rest.get(..BLOCK) {
+        let Ok(header) = Header::parse(block) else {
+            return false;
+        };
+        let size = header.size().ok().and_then(|size| usize::try_from(size).ok());
+        let name = header.name();
+        let name = name.strip_prefix(b"./").unwrap_or(&name);
+        let skipped = match header.kind() {
+            b'x' | b'g' => size,
+            b'5' if name.is_empty() || name == b"." => Some(0),
+            _ => return is_of_an_image(name),
+        };
+        let length = skipped.and_then(|size| size.checked_next_multiple_of(BLOCK));
+        let Some(next) = length.and_then(|length| rest.get(BLOCK.saturating_add(length)..)) else {
+            return false;
+        };
+        rest = next;
+    }
+    false
+}
+
+fn is_of_an_image(name: &[u8]) -> bool {
+    let is_id = name.get(..64).is_some_and(|id| id.iter().all(u8::is_ascii_hexdigit));
+    let known: [&[u8]; 5] =
+        [b"blobs/", b"oci-layout", b"index.json", b"manifest.json", b"repositories"];
+    is_id || known.iter().any(|known| name.starts_with(known))
 }

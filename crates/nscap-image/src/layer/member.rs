@@ -43,8 +43,8 @@ pub(crate) struct Parts {
     pub(crate) extended_header: usize,
     /// Its records.
     pub(crate) extended: Option<Range<usize>>,
-    long_name: Option<Range<usize>>,
-    long_link: Option<Range<usize>>,
+    pub(crate) long_name: Option<Range<usize>>,
+    pub(crate) long_link: Option<Range<usize>>,
     /// The member's header block; none for a global header.
     pub(crate) main: Option<usize>,
 }
@@ -122,7 +122,7 @@ impl<'a> Head<'a> {
     }
 
     /// How much content follows, without padding.
-    fn content(&self) -> std::result::Result<u64, Problem> {
+    pub(crate) fn content(&self) -> std::result::Result<u64, Problem> {
         let size = self.size()?;
         let slash = || self.name().ends_with(b"/");
         let no_content = match self.header.kind() {

@@ -5,6 +5,8 @@
 
 mod attr;
 mod attributes;
+mod capable;
+mod change;
 mod check;
 mod codec;
 mod error;
@@ -18,15 +20,23 @@ mod oci;
 mod pax;
 mod rewrite;
 mod stream;
+mod tap;
 mod values;
 mod window;
 
+pub use capable::{CapableFile, CapableFiles};
+pub use change::{FileChange, FileChanged, HearChanged, change_in_place, change_layer, change_to};
 pub use check::{Finding, HearFinding, Trouble, check};
-pub use codec::{ALWAYS_EXPANDS, Compression, MAX_EXPANSION, Whole, Writer, ZSTD_WINDOW_LOG};
+pub use codec::{
+    ALWAYS_EXPANDS, Compression, MAX_EXPANSION, Whole, Writer, XZ_MEMORY, ZSTD_WINDOW_LOG,
+};
 pub use error::{Error, Problem, Result};
 pub use format::ImageFormat;
 pub use list::{Listed, list};
 pub use map::{Change, Changed, Decided, Hear, map};
 pub use member::MAX_EXTENSION;
-pub use oci::{HearLayer, ImageChanged, ImageLayer, Layout, MAX_DOCUMENT, map_in_place, map_to};
+pub use oci::{
+    HearLayer, Image, ImageChanged, ImageLayer, ImageName, Layout, MAX_DOCUMENT, Opened,
+    looks_like_image, map_in_place, map_to,
+};
 pub use stream::{map_file, map_stream};

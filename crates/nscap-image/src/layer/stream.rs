@@ -46,6 +46,18 @@ pub fn map_stream(
     Ok(changed)
 }
 
+/// Copies a layer as `each` copies it uncompressed, and compresses it as it was.
+pub(crate) fn rewrite(
+    input: impl Read,
+    output: impl Write,
+    each: impl FnOnce(&mut dyn Read, &mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    let (compression, whole) = Compression::detect(input)?;
+    let mut writer = compression.writer(output)?;
+    each(&mut compression.reader(whole)?, &mut writer)?;
+    writer.finish()?.flush().map_err(Error::Write)
+}
+
 /// Copies a layer, changed, from a file: looked at first, so that nothing is written where the rule
 /// or the archive says no, and that the compressed bytes are the same where nothing changes.
 /// Reading begins at the position of the file. Of an archive that is an image nothing is written.

@@ -113,6 +113,32 @@ impl CapFile {
         CapFile::regular(fd, shown)
     }
 
+    /// Opens a regular file below a directory by its name without any symbolic link, `..`, or a way that
+    /// leads out (openat2(2), RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS); `shown` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`open`](CapFile::open); ELOOP for a link on the way, EXDEV for a way that leads out.
+    ///
+    /// ```
+    /// use nscap_linux::CapFile;
+    /// let top = tempfile::tempdir().unwrap();
+    /// std::fs::write(top.path().join("file"), "").unwrap();
+    /// std::os::unix::fs::symlink("file", top.path().join("link")).unwrap();
+    /// let dir = std::fs::File::open(top.path()).unwrap();
+    /// assert!(CapFile::open_beneath(&dir, "file".as_ref(), "file".as_ref()).is_ok());
+    /// for bad in ["link", "../file", "/bin/true", "."] {
+    ///     assert!(CapFile::open_beneath(&dir, bad.as_ref(), bad.as_ref()).is_err());
+    /// }
+    /// ```
+    pub fn open_beneath(directory: impl AsFd, name: &Path, shown: &Path) -> Result<CapFile> {
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = openat2(directory, name, flags, Mode::empty(), resolve)
+            .map_err(|e| Error::call(shown, "openat2", e))?;
+        CapFile::regular(fd, shown)
+    }
+
     /// `security.capability` as the kernel shows it to us: the one question that a file without
     /// capabilities costs. Without one the file holds nothing, since no table counts then. An O_PATH
     /// descriptor will do.

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Blobs of a layout: by digest, verified as they are read, written under their digest.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 
 use sha2::{Digest as _, Sha256};
 
-use super::dir::Dir;
 use super::json::Descriptor;
+use super::store::Store;
 use crate::layer::error::{Error, Result};
 
 /// The largest document that is read into memory, in bytes: what the specification asks registries
@@ -109,15 +108,14 @@ impl<R: Read> Hashed<R> {
 }
 
 /// A document, verified.
-pub(crate) fn document(blobs: &Dir, descriptor: &Descriptor<'_>) -> Result<String> {
-    let file = blobs.file(file_name(&descriptor.digest)?)?;
-    let text = text(file, &descriptor.digest)?;
+pub(crate) fn document(blobs: &Store, descriptor: &Descriptor<'_>) -> Result<String> {
+    let text = text(blobs.digest(&descriptor.digest)?, &descriptor.digest)?;
     Hashed::new(text.as_bytes()).verify(descriptor)?;
     Ok(text)
 }
 
 /// A whole small file.
-pub(crate) fn text(file: File, what: &str) -> Result<String> {
+pub(crate) fn text(file: impl Read, what: &str) -> Result<String> {
     let mut text = String::new();
     file.take(MAX_DOCUMENT + 1)
         .read_to_string(&mut text)

@@ -90,6 +90,16 @@ impl Dir {
         fs::renameat(&self.fd, from, &self.fd, to).map_err(self.failed(to, "rename"))
     }
 
+    /// In place of a file, whose mode stays.
+    pub(crate) fn replace(&self, from: &str, to: &str) -> Result<()> {
+        let mode = fs::statat(&self.fd, to, AtFlags::SYMLINK_NOFOLLOW).map(|stat| stat.st_mode);
+        if let Ok(mode) = mode {
+            fs::chmodat(&self.fd, from, Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())
+                .map_err(self.failed(from, "chmod"))?;
+        }
+        self.rename(from, to)
+    }
+
     /// Fails where the target exists.
     pub(crate) fn rename_new(&self, from: &str, to: &str) -> Result<()> {
         let flags = RenameFlags::NOREPLACE;

@@ -53,7 +53,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn needed(&self, name: &str) -> Result<&'a RawValue, String> {
+    pub(crate) fn needed(&self, name: &str) -> Result<&'a RawValue, String> {
         self.get(name)?.ok_or_else(|| format!("the field `{name}` is missing"))
     }
 
@@ -133,18 +133,24 @@ impl<'a> Descriptor<'a> {
         Ok(annotations.is_some_and(|annotations| annotations.names().any(like)))
     }
 
-    /// `os/architecture` of its platform.
+    /// `os/architecture`, and `/variant` where there is one, of its platform.
     pub(crate) fn platform(&self) -> Result<Option<String>, String> {
-        let Some(platform) = self.object.object("platform")? else {
-            return Ok(None);
-        };
-        let part = |name| platform.text(name).map(Option::unwrap_or_default);
-        let text = format!("{}/{}", part("os")?, part("architecture")?);
-        // It is said again for every layer.
-        match text.len() {
-            0..=PLATFORM_MAX => Ok(Some(text)),
-            _ => Err(format!("a platform of more than {PLATFORM_MAX} bytes")),
-        }
+        self.object.object("platform")?.map(|platform| platform_of(&platform)).transpose()
+    }
+}
+
+/// `os/architecture[/variant]` of an object that has these fields: a platform, or a configuration.
+pub(crate) fn platform_of(object: &Object<'_>) -> Result<String, String> {
+    let part = |name| object.text(name).map(Option::unwrap_or_default);
+    let mut text = format!("{}/{}", part("os")?, part("architecture")?);
+    let variant = part("variant")?;
+    if !variant.is_empty() {
+        text = format!("{text}/{variant}");
+    }
+    // It is said again for every layer.
+    match text.len() {
+        0..=PLATFORM_MAX => Ok(text),
+        _ => Err(format!("a platform of more than {PLATFORM_MAX} bytes")),
     }
 }
 
@@ -170,6 +176,16 @@ impl<'a> Edits<'a> {
         // Values borrow from the document, so their addresses give their positions.
         let begin = (at.get().as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
         self.edits.push((begin..begin.saturating_add(at.get().len()), new));
+    }
+
+    /// Adds an element to an array of the document, which is JSON text.
+    pub(crate) fn push(&mut self, array: &'a RawValue, element: String) {
+        let (text, empty) = (array.get(), array.get().trim_matches(['[', ']']).trim().is_empty());
+        let begin = (text.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
+        // A value ends with its bracket; what is before it is kept.
+        let inside = text.strip_suffix(']').unwrap_or(text).trim_end().len();
+        let at = begin.saturating_add(inside);
+        self.edits.push((at..at, if empty { element } else { format!(",{element}") }));
     }
 
     /// Names another blob.
@@ -237,6 +253,20 @@ mod tests {
         let new = String::from_utf8(edits.finish().unwrap()).unwrap();
         assert_eq!(new, text.replace("sha256:a", "sha256:bb").replace("10 ,", "1234 ,"));
         assert!(Edits::of(text).finish().is_none());
+    }
+
+    #[test]
+    fn an_array_gets_one_more_element() {
+        for (text, new) in [
+            ("{\"a\":[]}", "{\"a\":[1]}"),
+            ("{\"a\":[ ]}", "{\"a\":[1 ]}"),
+            ("{\"a\":[ [2] \n]}", "{\"a\":[ [2],1 \n]}"),
+        ] {
+            let array = Object::parse(text).unwrap().get("a").unwrap().unwrap();
+            let mut edits = Edits::of(text);
+            edits.push(array, "1".to_owned());
+            assert_eq!(String::from_utf8(edits.finish().unwrap()).unwrap(), new);
+        }
     }
 
     #[test]
