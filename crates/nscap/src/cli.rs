@@ -14,7 +14,7 @@ use clap_complete::Shell;
 
 pub(crate) use explain::{Explain, RootfsIds};
 pub(crate) use files::{FileArgs, Get, PolicyArgs, Rm, Set};
-pub(crate) use layer::{Layer, LayerMap, UnmappedArg};
+pub(crate) use layer::{Layer, LayerHow, LayerMap, LayerRm, LayerSet, UnmappedArg};
 pub(crate) use mount::{MOUNT_OPTIONS, Mount, SIGNALS, Stats, Umount};
 
 const WHO: &str = "\
@@ -111,7 +111,23 @@ pub(crate) enum Command {
     /// Exit status: 0 when a file was found, 1 when none was, 2 when a directory could not be read
     /// (it is named on standard error, and the search goes on).
     Scan(Scan),
-    /// Capabilities in layers (tar archives) and images (OCI layouts)
+    /// Compare the capabilities of two trees, layers or images
+    ///
+    /// Exit status: 0 when they have the same, 1 when one of them was added, lost, widened or narrowed,
+    /// 2 on an error.
+    Diff(Diff),
+    /// Write the capabilities of a tree or image as a text that can be reviewed and restored
+    ///
+    /// Each file with its names, size, content hash, owner, mode and grants. Exit status: 0 when there are
+    /// capabilities, 1 when there are none, 2 on an error.
+    Save(Save),
+    /// Give files the capabilities that nscap save wrote down
+    ///
+    /// Only to a file of the same name, type, size and content, whose owner is the same and whose mode
+    /// allows no more. No link is followed. Exit status: 0 when all have them, 1 when one is refused,
+    /// 2 on an error, also where one is missing.
+    Restore(Restore),
+    /// Capabilities in layers (tar archives) and images
     #[command(subcommand)]
     Layer(Layer),
     /// Write man pages or shell completions
@@ -184,6 +200,61 @@ pub(crate) struct Check {
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
 }
+
+#[derive(Args)]
+#[command(after_help = format!("{SIDES}\n\n{MAP}"))]
+pub(crate) struct Diff {
+    /// The ids of BEFORE: what is compared are ids inside MAP
+    #[arg(long, value_name = "MAP", allow_hyphen_values = true)]
+    pub(crate) ids_before: Option<std::ffi::OsString>,
+    /// The ids of AFTER
+    #[arg(long, value_name = "MAP", allow_hyphen_values = true)]
+    pub(crate) ids_after: Option<std::ffi::OsString>,
+    /// Only the images of this platform, os/architecture[/variant]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// A tree, layer or image
+    #[arg(value_name = "BEFORE")]
+    pub(crate) before: std::ffi::OsString,
+    /// Another one, of any kind
+    #[arg(value_name = "AFTER")]
+    pub(crate) after: std::ffi::OsString,
+}
+
+#[derive(Args)]
+#[command(after_help = SIDES)]
+pub(crate) struct Save {
+    /// Only the image of this platform, os/architecture[/variant]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// A tree, layer or image
+    #[arg(value_name = "TREE|IMAGE")]
+    pub(crate) side: std::ffi::OsString,
+}
+
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// Say what would be done, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Put a saved grant in the place of another one for the same root, which is an error (EBUSY) otherwise
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Restore entries whose rootid is in another range of /etc/subuid than where they were saved
+    #[arg(long)]
+    pub(crate) any_range: bool,
+    /// What nscap save wrote; - is standard input
+    #[arg(value_name = "MANIFEST")]
+    pub(crate) manifest: std::ffi::OsString,
+    /// The top of the tree
+    #[arg(value_name = "TREE")]
+    pub(crate) tree: std::ffi::OsString,
+}
+
+const SIDES: &str = "\
+A tree is a directory. A layer is a tar archive, plain or compressed, or a squashfs or erofs image. An
+image is an OCI image layout, what docker save writes, or a dir: of skopeo; PATH:REFERENCE is one image of
+several. Files are compared by their names, those of an image as they are unpacked.";
 
 #[derive(Args)]
 pub(crate) struct Tour {

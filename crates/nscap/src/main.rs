@@ -8,6 +8,7 @@ mod change;
 mod check;
 mod cli;
 mod contents;
+mod diff;
 mod explain;
 mod failure;
 mod files;
@@ -19,8 +20,11 @@ mod next;
 mod ns;
 mod out;
 mod ranges;
+mod restore;
+mod save;
 mod scan;
 mod shift;
+mod sides;
 mod stats;
 mod stdin;
 mod system;
@@ -84,6 +88,9 @@ fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
         Command::Tour(args) => tour::run(args, out),
         Command::Scan(args) => scan::run(args, out),
         Command::Layer(args) => layer::run(args, out),
+        Command::Diff(args) => diff::run(args, out),
+        Command::Save(args) => save::run(args, out),
+        Command::Restore(args) => restore::run(args, out),
         Command::Generate(args) => generate::run(args, out),
     }
 }

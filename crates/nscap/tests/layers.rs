@@ -157,9 +157,9 @@ fn from_the_host_into_the_container(test: &str, program: &Tar) {
     program.pack(&packed, &stage.tree(A, &["-n", "510000"]));
     assert!(expect(0, &["layer", "ls", &packed]).contains("rootid 510000"));
     expect(1, &["layer", "check", &packed]);
-    expect(0, &["layer", "check", "--for", MAP_A, &packed]);
+    expect(0, &["layer", "check", "--allow", "effective", "--for", MAP_A, &packed]);
     expect(0, &["layer", "map", "--from", MAP_A, "--to", "host", "--owners", "-o", &own, &packed]);
-    expect(0, &["layer", "check", &own]);
+    expect(0, &["layer", "check", "--allow", "effective", &own]);
     let to = stage.unpacked();
     stage.inside(&program.unpack(&own, &to));
     stage.only_own_gains(&Path::new(&to).join("ping"));
@@ -196,7 +196,7 @@ fn from_the_host_for_the_container(test: &str, program: &Tar) {
     assert!(
         explained.contains("host cap_net_raw=ep -> rootid 510000: ") && explained.contains("[W]")
     );
-    expect(0, &["layer", "check", "--for", MAP_A, &mapped]);
+    expect(0, &["layer", "check", "--allow", "effective", "--for", MAP_A, &mapped]);
     let to = stage.unpacked();
     let unpack = program.unpack(&mapped, &to);
     tool(unpack[0], &unpack[1..]);
@@ -306,7 +306,7 @@ fn umoci_for_the_container_and_back() {
     let layout = umoci_image(&stage);
     let (mapped, back) = (stage.name("mapped"), stage.name("back"));
     expect(0, &["layer", "map", "--from", "host", "--to", MAP_A, "-o", &mapped, &layout]);
-    expect(0, &["layer", "check", "--for", MAP_A, &mapped]);
+    expect(0, &["layer", "check", "--allow", "effective", "--for", MAP_A, &mapped]);
     // umoci verifies digests, sizes and diff ids, and translates owners itself.
     let bundle = stage.name("for");
     let maps = ["--uid-map", MAP_A, "--gid-map", MAP_A];
@@ -322,7 +322,7 @@ fn umoci_for_the_container_and_back() {
     let listed = expect(0, &["layer", "ls", &image]);
     assert!(listed.contains("rootid 510000") && !listed.contains("host "), "{listed}");
     expect(0, &["layer", "map", "--from", MAP_A, "--to", "host", "-o", &back, &mapped]);
-    expect(0, &["layer", "check", &back]);
+    expect(0, &["layer", "check", "--allow", "effective", &back]);
     stage.readable("back");
     let to = stage.unpacked();
     let unpack = ["umoci", "unpack", "--image", &format!("{back}:x"), &format!("{to}/bundle")];
@@ -389,7 +389,7 @@ fn buildahs_storage_for_the_container_and_back() {
     assert_eq!(expect(0, &["layer", "ls", &built]).matches("rootid 510000").count(), 2);
     let back = stage.name("back");
     expect(0, &["layer", "map", "--from", MAP_A, "--to", "host", "--owners", "-o", &back, &built]);
-    expect(0, &["layer", "check", &back]);
+    expect(0, &["layer", "check", "--allow", "effective", &back]);
     let to = stage.unpacked();
     stage.readable("back");
     let unpack = ["umoci", "unpack", "--image", &format!("{back}:x"), &format!("{to}/bundle")];
@@ -457,7 +457,7 @@ fn skopeo_takes_what_is_written() {
     ]);
     let (own, own_copy) = (stage.name("own"), stage.name("own-copy"));
     expect(0, &["layer", "map", "--from", MAP_A, "--to", "host", "-o", &own, &zstd]);
-    expect(0, &["layer", "check", &own]);
+    expect(0, &["layer", "check", "--allow", "effective", &own]);
     let (from, to) = (format!("oci:{own}:x"), format!("oci:{own_copy}:x"));
     containers(&["skopeo", "copy", "--quiet", &from, &to]);
 }
@@ -544,7 +544,7 @@ fn what_cannot_be_is_told_with_its_place_and_status() {
         ),
         (&["layer", "check"], cut, 2, "ends inside a member"),
         (&["layer", "check"], &foreign, 1, ""),
-        (&["layer", "check", "--for", "7:7:1"], &foreign, 0, ""),
+        (&["layer", "check", "--allow", "effective", "--for", "7:7:1"], &foreign, 0, ""),
         (&["layer", "map", "--from", "1:2", "--to", "host"], b"", 2, "1:2: "),
         (&["layer", "ls", "/nonexistent"], b"", 2, "ENOENT"),
         (&["layer", "ls", "/proc"], b"", 2, "oci-layout: open: "),
@@ -575,8 +575,8 @@ fn every_json_field_of_layers_is_documented() {
         let lines = String::from_utf8(lines).unwrap();
         objects.extend(lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
     }
-    // Members; findings, of which q has two; decisions.
-    assert_eq!(objects.len(), 3 + 4 + 4);
+    // Members; findings, of which p has two, q four and r one; decisions.
+    assert_eq!(objects.len(), 3 + 7 + 4);
     fn fields(object: &Value, all: &mut Vec<String>) {
         match object {
             Value::Object(map) => map.iter().for_each(|(name, value)| {

@@ -110,8 +110,8 @@ fn umount_names_what_holds_the_mount_and_what_helps() {
 }
 
 #[test]
-fn several_layers_have_their_names_and_an_image_in_one_archive_is_named() {
-    if !is_root("several_layers_have_their_names_and_an_image_in_one_archive_is_named") {
+fn several_layers_have_their_names_and_an_image_in_one_archive_is_read() {
+    if !is_root("several_layers_have_their_names_and_an_image_in_one_archive_is_read") {
         return;
     }
     script(
@@ -126,7 +126,7 @@ fn several_layers_have_their_names_and_an_image_in_one_archive_is_named() {
         gzip -k two.tar
         expect 0 "two.tar.gz: ping" "$nscap" layer ls one.tar two.tar.gz
         grep -q '^one.tar: ping  *host' out || fail "$(cat out)"
-        expect 1 "two.tar: ping" "$nscap" layer check one.tar two.tar
+        expect 1 "two.tar: ping" "$nscap" layer check --allow effective one.tar two.tar
         grep -q '^one.tar' out && fail "$(cat out)"
         expect 1 '"archive":"two.tar"' "$nscap" --json layer check one.tar two.tar
         "$nscap" layer ls one.tar | grep -q '^ping' || fail "one needs no name"
@@ -135,24 +135,25 @@ fn several_layers_have_their_names_and_an_image_in_one_archive_is_named() {
         expect 2 "cut.tar" "$nscap" layer ls cut.tar two.tar missing.tar
         grep -q '^two.tar: ping' out || fail "$(cat out)"
         grep -q missing.tar err || fail "$(cat err)"
-        # docker save, before and since version 25, and oci-archive.
+        # docker save, before and since version 25, and oci-archive: images without an image in them.
         mkdir -p old/abc new/blobs/sha256 oci/blobs/sha256
         cp one.tar old/abc/layer.tar; echo '[]' >old/manifest.json; echo '{}' >old/repositories
         cp one.tar new/blobs/sha256/abc; echo '[]' >new/manifest.json
         for dir_ in new oci; do echo '{"imageLayoutVersion":"1.0.0"}' >$dir_/oci-layout; echo '{}' >$dir_/index.json; done
         cp one.tar oci/blobs/sha256/abc
         for image in old new oci; do tar -cf $image.tar -C $image .; tar -cf $image-plain.tar -C $image $(ls $image); done
-        for words in ls check "map --from 0:100000:65536 --to host -o made.tar"; do
-            for archive in old new old-plain new-plain; do
-                expect 2 "a docker-archive (docker save)" "$nscap" layer $words $archive.tar
-            done
-            expect 2 "an OCI image layout in tar" "$nscap" layer $words oci.tar
-            expect 2 "oci-archive" "$nscap" layer $words oci-plain.tar
-            grep -q "tar -xf FILE -C DIR" err || fail "$(cat err)"
+        for archive in old new oci old-plain new-plain oci-plain; do
+            expect 1 "" "$nscap" layer ls $archive.tar
+            expect 0 "" "$nscap" layer check $archive.tar
         done
-        [ ! -e made.tar ] || fail "a map of no layer"
-        gzip old.tar
-        expect 2 "docker-archive" "$nscap" layer ls - <old.tar.gz
+        expect 0 "0 of 0 layers changed" "$nscap" layer map --from 0:100000:65536 --to host -o made.tar new.tar
+        cmp new.tar made.tar
+        # Its first members do not tell that it is an image, and of a pipe they are gone by then.
+        expect 2 "a docker-archive that cannot be read so" "$nscap" layer map --from host --to host -o no.tar old-plain.tar
+        [ ! -e no.tar ] || fail "a map of no layer"
+        gzip old-plain.tar
+        expect 2 "docker-archive" sh -c "cat old-plain.tar.gz | $nscap layer ls -"
+        expect 1 "" "$nscap" layer ls - <old-plain.tar.gz
         # A layer may well have one of these names.
         mkdir rootfs
         echo '{}' >rootfs/manifest.json; cp ping rootfs/ping

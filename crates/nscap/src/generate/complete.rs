@@ -15,7 +15,8 @@ use crate::out::Out;
 use crate::system::System;
 
 /// The options whose value is a WHO, or a MAP, which a WHO may stand for.
-const TAKE_WHO: [&str; 6] = ["as", "for", "from", "gid-from", "gid-to", "to"];
+const TAKE_WHO: [&str; 8] =
+    ["as", "for", "from", "gid-from", "gid-to", "ids-after", "ids-before", "to"];
 
 /// What a script asks.
 const ASK: &str = "nscap generate who 2>/dev/null";

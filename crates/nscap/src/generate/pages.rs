@@ -37,6 +37,9 @@ const ALL: &[(&str, Page)] = &[
                 "nscap-scan(1)",
                 "nscap-shift(1)",
                 "nscap-layer(1)",
+                "nscap-diff(1)",
+                "nscap-save(1)",
+                "nscap-restore(1)",
                 "nscap-mount(1)",
                 "nscap-check(1)",
                 "nscap-ns(1)",
@@ -215,8 +218,12 @@ const ALL: &[(&str, Page)] = &[
             see_also: &[
                 "nscap(1)",
                 "nscap-layer-ls(1)",
+                "nscap-layer-set(1)",
+                "nscap-layer-rm(1)",
                 "nscap-layer-map(1)",
                 "nscap-layer-check(1)",
+                "nscap-diff(1)",
+                "nscap-save(1)",
             ],
         },
     ),
@@ -225,6 +232,62 @@ const ALL: &[(&str, Page)] = &[
         Page {
             examples: &[("Of two layers:", "nscap layer ls one.tar.gz two.tar.zst")],
             see_also: &["nscap-layer(1)", "nscap-json(5)", "tar(1)"],
+        },
+    ),
+    (
+        "nscap-layer-set",
+        Page {
+            examples: &[
+                (
+                    "One more layer, in an image that docker saved:",
+                    "nscap layer set --in-place app.tar:app:1.0 /usr/bin/ping cap_net_raw=ep",
+                ),
+                (
+                    "A program that is to start without the capability too:",
+                    "nscap layer set --no-effective -o new layout:latest /usr/bin/ping",
+                ),
+            ],
+            see_also: &["nscap-layer(1)", "nscap-layer-rm(1)", "nscap-diff(1)", "setcap(8)"],
+        },
+    ),
+    (
+        "nscap-layer-rm",
+        Page {
+            examples: &[(
+                "From every image of an index:",
+                "nscap layer rm -o new layout:latest /usr/bin/ping",
+            )],
+            see_also: &["nscap-layer(1)", "nscap-layer-set(1)", "nscap-diff(1)"],
+        },
+    ),
+    (
+        "nscap-diff",
+        Page {
+            examples: &[
+                ("Two versions of an image:", "nscap diff app-1.0.tar app-1.1.tar"),
+                (
+                    "An image, and the tree of a container with ids from 100000:",
+                    "nscap diff --ids-after 0:100000:65536 layout:latest rootfs",
+                ),
+            ],
+            see_also: &["nscap-layer(1)", "nscap-save(1)", "nscap-scan(1)", "nscap-json(5)"],
+        },
+    ),
+    (
+        "nscap-save",
+        Page {
+            examples: &[("Of a tree, to be reviewed:", "nscap save rootfs >capabilities.txt")],
+            see_also: &["nscap-restore(1)", "nscap-diff(1)", "getcap(8)"],
+        },
+    ),
+    (
+        "nscap-restore",
+        Page {
+            examples: &[
+                ("What would be done:", "nscap restore --dry-run capabilities.txt rootfs"),
+                ("From an image:", "nscap save layout:latest | nscap restore - rootfs"),
+            ],
+            see_also: &["nscap-save(1)", "nscap-set(1)", "setcap(8)"],
         },
     ),
     (

@@ -4,11 +4,11 @@
 use std::ffi::OsStr;
 
 use nscap_core::{Extent, IdMap};
-use nscap_image::layer::{self, Finding};
+use nscap_image::layer::{self, Finding, Trouble};
 use serde::Serialize;
 
-use super::{Input, JsonGrant, Named, Place, Rows, reason, shown, side, whose};
-use crate::failure::Failure;
+use super::{Input, JsonGrant, Named, Place, Rows, input, reason, shown, side, whose};
+use crate::failure::{EINVAL, Failure};
 use crate::out::Out;
 use crate::report;
 use crate::system::System;
@@ -27,17 +27,36 @@ struct JsonFinding {
 /// A container in its own terms expects what is its root's.
 const OWN: [Extent; 1] = [Extent { inside: 0, outside: 0, count: 1 }];
 
+/// What the consumer expects.
+pub(super) struct Expected<'a> {
+    /// Its ids.
+    pub(super) consumer: Option<&'a OsStr>,
+    /// Kinds of findings that are none.
+    pub(super) allow: &'a [String],
+}
+
 pub(super) fn run(
-    consumer: Option<&OsStr>,
+    expected: &Expected<'_>,
+    platform: Option<&str>,
     layers: &[Named<'_>],
     out: &mut Out,
 ) -> Result<u8, Failure> {
-    let side = consumer.map(|map| side(map, &mut System::new()?)).transpose()?;
+    for name in expected.allow {
+        if !Trouble::ALL.iter().any(|trouble| trouble.name() == name) {
+            let known: Vec<_> = Trouble::ALL.iter().map(|trouble| trouble.name()).collect();
+            let problem = format!("no kind of finding; there are {}", known.join(", "));
+            return Err(input(&format!("--allow {name}"), problem, EINVAL));
+        }
+    }
+    let side = expected.consumer.map(|map| side(map, &mut System::new()?)).transpose()?;
     let map = side.as_ref().map_or(IdMap::from_sorted(&OWN, &OWN), |side| side.uids.map());
     let (mut rows, mut status) = (Rows::default(), 0);
     for named in layers {
-        let checked = Input::each(named, |layer, reader| {
+        let checked = Input::each(named, platform, |layer, reader| {
             layer::check(reader, map, &mut |finding| {
+                if expected.allow.iter().any(|name| name == finding.trouble.name()) {
+                    return Ok(());
+                }
                 status = status.max(1);
                 let place = Place::new(named, layer, finding.offset, finding.member);
                 if out.is_json() {

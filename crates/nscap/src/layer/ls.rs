@@ -36,11 +36,15 @@ fn holders(id: Option<Uid>, system: &mut System) -> Result<Vec<Holder>, Failure>
     }
 }
 
-pub(super) fn run(layers: &[Named<'_>], out: &mut Out) -> Result<u8, Failure> {
+pub(super) fn run(
+    layers: &[Named<'_>],
+    platform: Option<&str>,
+    out: &mut Out,
+) -> Result<u8, Failure> {
     let mut system = System::new()?;
     let mut status = 1;
     for named in layers {
-        let listed = one(named, &mut status, &mut system, out);
+        let listed = one((named, platform), &mut status, &mut system, out);
         match listed {
             Err(failure) if layers.len() > 1 && !failure.is_broken_pipe() => {
                 status = status.max(report(&named.error(failure)));
@@ -52,13 +56,13 @@ pub(super) fn run(layers: &[Named<'_>], out: &mut Out) -> Result<u8, Failure> {
 }
 
 fn one(
-    named: &Named<'_>,
+    (named, platform): (&Named<'_>, Option<&str>),
     status: &mut u8,
     system: &mut System,
     out: &mut Out,
 ) -> Result<(), Failure> {
     let (mut rows, mut failed) = (Rows::default(), None);
-    let listed = Input::each(named, |layer, reader| {
+    let listed = Input::each(named, platform, |layer, reader| {
         layer::list(reader, &mut |listed| {
             *status = match (&listed.grants, *status) {
                 (Err(_), _) | (_, 2) => 2,

@@ -53,11 +53,19 @@ pub(super) fn run(args: &LayerMap, out: &mut Out) -> Result<u8, Failure> {
         uids: translation(from.uids.map(), to.uids.map()),
         gids: args.owners.then(|| translation(gid_from.gids.map(), gid_to.gids.map())),
     };
-    match Input::open(args.layer.as_deref())? {
-        Input::Stream(_) if args.in_place => {
+    match Input::open(args.layer.as_deref(), args.platform.as_deref())? {
+        Input::File(_) | Input::Stream(_) if args.in_place => {
             Err(input("--in-place", "is for images; use --output".into(), EINVAL))
         }
-        Input::Stream(file) => stream(args, file, &change, out.is_json()),
+        Input::File(mut file) => {
+            // It may have the form of an image all the same, which nothing may be written of.
+            stream(args, out.is_json(), |output, hear| {
+                layer::map_file(&mut file, output, &change, hear)
+            })
+        }
+        Input::Stream(mut piped) => stream(args, out.is_json(), |output, hear| {
+            layer::map_stream(&mut piped, output, &change, hear)
+        }),
         Input::Image(layout) => image(args, &layout, &change, out),
     }
 }
@@ -67,7 +75,11 @@ fn is_told(args: &LayerMap, decided: &Decided<'_>) -> bool {
     args.explain || matches!(decided.decision, Decision::Deny(..))
 }
 
-fn stream(args: &LayerMap, file: File, change: &Change<'_>, json: bool) -> Result<u8, Failure> {
+fn stream(
+    args: &LayerMap,
+    json: bool,
+    mut map: impl FnMut(&mut File, &mut layer::Hear<'_>) -> layer::Result<layer::Changed>,
+) -> Result<u8, Failure> {
     let mut hear = |decided: &Decided<'_>| {
         if !is_told(args, decided) {
             return Ok(());
@@ -77,13 +89,7 @@ fn stream(args: &LayerMap, file: File, change: &Change<'_>, json: bool) -> Resul
     };
     let named = Named::of(args);
     let mut convert = |output: &mut File| -> Result<(), Failure> {
-        let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
-        let changed = if is_file {
-            layer::map_file(&file, output, change, &mut hear)
-        } else {
-            layer::map_stream(&file, output, change, &mut hear)
-        };
-        not_an_image(changed?.image, named.text())
+        not_an_image(map(output, &mut hear)?.image, named.text())
     };
     match &args.output {
         Some(path) => to_file(path, convert)?,
@@ -99,7 +105,7 @@ fn stream(args: &LayerMap, file: File, change: &Change<'_>, json: bool) -> Resul
 }
 
 /// The whole file or none.
-fn to_file(
+pub(super) fn to_file(
     path: &Path,
     convert: impl FnOnce(&mut File) -> Result<(), Failure>,
 ) -> Result<(), Failure> {

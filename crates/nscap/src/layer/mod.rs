@@ -3,18 +3,20 @@
 //! `nscap_image::layer`.
 
 mod check;
+mod filesystem;
 mod ls;
 mod map;
+mod set;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read};
+use std::io::{self, IsTerminal as _, Read, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use nscap_core::translate::ArchiveGrant;
 use nscap_core::{Denied, Uid};
-use nscap_image::layer::{self, Compression, ImageFormat, ImageLayer, Layout};
+use nscap_image::layer::{self, Compression, ImageFormat, ImageLayer, ImageName, Layout, Opened};
 use nscap_image::map::{Ids, Side};
 use nscap_linux::{Links, opath};
 use serde::Serialize;
@@ -27,10 +29,13 @@ use crate::system::System;
 
 pub(crate) fn run(args: &Layer, out: &mut Out) -> Result<u8, Failure> {
     match args {
-        Layer::Ls { layers } => ls::run(&Named::all(layers), out),
+        Layer::Ls { platform, layers } => ls::run(&Named::all(layers), platform.as_deref(), out),
+        Layer::Set(args) => set::set(args, out),
+        Layer::Rm(args) => set::rm(args, out),
         Layer::Map(args) => map::run(args, out),
-        Layer::Check { consumer, layers } => {
-            check::run(consumer.as_deref(), &Named::all(layers), out)
+        Layer::Check { consumer, allow, platform, layers } => {
+            let expected = check::Expected { consumer: consumer.as_deref(), allow };
+            check::run(&expected, platform.as_deref(), &Named::all(layers), out)
         }
     }
 }
@@ -80,59 +85,110 @@ impl<'a> Named<'a> {
     }
 }
 
-/// An archive that is an image has its layers as members, and no capabilities of its own.
+/// An archive that is an image and could not be read as one: its layers are members of it, and it has no
+/// capabilities of its own.
 fn not_an_image(image: Option<ImageFormat>, what: String) -> Result<(), Failure> {
     let Some(format) = image else { return Ok(()) };
-    let (of, how) = match format {
-        ImageFormat::Docker => ("docker save", "skopeo copy docker-archive:FILE oci:DIR:latest"),
-        ImageFormat::Oci => ("an OCI image layout in tar", "tar -xf FILE -C DIR"),
-    };
-    let name = format.name();
     let problem = format!(
-        "a {name} ({of}), not a layer: its layers are archives in it ({how}, then name DIR)"
+        "a {} that cannot be read so: its documents are links, or come late in a pipe (name a file)",
+        format.name()
     );
     Err(Failure::Input { what, problem, errno: EINVAL })
 }
 
 /// What LAYER names.
-enum Input {
-    /// One layer.
-    Stream(File),
-    Image(Layout),
+pub(crate) enum Input {
+    /// One layer, from a regular file.
+    File(File),
+    /// One layer, as it comes.
+    Stream(Box<dyn Read>),
+    Image(Box<Layout>),
 }
 
 impl Input {
-    fn open(layer: Option<&OsStr>) -> Result<Input, Failure> {
-        let Some(name) = layer.filter(|name| *name != "-") else {
+    pub(crate) fn open(layer: Option<&OsStr>, platform: Option<&str>) -> Result<Input, Failure> {
+        let image = |layout: Layout| Ok(Input::Image(Box::new(layout.with_platform(platform)?)));
+        let Some(argument) = layer.filter(|name| *name != "-") else {
             if io::stdin().is_terminal() {
                 return Err(input("standard input", "is a terminal; name a layer".into(), EINVAL));
             }
-            let stdin = io::stdin().as_fd().try_clone_to_owned()?;
-            return Ok(Input::Stream(stdin.into()));
+            let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+            let name = ImageName { path: "standard input".into(), reference: None };
+            return Input::of(stdin, &name, platform);
         };
-        if let Some(layout) = Layout::find(name)? {
-            return Ok(Input::Image(layout));
+        if let Some(layout) = Layout::find(argument)? {
+            return image(layout);
         }
-        open(Path::new(name)).map(Input::Stream)
+        let name = ImageName::of(argument);
+        let file = open(&name.path)?;
+        if let Some(tar) = filesystem::as_tar(&file, &name.path)? {
+            return Ok(Input::Stream(tar));
+        }
+        Input::of(file, &name, platform)
+    }
+
+    fn of(mut file: File, name: &ImageName, platform: Option<&str>) -> Result<Input, Failure> {
+        let regular = file.metadata().is_ok_and(|meta| meta.is_file());
+        let begin = if regular { file.stream_position().map_err(layer::Error::Read)? } else { 0 };
+        let (looks, whole) =
+            layer::looks_like_image(file.try_clone().map_err(layer::Error::Read)?)?;
+        let clone = |file: &File| file.try_clone().map_err(layer::Error::Read);
+        // Of a file what has been read is read again.
+        let whole: Box<dyn Read> = match regular {
+            true => {
+                file.seek(SeekFrom::Start(begin)).map_err(layer::Error::Read)?;
+                Box::new(clone(&file)?)
+            }
+            false => Box::new(whole),
+        };
+        let plain = (regular && begin == 0).then(|| clone(&file)).transpose()?;
+        // A reference or a platform is an image's.
+        if looks || name.reference.is_some() || platform.is_some() {
+            return match Layout::in_archive(whole, plain, name)? {
+                Opened::Image(layout) => {
+                    Ok(Input::Image(Box::new(layout.with_platform(platform)?)))
+                }
+                Opened::Layer(_) if name.reference.is_some() || platform.is_some() => {
+                    let problem = "a layer, which has no references and no platforms";
+                    Err(input(&out::path(&name.path), problem.into(), EINVAL))
+                }
+                Opened::Layer(file) => Ok(Input::File(file)),
+            };
+        }
+        Ok(if regular { Input::File(file) } else { Input::Stream(whole) })
     }
 
     /// Reads each layer, uncompressed.
     fn each(
         named: &Named<'_>,
+        platform: Option<&str>,
         mut each: impl FnMut(Option<&ImageLayer>, &mut dyn Read) -> layer::Result<Option<ImageFormat>>,
     ) -> Result<(), Failure> {
-        match Input::open(named.name)? {
-            Input::Stream(file) => {
-                let (compression, whole) = Compression::detect(file)?;
-                let image = each(None, &mut compression.reader(whole)?)?;
-                not_an_image(image, named.text())?;
-            }
-            Input::Image(layout) => {
-                for layer in layout.layers()? {
-                    // What an image calls a layer is one.
-                    layout.read(&layer, |reader| each(Some(&layer), reader).map(|_| ()))?;
+        let mut alone = |reader: &mut dyn Read| {
+            let (compression, whole) = Compression::detect(reader)?;
+            each(None, &mut compression.reader(whole)?)
+        };
+        let layout = match Input::open(named.name, platform)? {
+            Input::File(mut file) => {
+                let image = alone(&mut file)?;
+                if image.is_none() {
+                    return Ok(());
+                }
+                // An image whose first members did not tell.
+                file.rewind().map_err(layer::Error::Read)?;
+                let plain = file.try_clone().map_err(layer::Error::Read)?;
+                let name = ImageName::of(named.name.unwrap_or_default());
+                match Layout::in_archive(&mut file, Some(plain), &name)? {
+                    Opened::Image(layout) => layout,
+                    Opened::Layer(_) => return not_an_image(image, named.text()),
                 }
             }
+            Input::Stream(mut stream) => return not_an_image(alone(&mut stream)?, named.text()),
+            Input::Image(layout) => layout,
+        };
+        for layer in layout.layers()? {
+            // What an image calls a layer is one.
+            layout.read(&layer, |reader| each(Some(&layer), reader).map(|_| ()))?;
         }
         Ok(())
     }
@@ -156,7 +212,7 @@ fn input(what: &str, problem: String, errno: i32) -> Failure {
 }
 
 /// The numbers of a map that is written out are the layer's, wherever this runs.
-fn side(text: &OsStr, system: &mut System) -> Result<Side, Failure> {
+pub(crate) fn side(text: &OsStr, system: &mut System) -> Result<Side, Failure> {
     match text.to_str().map(str::parse::<Ids>) {
         Some(Ok(ids)) => Ok(Side { uids: ids.clone(), gids: ids }),
         _ => Ok(Side::parse(text, &mut system.namespaces)?),
@@ -188,7 +244,7 @@ impl Place {
     }
 }
 
-fn member_path(member: &[u8]) -> JsonPath {
+pub(crate) fn member_path(member: &[u8]) -> JsonPath {
     use std::os::unix::ffi::OsStrExt as _;
     Path::new(OsStr::from_bytes(member)).into()
 }
@@ -209,7 +265,7 @@ impl From<ArchiveGrant> for JsonGrant {
 }
 
 /// An id of a grant, for people.
-fn whose(id: Option<Uid>) -> String {
+pub(crate) fn whose(id: Option<Uid>) -> String {
     match id {
         None => "rootid -1".to_owned(),
         Some(Uid::ROOT) => "host".to_owned(),
