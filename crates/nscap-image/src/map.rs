@@ -159,9 +159,7 @@ impl Side {
             .map_err(problem);
         }
         let who = Who::parse(text).map_err(|_| {
-            problem(
-                "expected inside:outside:count[,...], or host, a kuid, pid:N, ns:PATH or user:NAME",
-            )
+            problem(&format!("expected inside:outside:count[,...], or {}", Who::FORMS))
         })?;
         let target = who.resolve(namespaces)?;
         let ns = target.namespace(namespaces)?;

@@ -39,6 +39,8 @@ pub struct MountPoint {
     pub nosuid: bool,
     /// Whether it is id-mapped (mount_setattr(2)).
     pub idmapped: bool,
+    /// The options of the file system, such as an overlay's `lowerdir=`, as mountinfo has them.
+    pub options: OsString,
 }
 
 impl MountPoint {
@@ -141,7 +143,8 @@ impl MountPoint {
         fields.find(|field| *field == b"-")?;
         let fs_type = text(fields.next()?);
         let source = OsString::from_vec(unescape(fields.next()?));
-        Some(MountPoint { id, device, root, point, fs_type, source, nosuid, idmapped })
+        let options = OsString::from_vec(unescape(fields.next().unwrap_or_default()));
+        Some(MountPoint { id, device, root, point, fs_type, source, nosuid, idmapped, options })
     }
 
     /// Whether the rules of nscap decide on this file system, and not the kernel's own alone.

@@ -3,6 +3,8 @@
 //! the rules. Each is found by a try if that changes nothing, and otherwise by what the kernel says
 //! of itself.
 
+mod idmap;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -22,6 +24,8 @@ use crate::policy::kernel_decides;
 use crate::server::{FuseQueue, Lowered};
 use crate::sys;
 use crate::xattr::{self, Present};
+
+pub use idmap::can_be_idmapped;
 
 /// What the kernel offers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

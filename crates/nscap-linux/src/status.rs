@@ -62,6 +62,16 @@ pub(crate) fn is_worker(stat: &[u8]) -> Option<bool> {
     Some(flags & WORKER != 0)
 }
 
+/// When a process began, in seconds since the machine started; `None` where there is none.
+pub(crate) fn began(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    // starttime is the 22nd field, state the third.
+    let ticks: u64 = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    ticks.checked_div(rustix::param::clock_ticks_per_second())
+}
+
 fn numbers(text: &str) -> Option<Vec<u32>> {
     text.split_ascii_whitespace().map(|number| number.parse().ok()).collect()
 }

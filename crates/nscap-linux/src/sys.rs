@@ -332,6 +332,51 @@ pub(crate) fn try_unshare_user() -> Result<(), Errno> {
     }
 }
 
+/// A child in a user namespace of its own without maps; it ends with the pipe that it waits for, or
+/// with us.
+pub(crate) struct Unshared(libc::pid_t);
+
+impl Unshared {
+    /// Starts it; it says 1 once it is in the namespace, and 0 where it may not.
+    pub(crate) fn start(
+        says: std::io::PipeWriter,
+        waits: std::io::PipeReader,
+    ) -> Result<Unshared, Errno> {
+        // SAFETY: the child only makes system calls and exits.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: numbers and a byte of our own; _exit runs nothing of the parent's.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                let mut byte = u8::from(libc::unshare(libc::CLONE_NEWUSER) == 0);
+                libc::write(says.as_raw_fd(), (&raw const byte).cast(), 1);
+                // The copy of the other end, too, must be closed for the pipe to end.
+                let kept = waits.as_raw_fd();
+                libc::syscall(libc::SYS_close_range, 3, kept.saturating_sub(1), 0);
+                libc::syscall(libc::SYS_close_range, kept + 1, libc::c_int::MAX, 0);
+                libc::read(kept, (&raw mut byte).cast(), 1);
+                libc::_exit(0);
+            }
+        }
+        if pid < 0 { Err(last()) } else { Ok(Unshared(pid)) }
+    }
+
+    pub(crate) fn pid(&self) -> libc::pid_t {
+        self.0
+    }
+}
+
+impl Drop for Unshared {
+    fn drop(&mut self) {
+        let mut status = 0;
+        // SAFETY: ends and waits for the child that we made, whose number is its own until then.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, &raw mut status, 0);
+        }
+    }
+}
+
 /// An id that setfsuid(2) and setfsgid(2) take for a question.
 const ASK: u32 = u32::MAX;
 

@@ -8,6 +8,7 @@ use crate::quote::Quotable as _;
 use nscap_core::{Kuid, root_kuid};
 
 use crate::error::{Error, Result};
+use crate::managed::Managed;
 use crate::ns::{Namespaces, NsIndex};
 use crate::subid::Subids;
 
@@ -32,6 +33,9 @@ pub enum Who {
     File(PathBuf),
     /// `user:NAME`: root of a container with the first subordinate range of a user.
     User(String),
+    /// `podman:NAME`, `docker:NAME`, `incus:NAME`, `kube:NS/POD/CONTAINER`, `machine:NAME`,
+    /// `unit:NAME`: root of the user namespace of its first process.
+    Managed(Managed),
 }
 
 /// The root that a WHO names.
@@ -77,6 +81,10 @@ impl Target {
 }
 
 impl Who {
+    /// The forms, in words.
+    pub const FORMS: &str = "host, a kuid, pid:N, ns:PATH, user:NAME, or podman:, docker:, incus:, \
+         machine: or unit:NAME, or kube:NS/POD/CONTAINER";
+
     /// Reads WHO.
     ///
     /// # Errors
@@ -106,9 +114,11 @@ impl Who {
                 .then(|| Who::User(name.into()))
                 .ok_or_else(|| problem("no name after user:"));
         }
+        if let Some(managed) = Managed::parse(word) {
+            return managed.map(Who::Managed);
+        }
         let kuid = word.parse().ok().and_then(Kuid::new);
-        kuid.map(Who::Kuid)
-            .ok_or_else(|| problem("expected host, a kuid, pid:N, ns:PATH or user:NAME"))
+        kuid.map(Who::Kuid).ok_or_else(|| problem(&format!("expected {}", Who::FORMS)))
     }
 
     /// Finds the root that WHO names. Adds namespaces that it names to `namespaces`.
@@ -136,6 +146,12 @@ impl Who {
             Who::Process(pid) => {
                 let ns = namespaces.add_pid(*pid)?;
                 root_of(ns, &format!("pid:{pid}"), namespaces)
+            }
+            Who::Managed(managed) => {
+                let leader = managed.leader()?;
+                let ns = namespaces.add_pid(leader.pid())?;
+                leader.check()?;
+                root_of(ns, &format!("pid:{}", leader.pid()), namespaces)
             }
             Who::File(path) => {
                 let ns = namespaces.add_path(path)?;
@@ -213,6 +229,11 @@ pub fn group_id(name: &str) -> Option<u32> {
 }
 
 fn who_error(who: &std::ffi::OsStr, problem: &str) -> Error {
+    error(who, problem)
+}
+
+/// An error about WHO.
+pub(crate) fn error(who: &std::ffi::OsStr, problem: &str) -> Error {
     Error::Who { who: who.maybe_quote().to_string(), problem: problem.to_owned() }
 }
 

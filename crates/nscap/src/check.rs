@@ -11,6 +11,7 @@ use nscap_linux::{Design, Namespaces, Subids};
 use serde::Serialize;
 
 use crate::cli::Check;
+use crate::facts::{self, Fact};
 use crate::failure::Failure;
 use crate::note;
 use crate::out::{self, BAD, GOOD, HEAD, Out, Table};
@@ -29,6 +30,8 @@ enum Finding {
     Overlap { what: String, with: String, more: usize, first: u32, last: u32 },
     /// U: a namespace whose root is an ancestor's root as well.
     Root { what: String, kuid: u32, ancestor: String },
+    /// What decides beside: none of it is missing from nscap.
+    Fact(Fact),
     /// Namespaces and processes that were not looked at.
     #[serde(rename = "left-out")]
     LeftOut { count: usize },
@@ -38,6 +41,7 @@ impl Finding {
     fn ok(&self) -> Option<bool> {
         match self {
             Finding::Offer { ok, .. } | Finding::Feature { ok, .. } => *ok,
+            Finding::Fact(_) => Some(true),
             _ => Some(false),
         }
     }
@@ -51,6 +55,7 @@ pub(crate) fn run(args: &Check, out: &mut Out) -> Result<u8, Failure> {
     findings.extend(Design::here().map(in_the_kernel));
     let features = features(&findings);
     findings.extend(features);
+    findings.extend(facts::all(&args.dir, &mut system.namespaces).into_iter().map(Finding::Fact));
     let overlaps = ranges::configured(system.subids()?);
     findings.extend(overlaps.iter().map(|shared| overlap(shared, |user| range_text(user))));
     let overlaps = ranges::live(&system.namespaces);
@@ -247,6 +252,7 @@ fn print(findings: &[Finding], out: &mut Out) -> Result<(), Failure> {
     out.styled(HEAD, "This machine")?;
     let mut offers = Table::indented(2);
     let mut features = Table::indented(2);
+    let mut facts = Table::indented(2);
     let mut overlaps = Vec::new();
     let mut roots: BTreeMap<_, Vec<&String>> = BTreeMap::new();
     for finding in findings {
@@ -273,6 +279,10 @@ fn print(findings: &[Finding], out: &mut Out) -> Result<(), Failure> {
             Finding::Root { what, kuid, ancestor } => {
                 roots.entry((kuid, ancestor)).or_default().push(what);
             }
+            Finding::Fact(Fact { name, value, text }) => {
+                let value = value.clone().unwrap_or_else(|| "?".to_owned());
+                facts.row([(*name).to_owned(), value, text.clone()]);
+            }
             Finding::LeftOut { count } => overlaps.push(format!("  {}", left_out(*count))),
         }
     }
@@ -290,6 +300,8 @@ fn print(findings: &[Finding], out: &mut Out) -> Result<(), Failure> {
     out.table(&offers)?;
     out.styled(HEAD, "That leaves")?;
     out.table(&features)?;
+    out.styled(HEAD, "What decides beside")?;
+    out.table(&facts)?;
     out.styled(HEAD, "Ranges")?;
     if overlaps.is_empty() {
         out.line("  nothing overlaps")?;

@@ -23,7 +23,10 @@ WHO is one of
   100000     a root kuid: uid 0 of a container, as the host counts
   pid:N      root of the user namespace of process N
   ns:PATH    root of the user namespace of a file, such as /proc/N/ns/user
-  user:NAME  root of a container with the first range of NAME in /etc/subuid";
+  user:NAME  root of a container with the first range of NAME in /etc/subuid
+  podman:NAME, docker:NAME, incus:NAME, machine:NAME, unit:NAME
+  kube:NS/POD/CONTAINER
+             root of the user namespace of its first process, by its manager";
 
 const CAPS: &str = "CAPS is written as for setcap(8): cap_net_raw=ep, cap_chown,cap_kill+p";
 

@@ -10,6 +10,7 @@ mod cli;
 mod contents;
 mod diff;
 mod explain;
+mod facts;
 mod failure;
 mod files;
 mod generate;

@@ -34,9 +34,9 @@ pub(crate) struct Explain {
     /// A task in WHO's namespace, with the ids that --uid and --gid say
     #[arg(long = "as", value_name = "WHO", allow_hyphen_values = true, conflicts_with_all = STARTS)]
     pub(crate) seen_by: Option<OsString>,
-    /// A process as it is now
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "seen_by", conflicts_with_all = STARTS)]
-    pub(crate) pid: Option<u32>,
+    /// A process as it is now; or the first one of podman:NAME and the like, as WHO has them
+    #[arg(long, value_name = "N", value_parser = ids::process, conflicts_with = "seen_by", conflicts_with_all = STARTS)]
+    pub(crate) pid: Option<ids::Process>,
     /// Its uid in that namespace, or the name of a user here; 0 has every capability, others none [default: 0]
     #[arg(long, value_name = "UID", conflicts_with = "pid", conflicts_with_all = STARTS, value_parser = ids::user)]
     pub(crate) uid: Option<ids::User>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Users and groups as chown(1) and setpriv(1) take them: a number, or a name of this machine's.
 
-use nscap_linux::{group_id, user_ids};
+use nscap_linux::{LiveTask, Managed, Namespaces, Result as Found, group_id, user_ids};
 
 /// A user.
 #[derive(Clone, Copy)]
@@ -9,6 +9,38 @@ pub(crate) struct User {
     pub(crate) uid: u32,
     /// The login group of a name; of a number, the same number.
     pub(crate) gid: u32,
+}
+
+/// A process that runs.
+#[derive(Clone, Debug)]
+pub(crate) enum Process {
+    Number(u32),
+    Managed(Managed),
+}
+
+impl Process {
+    pub(crate) fn read(&self, namespaces: &mut Namespaces) -> Found<LiveTask> {
+        match self {
+            Process::Number(pid) => LiveTask::read(*pid, namespaces),
+            Process::Managed(managed) => {
+                let leader = managed.leader()?;
+                let task = LiveTask::read(leader.pid(), namespaces)?;
+                // What was read is the same process's.
+                leader.check()?;
+                Ok(task)
+            }
+        }
+    }
+}
+
+pub(super) fn process(text: &str) -> Result<Process, String> {
+    if let Some(managed) = Managed::parse(text) {
+        return managed.map(Process::Managed).map_err(|error| error.to_string());
+    }
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number
+        .map(Process::Number)
+        .ok_or_else(|| "not a process id, and not podman:NAME or the like".to_owned())
 }
 
 /// As chown(1), a name before a number.

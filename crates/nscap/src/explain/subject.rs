@@ -24,8 +24,8 @@ pub(crate) enum Subject {
 
 impl Subject {
     pub(crate) fn find(args: &Explain, system: &mut System) -> Result<Subject, Failure> {
-        if let Some(pid) = args.pid {
-            return Ok(Subject::Live(Box::new(LiveTask::read(pid, &mut system.namespaces)?)));
+        if let Some(process) = &args.pid {
+            return Ok(Subject::Live(Box::new(process.read(&mut system.namespaces)?)));
         }
         let who = args.seen_by.as_deref().unwrap_or(OsStr::new("host"));
         let ns = namespace(who, system)?;
@@ -135,6 +135,12 @@ pub(super) fn namespace(who: &OsStr, system: &mut System) -> Result<NsIndex, Fai
     let named = match Who::parse(who)? {
         Who::Process(pid) => Some(namespaces.add_pid(pid)?),
         Who::File(path) => Some(namespaces.add_path(&path)?),
+        Who::Managed(managed) => {
+            let leader = managed.leader()?;
+            let ns = namespaces.add_pid(leader.pid())?;
+            leader.check()?;
+            Some(ns)
+        }
         Who::Host | Who::Kuid(_) | Who::User(_) => None,
     };
     match named {
