@@ -36,12 +36,12 @@ static void nscap_log(struct dentry *dentry, const char *op, const char *clause,
 void nscap_audit_change(struct dentry *dentry, enum nscap_what what,
 			const struct nscap_record *record, int error)
 {
-	static DEFINE_RATELIMIT_STATE(refusals, DEFAULT_RATELIMIT_INTERVAL,
-				      DEFAULT_RATELIMIT_BURST);
+	static struct ratelimit_state refusals =
+		RATELIMIT_STATE_INIT_FLAGS(refusals, DEFAULT_RATELIMIT_INTERVAL,
+					   DEFAULT_RATELIMIT_BURST, RATELIMIT_MSG_ON_RELEASE);
 
 	if (!audit_enabled || record->logged == NSCAP_LOGS_NOTHING)
 		return;
-	ratelimit_set_flags(&refusals, RATELIMIT_MSG_ON_RELEASE);
 	if (record->logged == NSCAP_LOGS_REFUSAL && !__ratelimit(&refusals))
 		return;
 	nscap_log(dentry, nscap_sets(what) ? "set" : "remove", record->clause, error, GFP_KERNEL);
