@@ -84,7 +84,7 @@ pub(crate) enum Command {
     /// List live user namespaces as a tree
     ///
     /// Exit status: 0, or 2 when some were not looked at.
-    Ns,
+    Ns(Ns),
     /// Say what this machine offers to nscap, and which id ranges overlap
     ///
     /// Exit status: 0 when nothing is missing and nothing overlaps, 1 otherwise, 2 on an error, and when
@@ -296,6 +296,10 @@ pub(crate) struct Scan {
     /// Print only the files' paths, each followed by a NUL byte
     #[arg(short = '0', long, conflicts_with = "json")]
     pub(crate) null: bool,
+    /// Print one HTML page at the end: a table of the files, the namespaces in which each grant holds, and the
+    /// tree of namespaces; sorted by path, with all that it needs
+    #[arg(long, conflicts_with_all = ["json", "null"])]
+    pub(crate) html: bool,
     /// Only files with entries that no task here can use, because their root kuid is that of no live namespace, in no
     /// range of /etc/subuid and no user's uid; or with a table that is void since the file changed
     #[arg(long)]
@@ -323,6 +327,7 @@ impl Scan {
             dirs,
             one_file_system: false,
             null: false,
+            html: false,
             stale: false,
             whom: None,
             sort: false,
@@ -348,4 +353,12 @@ pub(crate) enum Generate {
     /// Print each WHO of this machine, one a line, for completion scripts
     #[command(hide = true)]
     Who,
+}
+
+#[derive(Args)]
+pub(crate) struct Ns {
+    /// Draw the tree as SVG: one document with all that it needs, for light and dark, that a screen reader
+    /// can read
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) svg: bool,
 }

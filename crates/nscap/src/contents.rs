@@ -2,12 +2,13 @@
 //! The capabilities of a file and their holders, as `nscap get` and `nscap scan` print them.
 
 use nscap_core::storage::{Seal, VoidReason};
-use nscap_core::{FileCaps, HostValue, Kuid, Uid};
-use nscap_linux::{CapFile, FileState, Hidden};
+use nscap_core::{FileCaps, HostValue, InodeView, Kuid, Stored, Uid};
+use nscap_linux::{CapFile, FileState, Hidden, LiveNs, Namespaces};
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::out::{self, JsonPath, Name, Table, names};
+use crate::picture::{FileRow, Row};
 use crate::system::{Holder, System, describe};
 
 /// Capabilities of a file, as JSON has them.
@@ -59,6 +60,9 @@ pub(crate) struct Contents {
     secret: bool,
     #[serde(skip)]
     pub(crate) malformed: bool,
+    /// Each live namespace in which execve takes a grant, and the grant's root; `None`: the host value.
+    #[serde(skip)]
+    holds: Vec<(u64, Option<u32>)>,
 }
 
 /// What the file has that cannot be shown, or not for sure.
@@ -80,6 +84,30 @@ fn hidden(state: &FileState, host: HostValue) -> Option<&'static str> {
     }
 }
 
+/// Told of each row: a grant's root, as in `holds`; in words what it belongs to, its capabilities and
+/// its holders.
+type HearRow<'h> = dyn FnMut(Option<Option<u32>>, String, String, &str) + 'h;
+
+/// What execve looks at in each namespace that is known (R3, R8, A).
+fn holds(
+    stored: &Stored<'_>,
+    view: &InodeView<LiveNs<'_>>,
+    namespaces: &Namespaces,
+) -> Vec<(u64, Option<u32>)> {
+    let in_one = |ns: LiveNs<'_>| {
+        let seen = stored.seen_from(ns, view);
+        match seen.host() {
+            HostValue::Present(_) => Some((ns.inode(), None)),
+            HostValue::Malformed => None,
+            HostValue::Absent => {
+                let kuid = seen.nearest(ns)?.0.kuid?;
+                Some((ns.inode(), Some(kuid.get())))
+            }
+        }
+    };
+    namespaces.iter().filter(|ns| ns.is_namespace()).filter_map(in_one).collect()
+}
+
 impl Contents {
     /// Reads them.
     pub(crate) fn of(file: &CapFile, system: &mut System) -> Result<Contents, Failure> {
@@ -97,6 +125,8 @@ impl Contents {
             entries.insert(0, (host_kuid, caps));
             host = HostValue::Absent;
         }
+        let draws = system.draws;
+        let holds = if draws { holds(&stored, &view, &system.namespaces) } else { Vec::new() };
         let mut named = Vec::new();
         for (kuid, caps) in entries {
             let holders = kuid.map_or(Ok(Vec::new()), |kuid| system.holders(kuid))?;
@@ -133,6 +163,7 @@ impl Contents {
                 Some(Hidden::Foreign | Hidden::Malformed | Hidden::Table)
             ),
             malformed: host == HostValue::Malformed,
+            holds,
         })
     }
 
@@ -168,13 +199,30 @@ impl Contents {
     }
 
     pub(crate) fn rows(&self, table: &mut Table) {
-        let mut row = |who: String, caps: String, rest: &str| {
+        self.each(&mut |_, who, caps, rest| {
             table.row([self.shown_path.clone(), who, caps, rest.to_owned()]);
-        };
+        });
+    }
+
+    /// The rows of a page.
+    pub(crate) fn file_row(&self) -> FileRow {
+        let mut rows = Vec::new();
+        self.each(&mut |root, of, caps, rest| {
+            let holds_in = root.map(|root| {
+                self.holds.iter().filter(|held| held.1 == root).map(|held| held.0).collect()
+            });
+            rows.push(Row { of, caps, holders: rest.to_owned(), holds_in });
+        });
+        FileRow { path: self.shown_path.clone(), rows }
+    }
+
+    /// Each grant and whatever else the file has: its root as in `holds`, where it is one, and in words;
+    /// its capabilities; its holders.
+    fn each(&self, row: &mut HearRow<'_>) {
         if let Some(host) = &self.host {
             let overrides = !self.entries.is_empty();
             let rest = if overrides { "everyone; overrides every entry" } else { "everyone" };
-            row("host".to_owned(), host.caps.clone(), rest);
+            row(Some(None), "host".to_owned(), host.caps.clone(), rest);
         }
         for entry in &self.entries {
             let who = entry.kuid.map_or("kuid ?".to_owned(), |kuid| format!("kuid {kuid}"));
@@ -182,26 +230,27 @@ impl Contents {
                 Some(_) => describe(&entry.holders),
                 None => "no kuid through this mount".to_owned(),
             };
-            row(who, entry.caps.caps.clone(), &holders);
+            row(entry.kuid.map(Some), who, entry.caps.caps.clone(), &holders);
         }
         if self.seal == "sealed" {
             let rest = "sealed: unchanged since; an unmodified kernel does not look at it";
-            row("table".to_owned(), "-".to_owned(), rest);
+            row(None, "table".to_owned(), "-".to_owned(), rest);
         }
         if self.seal == "unknown" {
             let rest =
                 "entries, if what cannot be seen from here is as it was when they were written";
-            row("table".to_owned(), "-".to_owned(), rest);
+            row(None, "table".to_owned(), "-".to_owned(), rest);
         }
         if let Some(reason) = self.void {
             row(
+                None,
                 "void".to_owned(),
                 "-".to_owned(),
                 &format!("entries that count for nothing: {reason}"),
             );
         }
         if let Some(hidden) = self.hidden {
-            row("hidden".to_owned(), "-".to_owned(), hidden);
+            row(None, "hidden".to_owned(), "-".to_owned(), hidden);
         }
     }
 }

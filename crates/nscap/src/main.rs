@@ -20,6 +20,7 @@ mod mount;
 mod next;
 mod ns;
 mod out;
+mod picture;
 mod ranges;
 mod restore;
 mod save;
@@ -81,7 +82,7 @@ fn run(command: &Command, out: &mut Out) -> Result<u8, Failure> {
         Command::Rm(args) => change::rm(args, out),
         Command::Explain(args) => explain::run(args, out),
         Command::Shift(args) => shift::run(args, out),
-        Command::Ns => ns::run(out),
+        Command::Ns(args) => ns::run(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Mount(args) => mount::run(args, out),
         Command::Umount(args) => umount::run(args),

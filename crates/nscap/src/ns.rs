@@ -7,9 +7,11 @@ use nscap_core::{Extent, Kuid, UserNs as _, root_kuid};
 use nscap_linux::{LiveNs, Namespaces, NsIndex, Origin};
 use serde::Serialize;
 
+use crate::cli::Ns;
 use crate::failure::Failure;
 use crate::note;
 use crate::out::{self, Fit, Out, Table};
+use crate::picture::{Node, svg};
 use crate::system::{System, left_out};
 
 /// One namespace, as JSON has it.
@@ -41,9 +43,33 @@ struct JsonExtent {
     count: u32,
 }
 
-pub(crate) fn run(out: &mut Out) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Ns, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     system.scan()?;
+    if args.svg {
+        let title = "User namespaces of this machine, each below its parent";
+        out.bytes(svg(title, &nodes(&system.namespaces)).as_bytes())?;
+    } else {
+        list(&system, out)?;
+    }
+    let unreadable = system.namespaces.unreadable();
+    if unreadable > 0 {
+        note(&format!(
+            "not allowed to look at {unreadable} process(es), whose namespaces may be missing"
+        ));
+    }
+    let count = system.namespaces.left_out(None);
+    if count == 0 {
+        return Ok(0);
+    }
+    if out.is_json() {
+        out.object(&LeftOut { left_out: count })?;
+    }
+    note(&left_out(count));
+    Ok(2)
+}
+
+fn list(system: &System, out: &mut Out) -> Result<(), Failure> {
     let mut table = Table::with_head(&[
         ("NAMESPACE", Fit::Whole),
         ("ID", Fit::Whole),
@@ -65,21 +91,41 @@ pub(crate) fn run(out: &mut Out) -> Result<u8, Failure> {
     if !out.is_json() {
         out.table(&table)?;
     }
-    let unreadable = system.namespaces.unreadable();
-    if unreadable > 0 {
-        note(&format!(
-            "not allowed to look at {unreadable} process(es), whose namespaces may be missing"
-        ));
+    Ok(())
+}
+
+/// The boxes of a picture.
+pub(crate) fn nodes(namespaces: &Namespaces) -> Vec<Node> {
+    tree(namespaces).into_iter().map(|(ns, depth)| node(ns, depth)).collect()
+}
+
+fn node(ns: LiveNs<'_>, depth: usize) -> Node {
+    let kuid = |kuid: Option<Kuid>| kuid.map_or("unknown".to_owned(), |kuid| kuid.to_string());
+    let root = root_kuid(ns)
+        .map_or("no root: uid 0 is not mapped".to_owned(), |root| format!("root is kuid {root}"));
+    let root = if ns.maps_known() { root } else { "root unknown".to_owned() };
+    let first = ns.first_process();
+    let process = first.map_or_else(
+        || format!("no process: {}", origin(ns.origin())),
+        |first| {
+            let (count, name) = (ns.process_count(), out::name(&first.comm));
+            format!("{count} process(es), first {} {name}", first.pid)
+        },
+    );
+    let title = match (ns.is_namespace(), depth) {
+        (false, _) => "outside of what can be seen from here".to_owned(),
+        (true, 0) => format!("namespace {}, the first one", ns.inode()),
+        (true, _) => format!("namespace {}", ns.inode()),
+    };
+    let same = ns.maps_known() && ns.gid_map() == ns.uid_map();
+    let ids = |what: &str, extents: &[Extent]| format!("{what} {}", maps(ns, extents));
+    let mut lines = vec![format!("{root}, owner kuid {}", kuid(ns.owner_kuid())), process];
+    if same {
+        lines.push(ids("uids and gids", ns.uid_map()));
+    } else {
+        lines.extend([ids("uids", ns.uid_map()), ids("gids", ns.gid_map())]);
     }
-    let count = system.namespaces.left_out(None);
-    if count == 0 {
-        return Ok(0);
-    }
-    if out.is_json() {
-        out.object(&LeftOut { left_out: count })?;
-    }
-    note(&left_out(count));
-    Ok(2)
+    Node { depth, inode: ns.is_namespace().then(|| ns.inode()), title, lines }
 }
 
 /// A namespace and all below it, each before its children, these by inode number.

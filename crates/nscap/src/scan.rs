@@ -19,7 +19,9 @@ use crate::cli::Scan;
 use crate::contents::Contents;
 use crate::failure::Failure;
 use crate::note;
-use crate::out::{JsonPath, Out, Table};
+use crate::ns::nodes;
+use crate::out::{self, JsonPath, Out, Table};
+use crate::picture::Page;
 use crate::ranges::sharers;
 use crate::report;
 use crate::system::System;
@@ -117,6 +119,9 @@ struct Status {
 impl<'a> Scanner<'a> {
     fn new(args: &'a Scan, out: &'a mut Out) -> Result<Scanner<'a>, Failure> {
         let mut system = System::new()?;
+        if args.html {
+            system.scan()?;
+        }
         let mut whom = None;
         if let Some(who) = &args.whom {
             whom = Some(system.resolve(who)?.kuid);
@@ -155,7 +160,7 @@ impl<'a> Scanner<'a> {
             self.write(|out, _| out.object(&object))?;
         }
         let failure = Failure::System(error);
-        if self.args.sort {
+        if self.sorts() {
             self.failed.push(failure);
         } else {
             self.bar.suspend(|| report(&failure));
@@ -164,6 +169,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn look(&mut self, file: CapFile) -> Result<(), Failure> {
+        self.system.draws = self.args.html;
         let path = file.path().to_owned();
         let patience = Duration::from_secs(self.args.patience.into());
         let contents =
@@ -176,7 +182,7 @@ impl<'a> Scanner<'a> {
         self.status.stale |= contents.is_stale();
         let shared = self.shared_by(&contents)?;
         let found = FoundFile { contents, shared };
-        if self.args.sort {
+        if self.sorts() {
             self.found.push((path, found));
             return Ok(());
         }
@@ -192,6 +198,24 @@ impl<'a> Scanner<'a> {
             self.status.untold += 1;
         }
         asked
+    }
+
+    /// Whether everything is printed at the end.
+    fn sorts(&self) -> bool {
+        self.args.sort || self.args.html
+    }
+
+    fn page(&mut self, found: Vec<(PathBuf, FoundFile)>) -> Result<(), Failure> {
+        // Lost where a file system did not answer.
+        self.system.scan()?;
+        let places = self.args.dirs.iter().map(|dir| out::path(dir)).collect();
+        let left_out = self.system.namespaces.left_out(None);
+        let mut notes: Vec<String> = self.failed.iter().map(Failure::to_string).collect();
+        notes.sort();
+        notes.extend((left_out > 0).then(|| crate::system::left_out(left_out)));
+        let files = found.iter().map(|(_, found)| found.contents.file_row()).collect();
+        let page = Page { places, files, namespaces: nodes(&self.system.namespaces), notes };
+        self.write(|out, _| out.bytes(page.html().as_bytes()))
     }
 
     fn shared_by(&mut self, contents: &Contents) -> Result<Vec<Shared>, Failure> {
@@ -244,8 +268,12 @@ impl<'a> Scanner<'a> {
         kept.sort_by(|(one, _), (other, _)| {
             one.cmp(other).then_with(|| one.as_os_str().cmp(other.as_os_str()))
         });
-        for (path, found) in kept {
-            self.print(path, &found)?;
+        if self.args.html {
+            self.page(kept)?;
+        } else {
+            for (path, found) in kept {
+                self.print(path, &found)?;
+            }
         }
         self.print_table()?;
         self.out.flush()?;

@@ -23,6 +23,8 @@ pub(crate) struct System {
     /// By the mount's id, which no later mount has.
     mounts: HashMap<u64, Mount>,
     holders: HashMap<Kuid, Vec<Holder>>,
+    /// Whether it is worked out in which namespaces each grant holds, for a picture.
+    pub(crate) draws: bool,
 }
 
 impl System {
@@ -33,6 +35,7 @@ impl System {
             subids: None,
             mounts: HashMap::new(),
             holders: HashMap::new(),
+            draws: false,
         })
     }
 
