@@ -5,7 +5,7 @@ use super::man::rest;
 use super::pages;
 use super::roff::{Roff, bold, plain};
 
-const DOCUMENT: &str = include_str!("../../../../docs/json.md");
+const DOCUMENT: &str = include_str!("json.txt");
 
 pub(super) fn text() -> String {
     let mut roff = Roff::default();
