@@ -11,12 +11,12 @@ use nscap_image::manifest::{Entry, SavedGrant, format};
 use crate::cli::Save;
 use crate::failure::{EINVAL, Failure};
 use crate::out::{self, Out};
-use crate::sides::one;
+use crate::sides::{is_tree, one};
 use crate::system::System;
 
 pub(crate) fn run(args: &Save, out: &mut Out) -> Result<u8, Failure> {
     let files = one(&args.side, args.platform.as_deref(), true)?;
-    let is_tree = Path::new(&args.side).is_dir();
+    let is_tree = is_tree(Path::new(&args.side));
     let mut system = System::new()?;
     // Names of one file together, under the first.
     let mut all: BTreeMap<(usize, u64), Entry> = BTreeMap::new();

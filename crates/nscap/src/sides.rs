@@ -28,9 +28,10 @@ pub(crate) struct Side {
     pub(crate) files: Vec<CapableFile>,
 }
 
-/// Whether an argument is a directory with files, and no image.
-fn is_tree(path: &Path) -> bool {
-    path.is_dir() && !path.join("oci-layout").exists() && !path.join("version").exists()
+/// Whether an argument is a directory with files, and neither an OCI layout nor a `dir:` of skopeo.
+pub(crate) fn is_tree(path: &Path) -> bool {
+    let has = |name| path.join(name).exists();
+    path.is_dir() && !has("oci-layout") && !(has("version") && has("manifest.json"))
 }
 
 /// All of an argument.

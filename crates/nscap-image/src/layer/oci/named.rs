@@ -50,7 +50,7 @@ impl ImageName {
 /// A stream of which the beginning has been looked at, and whether it looks like an image.
 ///
 /// # Errors
-/// [`Error::Read`].
+/// [`Error::Read`](crate::layer::Error::Read).
 ///
 /// ```
 /// use nscap_image::layer::looks_like_image;
