@@ -52,7 +52,7 @@ pub(crate) struct Explain {
     /// With no_new_privs
     #[arg(long, conflicts_with_all = FILES)]
     pub(crate) no_new_privileges: bool,
-    /// As USER[:GROUP], by the container's /etc/passwd; of --podman, --docker and --kube the user of the image
+    /// As USER or USER:GROUP, by the container's /etc/passwd; of --podman, --docker and --kube the user of the image
     #[arg(long, value_name = "USER", conflicts_with_all = ["oci", "systemd"])]
     pub(crate) user: Option<String>,
     /// In a new user namespace with this map, inside:outside:count[,...], or in WHO's
