@@ -100,4 +100,9 @@ static inline struct inode **nscap_delegated(struct delegated_inode *delegated)
 	__vfs_removexattr_locked(idmap, dentry, name, nscap_delegated(delegated))
 #endif
 
+/* What a module cannot link to. */
+#ifdef MODULE
+#include "module.h"
+#endif
+
 #endif
