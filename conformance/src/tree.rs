@@ -200,18 +200,18 @@ impl UserNs for Ns<'_> {
     }
 
     fn kuid(self, uid: Uid) -> Option<Kuid> {
-        self.node()?.uids.map().outside(uid.get()).and_then(Kuid::new)
+        self.node()?.uids.map().kuid(uid)
     }
 
     fn uid(self, kuid: Kuid) -> Option<Uid> {
-        self.node()?.uids.map().inside(kuid.get()).and_then(Uid::new)
+        self.node()?.uids.map().uid(kuid)
     }
 
     fn kgid(self, gid: Gid) -> Option<Kgid> {
-        self.node()?.gids.map().outside(gid.get()).and_then(Kgid::new)
+        self.node()?.gids.map().kgid(gid)
     }
 
     fn gid(self, kgid: Kgid) -> Option<Gid> {
-        self.node()?.gids.map().inside(kgid.get()).and_then(Gid::new)
+        self.node()?.gids.map().gid(kgid)
     }
 }

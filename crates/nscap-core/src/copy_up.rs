@@ -113,17 +113,12 @@ mod tests {
     use crate::wire::Record;
     use crate::world::{World, kgid, kuid};
 
-    /// The initial namespace, 1 with root kuid 100000, 2 beside it with root kuid 200000.
-    fn world() -> World {
-        let mut world = World::new();
-        world.add(0, 0, &[(0, 100_000, 1000)]);
-        world.add(0, 0, &[(0, 200_000, 1000)]);
-        world
-    }
+    /// Two containers with the root kuids 100000 and 200000.
+    const BOTH: [(u32, u32); 2] = [(100_000, 1000), (200_000, 1000)];
 
     #[test]
     fn w_an_entry_keeps_its_kuid_in_other_terms_or_is_none() {
-        let world = world();
+        let world = World::side_by_side(&BOTH);
         let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let above = |ns, rootid| {
             let value = VfsCaps::v3(rootid, FileCaps::default()).encode();
@@ -141,7 +136,7 @@ mod tests {
 
     #[test]
     fn w_a_copy_has_the_entries_that_its_mounter_can_name() {
-        let world = world();
+        let world = World::side_by_side(&BOTH);
         let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let records = [100_000, 100_001, 200_000]
             .map(|rootid| *Record::new(rootid, FileCaps::default()).as_bytes());

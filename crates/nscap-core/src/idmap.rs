@@ -6,6 +6,8 @@
 //! namespace once the map is written, and so do we: an [`Extent`]'s `outside` is a kuid (or kgid).
 //! Storage belongs to the caller: [`IdMap`] sorts two borrowed arrays once and then only reads.
 
+use crate::id::{Gid, Kgid, Kuid, Uid};
+
 /// The largest number of extents that the kernel takes for one map
 /// (`UID_GID_MAP_MAX_EXTENTS` since Linux 4.15).
 pub const MAX_EXTENTS: usize = 340;
@@ -131,6 +133,38 @@ impl<'a> IdMap<'a> {
     pub fn inside(&self, outside: u32) -> Option<u32> {
         let e = last_at_or_below(self.by_outside, outside, |e| e.outside)?;
         Extent::shift(outside, e.outside, e.inside, e.count)
+    }
+
+    /// `make_kuid`, where this is a namespace's map of uids.
+    ///
+    /// ```
+    /// use nscap_core::{Extent, IdMap, Kuid, Uid};
+    /// let extents = [Extent { inside: 0, outside: 100_000, count: 65_536 }];
+    /// let map = IdMap::from_sorted(&extents, &extents);
+    /// assert_eq!(map.kuid(Uid::ROOT), Kuid::new(100_000));
+    /// assert_eq!(map.uid(Kuid::ROOT), None);
+    /// ```
+    #[must_use]
+    pub fn kuid(&self, uid: Uid) -> Option<Kuid> {
+        self.outside(uid.get()).and_then(Kuid::new)
+    }
+
+    /// `from_kuid`, where this is a namespace's map of uids.
+    #[must_use]
+    pub fn uid(&self, kuid: Kuid) -> Option<Uid> {
+        self.inside(kuid.get()).and_then(Uid::new)
+    }
+
+    /// `make_kgid`, where this is a namespace's map of gids.
+    #[must_use]
+    pub fn kgid(&self, gid: Gid) -> Option<Kgid> {
+        self.outside(gid.get()).and_then(Kgid::new)
+    }
+
+    /// `from_kgid`, where this is a namespace's map of gids.
+    #[must_use]
+    pub fn gid(&self, kgid: Kgid) -> Option<Gid> {
+        self.inside(kgid.get()).and_then(Gid::new)
     }
 
     /// The extents, ascending by their inside id.

@@ -155,9 +155,7 @@ mod tests {
 
     /// The initial namespace, and 1 with root kuid 100000.
     fn world() -> World {
-        let mut world = World::new();
-        world.add(0, 0, &[(0, 100_000, 1000)]);
-        world
+        World::side_by_side(&[(100_000, 1000)])
     }
 
     #[test]

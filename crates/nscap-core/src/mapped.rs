@@ -105,16 +105,16 @@ impl UserNs for &Mapped<'_> {
         self.owner
     }
     fn kuid(self, uid: Uid) -> Option<Kuid> {
-        self.map().outside(uid.get()).and_then(Kuid::new)
+        self.map().kuid(uid)
     }
     fn uid(self, kuid: Kuid) -> Option<Uid> {
-        self.map().inside(kuid.get()).and_then(Uid::new)
+        self.map().uid(kuid)
     }
     fn kgid(self, gid: Gid) -> Option<Kgid> {
-        self.map().outside(gid.get()).and_then(Kgid::new)
+        self.map().kgid(gid)
     }
     fn gid(self, kgid: Kgid) -> Option<Gid> {
-        self.map().inside(kgid.get()).and_then(Gid::new)
+        self.map().gid(kgid)
     }
 }
 

@@ -224,13 +224,8 @@ mod tests {
     use crate::Revision;
     use crate::world::{World, kgid, kuid};
 
-    /// The initial namespace, 1 with root kuid 100000, 2 beside it with root kuid 200000.
-    fn world() -> World {
-        let mut world = World::new();
-        world.add(0, 0, &[(0, 100_000, 1000)]);
-        world.add(0, 0, &[(0, 200_000, 1000)]);
-        world
-    }
+    /// Two containers with the root kuids 100000 and 200000.
+    const BOTH: [(u32, u32); 2] = [(100_000, 1000), (200_000, 1000)];
 
     fn entry() -> Stored<'static> {
         let caps = FileCaps { effective: true, ..FileCaps::default() };
@@ -239,7 +234,7 @@ mod tests {
 
     #[test]
     fn r4_shows_revision_2_to_a_caller_that_the_entry_applies_to_and_nothing_to_a_stranger() {
-        let world = world();
+        let world = World::side_by_side(&BOTH);
         let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let (value, why) = get_capability(world.ns(1), &inode, &entry()).unwrap();
         assert_eq!((value.revision(), why), (Revision::V2, Why::EntryRead));
@@ -249,7 +244,7 @@ mod tests {
 
     #[test]
     fn t_names_the_root_of_the_only_entry_and_of_no_other() {
-        let mut world = world();
+        let mut world = World::side_by_side(&BOTH);
         world.add(1, 100_000, &[(0, 500, 100)]);
         let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let shown = |ns, stored: &Stored<'_>| {
@@ -270,7 +265,7 @@ mod tests {
 
     #[test]
     fn r6_shows_an_unmapped_rootid_as_minus_one() {
-        let world = world();
+        let world = World::side_by_side(&BOTH);
         let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         for (ns, shown) in [(0, 100_000), (1, 0), (2, u32::MAX)] {
             let mut out = [0; NsCaps::encoded_len(1)];
@@ -283,7 +278,7 @@ mod tests {
 
     #[test]
     fn l_lists_each_grant_once_and_none_that_a_copy_could_not_set() {
-        let world = world();
+        let world = World::side_by_side(&BOTH);
         let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let listed = |ns| {
             let Listed { capability, nscapability } = list(world.ns(ns), &inode, &entry());
@@ -297,7 +292,7 @@ mod tests {
 
     #[test]
     fn l_of_a_host_value_and_an_entry_the_owner_lists_both_and_of_two_entries_only_their_name() {
-        let world = world();
+        let world = World::side_by_side(&BOTH);
         let inode = InodeView::plain(world.ns(0), kuid(0), kgid(0));
         let two = [100_000, 100_500].map(|id| *Record::new(id, FileCaps::default()).as_bytes());
         let two = Stored { entries: crate::Entries::decode(&two).unwrap(), ..Stored::EMPTY };
@@ -310,7 +305,7 @@ mod tests {
 
     #[test]
     fn m_a_host_value_from_outside_its_namespace_is_an_entry_for_its_root() {
-        let world = world();
+        let world = World::side_by_side(&BOTH);
         let inode = InodeView::plain(world.ns(1), kuid(100_000), kgid(100_000));
         let stored = Stored::host(FileCaps::default());
         let (value, why) = get_capability(world.ns(0), &inode, &stored).unwrap();

@@ -130,19 +130,22 @@ fn permissions_are_the_kernels_to_decide() {
     });
 }
 
+/// Changes of the content of `file`, as a shell does them.
+const CHANGES: [&str; 7] = [
+    "echo x >> file",
+    "echo x 1<> file",
+    "truncate -s 3 file",
+    ": > file",
+    "fallocate -l 9000 file",
+    "dd if=other of=file conv=notrunc status=none",
+    "cp --no-preserve=all other file",
+];
+
 /// By every change of content by a user without CAP_FSETID.
 #[test]
 fn set_id_bits_go_with_the_content() {
     on_mounts("set_id_bits_go_with_the_content", |ground| {
-        for change in [
-            "echo x >> file",
-            "echo x 1<> file",
-            "truncate -s 3 file",
-            ": > file",
-            "fallocate -l 9000 file",
-            "dd if=other of=file conv=notrunc status=none",
-            "cp --no-preserve=all other file",
-        ] {
+        for change in CHANGES {
             for mode in [0o4777, 0o6777, 0o2777] {
                 fs::write(ground.at("file"), "content that is long enough").unwrap();
                 fs::write(ground.at("other"), "other").unwrap();
@@ -239,19 +242,8 @@ fn a_strangers_open_undoes_no_chmod() {
 fn a_bit_that_grants_nothing_goes_with_a_strangers_change() {
     on_mounts("a_bit_that_grants_nothing_goes_with_a_strangers_change", |ground| {
         let mut gone = 0;
-        for change in [
-            "echo x >> file",
-            "echo x 1<> file",
-            "truncate -s 3 file",
-            ": > file",
-            "fallocate -l 9000 file",
-            "fallocate -p -o 0 -l 4096 file",
-            "dd if=other of=file conv=notrunc status=none",
-            "cp --no-preserve=all other file",
-            "cat file",
-            "getcap file",
-            "exec 3>> file",
-        ] {
+        let more = ["fallocate -p -o 0 -l 4096 file", "cat file", "getcap file", "exec 3>> file"];
+        for change in CHANGES.into_iter().chain(more) {
             for (mode, group) in [(0o2666, 9), (0o2666, 1001), (0o6666, 9), (0o6666, 1001)] {
                 let after = [&ground.native, &ground.target].map(|place| {
                     let (file, other) = (place.join("file"), place.join("other"));

@@ -86,11 +86,8 @@ const STATES: [Contents; 8] = [
     (Some("cap_net_raw=ep"), &[(420_000, "cap_chown=ep")]),
 ];
 
-#[test]
-fn every_state_is_reached_from_every_other_and_no_step_grants_anything_else() {
-    if !is_root("every_state_is_reached") {
-        return;
-    }
+/// Calls this with a file in each of the states, and each state that it may go to.
+fn each_change(f: impl Fn(&Subject, &Stored<'_>, &Stored<'_>)) {
     for (from_host, from) in STATES {
         for (to_host, to) in STATES {
             let (from, to) = (records(from), records(to));
@@ -98,12 +95,22 @@ fn every_state_is_reached_from_every_other_and_no_step_grants_anything_else() {
             let after = Stored { host: host(to_host), entries: Entries::decode(&to).unwrap() };
             let subject = Subject::new(0);
             subject.write(&before).unwrap();
-            assert!(subject.holds(&before), "{before:?}");
-            walk(&subject, &before, &after);
-            subject.write(&after).unwrap();
-            assert!(subject.holds(&after), "{before:?} to {after:?}");
+            f(&subject, &before, &after);
         }
     }
+}
+
+#[test]
+fn every_state_is_reached_from_every_other_and_no_step_grants_anything_else() {
+    if !is_root("every_state_is_reached") {
+        return;
+    }
+    each_change(|subject, before, after| {
+        assert!(subject.holds(before), "{before:?}");
+        walk(subject, before, after);
+        subject.write(after).unwrap();
+        assert!(subject.holds(after), "{before:?} to {after:?}");
+    });
 }
 
 /// Takes the steps of a change one by one. Each leaves the old or the new state, and after the new
@@ -161,28 +168,21 @@ fn a_writer_killed_between_any_two_steps_grants_nothing_new_to_a_real_execve() {
     // What an unmodified kernel gives: host, one, other.
     let gains = |path: &Path| [host_gains(path), one.gains(path), other.gains(path)];
     let nothing = [Some(0), Some(0), Some(0)];
-    for (from_host, from) in STATES {
-        for (to_host, to) in STATES {
-            let (from, to) = (records(from), records(to));
-            let before = Stored { host: host(from_host), entries: Entries::decode(&from).unwrap() };
-            let after = Stored { host: host(to_host), entries: Entries::decode(&to).unwrap() };
-            let subject = Subject::new(0);
-            subject.write(&before).unwrap();
-            let (state, namespaces) = subject.read();
-            let first = gains(&subject.path);
-            let steps = subject.file.plan(&state, &after, &namespaces).unwrap();
-            let mut seen = Vec::new();
-            for step in &steps {
-                subject.file.take(step, &state, &namespaces).unwrap();
-                seen.push(gains(&subject.path));
-            }
-            let last = seen.last().copied().unwrap_or(first);
-            assert!(
-                seen.iter().all(|now| *now == first || *now == last || *now == nothing),
-                "{before:?} to {after:?}: {steps:?} gave {first:?}, then {seen:?}"
-            );
+    each_change(|subject, before, after| {
+        let (state, namespaces) = subject.read();
+        let first = gains(&subject.path);
+        let steps = subject.file.plan(&state, after, &namespaces).unwrap();
+        let mut seen = Vec::new();
+        for step in &steps {
+            subject.file.take(step, &state, &namespaces).unwrap();
+            seen.push(gains(&subject.path));
         }
-    }
+        let last = seen.last().copied().unwrap_or(first);
+        assert!(
+            seen.iter().all(|now| *now == first || *now == last || *now == nothing),
+            "{before:?} to {after:?}: {steps:?} gave {first:?}, then {seen:?}"
+        );
+    });
     let subject = Subject::new(0);
     subject.write(&Stored::one(Uid::new(410_000).unwrap(), caps("cap_net_raw=ep"))).unwrap();
     assert_eq!(gains(&subject.path), [Some(0), Some(NET_RAW), Some(0)]);

@@ -109,7 +109,7 @@ fn a_closed_pipe_ends_it_as_it_ends_coreutils() {
         r#"
         cp /bin/cat ping
         setcap cap_net_raw=ep ping
-        tar --xattrs --xattrs-include='*' -cf layer.tar ping
+        pack layer.tar ping
         # The reader is gone before the first byte.
         status() { { sleep 0.2; "$@"; } 2>err | true; echo "${PIPESTATUS[0]}"; }
         theirs=$(status seq 100000 || true)

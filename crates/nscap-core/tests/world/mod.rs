@@ -27,6 +27,17 @@ impl World {
         world
     }
 
+    /// The initial namespace, and below it one with each of these ranges (first kuid, count) of
+    /// ids from 0 on: 1, 2, and so on.
+    #[allow(dead_code, reason = "not every test that includes this module needs it")]
+    pub(crate) fn side_by_side(ranges: &[(u32, u32)]) -> World {
+        let mut world = World::new();
+        for (first, count) in ranges {
+            world.add(0, 0, &[(0, *first, *count)]);
+        }
+        world
+    }
+
     /// A namespace below `parent` with a map of (inside, kuid, count), for uids and gids alike.
     pub(crate) fn add(&mut self, parent: usize, owner: u32, map: &[(u32, u32, u32)]) -> usize {
         self.push(Some(parent), owner, map)
@@ -76,16 +87,16 @@ impl UserNs for Ns<'_> {
         self.0.0[self.1].owner
     }
     fn kuid(self, uid: Uid) -> Option<Kuid> {
-        self.map().outside(uid.get()).and_then(Kuid::new)
+        self.map().kuid(uid)
     }
     fn uid(self, kuid: Kuid) -> Option<Uid> {
-        self.map().inside(kuid.get()).and_then(Uid::new)
+        self.map().uid(kuid)
     }
     fn kgid(self, gid: Gid) -> Option<Kgid> {
-        self.map().outside(gid.get()).and_then(Kgid::new)
+        self.map().kgid(gid)
     }
     fn gid(self, kgid: Kgid) -> Option<Gid> {
-        self.map().inside(kgid.get()).and_then(Gid::new)
+        self.map().gid(kgid)
     }
 }
 

@@ -155,18 +155,18 @@ impl UserNs for LiveNs<'_> {
     }
 
     fn kuid(self, uid: Uid) -> Option<Kuid> {
-        self.node().maps.uids.ids().outside(uid.get()).and_then(Kuid::new)
+        self.node().maps.uids.ids().kuid(uid)
     }
 
     fn uid(self, kuid: Kuid) -> Option<Uid> {
-        self.node().maps.uids.ids().inside(kuid.get()).and_then(Uid::new)
+        self.node().maps.uids.ids().uid(kuid)
     }
 
     fn kgid(self, gid: Gid) -> Option<Kgid> {
-        self.node().maps.gids.ids().outside(gid.get()).and_then(Kgid::new)
+        self.node().maps.gids.ids().kgid(gid)
     }
 
     fn gid(self, kgid: Kgid) -> Option<Gid> {
-        self.node().maps.gids.ids().inside(kgid.get()).and_then(Gid::new)
+        self.node().maps.gids.ids().gid(kgid)
     }
 }

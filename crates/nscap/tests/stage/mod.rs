@@ -19,7 +19,7 @@ const PROLOGUE: &str = r#"
     cd "$dir"
     say() { echo "$1" >&3; }
     fail() { say "failed: $*"; exit 1; }
-    # COMMAND... must end with a status, and say something of which PART is one on standard error.
+    # COMMAND... must end with STATUS and print a text with PART in it.
     expect() {
         local status=$1 part=$2 got=0
         shift 2
@@ -27,7 +27,9 @@ const PROLOGUE: &str = r#"
         [ "$got" = "$status" ] || fail "$* gave $got, not $status: $(cat out err)"
         [ -z "$part" ] || grep -qF -- "$part" err out || fail "$* did not say '$part' but: $(cat out err)"
     }
-    # Whose mount point this is.
+    # ARCHIVE FILE...: with every attribute.
+    pack() { tar --xattrs --xattrs-include='*' -cf "$@"; }
+    # The server of a mount point.
     server() { pgrep -f "^nscap mount --detached .* $1\$" || true; }
     # Waits until CONDITION... holds.
     until_so() {
