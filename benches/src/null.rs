@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A file system that does nothing: one directory in which every name whose first letter is f is an
-//! empty file, and `program` is a program, answered from constants. Its round trip is the least that
-//! any FUSE server takes.
+//! empty file, and `program` is a program, answered from constants. Its round trip is the least
+//! that any FUSE server takes.
 //!
 //! usage: bench-null TARGET PROGRAM
 #![forbid(unsafe_code)]

@@ -79,8 +79,8 @@ impl Ground {
         })
     }
 
-    /// On files that are mounted so: given are a directory that only root may search, and the one in
-    /// it that the files are to be mounted on.
+    /// On files that are mounted so: given are a directory that only root may search, and the one
+    /// in it that the files are to be mounted on.
     pub(crate) fn on(
         setting: Setting,
         pid_ns: PidNs,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A scenario as a value: a world, and steps in it with what each must give.
 //!
-//! [`load`](mod@crate::load) makes these from TOML; the runners only read them. Nothing here knows what is right: expectations come from the table.
+//! [`load`](mod@crate::load) makes these from TOML; the runners only read them. Nothing here knows
+//! what is right: expectations come from the table.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The capabilities that a scenario gives a file, as the bytes that stand on disk: SPEC's Storage.
-//! Covers what every runner begins with, the model as well as the live file.
+//! The capabilities that a scenario gives a file, as the bytes on disk: SPEC's Storage. Covers what
+//! every runner begins with, the model as well as the live file.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Unmodified programs on a mount (R1): setcap and getcap, setfattr and getfattr, tar, bsdtar, cp and
-//! rsync, run by root of a container, by its users, and by the host.
+//! Unmodified programs on a mount (R1): setcap and getcap, setfattr and getfattr, tar, bsdtar, cp
+//! and rsync, run by root of a container, by its users, and by the host.
 //!
 //! What they list they copy, and a copy grants what its original did, to the task that made it (L,
 //! W).
@@ -263,7 +263,8 @@ struct Archiver {
     /// Whether it sets what is named `security.nscapability` after content and owner. One that does
     /// it before loses the entry to K: nothing is granted that should not be.
     keeps_entries: bool,
-    /// Whether it sets each attribute twice: by default the second time is EBUSY (B), and it says so.
+    /// Whether it sets each attribute twice: by default the second time is EBUSY (B), and it says
+    /// so.
     sets_twice: bool,
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The drawings in docs/drawings: each SVG is what its text makes, and the rooms have the arrows that
-//! the crates have. `NSCAP_DRAW=1 cargo test -p nscap-conformance --test drawings` makes them anew.
+//! The drawings in docs/drawings: each SVG is what its text makes, and the rooms have the arrows
+//! that the crates have. `NSCAP_DRAW=1 cargo test -p nscap-conformance --test drawings` makes them
+//! anew.
 
 mod drawing;
 

@@ -122,7 +122,8 @@ fn a_wrong_name_is_noticed() {
     }
 }
 
-/// A document names a file in the tree, or an item in one, only where there is one; the same for links.
+/// A document names a file in the tree, or an item in one, only where there is one; the same for
+/// links.
 #[test]
 fn documents_name_files_and_anchors_that_exist() {
     let mut wrong = Vec::new();

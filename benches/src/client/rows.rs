@@ -186,8 +186,8 @@ fn stat_all(part: &Path) -> io::Result<()> {
     each(part, |path| Ok(statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).map(drop)?))
 }
 
-/// As the standard library of Rust, and stat(1): with the birth time, which FUSE has in no answer but
-/// one of its own.
+/// As the standard library of Rust, and stat(1): with the birth time, which FUSE has in no answer
+/// but one of its own.
 fn stat_all_with_birth(part: &Path) -> io::Result<()> {
     each(part, |path| fs::symlink_metadata(path).map(drop))
 }

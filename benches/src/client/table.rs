@@ -99,8 +99,8 @@ fn line(row: &Row, mounts: &[Mount], clients: usize, rounds: usize) -> io::Resul
     Ok(missed)
 }
 
-/// For a row that is not warm the kernel must know nothing of the mount, and of what is beneath either
-/// everything or nothing.
+/// For a row that is not warm the kernel must know nothing of the mount, and of what is beneath
+/// either everything or nothing.
 fn forget(row: &Row, mount: &Mount, all: &[Mount], clients: usize) -> io::Result<()> {
     if matches!(row.before, Before::Warm | Before::AsItIs) {
         return Ok(());

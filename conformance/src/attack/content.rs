@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! K: the content is another than the one that was granted for. Every way that a task has to change
-//! a file which it may write, each with its descriptors and mappings made before the grant, and
-//! after; each against every form of Storage.
+//! K: the content is not the one that the grant was for. Every way that a task has to change a file
+//! which it may write, each with its descriptors and mappings made before the grant, and after;
+//! each against every form of Storage.
 //!
 //! Catches a server that forgets an operation, that trusts its own bookkeeping where the kernel
 //! writes past it (passthrough, mappings), or that strips after the change.

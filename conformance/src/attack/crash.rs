@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Storage under kill -9: whenever the server goes, each file has what it had before the change that
-//! was under way, or after it; and another server shows the same.
+//! Storage under kill -9: whenever the server goes, each file has what it had before the change
+//! that was under way, or after it; and another server shows the same.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -67,8 +67,8 @@ fn restart(setting: Setting) -> Result<(), Why> {
     if before == after { Ok(()) } else { Err(Why::Through(format!("{before:?} became {after:?}"))) }
 }
 
-/// What an open says once the kernel has seen that the server is gone; what is asked before that fails
-/// as something under way.
+/// What an open says once the kernel has seen that the server is gone; what is asked before that
+/// fails as something under way.
 fn without_a_server(dir: impl AsFd) -> Result<(), Errno> {
     for _ in 0..500 {
         match rustix::fs::openat(&dir, "e", OFlags::RDONLY, Mode::empty()) {

@@ -3,8 +3,8 @@
 //! make them now. A container's tools there have the same effects, for the same tasks, on a FUSE
 //! mount as on the file system beneath.
 //!
-//! Catches a server that refuses a value that the VFS has translated, takes it for another's, or gives more
-//! than the file system beneath would.
+//! Catches a server that refuses a value that the VFS has translated, takes it for another's, or
+//! gives more than the file system beneath would.
 
 use std::io;
 use std::path::Path;
@@ -193,7 +193,8 @@ fn not_for_others(setting: Setting) -> Result<(), Why> {
     let at = id_mapped(&ground)?;
     ground.file("f", 0)?;
     let file = at.join("f");
-    // Without CAP_SETFCAP in its namespace; of another namespace; by the name that nothing translates.
+    // Without CAP_SETFCAP in its namespace; of another namespace; by the name that nothing
+    // translates.
     for (who, name, value) in [
         (Who(crate::ground::At::A, 0, "none"), CAP, "v2 cap_sys_admin=ep"),
         (USER_A, CAP, "v2 cap_sys_admin=ep"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! K, R5 and D while others are at it at the same time: what is seen of a change before it is
+//! K, R5 and D while other tasks act at the same time: what is seen of a change before it is
 //! complete, a grant and an open at once, a grant and a chown at once, execs around a revocation.
 
 use std::io::{self, Write as _};
@@ -173,8 +173,8 @@ fn grant_and_open(setting: Setting) -> Result<(), Why> {
     Ok(())
 }
 
-/// Catches an owner (R5 c) that is remembered, or looked at in another step than the one that writes
-/// the entry. By the name that the VFS does not check as well as by the other.
+/// Catches an owner (R5 c) that is remembered, or looked at in another step than the one that
+/// writes the entry. By the name that the VFS does not check as well as by the other.
 fn grant_and_chown(setting: Setting) -> Result<(), Why> {
     const ROUNDS: usize = 150;
     let ground = Ground::new(setting, Kind::Tmpfs)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A mount that becomes the root directory of its own server, as in a container whose root file system it
-//! is: what the server needs to decide must not be looked for through itself.
+//! A mount that becomes the root directory of its own server, as in a container whose root file
+//! system it is: what the server needs to decide must not be looked for through itself.
 //!
 //! Catches a server that resolves an absolute path while it serves.
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Fair shares: whatever one caller makes last (an inode lock, a disk that does not answer, a fanotify
+//! Fair shares: whatever one caller blocks (an inode lock, a disk that does not answer, a fanotify
 //! listener, a lease), others look names up, open and read as if it were not there.
 
 use std::io;
@@ -75,7 +75,7 @@ pub(super) const ATTACKS: &[Case] = &[
     },
 ];
 
-/// How long an innocent task may take for all that it does: it would be for ever.
+/// How long an innocent task may take for all that it does; blocked, it would take for ever.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What an innocent task does.
@@ -270,7 +270,8 @@ fn one_processor(setting: Setting) -> Result<(), Why> {
     Ok(())
 }
 
-/// Catches a bound that a legitimate program meets, and one that a container's users share with all.
+/// Catches a bound that a legitimate program meets, and one that a container's users share with
+/// all.
 fn many(setting: Setting) -> Result<(), Why> {
     const REQUESTS: usize = 200;
     const USERS: u32 = 40;
@@ -434,8 +435,8 @@ fn lease(setting: Setting) -> Result<(), Why> {
     went_on.into_iter().collect()
 }
 
-/// Catches fsync(2) in the threads that lookups need. The bound is loose, and it is the middle one of some
-/// tries that is held against it: what is measured is also what else the machine has to do.
+/// Catches fsync(2) in the threads that lookups need. The bound is loose, and it is the middle one
+/// of some tries that is held against it: what is measured is also what else the machine has to do.
 fn sync_storm(setting: Setting) -> Result<(), Why> {
     const TRIES: usize = 5;
     const FLOOR: u64 = 2_000;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! M and X: what a mount honours is never more than what its source's own superblock and mount would.
-//! The kernel honours set-id bits and capabilities only in the namespace that owns the superblock and
-//! below, and not on a mount that is nosuid; a server that reads such files with its own eyes must not
-//! honour them for the whole machine.
+//! M and X: what a mount honours is never more than what its source's own superblock and mount
+//! would. The kernel honours set-id bits and capabilities only in the namespace that owns the
+//! superblock and below, and not on a mount that is nosuid; a server that reads such files with its
+//! own eyes must not honour them for the whole machine.
 //!
-//! Catches a server that takes whatever root attached for root's: a tmpfs that a namespace's root had
-//! made gave uid 1000 of the host euid 0 and the capabilities that it had written itself.
+//! Catches a server that takes whatever root attached for root's: a tmpfs that a namespace's root
+//! had made gave uid 1000 of the host euid 0 and the capabilities that it had written itself.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

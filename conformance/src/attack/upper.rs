@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! W and K where the mount has the upper directory of an overlayfs: what copies a file up asks with its
-//! mounter's credentials and the caller's thread, sets the owner after the capabilities, and takes away what
-//! may be gone by then.
+//! W and K where the mount has the upper directory of an overlayfs: what copies a file up asks with
+//! its mounter's credentials and the caller's thread, sets the owner after the capabilities, and
+//! takes away what may be gone by then.
 //!
-//! Catches a server that fails the change for which a file is copied up, or that leaves a grant beside it.
+//! Catches a server that fails the change for which a file is copied up, or that leaves a grant
+//! beside it.
 
 use std::io;
 use std::path::{Path, PathBuf};

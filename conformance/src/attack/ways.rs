@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! K: more than one way to a file. One task has it open for writing through the mount, which alone would not
-//! be in the way of a grant; another comes by a descriptor of the directory, a hard link, or a second server,
-//! and leaves a mapping. And direct writes that are still on their way when a grant is made.
+//! K: more than one way to a file. One task has it open for writing through the mount, which alone
+//! would not be in the way of a grant; another comes by a descriptor of the directory, a hard link,
+//! or a second server, and leaves a mapping. And direct writes that are still on their way when a
+//! grant is made.
 //!
-//! Catches a server that takes its own view of the writers for the whole: at a grant only the kernel knows.
+//! Catches a server that takes its own view of the writers for the whole: at a grant only the
+//! kernel knows.
 
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;

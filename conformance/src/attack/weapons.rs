@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The ways that a task has to change a file which it may write (K): each opens what there is to open,
-//! and strikes when it is told to.
+//! The ways that a task has to change a file which it may write (K): each opens what there is to
+//! open, and strikes when it is told to.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -3,7 +3,8 @@
 //! R5, R7 and R4 where /proc shows other credentials than the request's; and K where such a thread
 //! changes the content.
 //!
-//! Catches a server that decides by what /proc says of whatever thread the request names.
+//! Catches a server that decides by what /proc says of the thread that the request names, whatever
+//! thread that is.
 
 use std::ffi::CStr;
 use std::io;
@@ -180,7 +181,8 @@ fn writes(setting: Setting) -> Result<(), Why> {
     for kind in [Kind::Tmpfs, Kind::Ext4] {
         let ground = Ground::new(setting, kind)?;
         for grant in [Grant::Entry, Grant::Entries, Grant::HostAndEntry] {
-            // The worker is made before the grant, the file opened after it; and the other way round.
+            // The worker is made before the grant, the file opened after it; and the other way
+            // round.
             for opened_before in [true, false] {
                 let path = ground.file("f", OWNER)?;
                 let mut task = ground.start(OWNER_A, |line| {

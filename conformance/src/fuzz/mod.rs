@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random worlds and operations on the live kernel, held against what the library predicts of an
-//! unmodified one, or of one that decides by the design: errno, bytes read back, and the credentials
-//! after execve.
+//! unmodified one, or of one that decides by the design: errno, bytes read back, and the
+//! credentials after execve.
 //!
 //! A world is made from a seed and a number alone, so that one that differs can be played again.
 //! What differs is made smaller for as long as it still does, and printed as a scenario.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What keeps a file system, or one file of it, waiting for as long as a test likes: memory whose pages
-//! do not come, a frozen file system, a fanotify listener that does not answer, a lease.
+//! What keeps a file system, or one file of it, waiting for as long as a test likes: memory whose
+//! pages do not come, a frozen file system, a fanotify listener that does not answer, a lease.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd};
@@ -28,8 +28,8 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Reads a page of a file into memory that never comes, from the beginning; returns when the calling
-/// process is killed. `device`: /dev/userfaultfd, which only root may open.
+/// Reads a page of a file into memory that never comes, from the beginning; returns when the
+/// calling process is killed. `device`: /dev/userfaultfd, which only root may open.
 ///
 /// # Errors
 /// Those of userfaultfd(2), and the read's.
@@ -59,8 +59,8 @@ pub(crate) fn read_without_end(device: impl AsFd, file: impl AsFd) -> io::Result
     if read < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A file system that is frozen (fsfreeze(8)): nothing that changes it goes on, until this is dropped,
-/// or [`LONGEST`] is over.
+/// A file system that is frozen (fsfreeze(8)): nothing that changes it goes on, until this is
+/// dropped, or [`LONGEST`] is over.
 pub(crate) struct Frozen {
     line: OwnedFd,
     thawer: Pid,
@@ -75,8 +75,8 @@ impl Frozen {
         let root = openat(directory, ".", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let (theirs, line) = pipe_with(PipeFlags::CLOEXEC)?;
         let test = pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
-        // It is thawed by a process that outlives a test that is killed. (Tasks that wait have the other
-        // end of the line, too.)
+        // It is thawed by a process that outlives a test that is killed. (Tasks that wait have the
+        // other end of the line, too.)
         let thawer = sys::fork(|| {
             // Nor does it end with the others of their process group.
             let _ = rustix::process::setsid();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a task does by io_uring(7): each request by itself, and by a worker of the kernel's (IOSQE_ASYNC),
-//! so that the thread that asks a file system is not the task's own.
+//! What a task does by io_uring(7): each request by itself, and by a worker of the kernel's
+//! (IOSQE_ASYNC), so that the thread that asks a file system is not the task's own.
 
 use std::ffi::CStr;
 use std::io;

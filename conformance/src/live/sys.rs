@@ -240,8 +240,8 @@ impl std::fmt::Debug for InFlight {
     }
 }
 
-/// Submits one large write of `x` by io_uring(7), as direct I/O wants it: `length` is of whole pages. The
-/// descriptor must stay open until it is [waited](InFlight::wait) for.
+/// Submits one large write of `x` by io_uring(7), as direct I/O wants it: `length` is of whole
+/// pages. The descriptor must stay open until it is [waited](InFlight::wait) for.
 ///
 /// # Errors
 /// io_uring_setup(2)'s.

@@ -4,8 +4,8 @@
 //! A line is one of
 //!
 //! - `size WIDTH HEIGHT TITLE`, the first one
-//! - `room KIND ID X Y WIDTH HEIGHT: TITLE | LINE | LINE`; KIND is the class of the style, and the words
-//!   must fit
+//! - `room KIND ID X Y WIDTH HEIGHT: TITLE | LINE | LINE`; KIND is the class of the style, and the
+//!   words must fit
 //! - `arrow FROM TO x=X [LABEL]` straight down or up at X, or `y=Y` straight to the left or right
 //! - `text X Y KIND: WORDS`
 //!

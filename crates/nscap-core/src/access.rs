@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! X: whether a task may search a directory or execute a file: mode bits, access control list, and the
-//! capabilities that override both (path_resolution(7), "Permissions"; acl(5), "Access check algorithm";
-//! `generic_permission`).
+//! X: whether a task may search a directory or execute a file: mode bits, access control list, and
+//! the capabilities that override both (path_resolution(7), "Permissions"; acl(5), "Access check
+//! algorithm"; `generic_permission`).
 
 use crate::cap::Capability;
 use crate::decision::{Denied, Errno, Why};
@@ -13,8 +13,8 @@ use crate::program::{Program, Task};
 /// Execute a file, search a directory.
 const EXECUTE: u32 = 0o1;
 const READ: u32 = 0o4;
-/// The bits of the group, with an access control list its mask: where none is set, the kernel does not look
-/// at the list.
+/// The bits of the group; with an access control list, its mask. If none of them is set, the kernel
+/// does not look at the list.
 const GROUP_BITS: u32 = 0o070;
 
 /// The task that an entry of an access control list is about.
@@ -52,7 +52,8 @@ pub struct AclEntry {
 /// # use nscap_core::*;
 /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
 /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// let (task, inode) = (Task::of(Cred::ordinary(Initial, user, group)), InodeView::plain(Initial, root, zero));
+/// let task = Task::of(Cred::ordinary(Initial, user, group));
+/// let inode = InodeView::plain(Initial, root, zero);
 /// assert!(check_searchable(&task, &inode, 0o711, &[]).is_ok());
 /// assert_eq!(check_searchable(&task, &inode, 0o700, &[]).unwrap_err().errno, Errno::EACCES);
 /// let entry = |tag, permissions| AclEntry { tag, permissions };
@@ -78,14 +79,15 @@ pub fn check_searchable<N: UserNs>(
     }
 }
 
-/// Whether a mode and an access control list (empty: none) let `task` execute a file, capabilities aside:
-/// what [`Program::by_acl`] holds.
+/// Whether a mode and an access control list (empty: none) let `task` execute a file, capabilities
+/// aside: what [`Program::by_acl`] holds.
 ///
 /// ```
 /// # use nscap_core::*;
 /// # let user = Kuid::new(1000).unwrap();
 /// # let group = Kgid::new(1000).unwrap();
-/// let (task, inode) = (Task::of(Cred::ordinary(Initial, user, group)), InodeView::plain(Initial, user, group));
+/// let task = Task::of(Cred::ordinary(Initial, user, group));
+/// let inode = InodeView::plain(Initial, user, group);
 /// assert!(permits(&task, &inode, 0o100, &[]) && !permits(&task, &inode, 0o011, &[]));
 /// ```
 pub fn permits<N: UserNs>(
@@ -97,14 +99,15 @@ pub fn permits<N: UserNs>(
     allows(EXECUTE, task, inode, mode, acl)
 }
 
-/// Whether `task` may read a file with this mode and access control list (empty: none), as the interpreter of
-/// a script must.
+/// Whether `task` may read a file with this mode and access control list (empty: none), as the
+/// interpreter of a script must.
 ///
 /// ```
 /// # use nscap_core::*;
 /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
 /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// let (task, inode) = (Task::of(Cred::ordinary(Initial, user, group)), InodeView::plain(Initial, root, zero));
+/// let task = Task::of(Cred::ordinary(Initial, user, group));
+/// let inode = InodeView::plain(Initial, root, zero);
 /// assert!(may_read(&task, &inode, 0o755, &[]) && !may_read(&task, &inode, 0o711, &[]));
 /// ```
 pub fn may_read<N: UserNs>(
@@ -136,8 +139,8 @@ fn allows<N: UserNs>(
     class & want != 0
 }
 
-/// `posix_acl_permission`, of a task that is not the owner. A group that permits counts although another
-/// does not.
+/// `posix_acl_permission`, for a task that is not the owner. One group that permits is enough,
+/// although another does not.
 fn list_allows<N: UserNs>(
     want: u32,
     task: &Task<'_, N>,
@@ -175,7 +178,7 @@ fn overrides<N: UserNs>(task: &Task<'_, N>, inode: &InodeView<N>, cap: Capabilit
     maps && task.cred.has_cap(cap)
 }
 
-/// noexec, and execute permission: what execve(2) looks at of each file that it opens.
+/// noexec, and execute permission: what execve(2) checks for each file that it opens.
 ///
 /// # Errors
 /// EACCES.
@@ -184,7 +187,8 @@ fn overrides<N: UserNs>(task: &Task<'_, N>, inode: &InodeView<N>, cap: Capabilit
 /// # use nscap_core::*;
 /// # let [root, user] = [0, 1000].map(|id| Kuid::new(id).unwrap());
 /// # let [zero, group] = [0, 1000].map(|id| Kgid::new(id).unwrap());
-/// let (task, inode) = (Task::of(Cred::ordinary(Initial, user, group)), InodeView::plain(Initial, root, zero));
+/// let task = Task::of(Cred::ordinary(Initial, user, group));
+/// let inode = InodeView::plain(Initial, root, zero);
 /// assert!(check_executable(&task, &Program::plain(inode, 0o755)).is_ok());
 /// let noexec = Program { noexec: true, ..Program::plain(inode, 0o755) };
 /// assert_eq!(check_executable(&task, &noexec).unwrap_err().why, Why::NoExec);
@@ -232,11 +236,12 @@ mod tests {
         let him = |permissions| entry(AclTag::User(Some(kuid(7))), permissions);
         let six = |permissions| entry(AclTag::Group(Some(kgid(6))), permissions);
         let cases = [
-            // A named user is decided by their entry and the mask.
+            // The entry of a named user and the mask decide.
             (alone, 0o050, list(him(1), 0, 5, 0), true),
             (alone, 0o041, list(him(1), 0, 4, 1), false),
             (alone, 0o055, list(him(0), 1, 5, 1), false),
-            // One group that permits is enough, and one that does not keeps the others away.
+            // One group that permits is enough; a group that does not keeps the bits for others
+            // away.
             (member, 0o050, list(six(1), 0, 5, 0), true),
             (member, 0o050, list(six(0), 1, 5, 0), true),
             (member, 0o051, list(six(0), 0, 5, 1), false),

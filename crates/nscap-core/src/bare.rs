@@ -57,8 +57,8 @@ pub fn get_capability<N: UserNs>(
 
 /// setxattr(2) of `security.capability`: the value that is stored.
 ///
-/// A value of length 0 is not asked about: the kernel stores it for anyone, and nothing here does
-/// that. It is answered as malformed.
+/// The kernel stores a value of length 0 for any task. No front end does that, so here such a value
+/// is malformed.
 ///
 /// # Errors
 /// In the kernel's order: EROFS; EINVAL for anything but revision 2 or 3 of exact length; EPERM
@@ -228,7 +228,8 @@ fn check_there(exists: bool) -> Result<(), Denied> {
 /// let stored = VfsCaps::v3(100_000, ping).encode();
 /// let program = Program::plain(container.file(), 0o755);
 /// let exec = |cred| {
-///     let got = bare::exec(System::kernel(6, 1), &Task::of(cred), &program, Some(stored.as_bytes()));
+///     let task = Task::of(cred);
+///     let got = bare::exec(System::kernel(6, 1), &task, &program, Some(stored.as_bytes()));
 ///     got.unwrap().cred.effective.has(Capability::NetRaw)
 /// };
 /// assert!(exec(container.user(1000).unwrap()));

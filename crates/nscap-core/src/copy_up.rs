@@ -10,9 +10,9 @@ use crate::nscaps::{HEADER_LEN, NsCaps, put_header};
 use crate::vfscap::{Revision, VfsCaps};
 use crate::wire::{RECORD_LEN, position};
 
-/// The entry that a file of a layer has alone, as revision 3 in the terms of the superblock above.
-/// `above` owns that superblock; `inode` is the file as the layer's mount reaches it, and
-/// `capability` its stored value. `None` where this is no entry, or has no rootid above.
+/// The only entry of a layer's file, as revision 3 in the terms of the superblock above, which
+/// `above` owns. `inode` is the file as the layer's mount reaches it, and `capability` its stored
+/// value. `None` where this is no entry, or has no rootid above.
 ///
 /// ```
 /// # use nscap_core::*;
@@ -37,13 +37,13 @@ pub fn entry_above<N: UserNs>(
     Some(VfsCaps::v3(rootid.get(), value.caps()))
 }
 
-/// Leaves in a value of [`get_nscapability`](crate::get_nscapability) the entries that its reader can
-/// name, as R7 takes them: a copy-up can make no others again. Gives the length in bytes, `None` where no
-/// entry is left.
+/// Keeps in a value of [`get_nscapability`](crate::get_nscapability) only the entries that its
+/// reader can name, as R7 takes them: a copy-up can make no others again. Returns the length in
+/// bytes, `None` where no entry is left.
 ///
 /// ```
 /// # use nscap_core::*;
-/// let records = [Some(7), None].map(|id| Record::new(id.unwrap_or(u32::MAX), FileCaps::default()));
+/// let records = [7, u32::MAX].map(|id| Record::new(id, FileCaps::default()));
 /// let mut value = [0; NsCaps::encoded_len(2)];
 /// NsCaps::encode(records, &mut value).unwrap();
 /// assert_eq!(keep_named(&mut value), Some(32));
@@ -57,8 +57,8 @@ pub fn keep_named(value: &mut [u8]) -> Option<usize> {
     if named == 0 { None } else { Some(NsCaps::encoded_len(named)) }
 }
 
-/// Writes the `index`th entry of a value of `security.nscapability` to `out`, as a value with this entry
-/// alone. `false` where there are fewer.
+/// Writes the `index`th entry of a value of `security.nscapability` to `out`, as a value with this
+/// entry alone. `false` where the value has fewer entries.
 ///
 /// ```
 /// # use nscap_core::*;
@@ -85,10 +85,11 @@ pub fn entry_alone(value: &[u8], index: usize, out: &mut [u8; NsCaps::encoded_le
 /// EDQUOT and E2BIG, which no rule of ours answers with.
 const OF_THE_FILE_SYSTEM: [i32; 2] = [7, 122];
 
-/// Whether a grant that a copy-up could not make on the copy is left out without a word, for this
-/// positive errno. An error would fail the whole copy-up, and with it the chmod or the open that
-/// needs it. Left out is what the mounter could not have written, and what the upper file system
-/// cannot hold. Everything else fails the copy-up: it says nothing about the grant.
+/// Whether a copy-up leaves a grant out silently, when it could not make the grant on the copy and
+/// got this positive errno. An error would fail the whole copy-up, and with it the chmod or the
+/// open that needs it. A grant is left out if the mounter could not have written it, or if the
+/// upper file system cannot hold it. Every other errno fails the copy-up, since it says nothing
+/// about the grant.
 ///
 /// ```
 /// use nscap_core::{Errno, left_behind};

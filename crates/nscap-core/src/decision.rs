@@ -83,8 +83,8 @@ enum Clause {
     Kernel,
 }
 
-/// The names of the clauses in their order, two bytes each. One string: a table of twenty would be the
-/// largest in a kernel's object.
+/// The names of the clauses in their order, two bytes each. One string: a table of twenty would be
+/// the largest in a kernel's object.
 const NAMES: &str = "A B D F K M P R2R3R4R5R6R7R8T U V W X kernel";
 
 impl Clause {
@@ -336,7 +336,7 @@ impl<T> Decision<T> {
     }
 
     /// What a log says of it. A malformed value and an entry that exists are no refusals: any task
-    /// can bring them about, on a file of another, as often as it likes.
+    /// can cause them, on any file, as often as it likes.
     ///
     /// ```
     /// use nscap_core::{Decision, Errno, Logged, Why};

@@ -59,8 +59,9 @@ impl<N> Executed<N> {
 /// What execve(2) gives `task` for `program`, by the design's rules.
 ///
 /// # Errors
-/// EACCES on a noexec mount or without execute permission; EINVAL where the stored value is malformed; EPERM where the effective bit
-/// is set and the bounding set lacks a permitted capability, for any caller.
+/// EACCES on a noexec mount or without execute permission; EINVAL where the stored value is
+/// malformed; EPERM where the effective bit is set and the bounding set lacks a permitted
+/// capability, for any caller.
 ///
 /// ```
 /// use nscap_core::*;
@@ -89,7 +90,7 @@ pub fn exec<N: UserNs>(
     transform(system, task, program, grant)
 }
 
-/// Why the kernel does not even read the file's capabilities, where it does not.
+/// Why the kernel does not read the file's capabilities; `None` where it does.
 pub(crate) fn file_caps_ignored<N: UserNs>(
     system: System,
     task: &Task<'_, N>,
@@ -204,7 +205,7 @@ fn secure_by_ids<N: UserNs>(system: System, ids_changed: bool, new: &Cred<N>) ->
     ids_changed || (system.compares_effective_ids() && differ)
 }
 
-/// Why this exec may give the task nothing new, where it may not.
+/// Why this exec may give the task nothing new; `None` where it may.
 fn unsafe_exec<N>(task: &Task<'_, N>) -> Option<Why> {
     if task.no_new_privs {
         Some(Why::NoNewPrivs)

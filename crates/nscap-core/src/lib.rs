@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The rules of nscap: capabilities of executables that belong to a user namespace.
 //!
-//! This crate decides, and does nothing else. From the value on a file, the caller's credentials and the caller's user
-//! namespace it computes the value that the file holds next, the value that a reader sees, or the credentials after
-//! execve(2). It has no dependency, allocates nothing, cannot panic, and links into a kernel. Its rules are the clauses
-//! (R5, K, ...) of `docs/spec.md`, which the code calls SPEC.
+//! This crate decides, and does nothing else. From the value on a file, the caller's credentials
+//! and the caller's user namespace it computes the value that the file holds next, the value that a
+//! reader sees, or the credentials after execve(2). It has no dependency, allocates nothing, cannot
+//! panic, and links into a kernel. Its rules are the clauses (R5, K, ...) of `docs/spec.md`, which
+//! the code calls SPEC.
 //!
 //! Root of a container grants to its `ping`. The grant applies in the container, and nowhere else:
 //!
@@ -36,18 +37,23 @@
 //!
 //! # The crate in reading order
 //!
-//! 1. **Ids and namespaces.** [`Kuid`] is a uid as the initial namespace sees it; [`Uid`] is one as another namespace
-//!    sees it. [`IdMap`] and the trait [`UserNs`] translate. [`Mapped`] is a namespace for examples. An entry belongs to
-//!    a root kuid ([`root_kuid`]) and applies where that kuid is root ([`rooted_at`], R3).
-//! 2. **Capabilities and bytes.** [`CapSet`], [`FileCaps`] and their text ([`CapText`]). [`VfsCaps`] is a value of
-//!    `security.capability`; [`NsCaps`] is one of `security.nscapability` (F).
-//! 3. **A question.** [`Cred`] is the caller, [`InodeView`] the file as the caller reaches it, [`Stored`] what the file
-//!    holds, [`Policy`] what the administrator chose (A, B). A [`Request`] is all four.
+//! 1. **Ids and namespaces.** [`Kuid`] is a uid as the initial namespace sees it; [`Uid`] is one as
+//!    another namespace sees it. [`IdMap`] and the trait [`UserNs`] translate. [`Mapped`] is a
+//!    namespace for examples. An entry belongs to a root kuid ([`root_kuid`]) and applies where
+//!    that kuid is root ([`rooted_at`], R3).
+//! 2. **Capabilities and bytes.** [`CapSet`], [`FileCaps`] and their text ([`CapText`]).
+//!    [`VfsCaps`] is a value of `security.capability`; [`NsCaps`] is one of `security.nscapability`
+//!    (F).
+//! 3. **A question.** [`Cred`] is the caller, [`InodeView`] the file as the caller reaches it,
+//!    [`Stored`] what the file holds, [`Policy`] what the administrator chose (A, B). A [`Request`]
+//!    is all four.
 //! 4. **The rules**, in the table below.
-//! 5. **An answer.** [`Decision`] says what to store or which errno to return, and [`Why`] names the clause.
-//! 6. **On disk.** [`storage`] reads the two attributes, and plans their change with one commit point.
-//! 7. **Beside the design.** [`bare`] predicts an unmodified kernel. [`translate`] and [`shift()`] move grants between
-//!    namespaces' ids, for archives and for whole trees.
+//! 5. **An answer.** [`Decision`] says what to store or which errno to return, and [`Why`] names
+//!    the clause.
+//! 6. **On disk.** [`storage`] reads the two attributes, and plans their change with one commit
+//!    point.
+//! 7. **Beside the design.** [`bare`] predicts an unmodified kernel. [`translate`] and [`shift()`]
+//!    move grants between namespaces' ids, for archives and for whole trees.
 //!
 //! | Clauses | Function |
 //! |---|---|

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What of a file's promise an execve(2) does not give a task, and why: X, and A and K where an
-//! unmodified kernel does not look at the entries that would apply.
+//! The capabilities that a file promises to a task and an execve(2) does not give it, and why: X,
+//! and A and K where an unmodified kernel does not look at the entries that would apply.
 
 use crate::cap::{CapSet, FileCaps};
 use crate::decision::{Denied, Why};
@@ -11,8 +11,8 @@ use crate::ns::UserNs;
 use crate::storage::{Seal, VoidReason};
 use crate::stored::{HostValue, Stored};
 
-/// All that a file holds for the tasks of one namespace, whether or not the kernel that decides looks
-/// at it.
+/// All that a file holds for the tasks of one namespace, whether or not the kernel that decides
+/// looks at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Promise<'s, N> {
     /// The task's user namespace.
@@ -54,7 +54,8 @@ impl<N: UserNs> Promise<'_, N> {
         file_grant(self.ns, self.inode, self.stored).ok()?.caps()
     }
 
-    /// What of this an execve gave less, or would have given; `None` where nothing is lost.
+    /// The part of this that an execve did not give, or would not give; `None` where nothing is
+    /// lost.
     ///
     /// ```
     /// use nscap_core::storage::Seal;
@@ -90,7 +91,7 @@ impl<N: UserNs> Promise<'_, N> {
         entries.fold(host, |all, (_, caps)| all | caps.permitted).known()
     }
 
-    /// Where the file gave nothing, for this reason, to a task that has these capabilities now.
+    /// The loss where the file gave nothing, for this reason; the task has these capabilities now.
     fn nothing_given(&self, why: Why, has: CapSet) -> Option<Loss> {
         let named = self.named();
         if !named.is_empty() && named.is_subset(has) {
@@ -115,7 +116,8 @@ impl<N: UserNs> Promise<'_, N> {
 }
 
 impl<N: UserNs> Executed<N> {
-    /// What of the file's promise the task did not get. A file's effective bit is never lost alone.
+    /// The part of the file's promise that the task did not get. A file's effective bit is never
+    /// lost alone.
     ///
     /// ```
     /// use nscap_core::storage::Seal;
@@ -180,7 +182,7 @@ mod tests {
         assert_eq!(loss(&Stored::EMPTY, Seal::None, false), None);
         let hidden = Loss { caps: CapSet::EMPTY, why: Why::NoCapsOnFile };
         assert_eq!(loss(&Stored::EMPTY, Seal::None, true), Some(hidden));
-        // Another's entry is no promise, and that is the reason.
+        // Another root's entry is no promise, and the reason says so.
         let other = Stored::one(Uid::new(5).unwrap(), PING);
         let no_entry = loss(&other, Seal::None, false).unwrap();
         assert_eq!((no_entry.caps, no_entry.why), (CapSet::EMPTY, Why::NoCapsOnFile));

@@ -9,8 +9,8 @@ use crate::inode_view::InodeView;
 use crate::ns::{UserNs, path_to_initial};
 
 /// A user namespace that maps one range of ids, the same for uids and gids, from its id 0 on. Each
-/// such value is a namespace of its own, also if another has the same range (S). [`UserNs`] is
-/// implemented for a reference to it.
+/// such value is a namespace of its own, even if another value has the same range (S). [`UserNs`]
+/// is implemented for a reference to it.
 ///
 /// ```
 /// use nscap_core::*;

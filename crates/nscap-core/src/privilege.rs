@@ -71,9 +71,9 @@ pub fn writes_host_value<N: UserNs>(cred: &Cred<N>, inode: &InodeView<N>) -> boo
     inode.idmap.is_none() && cred.has_cap_over(Capability::Setfcap, inode.sb_ns)
 }
 
-/// Whether the caller may set and remove names of `security.*` other than `security.capability`: the
-/// kernel's own rule (capabilities(7), CAP_SYS_ADMIN; xattr(7)), for a front end on a kernel that does not
-/// check it itself. `sb_ns` is the superblock's owner namespace.
+/// Whether the caller may set and remove names of `security.*` other than `security.capability`:
+/// the kernel's own rule (capabilities(7), CAP_SYS_ADMIN; xattr(7)), for a front end on a kernel
+/// that does not check it itself. `sb_ns` is the superblock's owner namespace.
 ///
 /// # Errors
 /// EPERM without CAP_SYS_ADMIN over `sb_ns`, by `cap_capable`.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an execve(2) depends on beside the file's capabilities: the kernel, the task, the program. Covers X.
+//! What an execve(2) depends on beside the file's capabilities: the kernel, the task, the program.
+//! Covers X.
 
 use crate::cred::Cred;
 use crate::decision::Why;
@@ -65,16 +66,16 @@ impl<N: UserNs> Task<'_, N> {
     }
 }
 
-/// The file that is executed: of a script its interpreter, of a binfmt_misc match with flag C the
-/// binary itself.
+/// The file that is executed. For a script this is its interpreter; for a binfmt_misc match with
+/// flag C it is the binary itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Program<N> {
     /// Where the file is.
     pub inode: InodeView<N>,
     /// Permission bits with set-user-ID and set-group-ID, as in `st_mode`.
     pub mode: u32,
-    /// Where the file has an access control list: whether it and the mode let the task execute the file
-    /// ([`permits`](crate::permits)). `None`: the mode alone decides.
+    /// Where the file has an access control list: whether it and the mode let the task execute the
+    /// file ([`permits`](crate::permits)). `None`: the mode alone decides.
     pub by_acl: Option<bool>,
     /// Whether the mount is nosuid.
     pub nosuid: bool,
@@ -91,7 +92,7 @@ impl<N: UserNs> Program<N> {
         Program { inode, mode, by_acl: None, nosuid: false, noexec: false, foreign: false }
     }
 
-    /// Why set-id bits and file capabilities mean nothing here (`mnt_may_suid`).
+    /// Why set-id bits and file capabilities have no effect here (`mnt_may_suid`).
     pub(crate) fn suid_ignored(&self, ns: N) -> Option<Why> {
         if self.nosuid {
             Some(Why::NoSuid)

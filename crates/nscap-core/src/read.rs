@@ -43,11 +43,11 @@ pub fn get_capability<N: UserNs>(
     })
 }
 
-/// R4 for the two files that nearly all files with capabilities are, from the stored bytes of
-/// `security.capability` alone: one with a host value, for a caller in the owner namespace or
-/// below, and one with an entry that applies to the caller; neither through an id map. The value
-/// that [`get_capability`] gives then; `None` where the rest of the file has to be looked at. For a
-/// kernel, where each execve asks.
+/// R4 for the two kinds that nearly all files with capabilities are: a file with a host value, for
+/// a caller in the owner namespace or below, and a file with an entry that applies to the caller;
+/// neither through an id map. Takes only the stored bytes of `security.capability`, and gives the
+/// value that [`get_capability`] gives; `None` where the rest of the file has to be looked at. It
+/// is for a kernel, which asks at each execve.
 ///
 /// ```
 /// use nscap_core::*;
@@ -56,7 +56,7 @@ pub fn get_capability<N: UserNs>(
 /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
 /// let (file, stored) = (container.file(), VfsCaps::v3(100_000, ping).encode());
 /// let shown = get_plainly(&container, &file, stored.as_bytes());
-/// assert_eq!(shown.as_ref().map(<[u8; 20]>::as_slice), Some(VfsCaps::v2(ping).encode().as_bytes()));
+/// assert_eq!(shown.unwrap(), VfsCaps::v2(ping).encode().as_bytes());
 /// assert_eq!(get_plainly(&host, &file, stored.as_bytes()), None);
 /// ```
 pub fn get_plainly<N: UserNs>(ns: N, inode: &InodeView<N>, capability: &[u8]) -> Option<[u8; 20]> {

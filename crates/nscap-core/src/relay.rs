@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a kernel passes on to a file system that decides by these rules, and what that answers (FUSE):
+//! What a file system that decides by these rules answers a kernel that passes requests on (FUSE):
 //! V and W.
 //!
-//! The VFS has checked a request before the file system sees it, and has translated the rootid of revision
-//! 3 to the superblock's terms. The credentials that it checked need not be the caller's own: overlayfs
-//! copies a file up with its mounter's. And a removal may be the caller's, or the kernel's before a write.
+//! The VFS has checked a request before the file system sees it, and has translated the rootid of
+//! revision 3 to the superblock's terms. The credentials that it checked need not be the caller's
+//! own: overlayfs copies a file up with its mounter's. And a removal may be the caller's, or the
+//! kernel's own before a write.
 
 use crate::bare;
 use crate::cap::{Capability, FileCaps};
@@ -24,8 +25,9 @@ use crate::write::{set_capability, set_nscapability};
 
 /// W: what a file system answers the kernel when it asks for `security.capability` on behalf of a
 /// task in `ns`: a host value as revision 2, but an entry always as revision 3 with its stored
-/// rootid. The kernel turns that into revision 2, or T's revision 3, as R4 says; and where it copies
-/// the value on (an overlayfs copy-up with its mounter's credentials), the copy is no wider grant.
+/// rootid. The kernel turns that into revision 2, or T's revision 3, as R4 says; and where it
+/// copies the value on (an overlayfs copy-up with its mounter's credentials), the copy is no wider
+/// grant.
 ///
 /// # Errors
 /// As [`get_capability`](crate::get_capability).
@@ -55,7 +57,8 @@ pub fn handed_to_kernel<N: UserNs>(
     })
 }
 
-/// A name of which the kernel has checked that the caller may write it, before it asks a file system.
+/// A name for which the kernel has checked that the caller may write it, before it asks a file
+/// system.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Checked {
     /// `security.capability`: R5 (a) and (c). The value's rootid is in the superblock's terms.
@@ -64,28 +67,29 @@ pub enum Checked {
         /// translated a rootid by such a mount's map (M).
         idmapped: bool,
     },
-    /// `security.nscapability`, as any other `security.*`: CAP_SYS_ADMIN over the superblock's owner
-    /// namespace.
+    /// `security.nscapability`, as any other `security.*`: CAP_SYS_ADMIN over the superblock's
+    /// owner namespace.
     NsCapability,
 }
 
 /// setxattr(2) as a kernel passes it on to a file system. `out` needs as many slots as the file has
 /// entries and the value has more.
 ///
-/// W: where the kernel would have refused the write to the caller it asks with other credentials than the
-/// caller's own, as overlayfs does that copies a file up for its mounter. Nothing says whose they are. So
-/// what would be denied is left out and the call succeeds, since an error would fail the whole copy.
+/// W: the caller may be one that the kernel would have refused. Then the kernel asks with other
+/// credentials than the caller's own: overlayfs copies a file up with its mounter's. The file
+/// system cannot know whose they are. So a write that would be denied is left out and the call
+/// succeeds, since an error would fail the whole copy.
 ///
-/// M: a rootid that the caller could not have named has been translated by the map of an id-mapped mount, if
-/// the kernel allows such mounts. It is taken as the same write is by any file system: 0 is the host value,
-/// which is written as it always was (R8); any other is an entry, and other entries are in its way as ever
-/// (B). The caller must hold CAP_SETFCAP and have a root kuid; if not, the VFS has checked other credentials
-/// (W). U cannot be asked, since the mount's map is not known; nor does a kernel ask it of any other file
-/// system.
+/// M: if the kernel allows id-mapped mounts, the map of such a mount may have made a rootid that
+/// the caller could not have named. It is taken as any file system takes it: 0 is the host value,
+/// which is written as it always was (R8); any other is an entry, and other entries are in its way
+/// as ever (B). The caller must hold CAP_SETFCAP and have a root kuid; if not, the VFS has checked
+/// other credentials (W). U is not checked, since the map of the mount is not known; a kernel does
+/// not check it for other file systems either.
 ///
-/// Errors: those of [`set_capability`] and [`set_nscapability`], of which a caller that the kernel would have
-/// refused gets only those of the value and of V; of a translated rootid EINVAL where it cannot be stored,
-/// EBUSY, EEXIST and ENODATA by the flags, ENOSPC.
+/// Errors: those of [`set_capability`] and [`set_nscapability`]. A caller that the kernel would
+/// have refused gets only those of the value and of V. For a translated rootid: EINVAL where it
+/// cannot be stored, EBUSY, EEXIST and ENODATA by the flags, ENOSPC.
 ///
 /// ```
 /// use nscap_core::*;
@@ -170,8 +174,8 @@ fn passed_on<'o, N: UserNs>(
         }
     };
     match decision {
-        // No credentials make the value right. The last: through an id-mapped mount the caller itself may
-        // have named the rootid.
+        // No credentials make the value right. The last: through an id-mapped mount the caller
+        // itself may have named the rootid.
         Decision::Deny(
             _,
             Why::ReadOnly
@@ -188,11 +192,11 @@ fn passed_on<'o, N: UserNs>(
     }
 }
 
-/// V: a removal of `security.capability` as a kernel passes it on to a file system: it may be
-/// the caller's own, which the kernel has checked for R5 (a) and (c), or the kernel's before a
-/// write of the caller's. Nothing tells the two apart, and refusing the second makes the write
-/// fail; so what D refuses is carried out as K, and so is whatever is asked for a caller that the
-/// kernel would not have let ask. `out` needs as many slots as the file has entries.
+/// V: a removal of `security.capability` as a kernel passes it on to a file system. It may be the
+/// caller's own, which the kernel has checked for R5 (a) and (c), or the kernel's before a write of
+/// the caller. Both look alike, and a refusal of the second makes the write fail. So a removal that
+/// D refuses is carried out as K, and so is one for a caller that the kernel would have refused.
+/// `out` needs as many slots as the file has entries.
 ///
 /// Errors: V's; ENODATA where R4 shows a caller that satisfies (a) and (c) no value.
 ///
@@ -221,8 +225,9 @@ pub fn remove_or_strip<'o, N: UserNs>(
     }
 }
 
-/// Whether an unmodified kernel lets the caller remove `security.capability` through some mount of the file
-/// system: whose owner and group map into the caller's namespace can be an id-mapped one's doing.
+/// Whether an unmodified kernel lets the caller remove `security.capability` through some mount of
+/// the file system. An id-mapped mount may be the reason that owner and group map into the caller's
+/// namespace.
 fn could_ask<N: UserNs>(request: &Request<'_, '_, N>) -> bool {
     request.cred.has_cap(Capability::Setfcap)
 }
@@ -243,8 +248,8 @@ mod tests {
         Stored::one(Uid::new(rootid).unwrap(), caps(RAW))
     }
 
-    /// The initial namespace, 1 with root kuid 100000, 2 below it with root kuid 100500, and 3 beside it
-    /// without a uid 0.
+    /// The initial namespace, 1 with root kuid 100000, 2 below it with root kuid 100500, and 3
+    /// beside it without a uid 0.
     fn world() -> World {
         let mut world = World::new();
         world.add(0, 0, &[(0, 100_000, 1000)]);
@@ -352,7 +357,7 @@ mod tests {
         };
         let v3 = VfsCaps::v3(100_000, caps(RAW)).encode();
         let v3 = v3.as_bytes();
-        // Copied up: the file is the mounter's still, so the container's root cannot have asked.
+        // Copied up: the mounter still owns the file, so the container's root cannot have asked.
         let another = (None, Why::ForAnother);
         assert_eq!(decide(&root, &Stored::EMPTY, v3), another);
         assert_eq!(decide(&root, &own, v3), another);
@@ -387,7 +392,7 @@ mod tests {
         assert_eq!(remove(&root, &host), Ok((true, Why::ContentChanged)));
         assert_eq!(remove(&user, &host), Ok((true, Why::ContentChanged)));
         assert_eq!(remove(&root, &own), Ok((true, Why::EntryRemoved)));
-        // What R4 does not show to root it did not ask the kernel to remove before a write.
+        // R4 shows root no value, so the kernel does not remove one before a write by root.
         assert_eq!(remove(&root, &other), Err(Some(Errno::ENODATA)));
         assert_eq!(remove(&user, &other), Ok((true, Why::ContentChanged)));
     }

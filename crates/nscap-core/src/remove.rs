@@ -45,9 +45,9 @@ pub fn remove_capability<'o, N: UserNs>(
     }
 }
 
-/// As [`remove_capability`], but of the entries only the one for the caller's root kuid: for a
-/// command that has other words for those of others. `out` needs as many slots as the file has
-/// entries.
+/// As [`remove_capability`], but removes only the entry for the caller's root kuid, and no other
+/// entry: for a command that has an option of its own for the entries of other roots. `out` needs
+/// as many slots as the file has entries.
 ///
 /// Errors: as [`remove_capability`], but ENODATA where T shows the caller another root's entry.
 ///
@@ -267,7 +267,7 @@ fn all<'o, N: UserNs>(
     }
 }
 
-/// Without CAP_SETFCAP nothing is removable, and that is the reason worth telling.
+/// Without CAP_SETFCAP nothing is removable; that is the reason to report.
 fn why_not_ours<N: UserNs>(request: &Request<'_, '_, N>) -> Why {
     if request.cred.has_cap(Capability::Setfcap) { Why::NotOursToRemove } else { Why::NoSetfcap }
 }

@@ -18,7 +18,7 @@ use crate::wire::{RECORD_LEN, Record};
 /// The caller, the file and the policy: what every write is decided from.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'r, 's, N> {
-    /// The front end's switches.
+    /// The policy of the front end.
     pub policy: Policy,
     /// The calling task's credentials.
     pub cred: &'r Cred<N>,
@@ -151,7 +151,7 @@ impl<N: UserNs> Request<'_, '_, N> {
         next.finish(Why::EntriesWritten)
     }
 
-    /// One entry of R7, as if it stood alone: the rootid to store it under.
+    /// One entry of R7, as if it were alone: the rootid to store it under.
     fn check_named(&self, record: &Record, flags: SetFlags) -> Result<(Uid, Way), Denied> {
         let uid = Uid::new(record.rootid());
         let kuid = uid.and_then(|uid| self.cred.ns.kuid(uid));
@@ -173,7 +173,7 @@ impl<N: UserNs> Request<'_, '_, N> {
         self.cred.ns.uid(kuid).map(|_| kuid)
     }
 
-    /// The file with one entry more, or another one.
+    /// The file with one more entry, or with another one in its place.
     pub(crate) fn put<'o>(
         &self,
         rootid: Uid,

@@ -19,7 +19,7 @@ pub enum Unmapped {
     /// The move is refused.
     #[default]
     Refuse,
-    /// It stays as it is: for the one it was for.
+    /// It stays as it is, for the same root.
     Keep,
     /// It goes.
     Drop,

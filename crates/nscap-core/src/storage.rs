@@ -76,8 +76,8 @@ pub enum VoidReason {
     OwnerDiffers,
     /// The bytes are no sealed table.
     Malformed,
-    /// The bytes are a list in form F, which a tool has copied from where the design's rules decide. A front end says
-    /// so of its own.
+    /// The bytes are a list in form F, which a tool has copied from a mount or a kernel that
+    /// decides by the design's rules. A front end has words of its own for that.
     Copied,
     /// Anyone with CAP_SYS_ADMIN over the superblock's owner namespace could have written it.
     Untrusted,
@@ -172,8 +172,8 @@ pub fn read<'a>(
     }
 }
 
-/// What `security.capability` alone says, and whether a table may stand beside it. A revision 3
-/// other than the tripwire is a value of its own.
+/// What `security.capability` alone says, and whether a table may be beside it. A revision 3 other
+/// than the tripwire is a value of its own.
 fn read_capability<'a>(capability: Option<&[u8]>) -> (Stored<'a>, bool) {
     let Some(bytes) = capability else {
         return (Stored::EMPTY, true);

@@ -255,7 +255,7 @@ impl<N: UserNs> StoredView<'_, '_, N> {
         EntryViews { host, records: records.iter(), inode: self.inode }
     }
 
-    /// The entry as which the caller sees what is stored under this rootid (0: the host value);
+    /// The entry that the caller sees for what is stored under this rootid (0: the host value);
     /// `None` where it sees none.
     pub(crate) fn as_entry(&self, stored: Uid, caps: FileCaps) -> Option<EntryView> {
         let host_is_entry = matches!(self.stored.host, HostValue::Present(_)) && !self.as_host;
@@ -312,8 +312,8 @@ impl<N: UserNs> StoredView<'_, '_, N> {
     }
 }
 
-/// The entries one after the other, a host value that is one of them first. By hand: chained
-/// adapters are several times the code.
+/// The entries one after the other; a host value that is one of them comes first. Written by hand:
+/// chained adapters are several times the code.
 #[derive(Clone)]
 struct EntryViews<'s, N> {
     host: Option<FileCaps>,

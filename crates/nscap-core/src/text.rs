@@ -185,8 +185,8 @@ impl fmt::Display for FileCaps {
 }
 
 impl fmt::Display for CapText {
-    /// As cap_to_text(3): what most capabilities have comes first, then what others have beside or
-    /// without it, then bits above the known capabilities by number.
+    /// As cap_to_text(3): first the flags that most capabilities have, then the capabilities with
+    /// other flags, then bits above the known capabilities by number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let base = self.most_common();
         let clauses = || (0..8).rev().filter(|&flags| flags != base);

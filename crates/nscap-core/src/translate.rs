@@ -51,7 +51,7 @@ pub struct Grants<'a> {
     entries: Records<'a>,
 }
 
-/// Where the entries stand.
+/// Where the entries are.
 #[derive(Clone, Copy, Debug)]
 enum Records<'a> {
     /// Form F; its rootids may be 0 and -1.
@@ -155,7 +155,7 @@ impl Grants<'_> {
         next.into_stored().ok_or(Denied::new(Errno::ENOSPC, Why::NoRoom))
     }
 
-    /// Whether the entries stand in a sealed table (Storage) rather than in form F.
+    /// Whether the entries are in a sealed table (Storage) rather than in form F.
     #[must_use]
     pub fn is_sealed(&self) -> bool {
         matches!(self.entries, Records::Table(_))
@@ -205,7 +205,8 @@ impl Translation<'_> {
     /// let [from, to] = [&from, &to].map(|map| IdMap::from_sorted(map, map));
     /// let out = Translation { from, to, drop_unmapped: false };
     /// // The container's own entry is a host value in its own terms, and back.
-    /// assert_eq!(out.rootid(Uid::new(100_000)), Decision::Write(Uid::ROOT, Why::TranslatedToHost));
+    /// let host = Decision::Write(Uid::ROOT, Why::TranslatedToHost);
+    /// assert_eq!(out.rootid(Uid::new(100_000)), host);
     /// let back = Translation { from: to, to: from, ..out };
     /// let entry = Decision::Write(Uid::new(100_000).unwrap(), Why::TranslatedFromHost);
     /// assert_eq!(back.rootid(Some(Uid::ROOT)), entry);

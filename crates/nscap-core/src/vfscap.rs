@@ -29,7 +29,8 @@ pub enum Revision {
 ///
 /// ```
 /// use nscap_core::{CapSet, FileCaps, Revision, VfsCaps};
-/// let caps = FileCaps { permitted: CapSet::from_bits(1 << 13), effective: true, ..FileCaps::default() };
+/// let permitted = CapSet::from_bits(1 << 13);
+/// let caps = FileCaps { permitted, effective: true, ..FileCaps::default() };
 /// let value = VfsCaps::v2(caps).encode();
 /// assert_eq!(value.as_bytes().len(), 20);
 /// let back = VfsCaps::decode(value.as_bytes()).unwrap();
@@ -136,7 +137,7 @@ impl VfsCaps {
         self.revision
     }
 
-    /// The id whose root the value is for, in the terms that it is in: 0 of revision 1 and 2, which
+    /// The id whose root the value is for, in the value's own terms: 0 for revisions 1 and 2, which
     /// name none; `None` for -1.
     ///
     /// ```
@@ -173,7 +174,8 @@ impl VfsCaps {
     /// let host = Mapped::initial();
     /// let container = host.below(100_000, 65_536);
     /// let (ping, file) = (FileCaps::from_text(b"cap_net_raw=ep").unwrap(), container.file());
-    /// // What a container's task is shown as its own, as it is stored; and as the container reads that.
+    /// // What a container's task is shown as its own, as it is stored.
+    /// // And as the container reads that.
     /// let stored = VfsCaps::v2(ping).translate(|uid| file.stored_from(uid, &container)).unwrap();
     /// assert_eq!(stored, VfsCaps::v3(100_000, ping));
     /// assert_eq!(stored.translate(|id| file.uid_in(id, &container)), Some(VfsCaps::v2(ping)));

@@ -95,7 +95,8 @@ impl Record {
     ///
     /// ```
     /// use nscap_core::{CapSet, FileCaps, Record};
-    /// let caps = FileCaps { permitted: CapSet::from_bits(1 << 13), effective: true, ..FileCaps::default() };
+    /// let permitted = CapSet::from_bits(1 << 13);
+    /// let caps = FileCaps { permitted, effective: true, ..FileCaps::default() };
     /// let record = Record::new(100_000, caps);
     /// assert_eq!((record.rootid(), record.caps()), (100_000, caps));
     /// ```

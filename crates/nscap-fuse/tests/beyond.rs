@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel's FUSE does not pass on, whatever a server would answer (docs/mount.md names each):
-//! as the kernel says it here and now, so that the page is true.
+//! What the kernel's FUSE does not pass on, whatever a server would answer (docs/mount.md names
+//! each): as the kernel says it here and now, so that the page is true.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -100,8 +100,8 @@ fn handle(path: &Path, flags: libc::c_int) -> Result<(), i32> {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
     let (mut raw, mut mount) = ([0u32; 34], 0);
     raw[0] = 128;
-    // SAFETY: the path is a C string; `raw` is a `struct file_handle` with room for 128 bytes, as it
-    // says, and `mount` is ours.
+    // SAFETY: the path is a C string; `raw` is a `struct file_handle` with room for 128 bytes, as
+    // it says, and `mount` is ours.
     let done = unsafe {
         libc::syscall(
             libc::SYS_name_to_handle_at,

@@ -166,8 +166,8 @@ fn set_id_bits_go_with_the_content() {
     });
 }
 
-/// A task that is in execve(2) while a stranger writes takes the mode that the kernel has, without asking
-/// the server again: the bits are gone from that too, before the content changes.
+/// A task that is in execve(2) while a stranger writes takes the mode that the kernel has, without
+/// asking the server again: the bits are gone from that too, before the content changes.
 #[test]
 fn the_kernel_itself_has_no_set_id_bits_after_a_strangers_write() {
     on_mounts("the_kernel_itself_has_no_set_id_bits", |ground| {
@@ -235,9 +235,9 @@ fn a_strangers_open_undoes_no_chmod() {
     });
 }
 
-/// inode(7): where the group may not execute, the set-group-ID bit grants nothing. It goes as on another
-/// file system: with a change by a task that is not in the group. (An open for reading and writing
-/// is a change here.)
+/// inode(7): where the group may not execute, the set-group-ID bit grants nothing. It goes as on
+/// another file system: with a change by a task that is not in the group. (An open for reading and
+/// writing is a change here.)
 #[test]
 fn a_bit_that_grants_nothing_goes_with_a_strangers_change() {
     on_mounts("a_bit_that_grants_nothing_goes_with_a_strangers_change", |ground| {

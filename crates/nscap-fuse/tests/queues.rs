@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Requests by the queues of io_uring: that they are used, and that a mount with them ends, is killed
-//! and waits as one without.
+//! Requests by the queues of io_uring: that they are used, and that a mount with them ends, is
+//! killed and waits as one without.
 
 use std::fs::{self, File};
 use std::io::Read as _;

@@ -189,7 +189,8 @@ fn what_is_append_only_is_appended_to_and_nothing_else() {
             assert_eq!(rustix::fs::ftruncate(&append, 0), Err(Errno::PERM), "{number}");
             rustix::io::pwrite(&writer, b"OLD\n", 0).unwrap();
             drop((append, before, writer));
-            // close(2) does not wait for RELEASE: until then the reader is open to the server, and passthrough.
+            // close(2) does not wait for RELEASE: until then the reader is open to the server, and
+            // passthrough.
             let again = || {
                 std::thread::sleep(std::time::Duration::from_millis(10));
                 open(OFlags::RDWR | OFlags::APPEND).ok()

@@ -66,8 +66,9 @@ impl Callers {
     /// Remembers no namespace yet.
     ///
     /// # Errors
-    /// [`Error::Call`] where /proc cannot be opened, or descriptors cannot be kept back (EMFILE); [`Error::Unexpected`] where it is not procfs, or
-    /// another pid namespace's, so that numbers in it mean other tasks.
+    /// [`Error::Call`] where /proc cannot be opened, or descriptors cannot be kept back (EMFILE);
+    /// [`Error::Unexpected`] where it is not procfs, or another pid namespace's, so that numbers in
+    /// it mean other tasks.
     ///
     /// ```
     /// let callers = nscap_linux::Callers::new()?;
@@ -100,10 +101,11 @@ impl Callers {
     /// The namespace that a waiting thread is in.
     ///
     /// # Errors
-    /// [`Error::NoProcess`] where there is no such thread (there is none with id 0); [`Error::Worker`] where
-    /// it is one of the kernel's; [`Error::Call`] where we may not look at it (ptrace(2), "Ptrace access mode
-    /// checking"), where a namespace above its own cannot be visited ("setns"), or for want of something
-    /// ([`is_shortage`](Error::is_shortage)): that says nothing about the thread.
+    /// [`Error::NoProcess`] where there is no such thread (there is none with id 0);
+    /// [`Error::Worker`] where it is one of the kernel's; [`Error::Call`] where we may not look at
+    /// it (ptrace(2), "Ptrace access mode checking"), where a namespace above its own cannot be
+    /// visited ("setns"), or for want of something ([`is_shortage`](Error::is_shortage)): that says
+    /// nothing about the thread.
     ///
     /// ```
     /// let callers = nscap_linux::Callers::new()?;
@@ -276,8 +278,9 @@ impl Caller {
         &self.lineage
     }
 
-    /// Whether the kernel asks with these ids, in our own namespace's terms, as the ones that the thread has
-    /// for files (setfsuid(2)): if not, it asks with credentials that are not the thread's own.
+    /// Whether the kernel asks with the ids that the thread has for files (setfsuid(2)), given here
+    /// in our own namespace's terms. If not, it asks with credentials that are not the thread's
+    /// own.
     ///
     /// ```
     /// let callers = nscap_linux::Callers::new()?;
@@ -468,7 +471,7 @@ mod tests {
             assert_eq!(root_kuid(caller.lineage().ns()), Kuid::new(841_000));
             assert!(callers.is_of_a_program(member.0.id()).is_ok());
         }
-        // What the reserve cannot do says that, and not that there is no such caller.
+        // If the reserve is not enough, the error says so, and not that there is no such caller.
         callers.reserve.lend(|| Ok(())).unwrap();
         let own = std::process::id();
         let starved = callers.reserve.lend(|| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Changing what a file holds, in steps of which each leaves the file granting what it granted
-//! before or what it is to grant, and nothing else. Covers SPEC's Storage on the writing side.
+//! Changes what a file holds, in steps. After each step the file grants what it granted before, or
+//! what it is to grant, and nothing else. Covers SPEC's Storage on the writing side.
 //!
 //! One step commits. A writer that is killed before it has changed no grant; one that is killed
 //! after it leaves at most a void table, which the next writer removes. A write by another process
@@ -49,7 +49,7 @@ const TABLE_UNKNOWN: &str = "whose the file system is, or the file, is not known
     entries can be neither trusted nor written; nothing was changed";
 
 impl FileState {
-    /// Whether a change by way of this file would be one of what it shows.
+    /// Whether a change through this file changes what the file shows.
     fn check_writable(&self, file: &CapFile) -> Result<()> {
         const BELOW: &str = "a server of nscap's below this overlayfs answers for it, and a change would be \
             made to a copy, which that server does not show; change it on the mount of nscap's; nothing was \
@@ -61,13 +61,13 @@ impl FileState {
     }
 }
 
-/// Whether a step failed for want of room: of the inode's, the file system's, or a quota's.
+/// Whether a step failed for want of room: in the inode, the file system or a quota.
 fn has_no_room(done: &Result<()>) -> bool {
     matches!(done, Err(Error::Call { errno: libc::ENOSPC | libc::EDQUOT, .. }))
 }
 
 impl CapFile {
-    /// Makes the file hold `next`, if it still holds what `before` says; and looks whether it does.
+    /// Makes the file hold `next`, if it still holds what `before` says; then checks that it does.
     ///
     /// ```no_run
     /// use nscap_core::{FileCaps, Stored, Uid};
@@ -97,7 +97,7 @@ impl CapFile {
         self.write_observed(before, next, namespaces, &mut |_| ())
     }
 
-    /// As [`write`](CapFile::write), and tells of each step when it is taken.
+    /// As [`write`](CapFile::write), and reports each step when it is taken.
     ///
     /// # Errors
     /// As [`write`](CapFile::write).
@@ -151,7 +151,7 @@ impl CapFile {
         }
     }
 
-    /// Takes away although there is no room for what is to be left: entries may go with it.
+    /// Takes away although there is no room for what is to be left: entries may be lost.
     fn take_away(
         &self,
         before: &FileState,
@@ -171,7 +171,8 @@ impl CapFile {
         if !has_no_room(&done) {
             return done;
         }
-        // Not even that fits. A host value that is to stay is there; no table is, and nothing else is left.
+        // Not even that fits. A host value that is to stay is there; no table and nothing else is
+        // left.
         let host_stays = next.host != HostValue::Absent;
         let rest = [OwnedStep::RemoveCapability, OwnedStep::RemoveTable];
         for step in rest.iter().skip(usize::from(host_stays)) {
@@ -181,9 +182,9 @@ impl CapFile {
         Ok(())
     }
 
-    /// K: makes the file hold nothing, whatever it holds; that it held nothing is told by `false`.
-    /// Without the lock of those who write tables: one without `security.capability` counts for
-    /// nothing. An O_PATH descriptor will do.
+    /// K: makes the file hold nothing, whatever it holds; returns `false` if it held nothing. Takes
+    /// no lock, as writers of tables do: a table without `security.capability` has no effect. An
+    /// O_PATH descriptor is enough.
     ///
     /// ```no_run
     /// use nscap_linux::CapFile;
@@ -232,8 +233,8 @@ impl CapFile {
     /// The steps that [`write`](CapFile::write) would take.
     ///
     /// # Errors
-    /// [`Error::Call`] with EOVERFLOW or EINVAL where what stands in `security.capability` cannot
-    /// be seen and would have to be kept.
+    /// [`Error::Call`] with EOVERFLOW or EINVAL where the value of `security.capability` cannot be
+    /// seen and would have to be kept.
     pub fn plan(
         &self,
         before: &FileState,
@@ -306,13 +307,14 @@ impl CapFile {
         };
         done.map_err(|errno| match errno {
             Errno::NODATA | Errno::EXIST => Error::Changed { path: self.path().to_owned() },
-            // What a file system says of a value that does not fit into an inode or a block.
+            // The errnos by which a file system says that a value does not fit into an inode or a
+            // block.
             Errno::RANGE | Errno::TOOBIG => self.error("setxattr", Errno::NOSPC),
             errno => self.error(step.call(), errno),
         })
     }
 
-    /// Puts the table back; at this point it does not count, or counts as before.
+    /// Puts the table back; at this point it has no effect, or the same as before.
     fn undo(&self, before: &FileState) {
         let _ = match &before.table {
             Some(table) => xattr::set(self, TABLE, table, Present::Any),
@@ -320,11 +322,11 @@ impl CapFile {
         };
     }
 
-    /// A value of `security.capability` as we must write it, so that the kernel stores these bytes:
-    /// the rootid in our own namespace's terms. A host value is ours: on a superblock that may be
-    /// another namespace's, a plain one would be that one's, so that its root is named (EINVAL by
-    /// the kernel where the owner has no id for it). Through an id map it is an entry for the root
-    /// that it stands for there (M).
+    /// A value of `security.capability` as this process must write it, so that the kernel stores
+    /// these bytes: the rootid is in our own namespace's terms. A host value here is one of our own
+    /// namespace. On a superblock that another namespace may own, a plain value would be that
+    /// namespace's, so the value names our root (the kernel says EINVAL if the owner has no id for
+    /// it). Through an id map it is an entry for the root that it means there (M).
     fn as_written(
         &self,
         stored: &[u8],

@@ -68,8 +68,8 @@ fn stored_of(record: Record, state: &FileState, namespaces: &Namespaces) -> Opti
     stored.filter(|stored| *stored != Uid::ROOT)
 }
 
-/// Of what R4 shows, whether it is the host value: from inside a namespace an entry looks the same.
-/// A value that names a root is that root's entry (T), or the host value through an id map (M).
+/// Whether what R4 shows is the host value: from inside a namespace an entry looks the same. A
+/// value that names a root is that root's entry (T), or the host value through an id map (M).
 fn host(
     shown: Option<VfsCaps>,
     entries: Entries<'_>,
@@ -98,14 +98,14 @@ fn host(
         state.hidden = state.hidden.or(Some(Hidden::HostOrOwn));
         return HostValue::Absent;
     }
-    // A value without a root applies to us, and none of the entries that we see is that one.
+    // A value without a root applies to us, and is none of the entries that we see.
     if state.hidden == Some(Hidden::Foreign) {
         state.hidden = Some(Hidden::HostOrAbove);
     }
     HostValue::Present(caps)
 }
 
-/// The bytes that would stand on the file by SPEC's Storage.
+/// The bytes that the file would have by SPEC's Storage.
 fn write_down(stored: &Stored<'_>, state: &mut FileState, namespaces: &Namespaces) {
     let companion = match storage::form_of(stored) {
         Form::Alone(value) => {
@@ -124,8 +124,8 @@ fn write_down(stored: &Stored<'_>, state: &mut FileState, namespaces: &Namespace
     }
 }
 
-/// Makes the file hold `next`, by asking for it. Entries can only be taken away together (D), so
-/// those that are to stay are asked for again; an end in between leaves less than before, not more.
+/// Makes the file hold `next`, by asking the enforcer. Entries can only be removed together (D), so
+/// those that are to stay are written again; an end in between leaves less than before, not more.
 ///
 /// # Errors
 /// [`Error::Call`] with what the kernel says.

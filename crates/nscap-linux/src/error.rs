@@ -66,7 +66,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// What a change rests on is not known, so that nothing was changed.
+    /// The facts that a change depends on are not known, so nothing was changed.
     #[error("{}: {problem}: {}", path.maybe_quote(), describe(nix::libc::EOPNOTSUPP))]
     Untold {
         /// The file.
@@ -101,7 +101,7 @@ pub enum Error {
     },
 }
 
-/// What the functions of this crate give.
+/// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
@@ -126,8 +126,8 @@ impl Error {
         }
     }
 
-    /// Whether something could not be looked at for want of what it takes (descriptors, memory,
-    /// processes): that says nothing about the thing itself.
+    /// Whether something could not be looked at because a resource was missing (descriptors,
+    /// memory, processes): that says nothing about the thing itself.
     ///
     /// ```
     /// use nscap_linux::{CapFile, Links};

@@ -56,8 +56,8 @@ pub fn unshare(kinds: &[Kind]) -> Result<()> {
 /// directory are that namespace's root.
 ///
 /// # Errors
-/// [`Error::Call`] with setns(2)'s errno: EPERM without CAP_SYS_ADMIN in both namespaces' owners and
-/// CAP_SYS_CHROOT, EINVAL where the descriptor is of something else.
+/// [`Error::Call`] with setns(2)'s errno: EPERM without CAP_SYS_ADMIN in both namespaces' owners
+/// and CAP_SYS_CHROOT, EINVAL where the descriptor is of something else.
 ///
 /// ```no_run
 /// let namespace = std::fs::File::open("/proc/1/ns/mnt").unwrap();
@@ -90,10 +90,10 @@ pub fn pass_on_no_descriptors() -> Result<()> {
         .map_err(|e| Error::call(Path::new("descriptors from 3"), "close_range", e))
 }
 
-/// Does work in a process of its own, and gives its exit status. The caller comes back when the work is
-/// done, even where the process cannot end: a task that waits for the server of a FUSE file system
-/// which has read its request is not let go by any signal. The process lets go of standard input,
-/// output and error first.
+/// Does work in a process of its own, and returns its exit status. The caller comes back when the
+/// work is done, even if the process cannot end: no signal ends a task that waits for the server of
+/// a FUSE file system which has read its request. The process closes standard input, output and
+/// error first.
 ///
 /// # Errors
 /// [`Error::Call`] from fork(2) or pipe(2), or EINTR where a signal has ended the process.

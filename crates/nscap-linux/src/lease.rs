@@ -17,13 +17,13 @@ use crate::error::{Error, Result};
 use crate::opath::reopen_regular;
 use crate::sys;
 
-/// Less than the kernel lets anyone wait for us before it breaks a lease
+/// Less than the time that a task waits for us before the kernel breaks a lease
 /// (/proc/sys/fs/lease-break-time, in whole seconds).
 const SAFE: Duration = Duration::from_millis(500);
 
 /// A read lease: while it is held, no task can write the file.
 ///
-/// A writable mapping of a file of overlayfs is one of the layer's file below, and not seen.
+/// A writable mapping of a file of overlayfs maps the layer's file below, and is not seen.
 ///
 /// ```
 /// use nscap_linux::ReadLease;
@@ -80,17 +80,17 @@ impl ReadLease {
     }
 }
 
-/// A process that was forked meanwhile has the descriptor too; the lease goes even so.
+/// A process that was forked meanwhile has the descriptor too; the lease ends even so.
 impl Drop for ReadLease {
     fn drop(&mut self) {
         sys::unlease(&self.file);
     }
 }
 
-/// Whether a file, by a descriptor that is open for reading, is open for writing anywhere or mapped so;
-/// `true` where the kernel does not say. No content is opened, so this does not wait; for a moment a
-/// task that opens the file for writing does, or with O_NONBLOCK gets EAGAIN: the caller makes sure
-/// that no such open is under way that matters.
+/// Whether a file, given by a descriptor that is open for reading, is open for writing anywhere or
+/// mapped so; `true` where the kernel does not say. No content is opened, so this does not wait.
+/// For a moment a task that opens the file for writing waits, or gets EAGAIN with O_NONBLOCK: the
+/// caller makes sure that no open is under way for which that matters.
 ///
 /// ```
 /// let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
@@ -111,8 +111,8 @@ pub fn is_written(file: &File) -> bool {
     taken.is_err()
 }
 
-/// Without CAP_LEASE a lease is for the owner of the file: of one that we are root for, we may be
-/// that for a moment.
+/// Without CAP_LEASE only the owner of a file may take a lease. Root over the owner may become that
+/// owner for a moment.
 fn lease_as_owner(file: &File) -> std::result::Result<(), Errno> {
     let owner = rustix::fs::fstat(file)?.st_uid;
     let before = sys::set_fsuid(owner);

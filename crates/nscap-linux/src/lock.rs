@@ -24,9 +24,9 @@ use crate::places;
 
 const DIRECTORY: &str = "/run/nscap";
 
-/// How long a lock is waited for. A change takes as long as the disk takes for a few attributes.
+/// How long to wait for a lock. A change takes as long as the disk takes for a few attributes.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same where others wait for the thread that waits; it is asked for some times more.
+/// The same in a thread that others wait for; such a thread asks a few more times.
 const PATIENCE_OF_A_SERVER: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -41,7 +41,7 @@ struct LockFile {
     name: String,
 }
 
-/// The directory of the locks: one that is held anyway, or opened for one lock.
+/// The directory of the locks: one that stays open, or one opened for one lock.
 enum Directory {
     Kept(BorrowedFd<'static>),
     Opened(OwnedFd),
@@ -60,8 +60,8 @@ impl Lock {
     /// Waits for the lock on this file's inode.
     ///
     /// # Errors
-    /// [`Error::Locked`] where another holds it for too long; [`Error::Call`] where there is no room for it
-    /// (EMFILE, ENFILE, ENOMEM, ENOSPC), or flock(2) fails.
+    /// [`Error::Locked`] where another holds it for too long; [`Error::Call`] where there is no
+    /// room for it (EMFILE, ENFILE, ENOMEM, ENOSPC), or flock(2) fails.
     pub(crate) fn of(file: &CapFile) -> Result<Lock> {
         let stat = fstat(file).map_err(|e| file.error("fstat", e))?;
         let (directory, patience) = match places::held().ok().and_then(places::Places::locks) {
@@ -76,7 +76,7 @@ impl Lock {
         match take(directory.as_fd(), &name, patience) {
             Ok(file) => Ok(Lock { _file: Some(LockFile { file, directory, name }) }),
             Err(("flock", Errno::AGAIN)) => Err(Error::Locked { path: file.path().to_owned() }),
-            // Not ours to write in: a read-only /run.
+            // We may not write there: a read-only /run.
             Err(("open", Errno::ACCESS | Errno::PERM | Errno::ROFS)) => Ok(Lock { _file: None }),
             Err((call, errno)) => Err(failed(call, errno)),
         }
@@ -91,7 +91,7 @@ impl Drop for LockFile {
     }
 }
 
-/// Takes the lock of this name: of the file that has it, while it has it.
+/// Takes the lock file of this name, and makes sure that it still has the name.
 fn take(
     directory: BorrowedFd<'_>,
     name: &str,
@@ -121,8 +121,8 @@ fn has_name(file: &OwnedFd, directory: BorrowedFd<'_>, name: &str) -> bool {
 /// The directory, if it is ours alone.
 ///
 /// # Errors
-/// [`Error::Call`] where that cannot be found out (EMFILE, ENFILE, ENOMEM), or it cannot be made for want of
-/// room (ENOSPC).
+/// [`Error::Call`] where that cannot be found out (EMFILE, ENFILE, ENOMEM), or it cannot be made
+/// for want of room (ENOSPC).
 pub(crate) fn directory() -> Result<Option<OwnedFd>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The mounts of our own mount namespace as a list, proc_pid_mountinfo(5), and which of them has its
-//! root at a path. No file system is asked anything, so that one whose server is dead or hangs can
-//! be found and unmounted.
+//! The mounts of our own mount namespace as a list, proc_pid_mountinfo(5), and which of them has
+//! its root at a path. No file system is asked anything, so that one whose server is dead or hangs
+//! can be found and unmounted.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -104,9 +104,9 @@ impl MountPoint {
         Ok(MountPoint::all()?.into_iter().find(is))
     }
 
-    /// A mount of the file system with this device number in a mount namespace that is not ours, and a
-    /// process in that namespace, as we see its id. Looks for so long at most; a namespace that no
-    /// process is in (a descriptor or a file holds it) is not found.
+    /// A mount of the file system with this device number in a mount namespace that is not ours,
+    /// and a process in that namespace, as we see its id. Looks for so long at most; a namespace
+    /// that no process is in (a descriptor or a file holds it) is not found.
     ///
     /// # Errors
     /// [`Error::Call`] where /proc is not mounted.
@@ -155,8 +155,8 @@ impl MountPoint {
 }
 
 /// Visits one process of each mount namespace but our own, until the visitor has what it looks for
-/// or so much time is gone. A namespace that no process is in (a descriptor or a file holds it) is
-/// not found.
+/// or the time is over. A namespace that no process is in (a descriptor or a file holds it) is not
+/// found.
 ///
 /// # Errors
 /// [`Error::Call`] where /proc is not mounted.
@@ -177,8 +177,8 @@ pub(crate) fn in_other_namespaces(
     Ok(())
 }
 
-/// What tells the mount namespace of a process from all others that there are at the same time;
-/// `process` is its directory in /proc. `None` where there is none, or it is not for us to see.
+/// The identity of a process's mount namespace among all that exist at the same time; `process` is
+/// its directory in /proc. `None` where there is none, or we may not see it.
 pub(crate) fn namespace_of(process: &str) -> Option<u64> {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata(format!("/proc/{process}/ns/mnt")).ok().map(|link| link.ino())

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The directories of the system that are looked into again and again, held open: /proc, in it /proc/self/fd,
-//! and that of the locks.
+//! The directories of the system that are used again and again, held open: /proc, /proc/self/fd,
+//! and the directory of the locks.
 //!
 //! A process that serves a file system may find that its root directory is that file system
 //! (pivot_root(2)): an absolute path would then be resolved by the process itself, and wait for it.
 //! So such a process opens everything before other tasks see the file system ([`hold`]), and opens
 //! no path afterwards. A failure is not remembered: the next use tries again.
 //!
-//! A descriptor of /proc/self/fd, as of /proc/self, means the process that opened it. After a fork(2)
-//! the child opens its own.
+//! A descriptor of /proc/self/fd, as of /proc/self, means the process that opened it. After a
+//! fork(2) the child opens its own.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -22,12 +22,12 @@ use crate::error::{Error, Result};
 use crate::ns::DIRECTORY;
 use crate::{lock, policy};
 
-/// What one process holds, for as long as it lives.
+/// What one process holds open, for as long as it lives.
 pub(crate) struct Places {
     process: u32,
     proc: OwnedFd,
     links: OwnedFd,
-    /// Set where the process serves; `None` in it: there is none that we may use.
+    /// Set in a process that serves; `None` in it: there is no such directory that we may use.
     locks: OnceLock<Option<OwnedFd>>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn held() -> std::result::Result<&'static Places, Errno> {
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     let places = match held.filter(ours) {
         Some(places) => places,
-        // One for each process that is forked from another's: they are never given back.
+        // One for each forked process that uses them; they are never freed.
         None => Box::leak(Box::new(Places::open(process)?)),
     };
     *held = Some(places);
@@ -81,7 +81,8 @@ impl Places {
         self.links.as_fd()
     }
 
-    /// The directory of the locks of a process that serves, if there is one; `None` in any other process.
+    /// The directory of the locks of a process that serves, if there is one; `None` in any other
+    /// process.
     pub(crate) fn locks(&self) -> Option<Option<BorrowedFd<'_>>> {
         self.locks.get().map(|locks| locks.as_ref().map(OwnedFd::as_fd))
     }
@@ -92,13 +93,13 @@ pub(crate) fn open(name: impl AsRef<Path>, flags: OFlags) -> std::result::Result
     openat(held()?.proc(), name.as_ref(), flags | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Opens everything that a process needs that serves a file system; from here on it uses no absolute path. To
-/// be called in that process, before the file system is anywhere to be seen.
+/// Opens everything that a process needs that serves a file system; from here on it uses no
+/// absolute path. To be called in that process, before the file system is anywhere to be seen.
 ///
 /// # Errors
-/// [`Error::Call`] where /proc cannot be opened, EOPNOTSUPP where it is not procfs; where the directory of the
-/// locks (/run/nscap) cannot be had for want of something (EMFILE, ENOMEM, ENOSPC). A directory that is
-/// not for us to use is none.
+/// [`Error::Call`] where /proc cannot be opened, EOPNOTSUPP where it is not procfs; where the
+/// directory of the locks (/run/nscap) cannot be opened because a resource is missing (EMFILE,
+/// ENOMEM, ENOSPC). A directory that we may not use is treated as none.
 ///
 /// ```
 /// nscap_linux::server::hold_places()?;
@@ -121,7 +122,7 @@ pub(crate) fn enter_links() -> std::result::Result<(), Errno> {
     Ok(())
 }
 
-/// Whether the name of a descriptor's link, as it is, is a path to it for the calling thread.
+/// Whether, for the calling thread, the name of a descriptor's link alone is a path to it.
 pub(crate) fn in_links() -> bool {
     IN_LINKS.get() && OURS.get().is_some_and(|places| places.process == std::process::id())
 }

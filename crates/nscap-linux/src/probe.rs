@@ -38,8 +38,8 @@ pub struct Kernel {
     pub fuse: bool,
     /// FUSE passthrough: Linux 6.9, and not turned off where the configuration can be read.
     pub fuse_passthrough: Option<bool>,
-    /// FUSE over io_uring: Linux 6.14, turned on (the fuse module's parameter `enable_uring`), and a ring
-    /// can be had.
+    /// FUSE over io_uring: Linux 6.14, turned on (the fuse module's parameter `enable_uring`), and
+    /// a ring can be had.
     pub fuse_io_uring: bool,
     /// After how many seconds the kernel ends a mount whose server has not answered a request
     /// (fs.fuse.default_request_timeout and fs.fuse.max_request_timeout, Linux 6.15); 0: never.
@@ -172,7 +172,7 @@ impl Directory {
             xattr::set(file.as_fd(), name, value, Present::Any).map_err(Errno::raw_os_error)
         };
         let capability = try_set(CAPABILITY, plain.as_bytes());
-        // What decides by the design takes entries only, and none beside those that are there.
+        // An enforcer takes entries only, and none beside those that are there.
         let try_table = |count: usize| {
             if by_design {
                 let _ = xattr::remove(file.as_fd(), TABLE);
@@ -235,9 +235,9 @@ pub fn version() -> (u16, u16) {
     }
 }
 
-/// Whether the kernel asks for CAP_SYS_ADMIN before it changes a name of `security.*` that is none of its own
-/// (xattr(7)): tried by a thread without it, on a file in memory. Some kernels with several security
-/// modules do not, and need an update.
+/// Whether the kernel asks for CAP_SYS_ADMIN before it changes a name of `security.*` that is none
+/// of its own (xattr(7)): tried by a thread without it, on a file in memory. Some kernels with
+/// several security modules do not, and need an update.
 ///
 /// ```
 /// assert!(nscap_linux::probe::asks_for_security_names());

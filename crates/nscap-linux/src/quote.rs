@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Text that a stranger chose, made harmless: names of files and processes may hold control
 //! characters, characters that turn the direction of what follows, and characters without any
-//! width. Where a name has one it is written as `$'...'` with each such byte as `\xNN`, which shells
-//! read back as the same name.
+//! width. Where a name has one it is written as `$'...'` with each such byte as `\xNN`, which
+//! shells read back as the same name.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Display, Formatter, Write as _};

@@ -50,9 +50,10 @@ pub(crate) const STAT_MAX: usize = 2048;
 /// (Linux 5.12), PF_USER_WORKER (Linux 6.4), PF_KTHREAD.
 const WORKER: u64 = 0x10 | 0x4000 | 0x20_0000;
 
-/// Whether the thread is the kernel's: one that it made for itself (a loop device, nfsd), or for a program
-/// (io_uring, vhost). Its own credentials are its maker's, or root's; those of what it does are others, and
-/// /proc does not show them. `None` where the bytes are not as proc_pid_stat(5) has them.
+/// Whether the thread is the kernel's: one that it made for itself (a loop device, nfsd), or for a
+/// program (io_uring, vhost). Its own credentials are its maker's, or root's; those of what it does
+/// are others, and /proc does not show them. `None` where the bytes are not as proc_pid_stat(5) has
+/// them.
 pub(crate) fn is_worker(stat: &[u8]) -> Option<bool> {
     // The name is in parentheses and may hold some itself.
     let end = stat.iter().rposition(|byte| *byte == b')')?;

@@ -112,7 +112,7 @@ impl Subids {
         self.ranges.iter().find(|range| is(&range.user))
     }
 
-    /// The users whose first range begins with this id: for whose containers it is mostly root.
+    /// The users whose first range begins with this id: it is mostly root of their containers.
     pub fn first_ranges_at(&self, start: u32) -> impl Iterator<Item = &[u8]> {
         let first = |range: &&Range| {
             self.first_of(&range.user, None).is_some_and(|first| std::ptr::eq(first, *range))

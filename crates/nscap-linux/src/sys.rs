@@ -225,8 +225,8 @@ pub(crate) fn statmount(
     .map(|_| ())
 }
 
-/// mount_setattr(2), Linux 5.12, on the mount that the descriptor is the root of: MOUNT_ATTR_* to set and to
-/// clear; with MOUNT_ATTR_IDMAP, the user namespace whose maps it takes.
+/// mount_setattr(2), Linux 5.12, on the mount that the descriptor is the root of: MOUNT_ATTR_* to
+/// set and to clear; with MOUNT_ATTR_IDMAP, the user namespace whose maps it takes.
 pub(crate) fn set_mount_attributes(
     mount: impl AsFd,
     set: u64,
@@ -282,8 +282,8 @@ pub(crate) fn close_on_exec_from(first: libc::c_uint) -> Result<(), Errno> {
         .map(|_| ())
 }
 
-/// dup3(2): `new` in the place of the descriptor of this number, where that is of a character device with
-/// this number.
+/// dup3(2): `new` in the place of the descriptor of this number, where that is of a character
+/// device with this number.
 pub(crate) fn replace_device(
     new: BorrowedFd<'_>,
     number: i32,

@@ -35,8 +35,8 @@ impl User {
 }
 
 impl MountPoint {
-    /// The processes that have something of this mount open, as a directory or mapped; looked for
-    /// so long at most. Of processes that we may not look at nothing is known.
+    /// The processes that have something on this mount open, as a directory or mapped. Looks for
+    /// this long at most. Processes that we may not look at are not among them.
     ///
     /// ```
     /// use nscap_linux::MountPoint;

@@ -33,8 +33,8 @@ pub struct Start {
     /// The working directory; `None` where it is not to be seen, so that a relative path cannot be
     /// taken.
     pub cwd: Option<OwnedFd>,
-    /// The task's process and thread id, for /proc/self and /proc/thread-self; `None` for
-    /// ourselves.
+    /// The task's process and thread id, for /proc/self and /proc/thread-self; `None` for this
+    /// process itself.
     pub task: Option<(u32, u32)>,
 }
 

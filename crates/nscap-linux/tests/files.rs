@@ -74,7 +74,7 @@ fn host(text: Option<&str>) -> HostValue {
 /// A host value and entries by rootid, as text.
 type Contents = (Option<&'static str>, &'static [(u32, &'static str)]);
 
-/// What a file may hold, as the tests below go from each to each.
+/// What a file may hold. The tests below go from each state to each.
 const STATES: [Contents; 8] = [
     (None, &[]),
     (Some("cap_chown=ep"), &[]),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `nscap set --from-attribute`: entries from a list that `cp`, `tar` or `rsync` has copied out of a mount of
-//! nscap's onto a bare file system (F), where nothing honours it.
+//! `nscap set --from-attribute`: entries from a list that `cp`, `tar` or `rsync` has copied out of
+//! a mount of nscap's onto a bare file system (F), where nothing honours it.
 //!
-//! Each entry is decided on for its own rootid, as R7 has it. The list is taken only where no task below this
-//! namespace can have written it, and none of its entries becomes a host value.
+//! Each entry is decided on for its own rootid, as R7 has it. The list is taken only where no task
+//! below this namespace can have written it, and none of its entries becomes a host value.
 
 use std::path::Path;
 

@@ -107,7 +107,7 @@ impl Act {
         })
     }
 
-    /// What EBUSY leaves: --replace, where that would not be refused as well.
+    /// The step that EBUSY leaves: --replace, where that would not be refused as well.
     fn instead_of_busy(self, request: &Request<'_, '_, '_>, whose: Whose) -> Option<String> {
         let Act::Add(caps) = self else { return None };
         let mut room = buffer();
@@ -130,7 +130,7 @@ impl Act {
 /// Whose capabilities are meant.
 #[derive(Clone, Copy)]
 enum Whose {
-    /// Those of the namespace that we are in: what setcap(8) would write here.
+    /// Those of our own namespace: what setcap(8) would write here.
     Own,
     /// The entry of this root kuid.
     Root(Kuid),
@@ -164,7 +164,7 @@ fn buffer() -> Box<EntryBuffer> {
     Box::new([[0; RECORD_LEN]; MAX_ENTRIES])
 }
 
-/// How often a decision is made anew before other tasks' writes are told as an error.
+/// How many times a decision is made again before writes of other tasks are an error.
 const TRIES: usize = 100;
 
 /// What is the same for every file of one command.
@@ -241,8 +241,8 @@ impl Change {
         Ok(done(path, true, why))
     }
 
-    /// M: an entry for the root of a process has no effect where that one reaches the file through id maps alone by
-    /// which it is another root's.
+    /// M: an entry for the root of a process has no effect if the process reaches the file only
+    /// through id maps by which the entry is another root's.
     fn check_reach(&mut self, file: &CapFile, before: &FileState) -> Result<(), Failure> {
         let (Whose::Root(kuid), Some(pid), true) = (self.whose, self.process, self.act.adds())
         else {
@@ -363,7 +363,7 @@ fn refused(path: &Path, errno: Errno, why: Why, next: Option<String>) -> Failure
     Failure::Denied { path: path.to_owned(), denied, next }
 }
 
-/// A change that the rules allow and the kernel does not.
+/// A change that the rules allow and the kernel refuses.
 fn kernel(error: nscap_linux::Error, path: &Path) -> Failure {
     const EPERM: i32 = Errno::EPERM.raw();
     match error {

@@ -36,8 +36,8 @@ reader has gone ends by SIGPIPE, which a shell shows as 141.";
 
 /// Capabilities of executables that belong to a user namespace.
 ///
-/// A file holds at most one host value, which holds on the host and in every container, and one
-/// entry for each root kuid, which holds for that container's tasks and below, and nowhere else.
+/// A file holds at most one host value, which applies on the host and in every container, and one
+/// entry for each root kuid, which applies to that container's tasks and below, and nowhere else.
 #[derive(Parser)]
 #[command(name = "nscap", version, max_term_width = 100, after_help = format!("Exit status: {STATUS}"))]
 pub(crate) struct Cli {
@@ -52,20 +52,21 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show the capabilities of files, and the containers that each applies to
     ///
-    /// Exit status: 0 when a file has capabilities, 1 when none has, 2 on an error or where a file has
-    /// something that cannot be seen from here.
+    /// Exit status: 0 when a file has capabilities, 1 when none has, 2 on an error or where a file
+    /// has something that cannot be seen from here.
     Get(Get),
     /// Give files capabilities, for this user namespace or another
     ///
     /// A file that already has an entry for the same root is left alone (EBUSY) unless --replace or
     /// --busy says otherwise.
     ///
-    /// Exit status: 0 when all files have them, 1 when a rule refuses (EBUSY, EPERM), 2 on an error.
+    /// Exit status: 0 when all files have them, 1 when a rule refuses (EBUSY, EPERM), 2 on an
+    /// error.
     Set(Set),
     /// Take capabilities from files
     ///
-    /// Exit status: 0 when something was removed, 1 when there was nothing or the caller may not (EPERM),
-    /// 2 on an error.
+    /// Exit status: 0 when something was removed, 1 when there was nothing or the caller may not
+    /// (EPERM), 2 on an error.
     Rm(Rm),
     /// Say which capabilities execve gives a task, why no others, and how to change that
     ///
@@ -78,8 +79,8 @@ pub(crate) enum Command {
     /// written beside DIR first (.nscap-shift-NAME.journal); by it a shift that was killed is
     /// resumed, and one that was made is undone.
     ///
-    /// Exit status: 0 when the whole tree moved, 1 when a problem prevents that or files were left as they are, 2 on an
-    /// error.
+    /// Exit status: 0 when the whole tree moved, 1 when a problem prevents that or files were left
+    /// as they are, 2 on an error.
     Shift(Shift),
     /// List live user namespaces as a tree
     ///
@@ -87,8 +88,8 @@ pub(crate) enum Command {
     Ns(Ns),
     /// Say what this machine offers to nscap, and which id ranges overlap
     ///
-    /// Exit status: 0 when nothing is missing and nothing overlaps, 1 otherwise, 2 on an error, and when
-    /// something could not be tried.
+    /// Exit status: 0 when nothing is missing and nothing overlaps, 1 otherwise, 2 on an error, and
+    /// when something could not be tried.
     Check(Check),
     /// Show a directory tree on which every user namespace has its own capabilities
     ///
@@ -97,7 +98,8 @@ pub(crate) enum Command {
     Mount(Mount),
     /// Unmount a tree that nscap mount shows
     ///
-    /// Says what keeps the mount busy, or its server alive. Exit status: 0 when it is unmounted, 2 when not.
+    /// Says what keeps the mount busy, or its server alive. Exit status: 0 when it is unmounted, 2
+    /// when not.
     Umount(Umount),
     /// Show the counters of a tree that nscap mount shows
     ///
@@ -109,7 +111,8 @@ pub(crate) enum Command {
     /// status: 0 when every answer is as its clause says, 1 when one is not, 2 when it could not be
     /// played here.
     Tour(Tour),
-    /// Find every file with capabilities in directory trees, and the containers that each applies to
+    /// Find every file with capabilities in directory trees, and the containers that each applies
+    /// to
     ///
     /// Exit status: 0 when a file was found, 1 when none was, 2 when a directory could not be read
     /// (it is named on standard error, and the search goes on).
@@ -160,12 +163,12 @@ pub(crate) struct Shift {
     /// The mapping that groups get; without it, --to's
     #[arg(long, value_name = "MAP")]
     pub(crate) gid_to: Option<std::ffi::OsString>,
-    /// What to do with an id that --to cannot hold: fail (nothing is changed), skip (it stays), or the id that it
-    /// becomes
+    /// What to do with an id that --to cannot hold: fail (nothing is changed), skip (it stays), or
+    /// the id that it becomes
     #[arg(long, value_name = "fail|skip|ID", value_parser = unmapped, default_value = "fail")]
     pub(crate) unmapped: nscap_image::shift::Unmapped,
-    /// Let capabilities become host values, and root of the host own set-id files: they then apply on the whole
-    /// host
+    /// Let capabilities become host values, and root of the host own set-id files: they then apply
+    /// on the whole host
     #[arg(long)]
     pub(crate) host_grants: bool,
     /// Move files too that have other names outside DIR
@@ -286,8 +289,8 @@ const PATIENCE: u16 = 10;
 #[derive(Args)]
 #[command(after_help = WHO)]
 pub(crate) struct Scan {
-    /// Directories, and regular files; symbolic links are not followed. What is mounted as proc, sysfs or
-    /// cgroup is passed over: no program is executed from there
+    /// Directories, and regular files; symbolic links are not followed. What is mounted as proc,
+    /// sysfs or cgroup is passed over: no program is executed from there
     #[arg(required = true, value_name = "DIR|FILE")]
     pub(crate) dirs: Vec<PathBuf>,
     /// Leave out what is mounted below DIR
@@ -310,8 +313,8 @@ pub(crate) struct Scan {
     /// Print sorted by path, at the end; the order does not depend on the threads
     #[arg(long)]
     pub(crate) sort: bool,
-    /// How many seconds a file system may take to answer one call; a directory where it takes longer
-    /// is named, and what else is on that mount left out, with status 2
+    /// How many seconds a file system may take to answer one call; a directory where it takes
+    /// longer is named, and what else is on that mount left out, with status 2
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE,
         value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) patience: u16,

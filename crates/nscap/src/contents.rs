@@ -49,7 +49,8 @@ pub(crate) struct Contents {
     #[serde(skip)]
     pub(crate) shown_path: String,
     pub(crate) host: Option<JsonCaps>,
-    /// Whose the host value is on this mount: root of the superblock's owner, through the mount's map.
+    /// Whose the host value is on this mount: root of the superblock's owner, through the mount's
+    /// map.
     #[serde(skip)]
     pub(crate) host_kuid: Option<Kuid>,
     pub(crate) entries: Vec<Entry>,
@@ -65,7 +66,7 @@ pub(crate) struct Contents {
     holds: Vec<(u64, Option<u32>)>,
 }
 
-/// What the file has that cannot be shown, or not for sure.
+/// What the file has that cannot be shown, or not with certainty.
 fn hidden(state: &FileState, host: HostValue) -> Option<&'static str> {
     match (state.hidden, host) {
         (Some(Hidden::HostOrAbove), _) => Some(
@@ -117,7 +118,8 @@ impl Contents {
         let host_kuid = view.kuid_of(Uid::ROOT);
         let mut entries: Vec<(Option<Kuid>, FileCaps)> =
             stored.entries.iter().map(|(rootid, caps)| (view.kuid_of(rootid), caps)).collect();
-        // M: through an id map, and on what a namespace beside ours owns, it is an entry for one root.
+        // M: through an id map, and on a superblock that a namespace beside ours owns, it is an
+        // entry for one root.
         let mut host = stored.host;
         if let HostValue::Present(caps) = host
             && stored.seen_from(system.namespaces.own_ns(), &view).host() == HostValue::Absent
@@ -135,10 +137,10 @@ impl Contents {
         let (seal, void) = match seal {
             Seal::None if state.hidden == Some(Hidden::Table) => ("unknown", None),
             Seal::None => ("none", None),
-            // How it is written down is then not ours to see.
+            // Then we cannot see how it is stored.
             Seal::Sealed if state.by_design() => ("none", None),
             Seal::Sealed => ("sealed", None),
-            // The companion is one that we were not shown.
+            // The companion is a value that the kernel did not show us.
             Seal::Void(VoidReason::CompanionAbsent)
                 if matches!(state.hidden, Some(Hidden::Foreign | Hidden::Malformed)) =>
             {
@@ -172,7 +174,8 @@ impl Contents {
         self.has_capabilities() || self.seal != "none" || self.hidden.is_some()
     }
 
-    /// Whether no task here can use a part of it: an entry without a holder, or a table that is void.
+    /// Whether no task here can use a part of it: an entry without a holder, or a table that is
+    /// void.
     pub(crate) fn is_stale(&self) -> bool {
         self.void.is_some() || self.entries.iter().any(|entry| entry.holders.is_empty())
     }
@@ -183,7 +186,7 @@ impl Contents {
         self.entries.iter().any(|entry| entry.holders.iter().any(left_out))
     }
 
-    /// Whether there is something of which it cannot be said whose it is.
+    /// Whether a part of it may belong to an unknown root.
     pub(crate) fn has_secrets(&self) -> bool {
         self.secret
     }

@@ -46,8 +46,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// 1 where the answer is no, 2 for everything else; 141 where a reader has gone and SIGPIPE is to end
-    /// the command.
+    /// 1 where the answer is no, 2 for everything else; 141 where a reader has gone and SIGPIPE is
+    /// to end the command.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::Denied { denied, .. }

@@ -92,7 +92,7 @@ pub(crate) fn named(args: &FileArgs) -> Result<(Vec<PathBuf>, u8), Failure> {
     Ok((names, worst))
 }
 
-/// Whether execve(2) takes a file for a script: of one that we may not read that is not known.
+/// Whether execve(2) takes a file for a script; unknown for a file that we may not read.
 pub(crate) fn is_script(file: &CapFile) -> bool {
     let mut head = [0; 2];
     nscap_linux::opath::reopen_regular(file, file.path())

@@ -67,7 +67,7 @@ fn print<T: Serialize>(
     Ok(if worst == 0 { none } else { worst })
 }
 
-/// What one name gives in one namespace: a value, or why there is none.
+/// The answer to one name in one namespace: a value, or why there is none.
 #[derive(Serialize)]
 struct Reading<T> {
     value: Option<T>,

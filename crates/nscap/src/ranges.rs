@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Ids that more than one holds (S): configured ranges of several users, and live namespaces of which
-//! neither is below the other. What is said grows with how many there are, not with how many pairs.
+//! Ids that several holders have (S): configured ranges of several users, and live namespaces of
+//! which neither is below the other. The output grows with the number of holders, not of pairs.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;

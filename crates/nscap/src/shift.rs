@@ -54,8 +54,8 @@ fn tell_where(error: &Error) {
     }
 }
 
-/// Says that nothing was changed; and of a tree that was shifted before how to go back, which is
-/// what a second shift of the same kind mostly needs.
+/// Says that nothing was changed. For a tree that was shifted before, also says how to go back,
+/// which most users want after a second shift of the same kind.
 fn unchanged(tree: &Tree, options: &Options) -> Result<(), Failure> {
     let name = out::path(tree.path());
     let before = Journal::open(tree)?.filter(|journal| journal.stage() == Stage::Complete);

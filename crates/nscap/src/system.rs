@@ -39,8 +39,8 @@ impl System {
         })
     }
 
-    /// Asks something about a file in another thread, which is left where it is when the file system
-    /// does not answer. What is known by then is lost with it.
+    /// Asks something about a file in another thread, which is left where it is when the file
+    /// system does not answer. What is known by then is lost with it.
     pub(crate) fn ask<T: Send + 'static>(
         &mut self,
         path: &Path,

@@ -77,7 +77,7 @@ fn named(users: &[User]) -> String {
     all.join(", ")
 }
 
-/// Waits for the server's end, or says why it does not come: what is unmounted is so in any case.
+/// Waits for the server's end, or says why it does not come. The mount is gone in any case.
 fn wait(mount: &MountPoint) {
     let source = Path::new(&mount.source);
     if Claim::ends(mount.device, source, MOMENT) {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files on mounts of other mount namespaces, as nearly every container's are: what the command says of them,
-//! seen from the host and from inside, beside a real execve(2).
+//! Files on mounts of other mount namespaces, as nearly every container's are: what the command
+//! says of them, seen from the host and from inside, beside a real execve(2).
 
 mod stage;
 
 use nscap_testing::is_root;
 use stage::script;
 
-/// `container NAME ROOT`: a process in a user namespace that maps 0 to the kuid ROOT, and in a mount namespace which
-/// that owns; `$NAME` is its id.
-/// `mine $PID UID COMMAND...`: as a user of the container. `theirs $PID UID COMMAND...`: as a user of the host in the
-/// container's mount namespace.
+/// `container NAME ROOT`: a process in a user namespace that maps 0 to the kuid ROOT, and in a
+/// mount namespace which that owns; `$NAME` is its id. `mine $PID UID COMMAND...`: as a user of the
+/// container. `theirs $PID UID COMMAND...`: as a user of the host in the container's mount
+/// namespace.
 const CONTAINERS: &str = r#"
     container() {
         unshare --user --mount --propagation private sh -c 'echo up; exec sleep infinity' >"up-$1" &
@@ -105,8 +105,9 @@ fn a_path_through_a_process_leads_to_the_same_answers() {
     );
 }
 
-/// Python: `idmap SOURCE TARGET PID`: mounts a directory through the maps of a process's user namespace.
-/// `refused PID ERRNO COMMAND...`: as root of the container, without statmount(2), as a seccomp filter has it.
+/// Python: `idmap SOURCE TARGET PID`: mounts a directory through the maps of a process's user
+/// namespace. `refused PID ERRNO COMMAND...`: as root of the container, without statmount(2), as a
+/// seccomp filter has it.
 const MOUNTS: &str = r#"
     cat >idmap.py <<'EOF'
 import ctypes, os, sys, struct

@@ -314,7 +314,8 @@ fn umoci_for_the_container_and_back() {
     tool("umoci", &[&["unpack"], &maps[..], &["--image", &image, &bundle]].concat());
     stage.only_own_gains(&stage.path("for/rootfs/ping"));
 
-    // What is packed from that bundle has the rootid again, and loses it on the way to the own terms.
+    // What is packed from that bundle has the rootid again, and loses it on the way to the own
+    // terms.
     std::fs::write(stage.path("for/rootfs/new"), "").unwrap();
     chown(stage.path("for/rootfs/new"), Some(A), Some(A)).unwrap();
     tool("setcap", &["-n", "510000", "cap_net_raw=ep", &stage.name("for/rootfs/ping")]);

@@ -456,7 +456,8 @@ fn progress_is_for_terminals() {
     let tree = Tree { directory: tempfile::tempdir().unwrap() };
     let output = tree.scan(&["/usr/bin"]);
     assert_eq!(stderr(&output), "");
-    // script(1) gives it a terminal; it would take a while, and is ended when it has shown something.
+    // script(1) gives it a terminal; it would take a while, and is ended when it has shown
+    // something.
     let scan = format!("{NSCAP} scan $(yes /usr | head -n 300)");
     let mut script = Command::new("script")
         .args(["--quiet", "--command", &scan, "/dev/null"])

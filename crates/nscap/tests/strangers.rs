@@ -299,7 +299,8 @@ mod namespaces {
 mod layers {
     use super::*;
 
-    /// A gzipped layer of some kilobytes with many members that have capabilities and very long names.
+    /// A gzipped layer of some kilobytes with many members that have capabilities and very long
+    /// names.
     fn layer(directory: &std::path::Path) -> String {
         let path = directory.join("layer.tar").to_str().unwrap().to_owned();
         let mut tar = tar::Builder::new(std::fs::File::create(&path).unwrap());

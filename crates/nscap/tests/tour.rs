@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `nscap tour` as root, as an ordinary user with and without a range of ids, and where something is
-//! missing; that it tells a wrong answer, and that nothing of it stays behind.
+//! `nscap tour` as root, as an ordinary user with and without a range of ids, and where something
+//! is missing; that it tells a wrong answer, and that nothing of it stays behind.
 
 mod stage;
 

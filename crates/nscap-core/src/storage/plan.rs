@@ -170,12 +170,14 @@ pub fn takes_away(before: &Stored<'_>, next: &Stored<'_>) -> bool {
     host && next.entries.iter().all(|left| before.entries.iter().any(|there| there == left))
 }
 
-/// The steps for a change that only [takes away](takes_away), where those of [`plan`] have no room: the owner of
-/// a file may fill it with attributes. The table goes first and makes room for what is to be left.
+/// The steps for a change that only [takes away](takes_away), where the steps of [`plan`] have no
+/// room: the owner of a file may fill it with attributes. The table goes first, which makes room
+/// for the rest.
 ///
-/// After each step the file grants no more than before and than it is to grant; a step that has no room
-/// even so is left out with those after it, and then [`plan`] of less. Entries may be lost, none is widened.
-/// `random` and `out` as [`plan`] takes them, and `None` as there.
+/// After each step the file grants no more than it granted before, and no more than it is to grant.
+/// A step that still has no room is left out with those after it, and then [`plan`] of less.
+/// Entries may be lost; none becomes wider. `random` and `out` as [`plan`] takes them, and `None`
+/// as there.
 ///
 /// ```
 /// use nscap_core::storage::{Before, SealFacts, Step, plan_without_room};

@@ -4,8 +4,8 @@
 use super::read_capability;
 use crate::stored::{HostValue, Stored};
 
-/// What is asked of a file, and so how much of it has to be read. The numbers are those of the kernel's C side
-/// (`enum nscap_question`).
+/// What is asked of a file, and so how much of it has to be read. The numbers are those of the
+/// kernel's C side (`enum nscap_question`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u32)]
 pub enum Question {
@@ -17,11 +17,12 @@ pub enum Question {
     Stored,
 }
 
-/// Whether the answer can depend on the table, given the stored bytes of `security.capability`. `idmapped`:
-/// whether the file is reached through an id-mapped mount, where a host value is one of the entries (M).
+/// Whether the answer can depend on the table, given the stored bytes of `security.capability`.
+/// `idmapped`: whether the file is reached through an id-mapped mount, where a host value is one of
+/// the entries (M).
 ///
-/// No table has effect without a companion, or beside a revision 3 value that is no tripwire; and what waits
-/// behind a host value does not apply.
+/// A table has no effect without a companion, or beside a revision 3 value that is no tripwire;
+/// entries behind a host value do not apply.
 ///
 /// ```
 /// use nscap_core::{FileCaps, VfsCaps, storage::{Question, needs_table, tripwire}};
@@ -42,8 +43,9 @@ pub fn needs_table(question: Question, capability: Option<&[u8]>, idmapped: bool
     }
 }
 
-/// What a file holds for the question what applies to a task, where these bytes of `security.capability` alone
-/// say it: no table has to be read, and nothing be known of the file. Not for an id-mapped mount.
+/// What a file holds, for the question what applies to a task, if these bytes of
+/// `security.capability` are enough to say it: then no table has to be read, and no fact of the
+/// file be known. Not for an id-mapped mount.
 ///
 /// ```
 /// use nscap_core::{FileCaps, Stored, VfsCaps, storage::{alone, tripwire}};

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which thread has lately set `security.capability` of which inode, for one answer: an overlayfs whose upper
-//! directory is on the mount copies a file up before it changes its owner. It sets the attribute, sets the
-//! owner of the copy (which drops it, K), and then removes the attribute for the change that was asked for: all
-//! by one thread. That there is nothing to remove any more is no error then, which would fail the change.
+//! Which thread has lately set `security.capability` of which inode, for one answer: an overlayfs
+//! whose upper directory is on the mount copies a file up before it changes its owner. It sets the
+//! attribute, sets the owner of the copy (which drops it, K), and then removes the attribute for
+//! the change that was asked for: all by one thread. That there is nothing to remove any more is no
+//! error then, which would fail the change.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

@@ -7,8 +7,9 @@
 //! `node` is the number of its inode, the same for as long as a handle of it is open. `tid` is what
 //! FUSE says in the request's pid field: the calling thread in the mounter's pid namespace, 0 where
 //! it has none there. A caller is a program's thread and decided by its own credentials; one of the
-//! kernel's (io_uring, vhost, loop devices) is unidentified. Errors are what the caller of the system call gets. Nothing about what a file
-//! holds is remembered: it is read at each request, so that whatever the kernel strips is gone.
+//! kernel's (io_uring, vhost, loop devices) is unidentified. Errors are what the caller of the
+//! system call gets. Nothing about what a file holds is remembered: it is read at each request, so
+//! that whatever the kernel strips is gone.
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -95,13 +96,14 @@ pub(crate) struct Caps {
     mount: Mount,
     /// Whether the kernel checks the caller before it passes on a change of a `security.*` name.
     asked: bool,
-    /// Whether the kernel allows id-mapped mounts of ours, so that it may have translated a value (M).
+    /// Whether the kernel allows id-mapped mounts of ours, so that it may have translated a value
+    /// (M).
     pub(crate) idmaps: AtomicBool,
     lately: Lately,
     writers: Arc<Writers>,
     stats: Arc<Stats>,
-    /// The kernel does not see every writer: it asks about a file of overlayfs and not about the layer's file
-    /// below, which is what is mapped, and tasks reach the source by another way.
+    /// The kernel does not see every writer: it asks about a file of overlayfs and not about the
+    /// layer's file below, which is what is mapped, and tasks reach the source by another way.
     never_certain: bool,
 }
 
@@ -221,10 +223,11 @@ impl Caps {
         Client { own, whole }
     }
 
-    /// K for an open for writing, before it is replied to. What it gives is kept with the handle and dropped
-    /// at RELEASE. An open that can be mapped shared and writable drops what the file holds, once the server
-    /// has it open by `open`, and nothing can be granted while it lasts. What is `fresh`, made by this request,
-    /// holds nothing. The descriptor is [`Changing::writer`]'s.
+    /// K for an open for writing, before it is replied to. What it gives is kept with the handle
+    /// and dropped at RELEASE. An open that can be mapped shared and writable drops what the file
+    /// holds, once the server has it open by `open`, and nothing can be granted while it lasts.
+    /// What is `fresh`, made by this request, holds nothing. The descriptor is
+    /// [`Changing::writer`]'s.
     pub(crate) fn opening(
         &self,
         file: BorrowedFd<'_>,
@@ -242,8 +245,8 @@ impl Caps {
         Ok(opened)
     }
 
-    /// Whether anything has a file open for writing, or mapped so, by a descriptor of it that is open for
-    /// reading; `true` where that cannot be known without waiting.
+    /// Whether anything has a file open for writing, or mapped so, by a descriptor of it that is
+    /// open for reading; `true` where that cannot be known without waiting.
     pub(crate) fn is_written(&self, node: u64, file: &File) -> bool {
         let excluding = self.writers.try_exclude(node);
         excluding.is_none_or(|_excluding| nscap_linux::is_written(file))

@@ -2,16 +2,18 @@
 //! K: tracks possible writers of each inode. No grant is possible while the content can change
 //! unseen.
 //!
-//! A change (a write that the server makes, a truncation, a chown) and a grant exclude each other, inode by
-//! inode. Nothing that is remembered here allows a grant: at each one the kernel says that no task has the
-//! file open for writing or mapped so (a lease). What is remembered only forbids: a handle that can be mapped
-//! shared and writable. The server itself has the file open for such a handle as long as there is the handle,
-//! and from before it drops what the file holds: so to a second server on the same file, too, there is a writer
-//! at each moment until the kernel has opened the file by itself.
+//! A change (a write that the server makes, a truncation, a chown) and a grant exclude each other,
+//! inode by inode. Nothing that is remembered here allows a grant: at each one the kernel says that
+//! no task has the file open for writing or mapped so (a lease). What is remembered only forbids: a
+//! handle that can be mapped shared and writable. The server itself has the file open for such a
+//! handle as long as there is the handle, and from before it drops what the file holds: so to a
+//! second server on the same file, too, there is a writer at each moment until the kernel has
+//! opened the file by itself.
 //!
-//! cp(1) and tar(1) set attributes on what they have open for writing. The server makes those writes itself,
-//! by one descriptor an inode, and gives that back for the time of a grant: while changes are excluded the
-//! inode is held with O_PATH, which is no writer, and the next write opens it again.
+//! cp(1) and tar(1) set attributes on what they have open for writing. The server makes those
+//! writes itself, by one descriptor an inode, and gives that back for the time of a grant: while
+//! changes are excluded the inode is held with O_PATH, which is no writer, and the next write opens
+//! it again.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -34,8 +36,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub(crate) enum Access {
     /// Write, which the server does.
     WriteOnly,
-    /// Write, and be mapped shared and writable until it is closed; the mapping can outlive it (FUSE
-    /// passthrough).
+    /// Write, and be mapped shared and writable until it is closed; the mapping can outlive it
+    /// (FUSE passthrough).
     Mapped,
 }
 
@@ -231,8 +233,8 @@ impl Writers {
         Excluding { writers: self, node }
     }
 
-    /// As [`exclude`](Writers::exclude), of an inode that nothing is open of for writing; `None` where it
-    /// would have to wait.
+    /// As [`exclude`](Writers::exclude), of an inode that nothing is open of for writing; `None`
+    /// where it would have to wait.
     pub(super) fn try_exclude(self: &Arc<Self>, node: u64) -> Option<Excluding<'_>> {
         let mut inodes = self.shard(node).lock();
         if inodes.get(&node).is_some_and(|inode| inode.is_open() || !inode.is_idle()) {
@@ -348,7 +350,8 @@ impl Excluding<'_> {
         self.inode(|inode| inode.mapped != 0)
     }
 
-    /// Closes the server's own descriptor for writing, if there is one; `hold` opens the inode with O_PATH.
+    /// Closes the server's own descriptor for writing, if there is one; `hold` opens the inode with
+    /// O_PATH.
     pub(super) fn give_back(
         &self,
         hold: impl FnOnce() -> Result<OwnedFd, Errno>,

@@ -121,7 +121,7 @@ impl Remembered {
     }
 }
 
-/// The shares of which a namespace could not be visited a moment ago.
+/// The shares in which a namespace could not be visited a moment ago.
 #[derive(Debug, Default)]
 pub(super) struct Failures(Mutex<HashMap<Share, (Instant, i32)>>);
 

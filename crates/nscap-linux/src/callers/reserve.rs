@@ -11,7 +11,8 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 
 use crate::error::{Error, Result};
 
-/// As many as one identification has open at a time, and some more since other threads may be faster.
+/// As many as one identification has open at a time, and some more since other threads may be
+/// faster.
 const KEPT: usize = 8;
 
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Reserve {
         Ok(Reserve { kept: Mutex::new(kept), of, short: AtomicBool::new(false) })
     }
 
-    /// Does something; where that fails for want of descriptors, again without the reserve.
+    /// Does the work; if that fails for want of descriptors, frees the reserve and does it again.
     ///
     /// # Errors
     /// Those of what is done.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A claimed tree as it is written down, and how two of them lie to each other.
+//! A claimed tree in written form, and how two trees lie to each other.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -62,8 +62,8 @@ impl Tree {
 
     /// How this tree, whose top directory is given, lies to another.
     ///
-    /// The kernel is asked: it finds the directory of a handle wherever that is now, and refuses to go
-    /// up from it where that would leave what is mounted.
+    /// The kernel is asked: it finds the directory of a handle wherever that is now, and refuses to
+    /// go up from it where that would leave what is mounted.
     pub(super) fn relation(&self, root: BorrowedFd<'_>, other: &Tree) -> Relation {
         if self.device != other.device {
             return Relation::Apart;
@@ -90,8 +90,8 @@ impl Tree {
         self.relation_by_place(other)
     }
 
-    /// The same by the paths in the file system, as they were when each was claimed. What is not known
-    /// is not apart.
+    /// The same by the paths in the file system, as they were when each was claimed. Trees are not
+    /// apart unless that is known.
     fn relation_by_place(&self, other: &Tree) -> Relation {
         match (&self.place, &other.place) {
             (Some(own), Some(others)) if own == others => Relation::Same,
@@ -130,7 +130,7 @@ impl Tree {
         Some(Error::Claimed { path: self.path.clone(), problem, by })
     }
 
-    /// The error where all that is known is that a directory is locked; the kernel tells by which
+    /// The error where it is known only that a directory is locked; the kernel tells by which
     /// process (proc_locks(5)).
     pub(super) fn claimed_by_lock(&self, locked: &OwnedFd, problem: &'static str) -> Error {
         let inode = rustix::fs::fstat(locked).map(|stat| stat.st_ino).unwrap_or_default();
@@ -166,7 +166,7 @@ impl Tree {
         format!("shown {major}:{minor}\n")
     }
 
-    /// `None` for what is not whole, or of another version.
+    /// `None` for a text that is not complete, or of another version.
     pub(super) fn from_text(text: &str) -> Option<Tree> {
         let mut lines = text.lines();
         if lines.next() != Some(FIRST) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A lock by flock(2) that ends when it is dropped, and not when the last descriptor of it is closed: a
-//! process that another thread was just starting has the descriptor too, until its execve.
+//! A lock by flock(2) that ends when it is dropped, and not when the last descriptor of it is
+//! closed: a process that another thread was just starting has the descriptor too, until its
+//! execve.
 
 use std::os::fd::OwnedFd;
 

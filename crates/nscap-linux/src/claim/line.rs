@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The directories above a tree, as far as only we come by: a shared lock on each says that something
-//! below is claimed.
+//! The directories above a tree, as far as only this user reaches them: a shared lock on each says
+//! that something below is claimed.
 //!
 //! Further up any task could hold a lock, and prevent all claims. No claim is needed there: a
 //! claimed tree is one that other users cannot reach, because of its own mode or a closed directory
@@ -23,7 +23,7 @@ struct Above {
     owner: u32,
 }
 
-/// Locks them; the one that another has locked for itself is the error.
+/// Locks them. The error is the directory that another process has locked for itself.
 pub(super) fn lock(tree: &OwnedFd) -> Result<Vec<Flocked>, OwnedFd> {
     let line = climb(tree);
     let mut locked = Vec::new();

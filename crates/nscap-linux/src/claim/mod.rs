@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whose a tree is while it is served, or changed as a whole. Covers K for trees: a server knows the
-//! writers that pass it, so no other server and no tool may be at work on the same files, whether it
-//! was given the same directory, one in it or one around it, by whatever path, bind mount or mount
-//! namespace.
+//! The process that a tree belongs to while it is served, or changed as a whole. Covers K for
+//! trees: a server knows only the writers that come through it. So no other server and no tool may
+//! work on the same files, whether it was given the same directory, one in it or one around it, by
+//! whatever path, bind mount or mount namespace.
 //!
 //! A claim is two kinds of locks (flock(2)), which end with the process that holds them.
 //!
@@ -31,7 +31,7 @@ use entry::Tree;
 use flocked::Flocked;
 use registry::{Entry, Registry};
 
-/// How long is waited between two looks.
+/// How long to wait between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a tree is claimed for.
@@ -43,7 +43,8 @@ pub enum Purpose {
     Shift,
 }
 
-/// A tree that no other process serves, or changes as a whole; until dropped, or the process ends.
+/// A claimed tree: no other process serves it, or changes it as a whole, until this is dropped or
+/// the process ends.
 #[derive(Debug)]
 pub struct Claim {
     _root: Flocked,
@@ -53,8 +54,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims the tree under a directory, and waits so long for another claim to end, unless its mount is
-    /// there to be seen. `path` is what errors call it.
+    /// Claims the tree under a directory. Waits this long for another claim to end, unless the
+    /// mount of that one can be seen. `path` is the directory's name in errors.
     ///
     /// # Errors
     /// [`Error::Claimed`] (EBUSY) where a tree that is the same, in it or around it is claimed;
@@ -96,8 +97,8 @@ impl Claim {
     }
 
     fn try_to_take(root: &OwnedFd, tree: &Tree) -> Result<Claim> {
-        // A description of its own, whose lock goes when it is closed, and which keeps no mount of others'
-        // from being unmounted.
+        // An open file description of its own: its lock goes when it is closed, and it keeps no
+        // other user's mount busy.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let own = entry::mounted(root.as_fd())
             .map_or_else(|| openat(root, c".", flags, Mode::empty()), Ok)
@@ -129,8 +130,8 @@ impl Claim {
         self.entry.as_mut().map_or(Ok(()), |entry| entry.is_shown_by(device))
     }
 
-    /// Waits until no server has a claim any more for the mount with this device number, which showed
-    /// this directory; `false` where one still has after so long.
+    /// Waits until no server has a claim for the mount with this device number, which showed this
+    /// directory. Returns `false` if one still has after this time.
     ///
     /// ```
     /// use nscap_linux::Claim;
@@ -184,7 +185,7 @@ pub struct Claimant {
 }
 
 impl Claimant {
-    /// Whether this may be a server that ends: we see no mount of its.
+    /// Whether this may be a server that ends: we see no mount of it.
     fn may_be_ending(&self) -> bool {
         let seen = |device| {
             MountPoint::all().is_ok_and(|all| all.iter().any(|mount| mount.device == device))

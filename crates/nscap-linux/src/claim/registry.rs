@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where root's claims are written down: one file for each, locked as long as its process lives, in a
+//! The record of root's claims: one file for each, locked as long as its process lives, in a
 //! directory that only root may enter.
 //!
-//! It is on devtmpfs, the one file system that every mount namespace of the machine has the same of
-//! and that root can write to: a server in a container has another /run. It is reached by a mount of our
-//! own, whatever is at /dev. On a kernel without devtmpfs it is in /run, and servers in other mount
-//! namespaces are not found.
+//! It is on devtmpfs: the one file system that is the same in every mount namespace of the machine,
+//! and that root can write to. (A server in a container has another /run.) It is reached by a mount
+//! of our own, whatever is at /dev. On a kernel without devtmpfs it is in /run, and servers in
+//! other mount namespaces are not found.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 
 const PLACE: &str = "nscap claims";
 const DIRECTORY: &str = "nscap-claims";
-/// How long another process may be at the registry.
+/// How long another process may use the registry.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// No entry is longer: two paths, in two digits a byte, and a handle.
 const LONGEST: u64 = 4 * 4096 + 1024;
@@ -63,7 +63,7 @@ impl Registry {
         Ok(Some(Registry { directory }))
     }
 
-    /// Writes a tree down, if none that is there is in its way.
+    /// Writes a tree down, if no recorded tree is in its way.
     pub(super) fn enter(self, root: BorrowedFd<'_>, tree: &Tree) -> Result<Entry> {
         let _alone = self.alone()?;
         for other in self.look()? {
@@ -90,7 +90,8 @@ impl Registry {
         Ok(self.look()?.into_iter().flatten().collect())
     }
 
-    /// The same; `None` for one that is not understood. What a process that has ended left is removed.
+    /// The same; `None` for an entry that is not understood. Removes the entries of processes that
+    /// have ended.
     fn look(&self) -> Result<Vec<Option<Tree>>> {
         let call = |call| move |errno: Errno| Error::call(Path::new(PLACE), call, errno);
         let mut found = Vec::new();

@@ -3,7 +3,8 @@
 //! reading side, and M: ids on disk are in the superblock's owner namespace's terms.
 //!
 //! The kernel translates `security.capability` for its reader (capabilities(7)). This module undoes
-//! that, so that every process gets the bytes as they are stored. If it cannot be undone, the state says so ([`Hidden`]).
+//! that, so that every process gets the bytes as they are stored. If it cannot be undone, the state
+//! says so ([`Hidden`]).
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -91,7 +92,8 @@ impl CapFile {
         CapFile::open_below(root, path, Links::Follow, path)
     }
 
-    /// The same with a choice for a path whose last part is a link; `shown` is what errors call the file.
+    /// The same with a choice for a path whose last part is a link; `shown` is what errors call the
+    /// file.
     ///
     /// # Errors
     /// As [`open_in_root`](CapFile::open_in_root).
@@ -101,7 +103,8 @@ impl CapFile {
     /// let root = tempfile::tempdir().unwrap();
     /// std::os::unix::fs::symlink("/bin", root.path().join("bin")).unwrap();
     /// let top = std::fs::File::open(root.path()).unwrap();
-    /// let outside = CapFile::open_below(&top, "bin/true".as_ref(), Links::Refuse, "bin/true".as_ref());
+    /// let name = "bin/true".as_ref();
+    /// let outside = CapFile::open_below(&top, name, Links::Refuse, name);
     /// assert!(outside.is_err());
     /// ```
     pub fn open_below(root: impl AsFd, path: &Path, links: Links, shown: &Path) -> Result<CapFile> {
@@ -139,9 +142,9 @@ impl CapFile {
         CapFile::regular(fd, shown)
     }
 
-    /// `security.capability` as the kernel shows it to us: the one question that a file without
-    /// capabilities costs. Without one the file holds nothing, since no table counts then. An O_PATH
-    /// descriptor will do.
+    /// `security.capability` as the kernel shows it to us. This is the only question that a file
+    /// without capabilities costs: without the attribute the file holds nothing, since no table has
+    /// an effect then. An O_PATH descriptor is enough.
     ///
     /// # Errors
     /// [`Error::Call`] from getxattr(2).
@@ -279,9 +282,10 @@ impl CapFile {
         FileState::of(inode, mount, answers, shown, &self.path, namespaces)
     }
 
-    /// What answers for the file's capabilities. An overlayfs passes on what a server below it answers; so does one
-    /// of which no mount namespace that we have found tells the type. There the name tells that only a server of
-    /// nscap's has. Without a list of entries such a server and an unmodified kernel answer alike.
+    /// What answers for the file's capabilities. An overlayfs passes on what a server below it
+    /// answers; so may a mount whose type no mount namespace that we found tells. There a name that
+    /// only a server of nscap has decides. Without a list of entries such a server and an
+    /// unmodified kernel answer alike.
     fn answers(&self, mount: &Mount, listed: bool) -> Result<Answers> {
         if kernel_decides() {
             return Ok(Answers::ReferenceKernel);
@@ -325,7 +329,7 @@ impl Inode {
     }
 }
 
-/// That a descriptor, which may be one of O_PATH, leads to a regular file.
+/// Checks that a descriptor, which may be an O_PATH one, leads to a regular file.
 pub(crate) fn check_regular(file: impl AsFd, path: &Path) -> Result<()> {
     let stat = rustix::fs::fstat(file).map_err(|e| Error::call(path, "fstat", e))?;
     let (kind, errno) = match FileType::from_raw_mode(stat.st_mode) {

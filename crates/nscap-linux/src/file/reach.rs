@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! By which mounts a process reaches a file that we reach by one of ours. Covers M: the root of a container may be
-//! an id-mapped mount of the directory that the host sees, and an entry is another root's there.
+//! The mounts by which a process reaches a file that we reach by one of ours. Covers M: the root of
+//! a container may be an id-mapped mount of the directory that the host sees, and there an entry
+//! belongs to another root.
 
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::mounts::MountPoint;
 
 impl CapFile {
-    /// The same file by each mount by which a process reaches it, below its root directory; empty where it does not,
-    /// and where a path of the file is not known.
+    /// The same file by each mount by which a process reaches it, below its root directory. Empty
+    /// where the process does not reach it, and where no path of the file is known.
     ///
     /// # Errors
     /// [`Error::Call`] where the process may not be looked at, or its mounts cannot be read.

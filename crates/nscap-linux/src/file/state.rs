@@ -35,15 +35,16 @@ pub enum Answers {
     ReferenceKernel,
     /// A server of nscap's, which shows the file.
     Server,
-    /// A server of nscap's below an overlayfs, in a layer of which the file is. A change makes a copy in the
-    /// upper layer, which that server does not show.
+    /// A server of nscap's below an overlayfs, in a layer of which the file is. A change makes a
+    /// copy in the upper layer, which that server does not show.
     ServerBelow,
 }
 
 /// What the kernel did not show us of a file's capabilities, or showed in a way that is not clear.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Hidden {
-    /// The rootid of the value has no id in our namespace (EOVERFLOW): an entry that we cannot name, or a tripwire.
+    /// The rootid of the value has no id in our namespace (EOVERFLOW): an entry that we cannot
+    /// name, or a tripwire.
     Foreign,
     /// There are bytes that getxattr(2) does not take for a value (EINVAL): malformed, or
     /// revision 1, which execve(2) honours.
@@ -51,11 +52,11 @@ pub enum Hidden {
     /// From inside a namespace a revision 2 value is the host value or our own root's entry; it is
     /// taken for the entry.
     HostOrOwn,
-    /// From inside a namespace: a value that applies to us, which is the host value or an entry for the root of a
-    /// namespace above ours. It is taken for the host value.
+    /// From inside a namespace: a value that applies to us. It is the host value, or an entry for
+    /// the root of a namespace above ours; it is taken for the host value.
     HostOrAbove,
-    /// There is a table, and whether it is to be trusted cannot be told: whose the superblock is is not known, or
-    /// through which map the owner of the file is shown.
+    /// There is a table, and whether to trust it is not known: the owner of the superblock is not
+    /// known, or the map by which the owner of the file is shown.
     Table,
 }
 
@@ -85,11 +86,12 @@ pub struct FileState {
 }
 
 impl FileState {
-    /// Works out what stands on the file from what the kernel showed. What is on it may narrow down whose the
-    /// superblock is.
+    /// Works out what the file holds from what the kernel showed. The ids that it showed may narrow
+    /// down the owner of the superblock.
     ///
     /// # Errors
-    /// [`Error::Unexpected`](crate::Error::Unexpected) where a server's answer is in no form that it may be in.
+    /// [`Error::Unexpected`](crate::Error::Unexpected) where a server's answer is in no form that
+    /// it may be in.
     pub(crate) fn of(
         inode: Inode,
         mount: Mount,
@@ -121,10 +123,10 @@ impl FileState {
         Ok(self)
     }
 
-    /// Where it is not known whose the superblock is, and we are in the initial namespace: the owner maps whatever
-    /// id the kernel shows.
+    /// For a superblock whose owner is not known, if we are in the initial namespace: the owner
+    /// maps every id that the kernel shows.
     fn with_narrowed_owner(self, namespaces: &Namespaces) -> FileState {
-        /// What an id is shown as that has none here.
+        /// The id that the kernel shows for one that has none here.
         const OVERFLOW: u32 = 65_534;
         let mount = &self.mount;
         let told = mount.idmap == IdMap::Absent && namespaces.own_ns().is_initial();
@@ -140,8 +142,8 @@ impl FileState {
         FileState { mount: self.mount.owned_by(owner, namespaces), ..self }
     }
 
-    /// The same for each namespace that may own the superblock; one where that is known. An answer counts only
-    /// where it is the same for each.
+    /// The state for each namespace that may own the superblock; one state where the owner is
+    /// known. An answer counts only where it is the same for each.
     ///
     /// ```
     /// # use nscap_linux::*;
@@ -154,7 +156,8 @@ impl FileState {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Unexpected`](crate::Error::Unexpected) where a server's answer is in no form that it may be in.
+    /// [`Error::Unexpected`](crate::Error::Unexpected) where a server's answer is in no form that
+    /// it may be in.
     pub fn readings(&self, namespaces: &Namespaces) -> Result<Vec<FileState>> {
         let possible = self.mount.owner.possible();
         if possible.len() == 1 {
@@ -169,15 +172,15 @@ impl FileState {
         possible.iter().map(reading).collect()
     }
 
-    /// Whether a seal can be held against the file: whose the superblock is is known, and so is the owner of the
-    /// file as it is stored.
+    /// Whether a seal can be checked: the owner of the superblock is known, and so is the owner of
+    /// the file as it is stored.
     pub(crate) fn knows_seals(&self) -> bool {
         self.mount.trusted.is_some() && self.mount.idmap != IdMap::Unknown
     }
 
-    /// The entries of a list in form F that was copied to where nothing honours it (SPEC, F): out of a mount or off a
-    /// kernel that decides by the design, onto a bare file system. Rootids are in the terms of the namespace in
-    /// which it was copied.
+    /// The entries of a list in form F that a tool copied to where nothing honours it (SPEC, F):
+    /// from a mount, or from a kernel that decides by the design, to a bare file system. Rootids
+    /// are in the terms of the namespace in which the list was copied.
     ///
     /// ```
     /// # use nscap_linux::*;
@@ -205,7 +208,7 @@ impl FileState {
     #[must_use]
     pub fn view<'n>(&self, namespaces: &'n Namespaces) -> InodeView<LiveNs<'n>> {
         let idmap = self.mount.maps().map(|maps| namespaces.get(maps));
-        // An id that the map of the mount has not is shown as one that it need not have either.
+        // An id that the map of the mount lacks is shown as an id that the map may lack too.
         let owner = namespaces.shown_uid(self.inode.uid);
         let owner = owner.filter(|kuid| idmap.is_none_or(|map| map.uid(*kuid).is_some()));
         let group = namespaces.shown_gid(self.inode.gid);
@@ -252,7 +255,7 @@ impl FileState {
     pub fn stored(&self, namespaces: &Namespaces) -> (Stored<'_>, Seal) {
         let capability = self.capability.as_deref();
         let facts = self.facts(namespaces);
-        // Of a table that may be trusted or not nothing is said here: see `hidden`.
+        // This says nothing of a table that may or may not be trusted: see `hidden`.
         let table = self.table.as_deref().filter(|_| self.by_design() || self.knows_seals());
         let (mut stored, seal) = storage::read(capability, table, facts, self.is_trusted());
         let seal = match seal {
@@ -265,8 +268,8 @@ impl FileState {
         (stored, seal)
     }
 
-    /// What these bytes of both attributes would mean on the file as it is now, of a table that is trusted: for a
-    /// caller that has kept them.
+    /// What these bytes of both attributes would mean on the file as it is now, with a trusted
+    /// table: for a caller that has kept them.
     ///
     /// ```
     /// # use nscap_linux::*;
@@ -328,7 +331,7 @@ impl FileState {
         if own.is_initial() || own.same(view.sb_ns) || value.named().is_some() {
             return;
         }
-        // Of the values that look like this from here, the one that a table was sealed with.
+        // Several values look like this from here: take the one that a table was sealed with.
         let facts = self.facts(namespaces);
         let host = storage::read(Some(&plain), self.table.as_deref(), facts, self.is_trusted());
         if host.1 == Seal::Sealed {

@@ -17,7 +17,7 @@ use crate::mounts::{MountPoint, in_other_namespaces, namespace_of};
 use crate::statmount::{self, Statmount};
 use crate::sys;
 
-/// How long is looked for the mount namespace of one mount.
+/// How long to search for the mount namespace of one mount.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What one mount namespace tells of a mount in it.
@@ -54,7 +54,7 @@ pub(super) struct FoundMount {
     pub(super) of_task: bool,
 }
 
-/// Finds the mount that a descriptor was opened through; of a task's, in its mount namespace first.
+/// Finds the mount that a descriptor was opened through; for a task, first in its mount namespace.
 ///
 /// # Errors
 /// [`Error::Call`] from statx(2); where /proc is not mounted, or the task may not be looked at.
@@ -134,7 +134,7 @@ impl Ids {
             let namespace = sys::mount_ns_id(namespace.as_fd()).ok()?;
             Facts::of(&Statmount::of_id_in(self.unique.ok()?, namespace).ok()?)
         };
-        // That it is not there and that we may not ask is one errno.
+        // One errno means both that it is not there and that we may not ask.
         asked().or_else(|| self.listed_by(MountPoint::of_process(pid)))
     }
 

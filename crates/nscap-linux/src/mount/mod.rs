@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The mount that a file is reached through, in whichever mount namespace it is: what of it execve(2)
-//! and the rules about capabilities look at. Covers M, and the mount's part of X and V.
+//! The mount that a file is reached through, in whichever mount namespace it is, and its facts that
+//! execve(2) and the rules about capabilities use. Covers M, and the mount's part of X and V.
 //!
-//! This is the one place that says, for a descriptor and a task: which superblock, whose it is and how
-//! that is known, which flags, which id map, whether the task's mount namespace has the mount. What
-//! cannot be known is said so; it is neither "no" nor a guess.
+//! This is the one place that says, for a descriptor and a task: the superblock, its owner and how
+//! that is known, the flags, the id map, and whether the task's mount namespace has the mount. A
+//! fact that is not known is a value of its own; it is neither "no" nor a guess.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -32,29 +32,29 @@ pub struct Mount {
     pub noexec: bool,
     /// Whether it, or the file system, is read-only.
     pub read_only: bool,
-    /// The file system's type, e.g. `"ext4"` or `"fuse.nscap"`; empty where no mount namespace was found
-    /// that has the mount.
+    /// The file system's type, e.g. `"ext4"` or `"fuse.nscap"`; empty where no mount namespace was
+    /// found that has the mount.
     pub fs_type: String,
-    /// Major and minor number of the superblock's device, as /proc/PID/mountinfo has it; `None` where no mount
-    /// namespace was found that has the mount.
+    /// Major and minor number of the superblock's device, as /proc/PID/mountinfo has it; `None`
+    /// where no mount namespace was found that has the mount.
     pub device: Option<(u32, u32)>,
-    /// Where it is mounted, as the mount namespace sees it that it is in.
+    /// Where it is mounted, as its mount namespace sees it.
     pub point: Option<PathBuf>,
     /// Its id map.
     pub idmap: IdMap,
     /// The superblock's owner namespace (`s_user_ns`).
     pub owner: Owner,
     /// SPEC, Storage: whether the owner is our own namespace or above it, so that no task below can
-    /// have written a table; `None` where that is not known. A caller whose word others take asks for
+    /// have written a table; `None` where that is not known. A caller that others trust asks for
     /// [proof](Mount::with_proof).
     pub trusted: Option<bool>,
-    /// Whether the owner is, or for all that is known may be, a user namespace beside or below ours. What
-    /// execve(2) and open(2) withhold on such a superblock (set-id bits, capabilities, devices) must then
-    /// not be given to others. A host value is written with its root named, since a plain one would be
-    /// the owner's.
+    /// Whether the owner is, or for all that is known may be, a user namespace beside or below
+    /// ours. What execve(2) and open(2) withhold on such a superblock (set-id bits, capabilities,
+    /// devices) must then not be given to others. A host value is written with its root named,
+    /// since a plain one would be the owner's.
     pub may_be_anothers: bool,
-    /// Whether the mount is in another mount namespace than the task that was asked about, or than ours:
-    /// then execve(2) ignores set-id bits and file capabilities.
+    /// Whether the mount is in another mount namespace than the task that was asked about, or than
+    /// ours: then execve(2) ignores set-id bits and file capabilities.
     pub foreign: bool,
 }
 
@@ -65,13 +65,14 @@ pub enum IdMap {
     Absent,
     /// These maps, of ids on disk to kuids and kgids.
     Known(NsIndex),
-    /// There is one, and the kernel does not tell us which: before Linux 6.15, or by a seccomp filter.
+    /// There is one, and the kernel does not tell us which: before Linux 6.15, or by a seccomp
+    /// filter.
     Unknown,
 }
 
 impl Mount {
-    /// The mount that a descriptor was opened through, as this process sees it; in whichever mount namespace
-    /// that is. `path` is what errors call it.
+    /// The mount that a descriptor was opened through, as this process sees it; in whichever mount
+    /// namespace that is. `path` is what errors call it.
     ///
     /// # Errors
     /// [`Error::Call`] from statx(2) or statvfs(3), or where /proc is not mounted.
@@ -88,7 +89,8 @@ impl Mount {
         Mount::find(file.as_fd(), path, None, None, namespaces)
     }
 
-    /// The same for a task that would be in this user namespace, which may have made what is mounted.
+    /// The same for a task that would be in this user namespace, which may have made what is
+    /// mounted.
     ///
     /// # Errors
     /// As [`of`](Mount::of).
@@ -111,8 +113,8 @@ impl Mount {
         Mount::find(file.as_fd(), path, None, Some(ns), namespaces)
     }
 
-    /// The same for a task that executes the file: `foreign` says whether its mount namespace is another than
-    /// the mount's.
+    /// The same for a task that executes the file: `foreign` says whether its mount namespace is
+    /// another than the mount's.
     ///
     /// # Errors
     /// As [`of`](Mount::of); [`Error::Call`] where the task may not be looked at.
@@ -183,9 +185,9 @@ impl Mount {
         Mount { owner, trusted, may_be_anothers: trusted != Some(true), ..self }
     }
 
-    /// The same for a caller whose word others take: what cannot be shown of the superblock's owner
-    /// is not taken for granted. `directory` is one on that mount; a device node may be made in it
-    /// and removed. See [`may_be_anothers`](Mount::may_be_anothers).
+    /// The same for a caller that others trust: the owner of the superblock is taken for another
+    /// namespace unless there is proof. `directory` is one on that mount; a device node may be made
+    /// in it and removed. See [`may_be_anothers`](Mount::may_be_anothers).
     ///
     /// # Errors
     /// [`Error::Call`] where the own user namespace cannot be looked at.
@@ -207,7 +209,8 @@ impl Mount {
         Ok(Mount { trusted, may_be_anothers: !own, ..self })
     }
 
-    /// The same with a table trusted or not: the administrator vouches for the owner of the superblock.
+    /// The same with a table trusted or not: the administrator vouches for the owner of the
+    /// superblock.
     ///
     /// ```
     /// # use nscap_linux::*;

@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which user namespace owns a superblock (`s_user_ns`), as far as can be known, and by which witness. Covers M.
-//! No system call tells the owner, and where a mount is does not either: a container's mount namespace has
-//! mounts that the host made, and root attaches what a user namespace has made.
+//! Which user namespace owns a superblock (`s_user_ns`), as far as can be known, and by which
+//! witness. Covers M. No system call tells the owner, and where a mount is does not either: a
+//! container's mount namespace has mounts that the host made, and root attaches what a user
+//! namespace has made.
 //!
 //! The witnesses, none of which changes anything:
 //!
 //! - the type: most file systems are the initial namespace's alone;
 //! - our own mount table has the same device, and we are in the initial namespace;
-//! - the list of claims, which only root of the initial namespace writes, names the mount of a server;
-//! - tmpfs takes the option `noswap` only for a superblock of the initial namespace (Linux 6.4; the option is
-//!   only parsed, nothing is mounted anew);
+//! - the list of claims, which only root of the initial namespace writes, names the mount of a
+//!   server;
+//! - tmpfs takes the option `noswap` only for a superblock of the initial namespace (Linux 6.4; the
+//!   option is only parsed, nothing is mounted anew);
 //! - what is on it ([`Owner::narrowed`]): the owner has an id for whatever id the kernel shows.
 //!
-//! Where none of them speaks several namespaces remain possible, and an answer counts only where it is the
-//! same for each.
+//! Where no witness speaks, several namespaces remain possible, and an answer counts only where it
+//! is the same for each.
 //!
-//! A server, whose word others take, asks for proof that its own namespace is the owner ([`is_own`]): in the
-//! initial namespace a device node can be opened only on a superblock of that one (SB_I_NODEV, which
-//! alloc_super() sets on every other). In a user namespace mount_setattr(2) says EINVAL, and not EPERM, to a
-//! mount that is to be mapped by the maps of its own superblock's owner. What neither shows is taken to be
-//! another's.
+//! A server, which others trust, asks for proof that its own namespace is the owner ([`is_own`]).
+//! In the initial namespace a device node can be opened only on a superblock of that namespace
+//! (SB_I_NODEV, which alloc_super() sets on every other). In a user namespace mount_setattr(2) says
+//! EINVAL, and not EPERM, to a mount that is to be mapped by the maps of its own superblock's
+//! owner. Without proof another namespace is taken for the owner.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,8 +44,8 @@ const TMPFS: &str = "tmpfs";
 /// The device of the probe: /dev/null, which does nothing when it is opened.
 const NULL: (u32, u32) = (1, 3);
 
-/// Types of which a user namespace can own a superblock (FS_USERNS_MOUNT in Linux 6.18), and the number by
-/// which statfs(2) knows them.
+/// The types of which a user namespace can own a superblock (FS_USERNS_MOUNT in Linux 6.18), and
+/// the numbers by which statfs(2) knows them.
 const USERNS_TYPES: [(&str, u64); 13] = [
     (TMPFS, 0x0102_1994),
     ("ramfs", 0x8584_58f6),
@@ -138,8 +140,8 @@ impl Owner {
         self.witness
     }
 
-    /// The one that questions are asked about where it is not known: an answer counts only where it is the
-    /// same for [each](Owner::possible).
+    /// The namespace that questions assume where the owner is not known: an answer counts only
+    /// where it is the same for [each](Owner::possible).
     pub(crate) fn assumed(&self) -> NsIndex {
         // There is always one.
         self.possible[0]
@@ -194,7 +196,8 @@ impl Owner {
         Ok(Owner { possible, witness: None })
     }
 
-    /// Inside a user namespace: our own or one above it may have made whatever our mount namespace has.
+    /// Inside a user namespace: our own namespace or one above it may have made anything that our
+    /// mount namespace has.
     fn seen_from_inside(
         file: BorrowedFd<'_>,
         found: &FoundMount,
@@ -216,11 +219,11 @@ impl Owner {
         Ok(Owner { possible, witness: None })
     }
 
-    /// The namespaces whose root may have made the mount: the owner of its mount namespace and those above it, and
-    /// those of the task; and one that we have not seen.
+    /// The namespaces whose root may have made the mount: the owner of its mount namespace and
+    /// those above it, and those of the task; and one that we have not seen.
     fn near(seat: Seat, member_of: Option<NsIndex>, namespaces: &mut Namespaces) -> Vec<NsIndex> {
         let initial = namespaces.initial().index();
-        // What is in the host's own, any namespace may have made.
+        // Any namespace may have made what is mounted in the host's own.
         let owner =
             Owner::of_mounts(seat, namespaces).filter(|ns| seat != Seat::Ours || *ns != initial);
         let mut possible = Vec::new();
@@ -248,8 +251,8 @@ impl Owner {
         namespaces.add_fd(owner, &link).ok()
     }
 
-    /// Without those that are not possible by the ids of a file and of its value as the kernel shows them: the
-    /// owner maps each. `ids` are `None` where they prove nothing.
+    /// The owner without the namespaces that the ids of a file, and of its value, rule out: the
+    /// owner maps each id that the kernel shows. `ids` are `None` where they prove nothing.
     pub(crate) fn narrowed(
         self,
         ids: (Option<Kuid>, Option<Kgid>),
@@ -263,7 +266,7 @@ impl Owner {
         };
         let left: Vec<NsIndex> = self.possible.iter().copied().filter(maps).collect();
         match left.len() {
-            // What contradicts itself proves nothing.
+            // Facts that contradict each other prove nothing.
             0 => self,
             all if all == self.possible.len() => self,
             1 => Owner { possible: left, witness: Some(Witness::Ids) },
@@ -272,8 +275,8 @@ impl Owner {
     }
 }
 
-/// Whether a user namespace can own a superblock of this type; `fuse.x` is of type fuse. Without a name by the
-/// number that statfs(2) gives.
+/// Whether a user namespace can own a superblock of this type; `fuse.x` is of type fuse. Without a
+/// name by the number that statfs(2) gives.
 fn namespace_may_own(file: BorrowedFd<'_>, fs_type: Option<&str>) -> Result<bool> {
     if let Some(fs_type) = fs_type {
         let base = fs_type.split_once('.').map_or(fs_type, |(base, _)| base);
@@ -284,8 +287,8 @@ fn namespace_may_own(file: BorrowedFd<'_>, fs_type: Option<&str>) -> Result<bool
     Ok(USERNS_TYPES.iter().any(|(_, known)| *known == number))
 }
 
-/// Whether the ids of a file on a file system of this type are ids that its owner maps: those of overlayfs are
-/// the layers', those of proc and cgroup the tasks'.
+/// Whether the ids of a file on a file system of this type are ids that its owner maps: those of
+/// overlayfs are the layers', those of proc and cgroup the tasks'.
 pub(crate) fn maps_its_ids(fs_type: &str) -> bool {
     fs_type == TMPFS || fs_type.split('.').next() == Some(FUSE)
 }
@@ -321,7 +324,8 @@ fn open_own() -> Result<File> {
 }
 
 /// Whether our own user namespace owns the superblock that a directory is on. `false` where that
-/// cannot be shown. In the initial namespace a device node may be made in the directory and removed.
+/// cannot be shown. In the initial namespace a device node may be made in the directory and
+/// removed.
 ///
 /// # Errors
 /// [`Error::Call`] where /proc does not tell of our own namespace.
@@ -381,8 +385,8 @@ fn name() -> Option<String> {
     (got == Ok(random.len())).then(|| format!(".nscap-probe-{:016x}", u64::from_ne_bytes(random)))
 }
 
-/// can_idmap_mount(): EINVAL for the owner's own maps, before anything else is looked at; from Linux
-/// 6.3, when tmpfs learned id-mapped mounts, that is the only reason for it here.
+/// can_idmap_mount(): EINVAL for the owner's own maps, before anything else is looked at; from
+/// Linux 6.3, when tmpfs learned id-mapped mounts, that is the only reason for it here.
 fn refuses_its_own_map(directory: BorrowedFd<'_>, own: BorrowedFd<'_>) -> bool {
     if probe::version() < (6, 3) {
         return false;

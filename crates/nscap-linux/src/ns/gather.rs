@@ -18,7 +18,7 @@ use super::{Identity, Namespaces, Node, NsIndex, Origin, member};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// Where a namespace can be had again that the snapshot holds no descriptor of.
+/// Where to find again a namespace of which the snapshot holds no descriptor.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) enum Via {
     /// There was no need to.
@@ -83,8 +83,8 @@ impl Namespaces {
         Ok(NsIndex(n))
     }
 
-    /// Puts a process's namespace into the snapshot, with no more of what is above than that it is
-    /// there.
+    /// Puts a process's namespace into the snapshot. Of the namespaces above it only their
+    /// existence is recorded.
     fn put_member(&mut self, pid: u32, path: &Path, dir: &OwnedFd) -> Result<(usize, OwnedFd)> {
         let fd = openat(dir, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| Error::call(&path.join("ns/user"), "open", e))?;
@@ -125,7 +125,7 @@ impl Namespaces {
         self.node(self.own).maps.lift(&uids, &gids)
     }
 
-    /// The owner of our own namespace, which is told in our own terms.
+    /// The owner of our own namespace, which the kernel tells in our own terms.
     pub(super) fn own_owner(&mut self) -> Result<()> {
         let path = Path::new("/proc/self/ns/user");
         let shown = self.node(self.own).fd.as_ref().map(sys::ns_owner_uid).transpose();
@@ -137,7 +137,7 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Adds a namespace that is not in the snapshot, and first whatever is above it; no maps.
+    /// Adds a namespace that is not in the snapshot, after all namespaces above it; no maps.
     pub(super) fn insert(
         &mut self,
         fd: &OwnedFd,
@@ -151,7 +151,7 @@ impl Namespaces {
             let owner = sys::ns_owner_uid(&step.fd)
                 .map_err(|e| Error::call(path, "ioctl(NS_GET_OWNER_UID)", e))?;
             above = self.push(Node {
-                // What has an id of its own is told from others without being kept.
+                // A namespace with an id of its own can be told from others without a descriptor.
                 fd: step.identity.id.is_none().then_some(step.fd),
                 identity: step.identity,
                 parent: Some(above),
@@ -166,7 +166,8 @@ impl Namespaces {
         Ok(above)
     }
 
-    /// From a namespace upwards, the lowest first, until one that is known well enough; and that.
+    /// The namespaces from one upwards, the lowest first, until one that is known well enough; and
+    /// that one.
     fn climb(
         &self,
         fd: OwnedFd,
@@ -192,7 +193,7 @@ impl Namespaces {
         }
     }
 
-    /// Enters what has no maps yet, of a namespace that is in the snapshot and of those above it.
+    /// Enters the namespaces that have no maps yet, from one in the snapshot upwards.
     pub(super) fn learn_upwards(&mut self, fd: OwnedFd, path: &Path) -> Result<()> {
         let (steps, _) = self.climb(fd, path, |n| self.all_known_from(n))?;
         let unknown =
@@ -221,7 +222,7 @@ impl Namespaces {
         next.is_none()
     }
 
-    /// Enters what has no maps yet and matters.
+    /// Enters the namespaces that have no maps yet and matter.
     pub(super) fn learn_all(&mut self, root: Option<Kuid>) {
         if self.learn_by_processes(root) {
             self.find_other_processes();
@@ -229,8 +230,8 @@ impl Namespaces {
         }
     }
 
-    /// The lowest first, since those above it are entered on the way. Gives whether any process has
-    /// ended meanwhile.
+    /// The lowest first, since those above it are entered on the way. Returns whether any process
+    /// has ended meanwhile.
     fn learn_by_processes(&mut self, root: Option<Kuid>) -> bool {
         let mut gone = false;
         for n in (0..self.nodes.len()).rev() {
@@ -245,7 +246,7 @@ impl Namespaces {
             let learned = rustix::fs::open(&path, flags, Mode::empty())
                 .map_err(|e| Error::call(&path, "open", e))
                 .and_then(|fd| self.learn_upwards(fd, &path));
-            // Without the process, or in another place by now.
+            // Without its process, or in another namespace by now.
             if (learned.is_err() || self.node(n).via == Via::Process(pid))
                 && let Some(node) = self.nodes.get_mut(n)
             {
@@ -256,7 +257,7 @@ impl Namespaces {
         gone
     }
 
-    /// Another process may be below what one that has ended told of.
+    /// Another process may be below the namespaces that an ended process told of.
     fn find_other_processes(&mut self) {
         for n in 0..self.nodes.len() {
             let Some(pid) = self.node(n).processes.last().copied() else {
@@ -272,8 +273,8 @@ impl Namespaces {
         }
     }
 
-    /// Whether a namespace without maps may have that root: whatever it maps, the nearest above that
-    /// is known maps as well.
+    /// Whether a namespace without maps may have that root: the nearest one above it that is known
+    /// maps whatever it maps.
     pub(super) fn may_be_root(&self, n: usize, root: Option<Kuid>) -> bool {
         let Some(root) = root else {
             return true;

@@ -41,7 +41,7 @@ impl From<rustix::fs::Stat> for Identity {
     }
 }
 
-/// The one thing that a namespace is looked up by.
+/// The key by which a namespace is looked up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Key {
     /// The id that is never used again.

@@ -10,8 +10,8 @@ use super::visit::Visits;
 use super::{Key, LiveNs, Namespaces, Node, NsIndex, Origin};
 use crate::error::{Error, Result};
 
-/// One user namespace and its ancestors, as they were when it was looked at; of use when neither
-/// has a process in it any more. The handles of two lineages cannot be compared.
+/// One user namespace and its ancestors, as they were when it was looked at. It is usable when none
+/// of them has a process any more. The handles of two lineages cannot be compared.
 #[derive(Debug)]
 pub struct Lineage {
     namespaces: Namespaces,
@@ -28,11 +28,10 @@ impl Lineage {
     /// The lineage of a process's namespace, by a descriptor of its /proc directory. Ancestors come
     /// from `nearest` if that knows them; others are visited for at most `patience`.
     ///
-    /// # Errors
-    /// [`Error::Call`] with "setns" where a namespace above it could not be visited: EPERM where we may not,
-    /// EAGAIN where that took too long, others for want of something. Nothing is known of it then: an entry of
-    /// such a namespace's may be the nearest, and its root the one that U is about. [`Error::Unexpected`] where
-    /// its own maps are none.
+    /// [`Error::Call`] with "setns" where a namespace above it could not be visited: EPERM where we
+    /// may not, EAGAIN where that took too long, others where a resource is missing. Then nothing
+    /// is known of it: an entry of such a namespace's root may be the nearest, and that root the
+    /// one that U is about. [`Error::Unexpected`] where its own maps are none.
     pub(crate) fn of_member(
         pid: u32,
         path: &Path,
@@ -86,13 +85,13 @@ impl Lineage {
         &self.namespaces
     }
 
-    /// What the namespace is known by.
+    /// The key of the namespace.
     pub(crate) fn key(&self) -> Key {
         self.namespaces.node(self.ns.0).identity.key()
     }
 
-    /// Whether it says all that there will ever be to say: a map is written once, but after the
-    /// namespace was made. (Whatever is above is mapped, since its maker had ids there.)
+    /// Whether it is complete for ever: a map is written once, but after the namespace was made.
+    /// (Whatever is above is mapped, since its maker had ids there.)
     pub(crate) fn is_final(&self) -> bool {
         let known = |ns: LiveNs<'_>| ns.maps_known();
         let ns = self.ns();
@@ -100,13 +99,13 @@ impl Lineage {
         written && nscap_core::path_to_initial(ns).all(known)
     }
 
-    /// How much it holds, in extents.
+    /// Its size, in extents.
     pub(crate) fn weight(&self) -> usize {
         let extents = |ns: LiveNs<'_>| ns.uid_map().len() + ns.gid_map().len() + 1;
         self.namespaces.iter().map(extents).sum()
     }
 
-    /// What it knows, for a namespace right below it. `namespace` is a descriptor of its own.
+    /// Its facts, for a namespace right below it. `namespace` is a descriptor of its own.
     pub(crate) fn known(&self, namespace: OwnedFd) -> Namespaces {
         let mut known = self.namespaces.up_to(self.ns.0);
         if let Some(node) = known.nodes.get_mut(self.ns.0) {
@@ -115,8 +114,8 @@ impl Lineage {
         known
     }
 
-    /// Lets go of the namespaces, where their ids tell them from all others for ever; if the kernel
-    /// has no such ids, of all but the lowest, which keeps the others.
+    /// Closes the descriptors of the namespaces, if ids tell them from all others for ever. If the
+    /// kernel has no such ids, closes all but the lowest, which keeps the others.
     fn release(&mut self) {
         let lowest = self.ns.0;
         for (n, node) in self.namespaces.nodes.iter_mut().enumerate() {
@@ -129,8 +128,8 @@ impl Lineage {
 }
 
 impl Namespaces {
-    /// Our own namespace, what is above it, and the nodes up to this one; of each what is known, and
-    /// no descriptor.
+    /// Our own namespace, those above it, and the nodes up to this one, with all that is known of
+    /// each and no descriptor.
     pub(super) fn up_to(&self, n: usize) -> Namespaces {
         let last = n.max(self.own).max(self.initial);
         let nodes = self.nodes.iter().take(last + 1).map(Node::known).collect();

@@ -39,21 +39,22 @@ impl<'a> LiveNs<'a> {
         NsIndex(self.n)
     }
 
-    /// Whether it is the kernel's, and not only the maps of a mount, what lies outside or what was
-    /// not seen.
+    /// Whether it is a namespace of the kernel. Else it is a placeholder: the maps of a mount, or a
+    /// namespace that lies outside or was not seen.
     #[must_use]
     pub fn is_namespace(self) -> bool {
         self.node().origin.is_namespace()
     }
 
-    /// Whether it is the initial one, or what we take for it.
+    /// Whether it is the initial namespace, or the one that we take for it.
     #[must_use]
     pub fn is_initial(self) -> bool {
         self.node().parent.is_none()
     }
 
     /// The inode number that `ls -l /proc/PID/ns` and lsns(8) show. Numbers are used again after a
-    /// namespace has gone; where there is no [`id`](LiveNs::id) this one not while the snapshot lives.
+    /// namespace has gone; where there is no [`id`](LiveNs::id) this one not while the snapshot
+    /// lives.
     #[must_use]
     pub fn inode(self) -> u64 {
         self.node().identity.inode

@@ -79,8 +79,8 @@ pub(super) fn own_maps() -> Result<Shown> {
     both(path, &dir)
 }
 
-/// Whether /proc numbers processes as we do: it shows a process's numbers from its own pid namespace inwards,
-/// and of us there is just one (proc_pid_status(5), NSpid).
+/// Whether /proc numbers processes as we do. It shows the numbers of a process from its own pid
+/// namespace inwards, and for us that must be one number (proc_pid_status(5), NSpid).
 pub(crate) fn proc_is_ours() -> bool {
     let status = read("self/status").unwrap_or_default();
     let numbers = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));

@@ -69,7 +69,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Whether it is the kernel's, and does not only stand for something.
+    /// Whether it is a namespace of the kernel, and no placeholder.
     fn is_namespace(&self) -> bool {
         !matches!(self, Origin::IdMap | Origin::Outside | Origin::Unseen)
     }
@@ -90,7 +90,7 @@ struct Node {
 }
 
 impl Node {
-    /// What is above our own namespace: every id as it is.
+    /// The namespaces above our own: every id as it is.
     fn outside() -> Node {
         Node {
             fd: None,
@@ -129,7 +129,7 @@ pub struct Namespaces {
     visits: Visits,
     gathered: bool,
     unreadable: usize,
-    /// Processes that no descriptor was left for.
+    /// Processes for which no descriptor was left.
     left_out: usize,
     unseen: Unseen,
 }
@@ -210,9 +210,9 @@ impl Namespaces {
         Ok(all)
     }
 
-    /// The user namespaces of all processes that we may look at and those that are bind-mounted where
-    /// we see it, and what is above them. [`unreadable`](Namespaces::unreadable) counts the processes
-    /// that we may not look at; what only a descriptor keeps is not found.
+    /// The user namespaces of all processes that we may look at and those that are bind-mounted
+    /// where we see it, and what is above them. [`unreadable`](Namespaces::unreadable) counts the
+    /// processes that we may not look at; what only a descriptor keeps is not found.
     ///
     /// # Errors
     /// [`Error::Call`] where /proc cannot be read. A process that ends meanwhile is none.
@@ -239,9 +239,9 @@ impl Namespaces {
         Ok(())
     }
 
-    /// As [`complete`](Namespaces::complete), for the question whose root one kuid is: namespaces that no
-    /// process is in are entered only where they may have that root. All processes are looked at
-    /// once.
+    /// As [`complete`](Namespaces::complete), for the question which namespaces have this kuid for
+    /// their root: namespaces without a process are entered only if they may have that root. All
+    /// processes are looked at once.
     ///
     /// # Errors
     /// As [`scan`](Namespaces::scan).
@@ -329,8 +329,8 @@ impl Namespaces {
         Ok(NsIndex(n))
     }
 
-    /// Only maps, for [`InodeView::idmap`](nscap_core::InodeView): of ids on disk (inside) to kuids and
-    /// kgids (outside).
+    /// Only maps, for [`InodeView::idmap`](nscap_core::InodeView): of ids on disk (inside) to kuids
+    /// and kgids (outside).
     ///
     /// # Errors
     /// [`MapError`] where the extents are no map.
@@ -401,9 +401,9 @@ impl Namespaces {
         found.iter().map(|n| LiveNs::new(self, *n))
     }
 
-    /// How many namespaces and processes were left out that may have this root, or at all: a snapshot
-    /// takes an end of time and, before Linux 6.18, of descriptors. The maps of these namespaces are
-    /// not known.
+    /// How many namespaces and processes were left out that may have this root, or any root: a
+    /// snapshot may run out of time and, before Linux 6.18, of descriptors. The maps of these
+    /// namespaces are not known.
     ///
     /// ```
     /// use nscap_linux::Namespaces;

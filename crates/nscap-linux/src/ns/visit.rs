@@ -24,12 +24,12 @@ const TIME: Duration = Duration::from_secs(5);
 /// How long one step may take.
 const STEP: Duration = Duration::from_secs(1);
 
-/// What is left for one snapshot.
+/// The limits that are left for one snapshot.
 #[derive(Debug)]
 pub(super) struct Visits {
     children: usize,
     time: Duration,
-    /// Why a namespace was not seen that was asked for: EPERM where we may not enter it (setns(2):
+    /// Why a namespace that was asked for was not seen: EPERM where we may not enter it (setns(2):
     /// CAP_SYS_ADMIN in it), EAGAIN where that took too long, pipe(2)'s and fork(2)'s.
     failed: Option<Errno>,
 }
@@ -84,7 +84,7 @@ impl Visits {
 /// A child on its way. It waits in each namespace until it is told to go on.
 struct Child {
     pid: Pid,
-    /// By this it is ended, and no process that got its number.
+    /// The descriptor that ends the child, and no other process that got its number.
     pidfd: Option<OwnedFd>,
     entered: io::PipeReader,
     go_on: io::PipeWriter,

@@ -107,9 +107,9 @@ impl FuseDevice {
     }
 }
 
-/// Takes every descriptor of /dev/fuse from this process, which is about to end: their numbers stand for
-/// /proc afterwards. A thread that waits in the kernel without end keeps all that its process has open, and
-/// so callers would wait for their answers as long as it waits.
+/// Replaces every descriptor of /dev/fuse in this process, which is about to end: their numbers
+/// lead to /proc afterwards. A thread that waits in the kernel without end keeps everything open
+/// that its process has, and callers would wait for their answers as long.
 ///
 /// # Errors
 /// open(2)'s for /proc/self/fd, dup3(2)'s.
@@ -134,9 +134,9 @@ pub fn let_go_of_devices() -> Result<(), Errno> {
 }
 
 impl FuseDevice {
-    /// Has the kernel ask again for the attributes of an inode, by its number (FUSE_NOTIFY_INVAL_INODE): what
-    /// it was told before, and has not yet heard, counts no more. Of an inode that it does not know it knows
-    /// no attributes.
+    /// Makes the kernel ask again for the attributes of an inode, by its number
+    /// (FUSE_NOTIFY_INVAL_INODE). Answers from before, also those under way, are no longer used.
+    /// The kernel knows no attributes of an inode that it does not know.
     ///
     /// ```no_run
     /// # let device = nscap_linux::server::FuseDevice::open()?;
@@ -146,7 +146,8 @@ impl FuseDevice {
     pub fn forget_attributes(&self, node: u64) {
         const INVAL_INODE: i32 = 2;
         const LENGTH: u32 = 40;
-        // `struct fuse_out_header` and `struct fuse_notify_inval_inode_out`: an offset below 0 is no page.
+        // `struct fuse_out_header` and `struct fuse_notify_inval_inode_out`: an offset below 0 is
+        // no page.
         let words = [LENGTH.to_ne_bytes(), INVAL_INODE.to_ne_bytes()].concat();
         let rest = [0, node, u64::MAX, 0].map(u64::to_ne_bytes).concat();
         // It fails where the kernel does not know the inode, or where there is no mount any more.

@@ -8,8 +8,8 @@ use rustix::mount::MountAttrFlags;
 
 use crate::sys;
 
-/// mount_setattr(2), Linux 5.12: sets and clears flags of the mount that a descriptor is the root of.
-/// `clear` has the whole of MOUNT_ATTR__ATIME where `set` has a part of it.
+/// mount_setattr(2), Linux 5.12: sets and clears flags of the mount that a descriptor is the root
+/// of. `clear` has the whole of MOUNT_ATTR__ATIME where `set` has a part of it.
 ///
 /// # Errors
 /// mount_setattr(2)'s: ENOSYS; EPERM without CAP_SYS_ADMIN over the mount namespace, or for a flag

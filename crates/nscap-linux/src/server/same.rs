@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether two descriptors lead to one inode, for file systems that have no file handles and whose
-//! numbers do not tell: two names of one file of a lower layer of overlayfs have the same st_dev and
-//! st_ino and are two inodes.
+//! numbers do not tell: two names of one file of a lower layer of overlayfs have the same st_dev
+//! and st_ino and are two inodes.
 //!
 //! An inotify instance has one watch an inode: the same watch is the same inode.
 
@@ -17,7 +17,7 @@ use crate::xattr::by_link;
 /// The instance, and whose it is.
 static INSTANCE: Mutex<Option<(u32, OwnedFd)>> = Mutex::new(None);
 
-/// Opens what [`same_inode`] needs, so that it does not fail later for want of it.
+/// Opens what [`same_inode`] needs, so that it does not fail later because a resource is missing.
 ///
 /// # Errors
 /// inotify_init1(2)'s, EMFILE where this user has too many instances.
@@ -42,14 +42,14 @@ fn prepare(instance: &mut Option<(u32, OwnedFd)>) -> Result<&OwnedFd, Errno> {
     instance.as_ref().map(|(_, instance)| instance).ok_or(Errno::BADF)
 }
 
-/// Whether two descriptors, O_PATH at least, lead to one inode. The working directory of the calling
-/// thread is another one meanwhile, so the thread must have one of its own (see
+/// Whether two descriptors, O_PATH at least, lead to one inode. The working directory of the
+/// calling thread is another one meanwhile, so the thread must have one of its own (see
 /// [`prepare_thread`](super::prepare_thread)).
 ///
 /// # Errors
-/// inotify_init1(2)'s, EMFILE where this user has too many instances; inotify_add_watch(2)'s, EACCES
-/// for a file that the thread may not read, ENOSPC where this user has too many watches; EOPNOTSUPP
-/// where /proc is not procfs.
+/// inotify_init1(2)'s, EMFILE where this user has too many instances; inotify_add_watch(2)'s,
+/// EACCES for a file that the thread may not read, ENOSPC where this user has too many watches;
+/// EOPNOTSUPP where /proc is not procfs.
 ///
 /// ```
 /// use nscap_linux::server::{same_inode, prepare_thread};

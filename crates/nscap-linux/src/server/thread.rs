@@ -83,7 +83,8 @@ impl FsIds {
     ///
     /// ```
     /// use nscap_linux::server::FsIds;
-    /// let own = FsIds::take(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    /// use rustix::process::{getegid, geteuid};
+    /// let own = FsIds::take(geteuid().as_raw(), getegid().as_raw());
     /// assert!(own.is_ok());
     /// assert_eq!(FsIds::take(u32::MAX, 0).err(), Some(rustix::io::Errno::OVERFLOW));
     /// ```

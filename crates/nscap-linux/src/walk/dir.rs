@@ -33,7 +33,7 @@ pub(super) struct Identity {
 impl Identity {
     pub(super) fn of(file: impl AsFd) -> Result<Identity, Errno> {
         let mask = StatxFlags::INO | StatxFlags::MNT_ID | MNT_ID_UNIQUE;
-        // All this the kernel knows by itself, also where a server does not answer.
+        // The kernel knows all this by itself, also where a server does not answer.
         let stat = statx(file, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, mask)?;
         let device = (stat.stx_dev_major, stat.stx_dev_minor);
         Ok(Identity { mount: stat.stx_mnt_id, device, inode: stat.stx_ino })
@@ -129,8 +129,8 @@ pub(super) fn current(base: Option<&OwnedFd>) -> BorrowedFd<'_> {
     base.map_or(CWD, AsFd::as_fd)
 }
 
-/// The mount that a directory is on, by its name in another; nothing is asked of a server where that
-/// is a mount point.
+/// The mount that a directory is on, by its name in another; nothing is asked of a server where
+/// that is a mount point.
 pub(super) fn mount_in(parent: BorrowedFd<'_>, name: &CStr) -> Result<u64, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(Identity::of(openat(parent, name, flags, Mode::empty())?)?.mount)

@@ -12,15 +12,15 @@
 //! a file that has either attribute, with O_PATH.
 //!
 //! **What changes meanwhile.** A name that has gone, or is no directory any more, is no error. A
-//! directory that was moved to where the walk has been already is missed, as by any walk; and so may
-//! be a file on which another one was mounted after the walk began.
+//! directory that was moved to where the walk has been already is missed, as by any walk; and so
+//! may be a file on which another one was mounted after the walk began.
 //!
 //! **Loops.** Linux has one place for a directory in a mount and says ELOOP where a file system has
 //! another one for it, so only bind mounts repeat a directory. There is a finite number of these,
 //! and their files are found once for each mount.
 //!
-//! **What does not answer.** The server of a file system may let a call wait for ever. Walking threads are
-//! watched, and one that does not come back is left where it is.
+//! **What does not answer.** The server of a file system may let a call wait for ever. Walking
+//! threads are watched, and one that does not come back is left where it is.
 //!
 //! **What it costs.** For each file one call: listxattr(2) where the type of the file system is
 //! known to list what it gives, and else two getxattr(2). They are made relative to the directory
@@ -132,11 +132,11 @@ impl Walk {
         Walk { full_check: full, ..self }
     }
 
-    /// How long a file system may take to answer one call, 10 seconds if nothing is said. A directory where
-    /// it takes longer is told as [`Error::NoAnswer`] and not read on, its thread is left where it is, and
-    /// what else is on that mount of a server's is left out. Such a thread may keep the process from ending: the kernel
-    /// does not let a task go whose request the server of a FUSE file system has read
-    /// ([`isolate::apart`](crate::isolate::apart)).
+    /// How long a file system may take to answer one call, 10 seconds if nothing is said. A
+    /// directory where it takes longer is told as [`Error::NoAnswer`] and not read on, its thread
+    /// is left where it is, and what else is on that mount of a server's is left out. Such a thread
+    /// may keep the process from ending: the kernel does not let a task go whose request the server
+    /// of a FUSE file system has read ([`isolate::apart`](crate::isolate::apart)).
     #[must_use]
     pub fn patience(self, patience: Duration) -> Walk {
         Walk { patience, ..self }

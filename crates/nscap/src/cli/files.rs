@@ -19,12 +19,12 @@ pub(crate) struct FileArgs {
     /// Regular files
     #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Take the names of files from F, each followed by a NUL byte as find -print0 and nscap scan -0 write
-    /// them; - is standard input
+    /// Take the names of files from F, each followed by a NUL byte as find -print0 and nscap scan
+    /// -0 write them; - is standard input
     #[arg(long, value_name = "F", conflicts_with = "files")]
     pub(crate) files0_from: Option<PathBuf>,
-    /// Look files up below DIR as chroot(2) would: absolute paths begin at DIR, and no link and no `..` leads
-    /// out of it. Without it links of directories are followed wherever they lead
+    /// Look files up below DIR as chroot(2) would: absolute paths begin at DIR, and no link and no
+    /// `..` leads out of it. Without it links of directories are followed wherever they lead
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 }
@@ -65,8 +65,8 @@ pub(crate) struct Set {
     /// Remove them, as setcap -r and nscap rm do; there is no CAPS then
     #[arg(short = 'r', long, conflicts_with_all = ["replace", "single", "busy", "same_ok"])]
     pub(crate) remove: bool,
-    /// Take the entries from each file's security.nscapability, as cp, tar or rsync copied it from a mount of
-    /// nscap's: each for its own root, and none as a host value; there is no CAPS then
+    /// Take the entries from each file's security.nscapability, as cp, tar or rsync copied it from
+    /// a mount of nscap's: each for its own root, and none as a host value; there is no CAPS then
     #[arg(long, conflicts_with_all = ["remove", "whom", "single"])]
     pub(crate) from_attribute: bool,
     /// The root that gets them; without it, root of the user namespace that this command runs in

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The arguments of `nscap mount`, `umount` and `stats`, and the options of a mount for the help and mount.nscap(8).
+//! The arguments of `nscap mount`, `umount` and `stats`, and the options of a mount for the help
+//! and mount.nscap(8).
 
 use std::path::PathBuf;
 
@@ -67,7 +68,8 @@ pub(crate) struct Mount {
     /// Allow a source that users other than root can reach: their changes there bypass the rules
     #[arg(long)]
     pub(crate) reachable_ok: bool,
-    /// Treat a source that a user namespace may own as the server's own; otherwise it is mounted nosuid and nodev
+    /// Treat a source that a user namespace may own as the server's own; otherwise it is mounted
+    /// nosuid and nodev
     #[arg(long)]
     pub(crate) source_owner_ok: bool,
     /// Never let the kernel read and write the source's files without the server

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::out::Out;
 use crate::system::System;
 
-/// The options whose value is a WHO, or a MAP, which a WHO may stand for.
+/// The options whose value is a WHO, or a MAP, for which a WHO may be given.
 const TAKE_WHO: [&str; 8] =
     ["as", "for", "from", "gid-from", "gid-to", "ids-after", "ids-before", "to"];
 

@@ -66,7 +66,7 @@ impl<'a> Named<'a> {
         self.name.map_or_else(|| "standard input".to_owned(), |name| out::path(name.as_ref()))
     }
 
-    /// What stands before a member's name.
+    /// The text before a member's name.
     fn before(&self) -> String {
         if self.shown { format!("{}: ", self.text()) } else { String::new() }
     }
@@ -194,8 +194,8 @@ impl Input {
     }
 }
 
-/// A layer by its path: a regular file without waiting for the holder of a lease; what is no file, such as
-/// the pipe of a process substitution, as it comes.
+/// Opens a layer by its path: a regular file without waiting for the holder of a lease; anything
+/// else, such as the pipe of a process substitution, as usual.
 fn open(path: &Path) -> Result<File, Failure> {
     match opath::open_regular(path, Links::Follow) {
         Err(nscap_linux::Error::NotRegular { .. }) => File::open(path).map_err(|error| {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A server's own mount namespace. The mount is made where its users are; a process that stayed there
-//! would keep that namespace, and with it the mount, for as long as it serves, and it serves for as
-//! long as the mount is there. So the server leaves, for a namespace in which nothing is mounted, and
-//! comes back to unmount.
+//! A server's own mount namespace. The mount is made where its users are; a process that stayed
+//! there would keep that namespace, and with it the mount, for as long as it serves, and it serves
+//! for as long as the mount is there. So the server leaves, for a namespace in which nothing is
+//! mounted, and comes back to unmount.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -31,8 +31,8 @@ pub(super) struct Home {
     left: bool,
 }
 
-/// Leaves it: this thread, and those that it starts from now on. Where that cannot be done the server
-/// stays, and says so.
+/// Leaves it: this thread, and those that it starts from now on. Where that cannot be done the
+/// server stays, and says so.
 pub(super) fn leave() -> Result<Home, Failure> {
     let inode = std::fs::metadata(OWN).map_err(|error| call(OWN.as_ref(), "stat", error))?.ino();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -93,8 +93,9 @@ fn atime(wanted: &Wanted) -> Atime {
 /// The default of overlays that are made from now on: Y, N, or no such file.
 const METACOPY: &str = "/sys/module/overlay/parameters/metacopy";
 
-/// An overlay with metacopy=on copies up the attributes of a file without its content, and looks at that
-/// in the lower layer ever after: what is granted in the upper one holds for whatever is written below.
+/// An overlay with metacopy=on copies up the attributes of a file without its content, and looks at
+/// that in the lower layer ever after: what is granted in the upper one holds for whatever is
+/// written below.
 fn warn_of_metacopy(target: &Path) {
     if std::fs::read(METACOPY).is_ok_and(|value| value.starts_with(b"Y")) {
         note(&format!(

@@ -154,7 +154,7 @@ fn width(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().width()
 }
 
-/// A cell in lines of a width. What has no place to break stands out.
+/// A cell in lines of a width. A word without a place to break makes its line longer.
 fn fitted(cell: &str, fit: Fit, wide: usize) -> Vec<String> {
     if width(cell) <= wide {
         return vec![cell.to_owned()];

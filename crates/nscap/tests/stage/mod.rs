@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Scripts in mount and pid namespaces of their own, so that nothing which they mount or start stays
-//! behind or is seen by another test.
+//! Scripts in mount and pid namespaces of their own, so that nothing which they mount or start
+//! stays behind or is seen by another test.
 
 #![allow(dead_code, reason = "not every test that includes this module needs all of it")]
 

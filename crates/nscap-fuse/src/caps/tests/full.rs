@@ -41,8 +41,8 @@ fn held(path: &Path) -> (Option<FileCaps>, Vec<(Uid, FileCaps)>) {
     (host, stored.entries.iter().collect())
 }
 
-/// Waits until what a removed file held is free: a child that another test forks at this moment has the
-/// file's descriptors until its execve.
+/// Waits until what a removed file held is free: a child that another test forks at this moment has
+/// the file's descriptors until its execve.
 fn wait_for_room(path: &Path, free_inodes: u64) {
     let end = Instant::now() + Duration::from_secs(30);
     while rustix::fs::statvfs(path).unwrap().f_ffree < free_inodes {

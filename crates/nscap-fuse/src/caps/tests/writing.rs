@@ -177,8 +177,8 @@ fn a_file_that_was_removed_is_granted_on_and_written() {
     assert_eq!(source.caps.writers.len(), 0);
 }
 
-/// Two servers on one file, as a hard link outside of the source makes it: each sees the other's handles for
-/// as long as there is one, also before the kernel has opened the file for it.
+/// Two servers on one file, as a hard link outside of the source makes it: each sees the other's
+/// handles for as long as there is one, also before the kernel has opened the file for it.
 #[test]
 fn another_server_is_a_writer_as_long_as_it_has_a_handle() {
     if !is_root("another_server_is_a_writer") {

@@ -3,7 +3,8 @@
 
 use std::ptr::NonNull;
 
-/// Length in bytes of the places for a header, and for what comes before the data of each operation.
+/// Length in bytes of the places for a header, and for what comes before the data of each
+/// operation.
 pub(super) const PLACE: usize = 128;
 /// Where the data begins in the room: the rest of a request goes before it, so that it is whole.
 pub(super) const DATA: usize = 2 * PLACE;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! FUSE over io_uring (Linux 6.14): requests come in a queue of the processor that the caller runs on,
-//! and a reply and the next request are one system call instead of two. Offered where the administrator
-//! has set /sys/module/fuse/parameters/enable_uring.
+//! FUSE over io_uring (Linux 6.14): requests come in a queue of the processor that the caller runs
+//! on, and a reply and the next request are one system call instead of two. Offered where the
+//! administrator has set /sys/module/fuse/parameters/enable_uring.
 //!
 //! A connection has a queue for each possible processor, and a queue one or more places; a
-//! [`FuseQueue`] is one place, for one thread. What a request says is the same as what read(2) gives
-//! (linux/fuse.h); only forgotten inodes and interrupts still come that way.
+//! [`FuseQueue`] is one place, for one thread. What a request says is the same as what read(2)
+//! gives (linux/fuse.h); only forgotten inodes and interrupts still come that way.
 
 use std::fmt;
 use std::fs::read_to_string;
@@ -73,8 +73,8 @@ fn errno(error: &std::io::Error) -> Errno {
 }
 
 impl FuseQueue {
-    /// How many queues a connection has: one for each possible processor, whether it is there or not.
-    /// `None` where that cannot be found out, or where the kernel offers none.
+    /// How many queues a connection has: one for each possible processor, whether it is there or
+    /// not. `None` where that cannot be found out, or where the kernel offers none.
     ///
     /// ```
     /// let queues = nscap_linux::server::FuseQueue::count();
@@ -150,11 +150,12 @@ impl FuseQueue {
     /// [was not answered](FuseQueue::answer) fails.
     ///
     /// # Errors
-    /// Of the first call: EOPNOTSUPP, EINVAL, ENOMEM where the kernel takes no queue: the connection
-    /// then goes on without any. Else io_uring_enter(2)'s.
+    /// Of the first call: EOPNOTSUPP, EINVAL, ENOMEM where the kernel takes no queue: the
+    /// connection then goes on without any. Else io_uring_enter(2)'s.
     ///
     /// ```no_run
-    /// # fn f(queue: &mut nscap_linux::server::FuseQueue, device: &nscap_linux::server::FuseDevice) {
+    /// # use nscap_linux::server::{FuseDevice, FuseQueue};
+    /// # fn f(queue: &mut FuseQueue, device: &FuseDevice) {
     /// let ended = queue.next(device).is_ok_and(|request| request.is_none());
     /// # }
     /// ```
@@ -220,8 +221,8 @@ impl FuseQueue {
         if done < 0 { Err(Errno::from_raw_os_error(-done)) } else { Ok(()) }
     }
 
-    /// Puts together the request that has come: header, what comes before the data, data. Where it is
-    /// in the room; `None` where its lengths make no sense.
+    /// Puts together the request that has come: header, what comes before the data, data. Where it
+    /// is in the room; `None` where its lengths make no sense.
     fn arrange(&mut self) -> Option<Range<usize>> {
         let (headers, room) = self.memory.parts();
         self.state = State::Answering(headers.commit);
@@ -236,8 +237,8 @@ impl FuseQueue {
         Some(request)
     }
 
-    /// The answer to the request that came last, as it would be written to the device; it is sent by
-    /// [`next`](FuseQueue::next). One that is no reply or that does not fit becomes EIO.
+    /// The answer to the request that came last, as it would be written to the device; it is sent
+    /// by [`next`](FuseQueue::next). One that is no reply or that does not fit becomes EIO.
     ///
     /// ```no_run
     /// # fn f(queue: &mut nscap_linux::server::FuseQueue, reply: &[u8]) {
@@ -282,7 +283,8 @@ impl Drop for FuseQueue {
     }
 }
 
-/// Keeps the calling thread on one processor, where that can be: where the queue's requests are made.
+/// Keeps the calling thread on one processor, where that can be: where the queue's requests are
+/// made.
 ///
 /// ```
 /// std::thread::spawn(|| nscap_linux::server::stay_on(0));
