@@ -2,9 +2,9 @@
 //! The place of the attacks: a file system that only the server reaches, a shared directory that
 //! shows it to all tasks, two containers, and tasks in them.
 
+mod disks;
 mod who;
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -19,7 +19,7 @@ use rustix::thread::LinkNameSpaceType;
 use crate::case::{Setting, Why};
 use crate::live::fuse::{Home, PidNs};
 use crate::live::peer::{Peer, say};
-use crate::live::{Front, Machine, disk, fuse, image, ops, peer, sys, task, userns};
+use crate::live::{Front, Machine, disk, fuse, ops, peer, sys, task, userns};
 use crate::outcome::Outcome;
 use crate::scenario::Maps;
 use crate::text;
@@ -74,7 +74,7 @@ impl Ground {
     /// With a server in this pid namespace.
     pub(crate) fn with(setting: Setting, kind: Kind, pid_ns: PidNs) -> Result<Ground, Why> {
         Ground::on(setting, pid_ns, |private, source| {
-            mount(kind, private, source)?;
+            disks::mount(kind, private, source)?;
             Ok(rustix::fs::chmod(source, Mode::from_raw_mode(0o777))?)
         })
     }
@@ -375,38 +375,4 @@ fn gained(said: &str) -> io::Result<CapSet> {
 pub(crate) fn open(path: impl AsRef<Path>, flags: OFlags) -> io::Result<OwnedFd> {
     let mode = Mode::from_raw_mode(0o644);
     Ok(rustix::fs::open(path.as_ref(), flags | OFlags::CLOEXEC, mode)?)
-}
-
-/// Mounts a new file system.
-fn mount(kind: Kind, private: &Path, at: &Path) -> Result<(), Why> {
-    let (program, options): (&str, &[&str]) = match kind {
-        Kind::Tmpfs => return Ok(disk::attach(disk::tmpfs(None)?, at)?),
-        Kind::Overlay => return overlay(private, at),
-        Kind::Ext4 => ("mkfs.ext4", &["-q", "-F"]),
-        Kind::Btrfs => ("mkfs.btrfs", &["-q"]),
-    };
-    let image = private.join("image");
-    std::fs::File::create(&image)?.set_len(768 << 20)?;
-    let run =
-        |program: &str, arguments: &[&OsStr]| image::tool(program, arguments).map_err(Why::from);
-    let mut arguments: Vec<&OsStr> = options.iter().map(AsRef::as_ref).collect();
-    arguments.push(image.as_ref());
-    run(program, &arguments)?;
-    let mounted = run("mount", &["-o".as_ref(), "loop".as_ref(), image.as_ref(), at.as_ref()]);
-    mounted.map_err(|why| match why {
-        // mount(8)'s word for a kernel without it.
-        Why::Broken(said) if said.contains("unknown filesystem type") => Why::Skipped(said),
-        why => why,
-    })
-}
-
-fn overlay(private: &Path, at: &Path) -> Result<(), Why> {
-    let layers = ["lower", "upper", "work"].map(|name| private.join(name));
-    for layer in &layers {
-        rustix::fs::mkdir(layer, Mode::from_raw_mode(0o755))?;
-    }
-    let [lower, upper, work] = layers.each_ref().map(|layer| layer.display());
-    let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
-    let arguments = ["-t", "overlay", "overlay", "-o", &options].map(OsStr::new);
-    Ok(image::tool("mount", &[&arguments[..], &[at.as_ref()]].concat()).map(drop)?)
 }

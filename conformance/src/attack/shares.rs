@@ -4,17 +4,21 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, openat};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, Uid, openat};
 use rustix::process::Signal;
-use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::case::{Case, Setting, Why};
-use crate::ground::{At, CAP, Ground, HOST, HOST_USER, Kind, Who, open};
+use crate::ground::{At, CAP, HOST, HOST_USER, Who, open};
 use crate::live::hold::{self, Frozen, Listener};
 use crate::live::peer::{Peer, say, until_end};
+
+mod others;
+
+use others::{
+    Doing, On, attackers, change_mode, failed, files, ground, others_go_on, user, wait_until_calm,
+};
 
 pub(super) const ATTACKS: &[Case] = &[
     Case {
@@ -74,149 +78,6 @@ pub(super) const ATTACKS: &[Case] = &[
         play: sync_storm,
     },
 ];
-
-/// How long an innocent task may take for all that it does; blocked, it would take for ever.
-const PATIENCE: Duration = Duration::from_secs(8);
-
-/// What an innocent task does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Doing {
-    Look,
-    LookAndOpen,
-}
-
-/// Where tasks run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum On {
-    Any,
-    Processor0,
-}
-
-impl On {
-    fn go(self) {
-        if self == On::Processor0 {
-            let mut only = CpuSet::new();
-            only.set(0);
-            let _ = sched_setaffinity(None, &only);
-        }
-    }
-}
-
-fn user(uid: u32) -> Who {
-    Who(At::Host, uid, "none")
-}
-
-/// Looks up names that do not exist, at intervals, so that the lookups meet times of lasting
-/// requests in proportion to their length. Returns the median in microseconds.
-fn look(prefix: &str, doing: Doing) -> io::Result<u64> {
-    const COUNT: usize = 100;
-    const INTERVAL: Duration = Duration::from_millis(5);
-    let mut times = Vec::new();
-    for number in 0..COUNT {
-        std::thread::sleep(INTERVAL);
-        let began = Instant::now();
-        match rustix::fs::stat(format!("{prefix}-{number}")) {
-            Err(Errno::NOENT) => {}
-            other => {
-                return Err(io::Error::other(format!("a name that does not exist: {other:?}")));
-            }
-        }
-        times.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
-        if doing == Doing::LookAndOpen && std::fs::read("quiet")? != b"quiet" {
-            return Err(io::Error::other("another content"));
-        }
-    }
-    times.sort_unstable();
-    Ok(times.get(COUNT / 2).copied().unwrap_or(0))
-}
-
-/// That three innocent users go on, each on its own; the worst median, in microseconds.
-fn others_go_on(ground: &Ground, meanwhile: &str, doing: Doing, on: On) -> Result<u64, Why> {
-    let start = |uid| {
-        ground.start(user(uid), move |line| {
-            on.go();
-            let prefix = format!("absent-{uid}-{}", fastrand::u64(..));
-            say(line, &look(&prefix, doing)?.to_string())
-        })
-    };
-    let mut all = [2001, 2002, 2003].into_iter().map(start).collect::<io::Result<Vec<_>>>()?;
-    let mut worst = 0;
-    for peer in &mut all {
-        peer.line.set_read_timeout(Some(PATIENCE))?;
-        let said = match peer.hear() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(Why::Through(format!("while {meanwhile}: another's lookups wait")));
-            }
-            said => said?,
-        };
-        worst = worst.max(said.parse().map_err(io::Error::other)?);
-    }
-    Ok(worst)
-}
-
-/// A process whose threads each do something once, which may last; it says how many failed with
-/// EAGAIN and how many otherwise when all are done.
-fn attackers(
-    ground: &Ground,
-    who: Who,
-    on: On,
-    count: usize,
-    work: impl Fn(usize) -> io::Result<()> + Sync,
-) -> io::Result<Peer> {
-    ground.start(who, |line| {
-        on.go();
-        let (mut again, mut failed) = (0, 0);
-        std::thread::scope(|scope| {
-            let work = &work;
-            let all: Vec<_> = (0..count).map(|n| scope.spawn(move || work(n))).collect();
-            for thread in all {
-                match thread.join() {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) if error.raw_os_error() == Some(libc::EAGAIN) => again += 1,
-                    _ => failed += 1,
-                }
-            }
-        });
-        say(line, &format!("{again} {failed}"))
-    })
-}
-
-/// How many of an attacker's requests failed with EAGAIN, and how many otherwise.
-fn failed(attackers: &mut Peer) -> Result<(usize, usize), Why> {
-    attackers.line.set_read_timeout(Some(3 * PATIENCE))?;
-    let said = attackers.hear()?;
-    let (again, other) = said.split_once(' ').ok_or_else(|| io::Error::other("no counts"))?;
-    let number = |text: &str| text.parse::<usize>().map_err(io::Error::other);
-    Ok((number(again)?, number(other)?))
-}
-
-/// Until what was started waits.
-fn wait_until_calm() {
-    std::thread::sleep(Duration::from_millis(300));
-}
-
-/// A ground with one file that all may read.
-fn ground(setting: Setting) -> Result<Ground, Why> {
-    let ground = Ground::new(setting, Kind::Ext4)?;
-    std::fs::write(ground.path("quiet"), "quiet")?;
-    Ok(ground)
-}
-
-/// Files of one owner.
-fn files(ground: &Ground, prefix: &str, owner: u32, count: usize) -> io::Result<()> {
-    for number in 0..count {
-        let path = ground.path(&format!("{prefix}{number}"));
-        std::fs::write(&path, "content")?;
-        let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
-        rustix::fs::chown(&path, Some(uid), Some(gid))?;
-    }
-    Ok(())
-}
-
-fn change_mode(prefix: &str, number: usize) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(0o600);
-    Ok(rustix::fs::chmodat(CWD, format!("{prefix}{number}"), mode, rustix::fs::AtFlags::empty())?)
-}
 
 /// Catches a server that opens, or takes a grant away, in a thread that others need.
 fn locked_inode(setting: Setting) -> Result<(), Why> {

@@ -17,6 +17,7 @@ use crate::ns::{Namespaces, NsIndex};
 
 mod find;
 mod owner;
+mod proof;
 
 pub(crate) use find::type_of;
 use find::{Facts, find};
@@ -204,7 +205,7 @@ impl Mount {
         if self.owner.witness() == Some(Witness::Type) {
             return Ok(self);
         }
-        let own = owner::is_own(directory, &self.fs_type)?;
+        let own = proof::is_own(directory, &self.fs_type)?;
         let trusted = Some(self.trusted == Some(true) && own);
         Ok(Mount { trusted, may_be_anothers: !own, ..self })
     }

@@ -17,32 +17,26 @@
 //! Where no witness speaks, several namespaces remain possible, and an answer counts only where it
 //! is the same for each.
 //!
-//! A server, which others trust, asks for proof that its own namespace is the owner ([`is_own`]).
+//! A server, which others trust, asks for proof that its own namespace is the owner ([`is_own`](super::proof::is_own)).
 //! In the initial namespace a device node can be opened only on a superblock of that namespace
 //! (SB_I_NODEV, which alloc_super() sets on every other). In a user namespace mount_setattr(2) says
 //! EINVAL, and not EPERM, to a mount that is to be mapped by the maps of its own superblock's
 //! owner. Without proof another namespace is taken for the owner.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use nscap_core::{Kgid, Kuid, UserNs as _, path_to_initial};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev, mknodat, openat, unlinkat};
-use rustix::io::Errno;
-use rustix::mount::{FsPickFlags, OpenTreeFlags, fsconfig_set_flag, fspick, open_tree};
 
 use super::find::{FoundMount, Seat};
+use super::proof::{in_own_table, open_own, option_of, refuses_its_own_map};
 use crate::error::{Error, Result};
-use crate::mounts::{MountPoint, NSCAP_TYPE};
+use crate::mounts::NSCAP_TYPE;
 use crate::ns::{Namespaces, NsIndex};
-use crate::{claim, isolate, probe, sys};
+use crate::{claim, sys};
 
-const OWN: &str = "/proc/self/ns/user";
-const TMPFS: &str = "tmpfs";
-
-/// The device of the probe: /dev/null, which does nothing when it is opened.
-const NULL: (u32, u32) = (1, 3);
+pub(super) const TMPFS: &str = "tmpfs";
 
 /// The types of which a user namespace can own a superblock (FS_USERNS_MOUNT in Linux 6.18), and
 /// the numbers by which statfs(2) knows them.
@@ -291,119 +285,4 @@ fn namespace_may_own(file: BorrowedFd<'_>, fs_type: Option<&str>) -> Result<bool
 /// overlayfs are the layers', those of proc and cgroup the tasks'.
 pub(crate) fn maps_its_ids(fs_type: &str) -> bool {
     fs_type == TMPFS || fs_type.split('.').next() == Some(FUSE)
-}
-
-/// [`is_initials`] in the mount namespace that has the mount.
-fn option_of(file: BorrowedFd<'_>, seat: Seat, fs_type: &str) -> Option<bool> {
-    if fs_type != TMPFS {
-        return None;
-    }
-    match seat {
-        Seat::Ours => is_initials(file, fs_type),
-        Seat::Unseen => None,
-        Seat::Of(pid) => {
-            let namespace = File::open(format!("/proc/{pid}/ns/mnt")).ok()?;
-            let asked = || {
-                isolate::enter_mounts(&namespace).ok()?;
-                is_initials(file, fs_type)
-            };
-            // A thread that goes there and ends.
-            std::thread::scope(|scope| scope.spawn(asked).join().ok()?)
-        }
-    }
-}
-
-/// Whether our own mount table, which is the initial namespace's, has the device.
-fn in_own_table(device: (u32, u32)) -> bool {
-    MountPoint::all().is_ok_and(|all| all.iter().any(|mount| mount.device == device))
-}
-
-fn open_own() -> Result<File> {
-    let path = Path::new(OWN);
-    File::open(path).map_err(|e| Error::call(path, "open", e))
-}
-
-/// Whether our own user namespace owns the superblock that a directory is on. `false` where that
-/// cannot be shown. In the initial namespace a device node may be made in the directory and
-/// removed.
-///
-/// # Errors
-/// [`Error::Call`] where /proc does not tell of our own namespace.
-pub(super) fn is_own(directory: impl AsFd, fs_type: &str) -> Result<bool> {
-    let own = open_own()?;
-    let initial = is_initial(&own).map_err(|e| Error::call(Path::new(OWN), "fstat", e))?;
-    let directory = directory.as_fd();
-    if !initial {
-        return Ok(fs_type == TMPFS && refuses_its_own_map(directory, own.as_fd()));
-    }
-    Ok(is_initials(directory, fs_type).unwrap_or_else(|| opens_devices(directory)))
-}
-
-/// tmpfs, shmem_parse_one(): whether the initial namespace, which must be our own, owns the
-/// superblock. `None` for another type, before Linux 6.4, and where we are not root.
-fn is_initials(file: impl AsFd, fs_type: &str) -> Option<bool> {
-    if fs_type != TMPFS || probe::version() < (6, 4) {
-        return None;
-    }
-    // Only where a mount's root is, can its file system be picked.
-    let mount = private(file).ok()?;
-    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
-    let context = fspick(&mount, c"", flags).ok()?;
-    match fsconfig_set_flag(&context, "noswap") {
-        Ok(()) => Some(true),
-        Err(Errno::INVAL) => Some(false),
-        Err(_) => None,
-    }
-}
-
-/// may_open_dev(): whether a device node on the superblock can be opened at all.
-fn opens_devices(directory: BorrowedFd<'_>) -> bool {
-    let Ok(mount) = private(directory) else { return false };
-    if sys::set_mount_attributes(&mount, 0, libc::MOUNT_ATTR_NODEV, None).is_err() {
-        return false;
-    }
-    let Some(name) = name() else { return false };
-    let (mode, device) = (Mode::RUSR | Mode::WUSR, makedev(NULL.0, NULL.1));
-    if mknodat(&mount, &name, FileType::CharacterDevice, mode, device).is_err() {
-        return false;
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = openat(&mount, &name, flags, Mode::empty());
-    let _ = unlinkat(&mount, &name, AtFlags::empty());
-    opened.is_ok_and(|node| {
-        rustix::fs::fstat(node).is_ok_and(|stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-                && stat.st_rdev == device
-        })
-    })
-}
-
-/// A name that no other file has.
-fn name() -> Option<String> {
-    let mut random = [0; 8];
-    let got = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-    (got == Ok(random.len())).then(|| format!(".nscap-probe-{:016x}", u64::from_ne_bytes(random)))
-}
-
-/// can_idmap_mount(): EINVAL for the owner's own maps, before anything else is looked at; from
-/// Linux 6.3, when tmpfs learned id-mapped mounts, that is the only reason for it here.
-fn refuses_its_own_map(directory: BorrowedFd<'_>, own: BorrowedFd<'_>) -> bool {
-    if probe::version() < (6, 3) {
-        return false;
-    }
-    private(directory).is_ok_and(|mount| {
-        sys::set_mount_attributes(mount, libc::MOUNT_ATTR_IDMAP, 0, Some(own)) == Err(Errno::INVAL)
-    })
-}
-
-fn is_initial(ns: &File) -> std::io::Result<bool> {
-    Ok(std::os::unix::fs::MetadataExt::ino(&ns.metadata()?) == crate::ns::INITIAL_INODE)
-}
-
-/// A mount of the file that only we have.
-fn private(file: impl AsFd) -> std::result::Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(file, c"", flags)
 }

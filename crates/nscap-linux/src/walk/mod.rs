@@ -32,6 +32,7 @@ mod look;
 mod mounts;
 mod queue;
 mod read;
+mod shared;
 mod slot;
 mod watch;
 
@@ -46,7 +47,7 @@ use crate::error::Error;
 use crate::file::CapFile;
 use crate::xattr;
 
-use read::Shared;
+use shared::Shared;
 
 /// How to walk.
 ///

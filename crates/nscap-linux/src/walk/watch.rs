@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::read::{Shared, share_of_descriptors};
+use super::shared::{Shared, share_of_descriptors};
 use super::slot::Slot;
 use super::{Event, WAITING_EVENTS};
 use crate::error::Error;
