@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The words of CONTRIBUTING.md: comments and documents name the task, the caller or the server
-//! that they mean. `kernel/` has the words of the kernel's own comments, and is not read here.
+//! that they mean. In `kernel/` that goes for C, scripts and the messages of patches, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Words and phrases that hide the subject of a sentence.
-const BANNED: [&str; 9] = [
+const BANNED: [&str; 10] = [
     "whom",
     "whoever",
     "nobody",
@@ -16,6 +16,7 @@ const BANNED: [&str; 9] = [
     "everybody",
     "counts for nothing",
     "what is there",
+    "stands",
 ];
 
 /// "who" needs a noun before it, and these are none.
@@ -26,25 +27,69 @@ fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-fn files(dir: &Path, all: &mut Vec<PathBuf>) {
+/// How the lines of a file hold prose.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Document,
+    Rust,
+    C,
+    Script,
+    Patch,
+}
+
+/// What is in a file, by its name; a script has none of these endings.
+fn kind(path: &Path) -> Option<Kind> {
+    let ends = |ends: &[&str]| path.extension().is_some_and(|end| ends.iter().any(|e| end == *e));
+    let in_kernel = path.components().any(|part| part.as_os_str() == "kernel");
+    match () {
+        () if ends(&["md", "toml"]) => Some(Kind::Document),
+        () if ends(&["rs"]) => Some(Kind::Rust),
+        () if !in_kernel => None,
+        () if ends(&["rst"]) => Some(Kind::Document),
+        () if ends(&["c", "h"]) => Some(Kind::C),
+        () if ends(&["patch"]) => Some(Kind::Patch),
+        () => path.extension().is_none().then_some(Kind::Script),
+    }
+}
+
+fn files(dir: &Path, all: &mut Vec<(PathBuf, Kind)>) {
     for entry in fs::read_dir(dir).expect("a directory of the workspace") {
         let path = entry.expect("an entry").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
-            if !name.starts_with('.') && !["target", "kernel"].contains(&name.as_str()) {
+            if !name.starts_with('.')
+                && name != "target"
+                && !path.ends_with("kernel/nscap")
+                && !path.ends_with("kernel/patches")
+            {
                 files(&path, all);
             }
-        } else if [".rs", ".md", ".toml"].iter().any(|end| name.ends_with(end))
-            && name != "words.rs"
+        } else if name != "words.rs"
+            && let Some(kind) = kind(&path)
         {
-            all.push(path);
+            all.push((path, kind));
         }
     }
 }
 
 /// The prose of a line: of code its comment, and nothing that is quoted.
-fn prose(line: &str, is_code: bool) -> String {
-    let text = if is_code { line.find("//").map_or("", |at| &line[at..]) } else { line };
+fn prose(line: &str, kind: Kind) -> String {
+    let from = |mark: &str| line.find(mark).map_or("", |at| &line[at..]);
+    let inside = |line: &str| line.trim_start().starts_with('*');
+    let text = match kind {
+        Kind::Document => line,
+        Kind::Rust => from("//"),
+        Kind::C if inside(line) => line,
+        Kind::C => from("/*"),
+        Kind::Script => from("# "),
+        // Of a message every line, of the change those that it adds to a comment.
+        Kind::Patch => match line.strip_prefix('+') {
+            Some(added) if inside(added) => added,
+            Some(_) => from("/*"),
+            None if line.starts_with(['-', '@']) || inside(line) => "",
+            None => line,
+        },
+    };
     let outside = |mark: char, text: &str| -> String {
         let parts = text.split(mark).enumerate().filter(|(number, _)| number % 2 == 0);
         parts.map(|(_, part)| part).collect::<Vec<_>>().join(" ")
@@ -73,10 +118,9 @@ fn comments_and_documents_name_what_they_mean() {
     files(&top(), &mut all);
     assert!(all.len() > 300, "{}", all.len());
     let mut wrong = Vec::new();
-    for path in all {
-        let is_code = path.extension().is_some_and(|end| end == "rs");
+    for (path, kind) in all {
         for (number, line) in fs::read_to_string(&path).expect("UTF-8").lines().enumerate() {
-            if let Some(word) = banned(&prose(line, is_code)) {
+            if let Some(word) = banned(&prose(line, kind)) {
                 let path = path.strip_prefix(top()).unwrap_or(&path).display();
                 wrong.push(format!("{path}:{}: \"{word}\": {}", number + 1, line.trim()));
             }
@@ -91,11 +135,21 @@ fn comments_and_documents_name_what_they_mean() {
 
 #[test]
 fn each_of_these_is_found() {
-    let found = |line| banned(&prose(line, true));
+    let found = |line| banned(&prose(line, Kind::Rust));
     assert_eq!(found("x; // a caller whom we know").as_deref(), Some("whom"));
     assert_eq!(found("/// Who asks.").as_deref(), Some("who"));
     assert_eq!(found("/// For who has it.").as_deref(), Some("who"));
     assert_eq!(found("/// That table counts for nothing.").as_deref(), Some("counts for nothing"));
     assert_eq!(found("/// A user who has it; see `whom`, or \"nobody\"."), None);
     assert_eq!(found("let whom = 1; // WHO"), None);
+    let found = |line, kind| banned(&prose(line, kind));
+    assert_eq!(found("\t * nobody reads it.", Kind::C).as_deref(), Some("nobody"));
+    assert_eq!(
+        found("int nobody; /* A task that stands still. */", Kind::C).as_deref(),
+        Some("stands")
+    );
+    assert_eq!(found("nobody=65534 # for whom", Kind::Script).as_deref(), Some("whom"));
+    assert_eq!(found("+ * what is there", Kind::Patch).as_deref(), Some("what is there"));
+    assert_eq!(found("- * what is there", Kind::Patch), None);
+    assert_eq!(found("+int nobody;", Kind::Patch), None);
 }

@@ -91,7 +91,7 @@ impl UserNs for Ns {
     }
 }
 
-/// Bytes of the caller's; a null pointer stands for no value at all.
+/// Bytes of the caller; a null pointer means that there is no value.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Bytes {
@@ -204,7 +204,7 @@ impl File {
         let facts = SealFacts { size: self.size, uid: self.disk_uid, gid: self.disk_gid };
         // SAFETY: as this function demands.
         let (capability, table) = unsafe { (self.capability.get(), self.table.get()) };
-        // Whoever can write the table behind our back owns the superblock, and its rootids with it.
+        // A task that can write the table without us owns the superblock, and so its rootids.
         Before { capability, hidden: false, table, facts, trusted: true }
     }
 }
@@ -249,8 +249,8 @@ impl CStep {
     }
 }
 
-/// setxattr and removexattr of either name. `flags`: bit 0 XATTR_CREATE, bit 1 XATTR_REPLACE. Gives 0
-/// or a negative errno; `answer` is filled either way.
+/// setxattr and removexattr of either name. `flags`: bit 0 XATTR_CREATE, bit 1 XATTR_REPLACE. Gives
+/// 0 or a negative errno; `answer` is filled either way.
 ///
 /// # Safety
 /// Every pointer is valid for the call, `room`'s for as long as `answer` is used.
@@ -334,7 +334,8 @@ fn put(value: VfsCaps, out: &mut [u8; 24]) -> isize {
     len as isize
 }
 
-/// getxattr of security.nscapability. Gives the length or a negative errno; with `out` null only that.
+/// getxattr of security.nscapability. Gives the length or a negative errno; with `out` null only
+/// that.
 ///
 /// # Safety
 /// Every pointer is valid for the call; `out` is null or has `room` bytes.
@@ -358,8 +359,8 @@ pub unsafe extern "C" fn nscap_decide_get_nscapability(
     len.map_or_else(errno, |len| len as isize)
 }
 
-/// W: the entry that a layer's file has alone, as revision 3 in the terms of `above`, the owner of the
-/// superblock above. Gives the length of what is in `out`, or -ENODATA.
+/// W: the entry that a layer's file has alone, as revision 3 in the terms of `above`, the owner of
+/// the superblock above. Gives the length of what is in `out`, or -ENODATA.
 ///
 /// # Safety
 /// Every pointer is valid for the call.
@@ -374,8 +375,8 @@ pub unsafe extern "C" fn nscap_decide_entry_above(
     entry_above(Ns(above), &file.view(), capability).map_or(NO_DATA, |value| put(value, out))
 }
 
-/// W: leaves in a value of security.nscapability the entries that its reader can name. Gives the new
-/// length, or -ENODATA.
+/// W: leaves in a value of security.nscapability the entries that its reader can name. Gives the
+/// new length, or -ENODATA.
 ///
 /// # Safety
 /// `value` has `len` bytes.
@@ -386,8 +387,8 @@ pub unsafe extern "C" fn nscap_keep_named(value: *mut u8, len: usize) -> isize {
     keep_named(value).map_or(NO_DATA, |len| len as isize)
 }
 
-/// W: the `index`th entry of a value of security.nscapability, alone in `out`; false where there are
-/// fewer.
+/// W: the `index`th entry of a value of security.nscapability, alone in `out`; false where there
+/// are fewer.
 ///
 /// # Safety
 /// `value` is readable.
@@ -404,7 +405,8 @@ fn errno(no: Denied) -> isize {
     -(no.errno.raw() as isize)
 }
 
-/// listxattr: bit 0 security.capability, bit 1 security.nscapability. Bit 2: the file has a host value.
+/// listxattr: bit 0 security.capability, bit 1 security.nscapability. Bit 2: the file has a host
+/// value.
 ///
 /// # Safety
 /// Every pointer is valid for the call.

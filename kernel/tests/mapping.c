@@ -158,7 +158,7 @@ static void inherited(void)
 	CHECK(allowed());
 }
 
-/* Who only reads keeps nothing from being granted, however often it maps a page or holds one. */
+/* A task that only reads prevents no grant, however often it maps a page or holds one. */
 static void readers(const char *path)
 {
 	int reader = open(path, O_RDONLY), pipes[2], page;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Several tasks change one file and what it grants, and others watch: as long as a grant is seen, the
- * content and the owner are those that were there when it was made; a value is whole or absent; and
- * nobody is told an error that no rule gives. Every grant has a tag of its own in its capabilities.
+ * Several tasks change one file and what it grants, and others watch. As long as a grant is seen, the
+ * content and the owner are those at the time when it was made. A value is whole or absent. No task
+ * gets an error that no rule gives. Every grant has a tag of its own in its capabilities.
  *
  * usage: race DIRECTORY SECONDS [--host-only]
  * --host-only grants host values alone, which an unmodified kernel has too: what it is to fail at.
@@ -152,13 +152,13 @@ static void change_size(void)
 	count(DROPPED);
 }
 
-/* Where what was seen with this tag is kept; NULL where nobody made it. */
+/* Where the grant that was seen with this tag is kept; NULL where no writer made it. */
 static atomic_ulong *kept(uint64_t tag)
 {
 	unsigned int kind = tag / TAGS;
 
 	if (kind >= KINDS || tag % TAGS > atomic_load(&shared->next_tag[kind])) {
-		broken("a grant that nobody made", tag, 0);
+		broken("a grant that no writer made", tag, 0);
 		return NULL;
 	}
 	return &shared->seen[kind][tag % TAGS];
@@ -202,7 +202,7 @@ static void look(uint32_t tags[KINDS])
 	if (n != 2) {
 		tags[OTHER] = entries.entries[n - 1].permitted;
 		if (entries.entries[n - 1].rootid != other[0])
-			return broken("an entry of nobody's", entries.entries[n - 1].rootid, 0);
+			return broken("an entry of no writer", entries.entries[n - 1].rootid, 0);
 	}
 }
 
@@ -426,7 +426,7 @@ int main(int argc, char **argv)
 		;
 	for (int i = 0; i < COUNTS; i++)
 		printf("  %lu %s\n", shared->counts[i], names[i]);
-	/* A race that nobody ran shows nothing. */
+	/* A race that no task ran shows nothing. */
 	if (!atomic_load(&shared->broken) && (!shared->counts[GRANTED] || !shared->counts[DROPPED] ||
 	    !shared->counts[SEEN] || !shared->counts[EXECUTED])) {
 		fprintf(stderr, "race: not everything was tried\n");

@@ -4,7 +4,7 @@
 //! meets all of them.
 //!
 //! ```text
-//! bench-client prepare DIR PROGRAM      makes the tree that is measured in DIR, with a small program
+//! bench-client prepare DIR PROGRAM      makes the tree to measure in DIR, with a small program
 //! bench-client fill DIR FILES           makes that many empty files
 //! bench-client walk DIR                 looks at every file
 //! bench-client forget DIR               has the kernel forget the inodes of a mount

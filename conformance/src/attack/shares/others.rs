@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The two sides of an attack on the shares: tasks that ask for much, and innocent users that must go on
-//! meanwhile.
+//! The two sides of an attack on the shares: tasks that ask for much, and innocent users that must
+//! go on meanwhile.
 
 use std::io;
 use std::time::{Duration, Instant};

@@ -17,11 +17,11 @@
 //! Where no witness speaks, several namespaces remain possible, and an answer counts only where it
 //! is the same for each.
 //!
-//! A server, which others trust, asks for proof that its own namespace is the owner ([`is_own`](super::proof::is_own)).
-//! In the initial namespace a device node can be opened only on a superblock of that namespace
-//! (SB_I_NODEV, which alloc_super() sets on every other). In a user namespace mount_setattr(2) says
-//! EINVAL, and not EPERM, to a mount that is to be mapped by the maps of its own superblock's
-//! owner. Without proof another namespace is taken for the owner.
+//! A server, which others trust, asks for proof that its own namespace is the owner
+//! ([`is_own`](super::proof::is_own)). In the initial namespace a device node can be opened only on
+//! a superblock of that namespace (SB_I_NODEV, which alloc_super() sets on every other). In a user
+//! namespace mount_setattr(2) says EINVAL, and not EPERM, to a mount that is to be mapped by the
+//! maps of its own superblock's owner. Without proof another namespace is taken for the owner.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
