@@ -2,170 +2,21 @@
 //! `nscap-conformance`: plays the scenario table on a runner.
 #![forbid(unsafe_code)]
 
+mod arguments;
+
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use arguments::{Against, Arguments, Attacked, Cases, Command, Fuzz, Run, Told, Vectors, Which};
+use clap::Parser as _;
 use nscap_conformance::case::{self, Case, Why};
-use nscap_conformance::live::{Failure, Front, Machine, Runner, version};
+use nscap_conformance::live::{Failure, Front, Machine, Runner};
 use nscap_conformance::load::load_dir;
 use nscap_conformance::model::{self, Rules};
 use nscap_conformance::outcome::Outcome;
 use nscap_conformance::report::{Count, Verdict, judge};
 use nscap_conformance::scenario::{Column, Scenario};
 use nscap_conformance::{attack, begun, fuzz, told, tools, vectors::all as all_vectors};
-
-/// The scenario table of nscap, and what plays it.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Plays scenarios. Exit status 0: all passed; 1: some failed; 2: they could not be played
-    Run(Run),
-    /// Plays random worlds on this machine's kernel and holds it against the prediction. Exit
-    /// status 0: no difference; 1: some; 2: they could not be played
-    Fuzz(Fuzz),
-    /// Holds what `nscap explain` says against what execve does, in random cases. Exit status 0: no
-    /// difference, and of plain cases not two in a hundred could not be told; 1: otherwise; 2: they
-    /// could not be played
-    ExplainDiff(Told),
-    /// Holds what `nscap explain --oci` says against what crun and runc start, in random containers.
-    /// Exit status 0: no difference, and not two in a hundred could not be told; 1: otherwise; 2:
-    /// they could not be started
-    ExplainStarts(Told),
-    /// Plays attacks that no table of steps can say. Exit status 0: none got through; 1: some did;
-    /// 2: they could not be played
-    Attack(Cases),
-    /// Plays unmodified programs on a mount: setcap, getfattr, tar, cp, rsync and their like. Exit
-    /// status as for attack
-    Tools(Cases),
-    /// Writes the table as JSON for programs in other languages (vectors/README.md). Exit status 0:
-    /// written, or with --check as they would be written; 1: with --check, not so; 2: it could not be
-    Vectors(Vectors),
-}
-
-#[derive(clap::Args)]
-struct Vectors {
-    /// Where the files are
-    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/vectors"))]
-    dir: PathBuf,
-    /// Write nothing; name the files that are not up to date
-    #[arg(long)]
-    check: bool,
-    /// Where the scenario files are
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))]
-    scenarios: PathBuf,
-}
-
-#[derive(clap::Args)]
-struct Cases {
-    /// What is attacked; on a bare kernel some get through, and nothing counts as failed
-    #[arg(long, value_enum, default_value = "fuse")]
-    runner: Attacked,
-    /// Only those with this in their name
-    #[arg(long)]
-    filter: Option<String>,
-    /// Print the names instead of playing
-    #[arg(long)]
-    list: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Attacked {
-    /// A FUSE mount
-    Fuse,
-    /// This machine's kernel
-    Kernel,
-}
-
-#[derive(clap::Args)]
-struct Fuzz {
-    /// How many operations, at least
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
-    ops: usize,
-    /// What everything is made from [default: the time]
-    #[arg(long, value_name = "S")]
-    seed: Option<u64>,
-    /// Only the world of this number
-    #[arg(long, value_name = "N", requires = "seed")]
-    world: Option<u64>,
-    /// The kernel decides by the design: hold it against that
-    #[arg(long)]
-    linux: bool,
-    /// Print the world instead of playing it
-    #[arg(long, requires = "world")]
-    print: bool,
-}
-
-#[derive(clap::Args)]
-struct Told {
-    /// How many cases
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    cases: u64,
-    /// What everything is made from [default: the time]
-    #[arg(long, value_name = "S")]
-    seed: Option<u64>,
-    /// Only the case of this number
-    #[arg(long, value_name = "N", requires = "seed")]
-    only: Option<u64>,
-    /// The command [default: nscap beside this program]
-    #[arg(long, value_name = "FILE")]
-    nscap: Option<PathBuf>,
-    /// Print every case, not only those that differ
-    #[arg(long)]
-    verbose: bool,
-}
-
-#[derive(clap::Args)]
-struct Run {
-    /// What plays them
-    #[arg(long, value_enum)]
-    runner: Which,
-    /// Only scenarios with this in their name, or citing exactly this clause
-    #[arg(long)]
-    filter: Option<String>,
-    /// Print the names instead of playing
-    #[arg(long)]
-    list: bool,
-    /// Print what every step gave
-    #[arg(long)]
-    verbose: bool,
-    /// Where the scenario files are
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))]
-    scenarios: PathBuf,
-    /// For kernel: the column that it is held against, to see what an unmodified kernel lacks
-    #[arg(long, value_enum)]
-    column: Option<Against>,
-    /// For model and bare: the version of the kernel that is modelled [default: this machine's]
-    #[arg(long, value_parser = |text: &str| version(text).ok_or("not a version like 6.1"))]
-    kernel: Option<(u16, u16)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Which {
-    /// The rules, against the design column
-    Model,
-    /// What the library predicts of an unmodified kernel, against the kernel column
-    Bare,
-    /// This machine's kernel, against the kernel column
-    Kernel,
-    /// This machine's kernel, where it is the reference, against the design column
-    Linux,
-    /// A FUSE mount in front of real files, against the design column and what V lets it differ in
-    Fuse,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Against {
-    Design,
-    Kernel,
-}
 
 fn main() -> ExitCode {
     let clean = match Arguments::parse().command {

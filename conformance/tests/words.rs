@@ -57,11 +57,7 @@ fn files(dir: &Path, all: &mut Vec<(PathBuf, Kind)>) {
         let path = entry.expect("an entry").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
-            if !name.starts_with('.')
-                && name != "target"
-                && !path.ends_with("kernel/nscap")
-                && !path.ends_with("kernel/patches")
-            {
+            if !name.starts_with('.') && name != "target" {
                 files(&path, all);
             }
         } else if name != "words.rs"

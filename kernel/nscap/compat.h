@@ -79,7 +79,7 @@ static inline void nscap_register_sysctls(const char *path, const struct ctl_tab
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
-/* Who holds a delegation is said by a pointer to the inode alone. */
+/* A pointer to the inode alone says what holds a delegation. */
 struct delegated_inode {
 	struct inode *di_inode;
 };

@@ -68,7 +68,7 @@ static bool nscap_has_grant(struct dentry *dentry)
 	return !IS_NOSEC(d_inode(dentry)) && security_inode_need_killpriv(dentry) > 0;
 }
 
-/* Whether the layer's file may grant something, as soon as whoever is granting is done. */
+/* Whether the layer's file may grant something, as soon as a grant that is under way is done. */
 static bool nscap_may_have_grant(struct dentry *real)
 {
 	struct inode *inode = d_inode(real);

@@ -4,7 +4,7 @@
  *
  * It is written down in two attributes. security.capability is a value of the kernel's own, or the
  * companion of a sealed table in security.nscapability; every change of content or owner drops it,
- * as it always did, and with it the table counts for nothing. All decisions are the Rust object's;
+ * as it always did, and then the table has no effect. All decisions are the Rust object's;
  * the C files read, ask, and do as they are told.
  */
 #include <linux/build_bug.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Decisions: each step of each scenario with all that it is decided from, and its answer. A step can
-//! be taken alone: the caller and the file are written down as they are before it.
+//! Decisions: each step of each scenario with all that it is decided from, and its answer. A step
+//! can be taken alone: the caller and the file are written down as they are before it.
 
 use nscap_core::{
     CapSet, Cred, FileCaps, HostValue, InodeView, Kgid, Kuid, NsCaps, Stored, UserNs,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Layers before and after: the files of each world as root of the initial namespace packs them, and
-//! what `nscap layer map --owners` makes of that archive for each namespace, out and in. The core
-//! decides; `conformance/tests/vectors.rs` holds the archives against those of the command's library.
+//! Layers before and after: the files of each world as root of the initial namespace packs them,
+//! and what `nscap layer map --owners` makes of that archive for each namespace, out and in. The
+//! core decides; `conformance/tests/vectors.rs` holds the archives against those of the command's
+//! library.
 
 use std::collections::BTreeSet;
 
@@ -236,8 +237,8 @@ fn archive(files: &[&Packed]) -> Vec<u8> {
     all
 }
 
-/// A regular file without content in a tar archive, with an extended header that has these records if
-/// there are any: pax, IEEE Std 1003.1.
+/// A regular file without content in a tar archive, with an extended header that has these records
+/// if there are any: pax, IEEE Std 1003.1.
 #[must_use]
 pub fn member(name: &str, uid: u32, gid: u32, records: &[(&str, &[u8])]) -> Vec<u8> {
     let mut all = Vec::new();

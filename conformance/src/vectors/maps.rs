@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Id maps: each namespace of the table with its maps as they are written and in kuids, and what ids
-//! become. user_namespaces(7); docs/spec.md, Words and objects.
+//! Id maps: each namespace of the table with its maps as they are written and in kuids, and what
+//! ids become. user_namespaces(7); docs/spec.md, Words and objects.
 
 use std::collections::BTreeSet;
 
@@ -16,8 +16,8 @@ pub(super) type Row = (u32, u32, u32);
 
 #[derive(Serialize)]
 pub(super) struct Case {
-    /// The maps from the outermost namespace to this one, as `/proc/PID/uid_map` takes them: outside
-    /// are ids of the namespace before, and of the first one kuids.
+    /// The maps from the outermost namespace to this one, as `/proc/PID/uid_map` takes them:
+    /// outside are ids of the namespace before, and of the first one kuids.
     written: Vec<Written>,
     /// The same as one map each, outside in kuids and kgids.
     uids: Vec<Row>,

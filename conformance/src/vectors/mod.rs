@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The table as JSON, for programs in other languages: values, maps, decisions, and layers before and
-//! after. `conformance/vectors/README.md` documents the fields. All of it is made from the scenarios
-//! by the library's rules; nothing here decides.
+//! The table as JSON, for programs in other languages: values, maps, decisions, and layers before
+//! and after. `conformance/vectors/README.md` documents the fields. All of it is made from the
+//! scenarios by the library's rules; nothing here decides.
 
 mod decisions;
 mod layers;
@@ -20,7 +20,8 @@ pub use layers::member;
 /// cases do not change it.
 pub const VERSION: u32 = 1;
 
-/// In bytes. A value that is longer, and a scenario with one, says nothing new and is many lines long.
+/// In bytes. A value that is longer, and a scenario with one, says nothing new and is many lines
+/// long.
 pub(crate) const LONGEST: usize = 8 + 24 * 8;
 
 /// What a file of vectors is, and its cases.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whether the running kernel decides by the design, by which policy, and how the design came there: built
-//! in, or as the module of `kernel/module`.
+//! Whether the running kernel decides by the design, by which policy, and how the design came
+//! there: built in, or as the module of `kernel/module`.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -33,8 +33,8 @@ const LOADED_AT_BOOT: [&str; 4] = [
 ];
 
 impl Design {
-    /// Asks the running kernel, and whether the module should be in it; `None` where it is an unmodified
-    /// one and nothing asks for more.
+    /// Asks the running kernel, and whether the module should be in it; `None` where it is an
+    /// unmodified one and nothing asks for more.
     ///
     /// ```
     /// use nscap_linux::{Design, kernel_policy};
@@ -76,8 +76,8 @@ pub fn kernel_policy() -> Option<Policy> {
     policy(Path::new("/"))
 }
 
-/// Whether the kernel that runs decides by the design. Asked once: a module that is loaded later is seen
-/// by the next process.
+/// Whether the kernel that runs decides by the design. Asked once: a module that is loaded later is
+/// seen by the next process.
 pub(crate) fn kernel_decides() -> bool {
     static KERNEL: OnceLock<bool> = OnceLock::new();
     *KERNEL.get_or_init(|| kernel_policy().is_some())

@@ -9,8 +9,8 @@ use std::path::Path;
 use nscap_testing::is_root;
 use stage::script;
 
-/// `rootfs` in the working directory, with `ping` that has cap_net_raw=ep and `web` that has nothing;
-/// both print what they are given.
+/// `rootfs` in the working directory, with `ping` that has cap_net_raw=ep and `web` that has
+/// nothing; both print what they are given.
 const ROOTFS: &str = r#"
     mkdir -p rootfs/usr/bin rootfs/etc rootfs/proc rootfs/dev rootfs/sys rootfs/run rootfs/tmp
     cp /bin/cat rootfs/usr/bin/ping; cp /bin/cat rootfs/usr/bin/web
@@ -41,7 +41,7 @@ fn samples(text: &str) -> Vec<(&str, Vec<&str>)> {
     samples
 }
 
-/// Whether the lines come in this order; `...` stands for any number of others.
+/// Whether the lines come in this order; `...` means any number of others.
 fn shows(output: &str, expected: &[&str]) -> bool {
     let mut lines = output.lines();
     let mut skips = false;

@@ -40,10 +40,12 @@ pub(crate) struct Explain {
     /// Its uid in that namespace, or the name of a user here; 0 has every capability, others none [default: 0]
     #[arg(long, value_name = "UID", conflicts_with = "pid", conflicts_with_all = STARTS, value_parser = ids::user)]
     pub(crate) uid: Option<ids::User>,
-    /// Its gid in that namespace, or the name of a group here [default: the user's own, or as the uid]
+    /// Its gid in that namespace, or the name of a group here [default: the user's own, or as the
+    /// uid]
     #[arg(long, value_name = "GID", conflicts_with = "pid", conflicts_with_all = STARTS, value_parser = ids::group)]
     pub(crate) gid: Option<u32>,
-    /// A task that is started without these capabilities (names with or without cap_, commas, or ALL)
+    /// A task that is started without these capabilities (names with or without cap_, commas, or
+    /// ALL)
     #[arg(long, value_name = "CAP", conflicts_with_all = FILES)]
     pub(crate) drop: Vec<String>,
     /// With these beside what the runtime gives
@@ -58,7 +60,8 @@ pub(crate) struct Explain {
     /// In a new user namespace with this map, inside:outside:count[,...], or in WHO's
     #[arg(long, value_name = "MAP", conflicts_with_all = ["oci", "kube", "systemd"])]
     pub(crate) userns: Option<OsString>,
-    /// What starts it: podman, docker, containerd (kubernetes), crio, crun, runc or systemd, and :VERSION
+    /// What starts it: podman, docker, containerd (kubernetes), crio, crun, runc or systemd, and
+    /// :VERSION
     #[arg(long, value_name = "NAME[:VERSION]")]
     pub(crate) runtime: Option<Runtime>,
     /// The directory that is its root file system

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The files that execve(2) opens one after the other: scripts, handlers of binfmt_misc, the binary, and the
-//! program that loads its libraries; and the one of them whose capabilities count.
+//! The files that execve(2) opens one after the other: scripts, handlers of binfmt_misc, the
+//! binary, and the program that loads its libraries; and the one of them whose capabilities count.
 
 use std::path::{Path, PathBuf};
 
@@ -24,8 +24,8 @@ const DEPTH: usize = 5;
 /// The files, and what was found on the way to them.
 #[derive(Default)]
 pub(crate) struct Chain {
-    /// In the order in which execve(2) opens them; empty where the task may not even come to the first, and
-    /// neither may we.
+    /// In the order in which execve(2) opens them; empty where the task may not even come to the
+    /// first, and neither may we.
     pub(crate) files: Vec<Found>,
     /// Which of them decides about credentials.
     program: usize,
@@ -38,7 +38,8 @@ pub(crate) struct Chain {
     pub(crate) steps: Vec<(&'static str, String)>,
     /// Whether a script on the way has capabilities of its own.
     pub(crate) script_has_caps: bool,
-    /// The file that execve(2) hands to its interpreter by a descriptor, and whether its credentials count.
+    /// The file that execve(2) hands to its interpreter by a descriptor, and whether its
+    /// credentials count.
     handed: Option<(usize, bool)>,
 }
 
@@ -220,7 +221,8 @@ impl Chain {
         Ok(None)
     }
 
-    /// The first bytes of a file; `None` where we may not read it, which the kernel does all the same.
+    /// The first bytes of a file; `None` where we may not read it, which the kernel does all the
+    /// same.
     ///
     /// # Errors
     /// Where the file cannot be read just now, so that nothing is known of it.
@@ -289,7 +291,8 @@ impl Chain {
         None
     }
 
-    /// Looks at the program that loads a binary's libraries: it is opened, and decides about nothing.
+    /// Looks at the program that loads a binary's libraries: it is opened, and decides about
+    /// nothing.
     fn load(
         &mut self,
         binary: &Path,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What mends a loss: a command line where one does, else advice.
 //!
-//! A command is meant to be pasted into a root shell. So it names a file only by a path that no other user can
-//! turn to another file meanwhile, and it never gives the host's capabilities to a program that a container
-//! controls; an entry for a container's own root gives nothing that this root could not give. Each kind of
-//! command is executed by a test (crates/nscap/tests/mends.rs).
+//! A command is meant to be pasted into a root shell. So it names a file only by a path that no
+//! other user can turn to another file meanwhile, and it never gives the host's capabilities to a
+//! program that a container controls; an entry for a container's own root gives nothing that this
+//! root could not give. Each kind of command is executed by a test (crates/nscap/tests/mends.rs).
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -138,7 +138,8 @@ fn by_rule(question: &Question<'_>, why: Why) -> Remedy {
     }
 }
 
-/// Lets the very task execute the file, and no other: the mode may be what keeps others from its capabilities.
+/// Lets the very task execute the file, and no other: the mode may be what keeps others from its
+/// capabilities.
 fn executable(question: &Question<'_>) -> Remedy {
     let (reach, how) = (Reach::of(question), &question.how);
     let fsuid = question.task.cred.fsuid;
@@ -159,7 +160,8 @@ fn executable(question: &Question<'_>) -> Remedy {
 /// A file as a command line can name it.
 struct Reach {
     path: PathBuf,
-    /// Whether it is by our own mount namespace, and no other user can change a directory on the way.
+    /// Whether it is by our own mount namespace, and no other user can change a directory on the
+    /// way.
     is_safe: bool,
 }
 
@@ -248,8 +250,8 @@ fn grant(question: &Question<'_>, caps: &str, whom: Kuid, replace: bool) -> Opti
     })
 }
 
-/// Whether the file may get something for this root: host root's own files may; others only for a root that
-/// is over their owner. The host's is only for files that host root alone can change.
+/// Whether the file may get something for this root: host root's own files may; others only for a
+/// root that is over their owner. The host's is only for files that host root alone can change.
 fn may_be_given(question: &Question<'_>, whom: Kuid) -> bool {
     let (place, ns) = (&question.how.inode, question.task.cred.ns);
     let roots = place.owner == Some(Kuid::ROOT) && place.group.is_some();
@@ -309,9 +311,9 @@ fn fewer(question: &Question<'_>) -> Remedy {
     Remedy { command, advice: Some(cap_add(question)) }
 }
 
-/// Clears a flag of a mount, if no other user can change the way to the file. A user namespace that owns the
-/// mount namespace may have its flags locked; in another mount namespace than ours, the mount program would be
-/// the container's.
+/// Clears a flag of a mount, if no other user can change the way to the file. A user namespace that
+/// owns the mount namespace may have its flags locked; in another mount namespace than ours, the
+/// mount program would be the container's.
 fn remount(question: &Question<'_>, option: &str) -> Remedy {
     let point = question.state.mount.point.as_deref();
     let ours = std::fs::metadata("/proc/self/ns/mnt").map(|data| data.ino()).ok();

@@ -125,7 +125,8 @@ impl<'a> Verdict<'a> {
         }
     }
 
-    /// Whether the task gains everything that the file promises it; `None` where that could not be told.
+    /// Whether the task gains everything that the file promises it; `None` where that could not be
+    /// told.
     pub(crate) fn complete(&self) -> Option<bool> {
         self.told.then_some(self.causes.is_empty())
     }
@@ -165,8 +166,8 @@ fn judge<'a>(question: &Question<'a>, outcome: &Outcome<'a>) -> Option<Loss> {
     promised(question).loss(outcome).or(question.chain.script_has_caps.then_some(script))
 }
 
-/// A value that getxattr(2) refuses: execve(2) honours revision 1 and ignores unknown flags, and refuses the
-/// rest. Where it does not read the value at all, there is nothing to tell.
+/// A value that getxattr(2) refuses: execve(2) honours revision 1 and ignores unknown flags, and
+/// refuses the rest. Where it does not read the value at all, there is nothing to tell.
 fn value(question: &Question<'_>, all: &[(Outcome<'_>, Option<Loss>)]) -> Option<Unseen> {
     let read = |(outcome, _): &(Outcome<'_>, Option<Loss>)| matches!(outcome, Err(denied) if denied.why == Why::StoredMalformed);
     (question.state.hidden == Some(Hidden::Malformed) && all.iter().any(read)).then(|| {
