@@ -10,10 +10,9 @@ const COLUMNS: usize = 100;
 /// A file of more lines, unit tests aside, is one to split.
 const LINES: usize = 400;
 
-/// `kernel/rust/check-layout` compiles the one file inside another. Layers and images are not held
-/// to this yet.
-const NOT_HELD: [&str; 3] =
-    ["kernel/rust/lib.rs", "crates/nscap-image/", "crates/nscap/src/layer/"];
+/// `kernel/rust/check-layout` compiles the one file inside another. Layers, images and the command
+/// are not held to this yet.
+const NOT_HELD: [&str; 3] = ["kernel/rust/lib.rs", "crates/nscap-image/", "crates/nscap/"];
 
 fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")

@@ -354,7 +354,7 @@ static int nscap_in_f2fs_ioc_start_atomic_write(struct file *file NSCAP_TRUNCATE
 	return error;
 }
 
-/* By whoever ends it, with the inode's lock where the file can still be granted to. */
+/* By the task that ends it, with the inode's lock where the file can still be granted to. */
 static int nscap_in_f2fs_abort_atomic_write(struct inode *inode, bool clean);
 NSCAP_ORIGINAL(f2fs_abort_atomic_write)
 static int nscap_in_f2fs_abort_atomic_write(struct inode *inode, bool clean)

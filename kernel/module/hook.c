@@ -177,7 +177,7 @@ static int nscap_module_event(struct notifier_block *block, unsigned long event,
 
 static struct notifier_block nscap_modules = {
 	.notifier_call = nscap_module_event,
-	/* Before anybody who may use what it has. */
+	/* Before any task that may use what it has. */
 	.priority = INT_MAX,
 };
 

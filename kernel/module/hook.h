@@ -2,8 +2,8 @@
 /*
  * File capabilities that belong to a user namespace: functions of the kernel that are taken over.
  *
- * Who calls such a function comes to ours, which has the same arguments. Ours may call original(name), which
- * begins behind the place where it was taken over: so it does not come back, whoever calls it how.
+ * A caller of such a function comes to ours, which has the same arguments. Ours may call original(name), which
+ * begins behind the place where it was taken over: so it does not come back, however it is called.
  */
 #ifndef _NSCAP_HOOK_H
 #define _NSCAP_HOOK_H
@@ -67,7 +67,7 @@ extern struct nscap_hook nscap_layer_hooks[];
 extern struct nscap_hook nscap_filesystem_hooks[];
 
 /*
- * Takes over what is there already, and from then on whatever module is loaded that has such a function.
+ * Takes over what is loaded already, and from then on whatever module is loaded that has such a function.
  * Nothing is redirected before nscap_hooks_begin(), so that all can be taken back till then.
  */
 int nscap_hooks_register(void);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Root of a container runs `setcap cap_net_raw=ep ping`: what is stored, and what each task gets when it
-//! executes the file. `cargo run -p nscap-core --example decide`
+//! Root of a container runs `setcap cap_net_raw=ep ping`: what is stored, and what each task gets
+//! when it executes the file. `cargo run -p nscap-core --example decide`
 #![forbid(unsafe_code)]
 
 use nscap_core::{

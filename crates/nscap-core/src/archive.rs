@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Changes of what a file in an archive holds, without a kernel and without a caller: the packer of an
-//! image is the administrator of its files (R8, D). Also how the grants of one file differ from those
-//! of another (W), and when a grant that was saved may be given again (K, W).
+//! Changes of what a file in an archive holds, without a kernel and without a caller: the packer of
+//! an image is the administrator of its files (R8, D). Also how the grants of one file differ from
+//! those of another (W), and when a grant that was saved may be given again (K, W).
 
 use crate::cap::FileCaps;
 use crate::decision::{Decision, Denied, Errno, Why};
@@ -41,7 +41,8 @@ impl ArchiveChange {
     /// assert_eq!(set, Decision::Write(Stored::host(ping), Why::HostWritten));
     /// let value = VfsCaps::v2(ping).encode();
     /// let held = Carried { capability: Some(value.as_bytes()), ..none };
-    /// assert_eq!(ArchiveChange::Set(ping).decide(&held, &mut out), Decision::Keep(Why::SameAlready));
+    /// let again = ArchiveChange::Set(ping).decide(&held, &mut out);
+    /// assert_eq!(again, Decision::Keep(Why::SameAlready));
     /// let permitted = FileCaps { effective: false, ..ping };
     /// let quiet = ArchiveChange::NoEffective.decide(&held, &mut out);
     /// assert_eq!(quiet, Decision::Write(Stored::host(permitted), Why::HostWritten));
@@ -131,9 +132,10 @@ impl Difference {
     /// use nscap_core::{Difference, FileCaps};
     /// let caps = |text: &str| Some(FileCaps::from_text(text.as_bytes()).unwrap());
     /// assert_eq!(Difference::of(None, caps("cap_kill=p")), Some(Difference::Added));
-    /// assert_eq!(Difference::of(caps("cap_kill=p"), caps("cap_kill=ep")), Some(Difference::Widened));
-    /// assert_eq!(Difference::of(caps("cap_kill=ep"), caps("cap_kill=p")), Some(Difference::Narrowed));
-    /// assert_eq!(Difference::of(caps("cap_kill=p"), caps("cap_chown=p")), Some(Difference::Widened));
+    /// let change = |from, to| Difference::of(caps(from), caps(to));
+    /// assert_eq!(change("cap_kill=p", "cap_kill=ep"), Some(Difference::Widened));
+    /// assert_eq!(change("cap_kill=ep", "cap_kill=p"), Some(Difference::Narrowed));
+    /// assert_eq!(change("cap_kill=p", "cap_chown=p"), Some(Difference::Widened));
     /// assert_eq!(Difference::of(caps("cap_kill=p"), None), Some(Difference::Lost));
     /// assert_eq!(Difference::of(caps("cap_kill=p"), caps("cap_kill=p")), None);
     /// ```
@@ -181,8 +183,9 @@ pub struct SavedFile {
 }
 
 impl SavedFile {
-    /// Whether the grants of this file may be given to the one that was found: it has the same content,
-    /// and no other task may change or execute it than before. A file that root owns now is as good.
+    /// Whether the grants of this file may be given to the one that was found: it has the same
+    /// content, and no other task may change or execute it than before. A file that root owns now
+    /// is as good.
     ///
     /// # Errors
     /// EPERM where the content, the owner or group differ, or the mode allows more.
@@ -221,8 +224,8 @@ pub struct IdRange {
 }
 
 impl IdRange {
-    /// Whether an entry that was saved may be given again here: its root is in the same range, or was in
-    /// none and is in none. In another range the id would be another container's root.
+    /// Whether an entry that was saved may be given again here: its root is in the same range, or
+    /// was in none and is in none. In another range the id would be another container's root.
     ///
     /// # Errors
     /// EPERM where the ranges differ.

@@ -119,19 +119,19 @@ pub(crate) enum Command {
     Scan(Scan),
     /// Compare the capabilities of two trees, layers or images
     ///
-    /// Exit status: 0 when they have the same, 1 when one of them was added, lost, widened or narrowed,
-    /// 2 on an error.
+    /// Exit status: 0 when they have the same, 1 when one of them was added, lost, widened or
+    /// narrowed, 2 on an error.
     Diff(Diff),
     /// Write the capabilities of a tree or image as a text that can be reviewed and restored
     ///
-    /// Each file with its names, size, content hash, owner, mode and grants. Exit status: 0 when there are
-    /// capabilities, 1 when there are none, 2 on an error.
+    /// Each file with its names, size, content hash, owner, mode and grants. Exit status: 0 when
+    /// there are capabilities, 1 when there are none, 2 on an error.
     Save(Save),
     /// Give files the capabilities that nscap save wrote down
     ///
-    /// Only to a file of the same name, type, size and content, whose owner is the same and whose mode
-    /// allows no more. No link is followed. Exit status: 0 when all have them, 1 when one is refused,
-    /// 2 on an error, also where one is missing.
+    /// Only to a file of the same name, type, size and content, whose owner is the same and whose
+    /// mode allows no more. No link is followed. Exit status: 0 when all have them, 1 when one is
+    /// refused, 2 on an error, also where one is missing.
     Restore(Restore),
     /// Capabilities in layers (tar archives) and images
     #[command(subcommand)]
@@ -243,7 +243,8 @@ pub(crate) struct Restore {
     /// Say what would be done, and change nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// Put a saved grant in the place of another one for the same root, which is an error (EBUSY) otherwise
+    /// Put a saved grant in the place of another one for the same root, which is an error (EBUSY)
+    /// otherwise
     #[arg(long)]
     pub(crate) replace: bool,
     /// Restore entries whose rootid is in another range of /etc/subuid than where they were saved

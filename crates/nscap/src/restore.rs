@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `nscap restore`: gives the capabilities of a manifest again, each to the file that it was saved of and
-//! to no other (K, W). A file is found beneath the tree without any link, and read, hashed and written by
-//! one descriptor under a lease, so that nothing can be put in its place or be written to it meanwhile.
+//! `nscap restore`: gives the capabilities of a manifest again, each to the file that it was saved
+//! of and to no other (K, W). A file is found beneath the tree without any link, and read, hashed
+//! and written by one descriptor under a lease, so that nothing can be put in its place or be
+//! written to it meanwhile.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -182,8 +183,8 @@ impl Restorer<'_> {
         Ok(())
     }
 
-    /// All grants that the file holds next: each is decided as `nscap set` would. `None` where it holds
-    /// them already.
+    /// All grants that the file holds next: each is decided as `nscap set` would. `None` where it
+    /// holds them already.
     fn decide(
         &self,
         entry: &Entry,

@@ -46,7 +46,7 @@ END
     );
 }
 
-/// What cannot run here answers as its own manual has it; each stands in for one command and for
+/// What cannot run here answers as its own manual has it; each is there for one command and for
 /// nothing of ours.
 #[test]
 fn a_manager_that_is_missing_or_wrong_is_an_error() {

@@ -116,8 +116,9 @@ impl CapFile {
         CapFile::regular(fd, shown)
     }
 
-    /// Opens a regular file below a directory by its name without any symbolic link, `..`, or a way that
-    /// leads out (openat2(2), RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS); `shown` is what errors call it.
+    /// Opens a regular file below a directory by its name without any symbolic link, `..`, or a way
+    /// that leads out (openat2(2), RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS); `shown` is what errors
+    /// call it.
     ///
     /// # Errors
     /// As [`open`](CapFile::open); ELOOP for a link on the way, EXDEV for a way that leads out.

@@ -37,7 +37,8 @@ pub(crate) struct Explain {
     /// A process as it is now; or the first one of podman:NAME and the like, as WHO has them
     #[arg(long, value_name = "N", value_parser = ids::process, conflicts_with = "seen_by", conflicts_with_all = STARTS)]
     pub(crate) pid: Option<ids::Process>,
-    /// Its uid in that namespace, or the name of a user here; 0 has every capability, others none [default: 0]
+    /// Its uid in that namespace, or the name of a user here; 0 has every capability, others none
+    /// [default: 0]
     #[arg(long, value_name = "UID", conflicts_with = "pid", conflicts_with_all = STARTS, value_parser = ids::user)]
     pub(crate) uid: Option<ids::User>,
     /// Its gid in that namespace, or the name of a group here [default: the user's own, or as the

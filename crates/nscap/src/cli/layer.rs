@@ -41,9 +41,10 @@ pub(crate) enum Layer {
     },
     /// Give a file in an image capabilities, without unpacking the image and without root
     ///
-    /// A host value in the image's terms: for the root that unpacks it. Entries that the file has stay.
-    /// The image gets one more layer, with the file, the records of the directories above it, and
-    /// nothing else. Exit status: 0 when the file has them, 1 when a rule refuses, 2 on an error.
+    /// A host value in the image's terms: for the root that unpacks it. Entries that the file has
+    /// stay. The image gets one more layer, with the file, the records of the directories above it,
+    /// and nothing else. Exit status: 0 when the file has them, 1 when a rule refuses, 2 on an
+    /// error.
     #[command(after_help = format!("{IMAGE}\n\n{CAPS}"))]
     Set(LayerSet),
     /// Take all capabilities from a file in an image
@@ -87,8 +88,8 @@ the file are followed as in the unpacked image. All images of an index are chang
 
 #[derive(Args)]
 pub(crate) struct LayerSet {
-    /// Without the effective bit: the program must raise the capability itself. Without CAPS, of what
-    /// the file has
+    /// Without the effective bit: the program must raise the capability itself. Without CAPS, of
+    /// what the file has
     #[arg(long)]
     pub(crate) no_effective: bool,
     #[command(flatten)]
@@ -126,8 +127,8 @@ pub(crate) struct LayerHow {
     /// Change the image where it is
     #[arg(long, conflicts_with = "output")]
     pub(crate) in_place: bool,
-    /// Write the layer that has the file anew, in place of one more layer: the layer is no longer shared with other
-    /// images
+    /// Write the layer that has the file anew, in place of one more layer: the layer is no longer
+    /// shared with other images
     #[arg(long)]
     pub(crate) rewrite: bool,
     /// Change all names of the file (hard links). Otherwise the others keep what they have

@@ -92,7 +92,8 @@ impl Stage {
         self.name("tree")
     }
 
-    /// An image of that tree, as umoci packs it: `oci:DIR:x`. The tree is a layer above an empty one.
+    /// An image of that tree, as umoci packs it: `oci:DIR:x`. The tree is a layer above an empty
+    /// one.
     pub(crate) fn image(&self) -> String {
         let layout = self.name("image");
         let (image, bundle) = (format!("{layout}:x"), self.name("bundle"));
@@ -206,7 +207,8 @@ fn fill(tree: &Path) {
         std::fs::create_dir_all(tree.join(name)).unwrap();
     }
     for name in ["ping", "cat"] {
-        // By a program of its own: a process that another test forks would have it open for writing.
+        // By a program of its own: a process that another test forks would have it open for
+        // writing.
         tool("cp", &[Path::new("/bin/cat"), &tree.join("usr/bin").join(name)]);
     }
     std::os::unix::fs::symlink("usr/bin", tree.join("bin")).unwrap();
