@@ -38,7 +38,7 @@ fn what_is_advised_about_podman_and_config_json_works() {
         r#"
         {ROOTFS}
         start() {{
-            podman --root "$dir/store" --runroot "$dir/run" --cgroup-manager cgroupfs "$@" --rootfs \
+            own_podman "$@" --rootfs \
                 "$dir/rootfs" "$file" /proc/self/status
         }}
         limits="--rm --network none --ulimit nofile=512:512 --ulimit nproc=512:512"

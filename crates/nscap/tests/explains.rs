@@ -135,22 +135,22 @@ fn the_tree_and_the_check_name_live_namespaces() {
     if !is_root("the_tree_and_the_check_name_live_namespaces") {
         return;
     }
-    let outer = Container::new("0 600000 65536");
+    let outer = Container::new("0 700000 65536");
     let inner = Container::below(Some(&outer), "0 1000 1000");
-    let twin = Container::new("0 600500 100");
+    let twin = Container::new("0 700500 100");
     let all = json(&["ns"]);
     let of = |pid: u32| all.iter().find(|ns| ns["pid"] == pid).unwrap_or_else(|| panic!("{all:?}"));
-    assert_eq!(of(outer.pid())["root"], 600_000);
-    assert_eq!(of(inner.pid())["root"], 601_000);
+    assert_eq!(of(outer.pid())["root"], 700_000);
+    assert_eq!(of(inner.pid())["root"], 701_000);
     assert_eq!(of(inner.pid())["parent"], of(outer.pid())["namespace"]);
     assert_eq!(of(inner.pid())["uid_map"][0]["count"], 1000);
     assert_eq!(of(twin.pid())["processes"], 1);
     let text = stdout(&nscap(&["ns"]));
-    assert!(text.contains("0:601000:1000"), "{text}");
+    assert!(text.contains("0:701000:1000"), "{text}");
     let output = nscap(&["check", "/tmp"]);
     assert_eq!(code(&output), 1, "{output:?}");
     let text = stdout(&output);
-    assert!(text.contains("600500 to 600599"), "{text}");
+    assert!(text.contains("700500 to 700599"), "{text}");
     // U: root's own `unshare -r`.
     let same = Container::new("0 0 1");
     let found = json(&["check", "/tmp"]);

@@ -26,7 +26,7 @@ fn a_container_of_podman_is_found_by_its_name() {
         # The real one, with its state here.
         cat >bin/podman <<END
 #!/bin/sh
-exec $(command -v podman) --root $dir/store --runroot $dir/run --cgroup-manager cgroupfs "\$@"
+exec $(command -v podman) --root $dir/store --runroot $(short_run) --cgroup-manager cgroupfs "\$@"
 END
         chmod 755 bin/podman; export PATH=$dir/bin:$PATH
         trap 'podman rm -f -t 0 web >/dev/null 2>&1 || true; umount -R store 2>/dev/null || true' EXIT

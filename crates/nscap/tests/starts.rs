@@ -136,7 +136,7 @@ END
             shift
             "$nscap" --json explain "$file" --podman "$@" --rootfs "$dir/rootfs" >said || status=$?
             [ $status -le 1 ] || fail "$file $*: $(cat said)"
-            ran=$(podman --root "$dir/store" --runroot "$dir/run" --cgroup-manager cgroupfs run --rm \
+            ran=$(own_podman run --rm \
                 --network none "${{limits[@]}}" "$@" --rootfs "$dir/rootfs" "$file" /proc/self/status 2>err) || ran=failed
             if [ "$ran" = failed ]; then
                 grep -q '"errno":"EPERM"' said && grep -qi 'operation not permitted' err ||

@@ -29,6 +29,11 @@ const PROLOGUE: &str = r#"
     }
     # ARCHIVE FILE...: with every attribute.
     pack() { tar --xattrs --xattrs-include='*' -cf "$@"; }
+    # podman refuses a --runroot of more than 50 characters: here it is the directory `run`, on /mnt.
+    short_run() { mountpoint -q /mnt || mount --bind "$dir/run" /mnt; echo /mnt; }
+    own_podman() {
+        podman --root "$dir/store" --runroot "$(short_run)" --cgroup-manager cgroupfs "$@"
+    }
     # The server of a mount point.
     server() { pgrep -f "^nscap mount --detached .* $1\$" || true; }
     # Waits until CONDITION... holds.
