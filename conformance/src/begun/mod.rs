@@ -7,9 +7,6 @@
 mod make;
 mod play;
 
-use rustix::mount::MountPropagationFlags;
-use rustix::thread::UnshareFlags;
-
 use crate::live::{Failure, Machine, needs_root, sys};
 use crate::told::Plan;
 use play::{Came, Verdict};
@@ -60,10 +57,7 @@ pub fn run(
 ) -> Result<Count, Failure> {
     needs_root(&Machine::this())?;
     let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
-    sys::unshare(UnshareFlags::NEWNS).map_err(|e| broken("a mount namespace", e))?;
-    let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-    rustix::mount::mount_change("/", private)
-        .map_err(|e| broken("making mounts private", e.into()))?;
+    sys::own_mounts().map_err(|e| broken("mounts of its own", e))?;
     sys::clear_umask();
     let ground = play::Ground::new(&plan.nscap).map_err(|e| broken("the directory", e))?;
     let mut count = Count::default();

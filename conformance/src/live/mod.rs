@@ -21,8 +21,6 @@ pub(crate) mod userns;
 use std::io;
 
 use nscap_core::SYSCTLS;
-use rustix::mount::MountPropagationFlags;
-use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
 pub use disk::content;
@@ -115,10 +113,7 @@ impl Runner {
         }
         let machine = Machine::this();
         needs_root(&machine)?;
-        context("unshare of a mount namespace", sys::unshare(UnshareFlags::NEWNS))?;
-        let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-        let changed = rustix::mount::mount_change("/", private);
-        context("making mounts private", changed.map_err(io::Error::from))?;
+        context("mounts of its own", sys::own_mounts())?;
         let on_ext4: Vec<(usize, &Scenario)> = scenarios
             .iter()
             .enumerate()

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::fs::Mode;
+use rustix::mount::MountPropagationFlags;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
@@ -68,6 +69,16 @@ pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     debug_assert!(!flags.contains(UnshareFlags::FILES));
     // SAFETY: file descriptors stay shared within the process, so no owned one goes stale.
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
+}
+
+/// A mount namespace in which what is mounted stays.
+///
+/// # Errors
+/// unshare(2)'s, mount(2)'s.
+pub(crate) fn own_mounts() -> io::Result<()> {
+    unshare(UnshareFlags::NEWNS)?;
+    let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    Ok(rustix::mount::mount_change("/", private)?)
 }
 
 /// execve(2) of a relative or absolute path without arguments or environment. Returns only with

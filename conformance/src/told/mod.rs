@@ -14,9 +14,6 @@ use std::path::PathBuf;
 
 pub(crate) use said::Said;
 
-use rustix::mount::MountPropagationFlags;
-use rustix::thread::UnshareFlags;
-
 use crate::live::{Failure, Machine, needs_root, sys};
 
 /// What to play.
@@ -80,10 +77,7 @@ pub fn run(
     let machine = Machine::this();
     needs_root(&machine)?;
     let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
-    sys::unshare(UnshareFlags::NEWNS).map_err(|e| broken("a mount namespace", e))?;
-    let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-    rustix::mount::mount_change("/", private)
-        .map_err(|e| broken("making mounts private", e.into()))?;
+    sys::own_mounts().map_err(|e| broken("mounts of its own", e))?;
     sys::clear_umask();
     let places = places::Places::new(&plan.nscap).map_err(|e| broken("the places", e))?;
     let mut count = Count::default();
