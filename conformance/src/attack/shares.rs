@@ -73,7 +73,7 @@ pub(super) const ATTACKS: &[Case] = &[
     Case {
         name: "writers-that-sync",
         clauses: &["K"],
-        about: "ten processes write 20 MiB and fsync again and again; the lookups of others take about as long as before",
+        about: "ten processes write 20 MiB and fsync again and again; the lookups of others go on",
         both_ways: true,
         play: sync_storm,
     },
@@ -103,7 +103,7 @@ fn locked_inode(setting: Setting) -> Result<(), Why> {
     let mut opens = attackers(&ground, HOST_USER, On::Processor0, OPENS, opening)?;
     wait_until_calm();
     let went_on = [On::Processor0, On::Any]
-        .map(|on| others_go_on(&ground, "an inode is locked", Doing::LookAndOpen, on).map(drop));
+        .map(|on| others_go_on(&ground, "an inode is locked", Doing::LookAndOpen, on));
     rustix::process::kill_process(reader.pid, Signal::KILL)?;
     drop(reader);
     failed(&mut opens)?;
@@ -258,7 +258,7 @@ fn listener(setting: Setting) -> Result<(), Why> {
     let mut all = attackers(&ground, HOST_USER, On::Processor0, OPENS, read)?;
     wait_until_calm();
     let went_on = [On::Processor0, On::Any]
-        .map(|on| others_go_on(&ground, "a listener is asked", Doing::Look, on).map(drop));
+        .map(|on| others_go_on(&ground, "a listener is asked", Doing::Look, on));
     drop(listener);
     failed(&mut all)?;
     went_on.into_iter().collect()
@@ -288,21 +288,18 @@ fn lease(setting: Setting) -> Result<(), Why> {
     let read = |number| open(format!("leased{number}"), OFlags::RDWR).map(drop);
     let mut all = attackers(&ground, HOST_USER, On::Processor0, OPENS, read)?;
     wait_until_calm();
-    let went_on = [On::Processor0, On::Any].map(|on| {
-        others_go_on(&ground, "a lease is to be broken", Doing::LookAndOpen, on).map(drop)
-    });
+    let went_on = [On::Processor0, On::Any]
+        .map(|on| others_go_on(&ground, "a lease is to be broken", Doing::LookAndOpen, on));
     drop(holder);
     failed(&mut all)?;
     went_on.into_iter().collect()
 }
 
-/// Catches fsync(2) in the threads that lookups need. The bound is loose, and it is the middle one
-/// of some tries that is held against it: what is measured is also what else the machine has to do.
+/// Catches writers that keep others away for good. How much longer a lookup takes beside them is
+/// what else the machine has to do as well: `benches/shares.sh` measures that.
 fn sync_storm(setting: Setting) -> Result<(), Why> {
-    const TRIES: usize = 5;
-    const FLOOR: u64 = 2_000;
+    const TRIES: usize = 3;
     let ground = ground(setting)?;
-    let before = others_go_on(&ground, "nothing lasts", Doing::Look, On::Any)?;
     let write = |number: usize| {
         ground.start(HOST_USER, move |_| {
             let name = format!("written-{number}");
@@ -319,9 +316,8 @@ fn sync_storm(setting: Setting) -> Result<(), Why> {
     let mut writers = (0..10).map(write).collect::<io::Result<Vec<_>>>()?;
     // Until each has written all once.
     std::thread::sleep(Duration::from_millis(1500));
-    let mut seen = Vec::new();
     for _ in 0..TRIES {
-        seen.push(others_go_on(&ground, "ten write and sync", Doing::Look, On::Any)?);
+        others_go_on(&ground, "ten write and sync", Doing::Look, On::Any)?;
         for writer in &mut writers {
             writer.line.set_nonblocking(true)?;
             match writer.hear() {
@@ -330,11 +326,5 @@ fn sync_storm(setting: Setting) -> Result<(), Why> {
             }
         }
     }
-    seen.sort_unstable();
-    if seen.get(TRIES / 2).is_some_and(|now| *now <= FLOOR.max(5 * before)) {
-        return Ok(());
-    }
-    drop(writers);
-    let seen = format!("medians of {seen:?} us while ten write and sync, {before} before");
-    Err(Why::Through(seen))
+    Ok(())
 }

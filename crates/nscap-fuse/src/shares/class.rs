@@ -44,7 +44,7 @@ pub(crate) fn class(opcode: u32) -> Class {
 mod tests {
     use super::*;
 
-    /// Lookups and reads of attributes never wait for a share.
+    /// Lookups and reads of attributes never wait for a share, and what waits for a disk does.
     #[test]
     fn looking_is_quick() {
         let looking = [
@@ -60,7 +60,8 @@ mod tests {
         ];
         assert!(looking.iter().all(|opcode| class(*opcode) == Class::Quick));
         assert_eq!(class(u32::MAX), Class::Quick);
-        assert_eq!(class(abi::OPEN), Class::Lasting);
+        let of_content = [abi::OPEN, abi::WRITE, abi::FSYNC, abi::FSYNCDIR, abi::SYNCFS];
+        assert!(of_content.iter().all(|opcode| class(*opcode) == Class::Lasting));
         assert_eq!(class(abi::FORGET), Class::Over);
     }
 }
