@@ -45,6 +45,11 @@
 #error "nscap knows Linux 6.1 to 7.3"
 #endif
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+/* Declared for mm/ alone. */
+void lru_add_drain(void);
+#endif
+
 #define NSCAP_DECLARE(name) DECLARE_STATIC_CALL(nscap_##name, name);
 NSCAP_FUNCTIONS(NSCAP_DECLARE)
 
