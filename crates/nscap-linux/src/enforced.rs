@@ -106,7 +106,7 @@ fn host(
 }
 
 /// The bytes that the file would have by SPEC's Storage.
-fn write_down(stored: &Stored<'_>, state: &mut FileState, namespaces: &Namespaces) {
+pub(crate) fn write_down(stored: &Stored<'_>, state: &mut FileState, namespaces: &Namespaces) {
     let companion = match storage::form_of(stored) {
         Form::Alone(value) => {
             state.capability = Some(value.as_bytes().to_vec());

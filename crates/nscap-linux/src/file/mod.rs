@@ -26,6 +26,7 @@ use crate::{enforced, xattr};
 
 mod reach;
 mod state;
+mod unpacked;
 
 pub(crate) use state::Shown as ShownNames;
 pub use state::{Answers, FileState, Hidden, Inode};

@@ -138,6 +138,26 @@ impl Mount {
         Mount::find(file.as_fd(), path, Some(pid), Some(ns), namespaces)
     }
 
+    /// What will be mounted of an image that is not unpacked yet: a file system of the initial
+    /// namespace, without flags that take something away.
+    pub(crate) fn of_unpacked(namespaces: &Namespaces) -> Mount {
+        let owner = Owner::assuming(namespaces.initial().index());
+        let mount = Mount {
+            nosuid: false,
+            noexec: false,
+            read_only: false,
+            fs_type: String::new(),
+            device: None,
+            point: None,
+            idmap: IdMap::Absent,
+            trusted: None,
+            may_be_anothers: false,
+            foreign: false,
+            owner: owner.clone(),
+        };
+        mount.owned_by(owner, namespaces)
+    }
+
     fn find(
         file: BorrowedFd<'_>,
         path: &Path,
