@@ -155,6 +155,11 @@ impl<'a> Head<'a> {
         Ok(SealFacts { size, uid: id(self.uid()?, "uid")?, gid: id(self.gid()?, "gid")? })
     }
 
+    /// Whether records say that its content has holes.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.records().flatten().any(|record| record.key.starts_with(b"GNU.sparse."))
+    }
+
     /// An error in this member.
     pub(crate) fn error(&self, problem: Problem) -> Error {
         Error::Archive { offset: self.offset, member: Some(self.name().into_owned()), problem }
@@ -169,6 +174,12 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 pub(crate) trait Visit {
     /// Returns new bytes for the head, or `None` to keep it.
     fn head(&mut self, head: &Head<'_>) -> Result<Option<Vec<u8>>>;
+}
+
+impl<V: Visit + ?Sized> Visit for &mut V {
+    fn head(&mut self, head: &Head<'_>) -> Result<Option<Vec<u8>>> {
+        (**self).head(head)
+    }
 }
 
 /// How an archive ended.

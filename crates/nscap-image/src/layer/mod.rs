@@ -21,6 +21,7 @@ mod pax;
 mod rewrite;
 mod stream;
 mod tap;
+mod tree;
 mod values;
 mod window;
 
@@ -36,7 +37,8 @@ pub use list::{Listed, list};
 pub use map::{Change, Changed, Decided, Hear, map};
 pub use member::MAX_EXTENSION;
 pub use oci::{
-    HearLayer, Image, ImageChanged, ImageLayer, ImageName, Layout, MAX_DOCUMENT, Opened,
+    HearLayer, Image, ImageChanged, ImageLayer, ImageName, Layout, MAX_DOCUMENT, Opened, Settings,
     looks_like_image, map_in_place, map_to,
 };
 pub use stream::{map_file, map_stream};
+pub use tree::{ImageTree, TreeEnd, TreeFile, TreeInode, TreeWay};

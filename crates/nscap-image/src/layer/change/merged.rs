@@ -25,7 +25,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    fn of(layer: usize, head: &Head<'_>) -> Kept {
+    pub(crate) fn of(layer: usize, head: &Head<'_>) -> Kept {
         let parts = head.parts.clone();
         Kept { layer, offset: head.offset, bytes: head.bytes.to_vec(), parts }
     }
@@ -43,6 +43,11 @@ impl Kept {
 
     pub(crate) fn kind(&self) -> u8 {
         self.head().header.kind()
+    }
+
+    /// How much memory it takes.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Kept>() + self.bytes.len()
     }
 
     /// Where it is.
@@ -68,6 +73,11 @@ pub(crate) trait Layers {
     fn count(&self) -> usize;
     /// Reads one, uncompressed.
     fn read(&self, layer: usize, each: &mut dyn FnMut(&mut dyn Read) -> Result<()>) -> Result<()>;
+    /// Shows each head of one; nothing is replaced.
+    fn heads(&self, layer: usize, visit: &mut dyn Visit) -> Result<()> {
+        let mut visit = visit;
+        self.read(layer, &mut |reader| walk(reader, io::sink(), &mut visit).map(|_| ()))
+    }
 }
 
 /// What one layer says of a name.
@@ -159,10 +169,7 @@ pub(crate) fn find(
     for layer in 0..count {
         let mut here: BTreeMap<Name, InLayer> =
             all.keys().map(|name| (name.clone(), InLayer::default())).collect();
-        layers.read(layer, &mut |reader| {
-            let mut gather = Gather { layer, names: &mut here, global: false };
-            walk(reader, io::sink(), &mut gather).map(|_| ())
-        })?;
+        layers.heads(layer, &mut Gather { layer, names: &mut here, global: false })?;
         // Directories before what is in them: the order of names.
         let names: Vec<Name> = all.keys().cloned().collect();
         for name in names {

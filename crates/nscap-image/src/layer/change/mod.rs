@@ -3,8 +3,9 @@
 //! the layer that has the file. [`nscap_core::ArchiveChange`] decides what the file holds then (R8, D).
 
 mod heads;
-mod merged;
-mod resolve;
+pub(crate) mod merged;
+pub(crate) mod resolve;
+pub(crate) mod way;
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -114,9 +115,10 @@ pub fn change_layer(
     })
 }
 
-struct InImage<'l> {
-    layout: &'l Layout,
-    layers: &'l [ImageLayer],
+/// The layers of one image of a layout.
+pub(crate) struct InImage<'l> {
+    pub(crate) layout: &'l Layout,
+    pub(crate) layers: &'l [ImageLayer],
 }
 
 impl Layers for InImage<'_> {

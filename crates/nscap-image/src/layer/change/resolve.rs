@@ -2,15 +2,15 @@
 //! Finds the file of an image that a path leads to, as it is unpacked: through symbolic links and hard
 //! links, with the records of the directories above it, and its other names.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::merged::{Found, Kept, Layers, Name, above, find, join};
+use super::merged::{Found, Kept, Layers, Name, above, find};
+use super::way::{self, End, Taken};
 use crate::layer::error::{Error, Result};
-use crate::layer::member::{Head, Visit, walk};
+use crate::layer::member::{Head, Visit};
 use crate::layer::oci::normal;
 
-/// As many as the kernel follows.
+/// The most hard links in a row.
 const LINKS: usize = 40;
 /// The most other names of one file.
 const NAMES: usize = 1024;
@@ -30,66 +30,33 @@ pub(crate) struct Target {
 /// Follows a path.
 pub(crate) fn resolve(layers: &dyn Layers, path: &[u8]) -> Result<Target> {
     let (name, member, known) = follow(layers, path)?;
-    let content = content(layers, member)?;
+    let content = content_of(layers, member)?;
     let mut target = Target { name, content, others: Vec::new(), known };
     target.others = others(layers, &target)?;
     Ok(target)
 }
 
-fn parts(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".")
-}
-
 fn follow(layers: &dyn Layers, path: &[u8]) -> Result<(Name, Kept, BTreeMap<Name, Found>)> {
     let error = |problem| Error::lookup(path, problem);
     let mut known: BTreeMap<Name, Found> = BTreeMap::new();
-    let mut left: VecDeque<Name> = parts(path).map(<[u8]>::to_vec).collect();
-    let (mut here, mut links) = (Name::new(), 0);
-    while let Some(part) = left.pop_front() {
-        if part == b".." {
-            here.truncate(here.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
-            continue;
-        }
-        let name = join(&here, &part);
-        if !known.contains_key(&name) {
-            // As far as no link leads elsewhere, all at once: each look reads the whole image.
-            let rest = left.iter().take_while(|part| *part != b"..");
-            let whole = rest.fold(name.clone(), |name, part| join(&name, part));
-            known.extend(find(layers, layers.count(), &[whole])?);
-        }
-        match known.get(&name) {
-            None | Some(Found::None) => return Err(error("there is no such file in it")),
-            Some(Found::Implied) => here = name,
-            Some(Found::Member(member)) => match member.kind() {
-                b'5' => here = name,
-                b'2' => {
-                    links += 1;
-                    if links > LINKS {
-                        return Err(error("too many symbolic links"));
-                    }
-                    let target = member.head().link_name().into_owned();
-                    if target.starts_with(b"/") {
-                        here.clear();
-                    }
-                    parts(&target).rev().for_each(|part| left.push_front(part.to_vec()));
-                }
-                b'0' | b'\0' | b'7' | b'1' if left.is_empty() => {
-                    let member = (**member).clone();
-                    return Ok((name, member, known));
-                }
-                b'S' if left.is_empty() => {
-                    return Err(error("a sparse member, whose header is not changed"));
-                }
-                _ if left.is_empty() => return Err(error("is no regular file in it")),
-                _ => return Err(error("a part of the path is no directory in it")),
-            },
-        }
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+    let Taken { name, end, .. } = way::take(layers, &mut known, b"", &path[..end])?;
+    match end {
+        End::Member(member) => match member.kind() {
+            b'0' | b'\0' | b'7' | b'1' => Ok((name, *member, known)),
+            b'S' => Err(error("a sparse member, whose header is not changed")),
+            _ => Err(error("is no regular file in it")),
+        },
+        End::Directory => Err(error("is a directory in it")),
+        End::Missing => Err(error("there is no such file in it")),
+        End::NotDirectory => Err(error("a part of the path is no directory in it")),
+        End::Links => Err(error("too many symbolic links")),
+        End::TooLong => Err(error("a name in it or the path is too long")),
     }
-    Err(error("is a directory in it"))
 }
 
 /// The member with the content of what may be a hard link.
-fn content(layers: &dyn Layers, mut member: Kept) -> Result<Kept> {
+pub(crate) fn content_of(layers: &dyn Layers, mut member: Kept) -> Result<Kept> {
     for _ in 0..=LINKS {
         if member.kind() != b'1' {
             return Ok(member);
@@ -131,25 +98,33 @@ impl Visit for Linked<'_> {
 
 /// The other names that lead to the same content in the end.
 fn others(layers: &dyn Layers, target: &Target) -> Result<Vec<Name>> {
-    let mut names = BTreeSet::from([normal(&target.content.head().name()), target.name.clone()]);
-    for layer in target.content.layer..layers.count() {
-        layers.read(layer, &mut |reader| {
-            walk(reader, io::sink(), &mut Linked { names: &mut names }).map(|_| ())
-        })?;
+    let all = names(layers, &target.name, &target.content)?;
+    Ok(all.into_keys().collect())
+}
+
+/// The other names of a file that has this content, and the member of each.
+pub(crate) fn names(
+    layers: &dyn Layers,
+    name: &[u8],
+    content: &Kept,
+) -> Result<BTreeMap<Name, Kept>> {
+    let mut names = BTreeSet::from([normal(&content.head().name()), name.to_vec()]);
+    for layer in content.layer..layers.count() {
+        layers.heads(layer, &mut Linked { names: &mut names })?;
     }
-    names.remove(&target.name);
+    names.remove(name);
     let asked: Vec<Name> = names.into_iter().collect();
+    let mut live = BTreeMap::new();
     if asked.is_empty() {
-        return Ok(asked);
+        return Ok(live);
     }
     let found = find(layers, layers.count(), &asked)?;
-    let mut live = Vec::new();
     for name in asked {
         if let Some(Found::Member(member)) = found.get(&name)
             && matches!(member.kind(), b'0' | b'\0' | b'7' | b'1')
-            && content(layers, (**member).clone())?.place() == target.content.place()
+            && content_of(layers, (**member).clone())?.place() == content.place()
         {
-            live.push(name);
+            live.insert(name, (**member).clone());
         }
     }
     Ok(live)
