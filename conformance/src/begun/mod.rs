@@ -2,8 +2,12 @@
 //! What `nscap explain --oci` says held against what happens: random containers, which crun and
 //! runc start by the same config.json.
 //!
+//! Where its files can be those of an image, the same is asked of that image, and both answers
+//! must hold.
+//!
 //! A case is made from a seed and a number alone, so that one that differs can be played again.
 
+mod image;
 mod make;
 mod play;
 

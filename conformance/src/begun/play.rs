@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One container: makes it, asks the command, and has the runtime start it.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use nscap_core::{Extent, VfsCaps};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid, XattrFlags};
 
+use super::image;
 use super::make::{BASE, Case, Home, Runtime};
 use crate::live::sys::{self, MountFlags};
 use crate::live::{disk, ops, userns};
@@ -83,19 +85,30 @@ impl Ground {
         };
         let config = case.config(shown).to_string();
         std::fs::write(bundle.join("config.json"), &config)?;
-        let asked = self.ask(case, &bundle, &rootfs)?;
+        let asked = self.ask(case, &bundle, &["--root".as_ref(), rootfs.as_os_str()])?;
+        let layer = bundle.join("layer.tar");
+        let packed = if image::pack(case, &rootfs, &layer)? {
+            Some(self.ask(case, &bundle, &["--image".as_ref(), layer.as_os_str()])?)
+        } else {
+            None
+        };
         let came = self.start(case, &bundle)?;
         if case.home == Home::Mapped {
             rustix::mount::unmount(&mapped, rustix::mount::UnmountFlags::DETACH)?;
         }
         std::fs::remove_dir_all(&bundle)?;
-        judge(&asked, came)
+        let played = judge(&asked, came.clone())?;
+        match packed.map(|asked| judge(&asked, came)).transpose()? {
+            // The same files, packed.
+            Some(packed) if packed.verdict != played.verdict => Ok(packed),
+            _ => Ok(played),
+        }
     }
 
-    fn ask(&self, case: &Case, bundle: &Path, rootfs: &Path) -> io::Result<Output> {
+    fn ask(&self, case: &Case, bundle: &Path, files: &[&OsStr]) -> io::Result<Output> {
         let mut command = Command::new(&self.nscap);
         command.args(["--json", "explain", "/d/f", "--oci"]).arg(bundle);
-        command.args(["--runtime", case.runtime.name(), "--root"]).arg(rootfs);
+        command.args(["--runtime", case.runtime.name()]).args(files);
         let ids = if case.home == Home::Mapped { "mapped" } else { "as-is" };
         command.args(["--rootfs-ids", ids]).output()
     }

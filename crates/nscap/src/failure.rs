@@ -16,6 +16,7 @@ pub(crate) const ENOEXEC: i32 = 8;
 pub(crate) const EAGAIN: i32 = 11;
 pub(crate) const EACCES: i32 = 13;
 pub(crate) const ENOTDIR: i32 = 20;
+pub(crate) const EISDIR: i32 = 21;
 pub(crate) const EINVAL: i32 = 22;
 pub(crate) const ENAMETOOLONG: i32 = 36;
 pub(crate) const ELOOP: i32 = 40;

@@ -20,6 +20,7 @@ const ROOTFS: &str = r#"
     echo 'root:x:0:0::/:/' >rootfs/etc/passwd; echo 'web:x:33:33::/:/' >>rootfs/etc/passwd
     echo 'root:x:0:' >rootfs/etc/group; echo 'web:x:33:' >>rootfs/etc/group
     setcap cap_net_raw=ep rootfs/usr/bin/ping
+    tar --xattrs --xattrs-include='security.*' -C rootfs -cf image.tar .
 "#;
 
 /// The samples of the document: a command, and the lines that it prints.

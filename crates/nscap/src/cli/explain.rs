@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::{Args, ValueEnum};
 
 use super::{WHO, ids};
-use crate::explain::Runtime;
+use crate::explain::{Image, Runtime};
 
 /// How a container's root file system is seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -18,18 +19,19 @@ pub(crate) enum RootfsIds {
     Mapped,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(
-    after_help = WHO,
-    group = clap::ArgGroup::new("task").required(true).multiple(true).args([
+    after_help = format!("{IMAGE}\n\n{WHO}"),
+    group = clap::ArgGroup::new("task").multiple(true).args([
         "seen_by", "pid", "drop", "add", "user", "userns", "no_new_privileges", "runtime", "oci",
         "podman", "docker", "kube", "systemd",
     ])
 )]
 pub(crate) struct Explain {
     /// The file to execute; with --pid as that process finds it, from its root directory. Of a
-    /// container or unit: as it finds it, and without FILE its own first program
-    #[arg(value_name = "FILE", required_unless_present_any = ["oci", "podman", "docker", "kube", "systemd"])]
+    /// container or unit: as it finds it, and without FILE its own first program. IMAGE:/PATH is a
+    /// file of an image
+    #[arg(value_name = "FILE", required_unless_present_any = ["image", "oci", "podman", "docker", "kube", "systemd"])]
     pub(crate) file: Option<PathBuf>,
     /// A task in WHO's namespace, with the ids that --uid and --gid say
     #[arg(long = "as", value_name = "WHO", allow_hyphen_values = true, conflicts_with_all = STARTS)]
@@ -68,6 +70,16 @@ pub(crate) struct Explain {
     /// The directory that is its root file system
     #[arg(long = "root", value_name = "DIR", conflicts_with_all = ["seen_by", "pid"])]
     pub(crate) rootfs: Option<PathBuf>,
+    /// The image that is its root file system, where IMAGE:/PATH would not do; without FILE its own
+    /// first program
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["rootfs", "seen_by", "pid", "systemd"])]
+    pub(crate) image: Option<OsString>,
+    /// Of an image with several, the one for this platform, os/architecture[/variant]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// The image, opened.
+    #[arg(skip)]
+    pub(crate) opened: Option<Rc<Image>>,
     /// Whether the root file system is id-mapped; without it both are answered where it decides
     #[arg(long, value_name = "HOW", conflicts_with_all = ["seen_by", "pid"])]
     pub(crate) rootfs_ids: Option<RootfsIds>,
@@ -90,6 +102,13 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "UNIT")]
     pub(crate) systemd: Option<PathBuf>,
 }
+
+const IMAGE: &str = "\
+IMAGE is an OCI image layout (a directory, or in an archive), what docker save writes, a dir: of skopeo,
+or a layer alone; PATH:REFERENCE is one image of several. It is neither unpacked nor run. A FILE is
+IMAGE:/PATH where no file has the whole name, and what is before a colon and a slash exists; --image
+says it without that. User, working directory, PATH and entrypoint are the image's, where the start
+has no other.";
 
 /// What describes a task that does not run.
 const STARTS: [&str; 11] = [
@@ -114,6 +133,21 @@ impl Explain {
     pub(crate) fn ids(&self) -> (u32, u32) {
         let user = self.uid.unwrap_or(ids::User { uid: 0, gid: 0 });
         (user.uid, self.gid.unwrap_or(user.gid))
+    }
+
+    /// Whether a task is named: a process, one that would be, or one that would be started.
+    pub(crate) fn names_a_task(&self) -> bool {
+        let lists = [&self.drop, &self.add].into_iter().any(|list| !list.is_empty());
+        let words = [&self.podman, &self.docker, &self.kube].into_iter().any(Option::is_some);
+        let by = self.user.is_some() || self.userns.is_some() || self.runtime.is_some();
+        self.opened.is_some()
+            || !self.by_flags()
+            || lists
+            || words
+            || by
+            || self.no_new_privileges
+            || self.oci.is_some()
+            || self.systemd.is_some()
     }
 
     /// Whether options alone describe the start.

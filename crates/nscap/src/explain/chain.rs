@@ -5,11 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use nscap_core::{check_executable, may_read};
-use nscap_linux::{Error, Start, opath};
+use nscap_linux::Error;
 
-use super::format::{self, Format};
+use super::format::{self, Format, On};
 use super::look::{Found, Looked, Stop};
 use super::misc::{self, Handler};
+use super::place::{Content, Place};
 use super::subject::Subject;
 use super::unseen::Unseen;
 use crate::failure::{
@@ -57,7 +58,7 @@ impl Chain {
         subject: &Subject,
         system: &mut System,
     ) -> Result<Chain, Failure> {
-        let start = subject.start()?;
+        let start = subject.place()?;
         let mut chain = Chain::default();
         let named =
             if subject.live().is_some() { Path::new("/").join(named) } else { named.into() };
@@ -106,7 +107,7 @@ impl Chain {
         &mut self,
         by: Option<&Path>,
         path: &Path,
-        start: &Start,
+        start: &Place,
         subject: &Subject,
         system: &mut System,
     ) -> Result<Option<Next>, Failure> {
@@ -127,12 +128,15 @@ impl Chain {
             return Ok(None);
         }
         self.program = last;
-        let Some((content, head)) = self.read(last)? else { return Ok(None) };
-        let handlers = misc::handlers(&start.root, system.is_root_of_host());
+        let Some((content, head)) = Chain::read(&self.files[last], &mut self.unseen)? else {
+            return Ok(None);
+        };
+        let on = start.machine();
+        let handlers = handlers(start, on, system);
         if let Some(handler) = handlers.iter().find(|handler| handler.takes(&head, path)) {
             return Ok(self.hand_over(handler, last, path));
         }
-        match format::of(&content, &head) {
+        match format::of(&content, &head, on) {
             Format::Script(interpreter) => {
                 let mut text = format!(
                     "{} is a script: the capabilities of its interpreter {} count, not its own [X]",
@@ -185,7 +189,7 @@ impl Chain {
         &mut self,
         by: Option<&Path>,
         path: &Path,
-        start: &Start,
+        start: &Place,
         subject: &Subject,
         system: &mut System,
     ) -> Result<Option<Found>, Failure> {
@@ -226,9 +230,12 @@ impl Chain {
     ///
     /// # Errors
     /// Where the file cannot be read just now, so that nothing is known of it.
-    fn read(&mut self, n: usize) -> Result<Option<(std::fs::File, [u8; format::HEAD])>, Failure> {
-        let file = &self.files[n].file;
-        let content = opath::reopen_regular(file, file.path());
+    fn read<'f>(
+        found: &'f Found,
+        unseen: &mut Vec<Unseen>,
+    ) -> Result<Option<(Content<'f>, [u8; format::HEAD])>, Failure> {
+        let file = &found.file;
+        let content = file.content();
         let errno = match content {
             Ok(content) => match format::head(&content) {
                 Ok(head) => return Ok(Some((content, head))),
@@ -248,7 +255,7 @@ impl Chain {
             out::path(file.path()),
             nscap_linux::describe(errno)
         );
-        self.unseen.push(Unseen::deciding("format", text));
+        unseen.push(Unseen::deciding("format", text));
         Ok(None)
     }
 
@@ -297,7 +304,7 @@ impl Chain {
         &mut self,
         binary: &Path,
         loader: &Path,
-        start: &Start,
+        start: &Place,
         subject: &Subject,
         system: &mut System,
     ) -> Result<(), Failure> {
@@ -313,9 +320,8 @@ impl Chain {
             self.stop(EACCES, format!("{}: {}", out::path(loader), denied.why));
             return Ok(());
         }
-        let head =
-            opath::reopen_regular(&found.file, loader).ok().and_then(|f| format::head(&f).ok());
-        if head.is_some_and(|head| !format::is_own_binary(&head)) {
+        let head = found.file.content().ok().and_then(|f| format::head(&f).ok());
+        if head.is_some_and(|head| !format::is_own_binary(&head, start.machine())) {
             let text = format!(
                 "{}, which is to load {}, is no binary of this machine",
                 out::path(loader),
@@ -338,6 +344,15 @@ impl Found {
     }
 }
 
+/// The handlers for a task there; those of another machine are not known.
+fn handlers(place: &Place, on: On, system: &System) -> Vec<Handler> {
+    match (place, on) {
+        (Place::Here(start), _) => misc::handlers(&start.root, system.is_root_of_host()),
+        (Place::Image(..), On::Here) => misc::handlers(rustix::fs::CWD, system.is_root_of_host()),
+        (Place::Image(..), On::Other(_) | On::Unread) => Vec::new(),
+    }
+}
+
 /// A name that a process does not find is looked up from its root directory, which may not be ours.
 fn not_there(error: Error, subject: &Subject) -> Failure {
     match (error, subject.live()) {
@@ -348,6 +363,13 @@ fn not_there(error: Error, subject: &Subject) -> Failure {
                 task.pid()
             ),
             errno: ENOENT,
+        },
+        (Error::Call { path, errno, .. }, None) if subject.image().is_some() => Failure::Input {
+            what: out::path(&path),
+            problem: subject.image().map_or(String::new(), |image| {
+                format!("is not in the image {}", out::path(Path::new(&image.name)))
+            }),
+            errno,
         },
         (error, _) => error.into(),
     }

@@ -5,9 +5,10 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+
+use super::place::ReadAt;
 
 /// How much of a file the kernel looks at first (BINPRM_BUF_SIZE).
 pub(crate) const HEAD: usize = 256;
@@ -32,7 +33,7 @@ pub(crate) enum Format {
 }
 
 /// The first bytes, with zeros after the end of a short file.
-pub(crate) fn head(file: &File) -> std::io::Result<[u8; HEAD]> {
+pub(crate) fn head(file: &impl ReadAt) -> std::io::Result<[u8; HEAD]> {
     let mut head = [0; HEAD];
     let mut length = 0;
     while length < HEAD {
@@ -44,15 +45,15 @@ pub(crate) fn head(file: &File) -> std::io::Result<[u8; HEAD]> {
     Ok(head)
 }
 
-/// What a file with these first bytes is.
-pub(crate) fn of(file: &File, head: &[u8; HEAD]) -> Format {
+/// What a file with these first bytes is, on a machine of this kind.
+pub(crate) fn of(file: &impl ReadAt, head: &[u8; HEAD], on: On) -> Format {
     if head.starts_with(b"#!") {
         return interpreter(head).map_or(Format::Unknown, Format::Script);
     }
     if !head.starts_with(b"\x7fELF") {
         return Format::Unknown;
     }
-    match (own(), Machine::of(head)) {
+    match (on.machine(), Machine::of(head)) {
         (Some(own), theirs) if own == theirs => binary(file, head, theirs),
         (Some(own), theirs) if own.is_related(theirs) => Format::Related,
         (Some(_), _) => Format::Unknown,
@@ -61,8 +62,52 @@ pub(crate) fn of(file: &File, head: &[u8; HEAD]) -> Format {
 }
 
 /// Whether it is a binary of this machine, as the program that loads libraries must be.
-pub(crate) fn is_own_binary(head: &[u8; HEAD]) -> bool {
-    head.starts_with(b"\x7fELF") && own().is_none_or(|own| own == Machine::of(head))
+pub(crate) fn is_own_binary(head: &[u8; HEAD], on: On) -> bool {
+    head.starts_with(b"\x7fELF") && on.machine().is_none_or(|own| own == Machine::of(head))
+}
+
+/// On which machine a file is to be executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum On {
+    /// This one.
+    Here,
+    /// One of another kind.
+    Other(Machine),
+    /// One of another kind, whose files are not read here.
+    Unread,
+}
+
+impl On {
+    /// The machine of an image's platform, `os/architecture[/variant]`.
+    pub(crate) fn of(platform: &str) -> On {
+        const KNOWN: [(&str, u16, bool); 8] = [
+            ("amd64", 62, true),
+            ("386", 3, false),
+            ("arm64", 183, true),
+            ("arm", 40, false),
+            ("riscv64", 243, true),
+            ("ppc64le", 21, true),
+            ("loong64", 258, true),
+            ("mips64le", 8, true),
+        ];
+        let architecture = platform.split('/').nth(1).unwrap_or_default();
+        let known = KNOWN.iter().find(|(name, _, _)| *name == architecture);
+        let machine = known.map(|(_, number, is_64)| Machine { is_64: *is_64, number: *number });
+        match (machine, own()) {
+            (None, _) if architecture.is_empty() => On::Here,
+            (Some(machine), Some(own)) if machine == own => On::Here,
+            (Some(machine), _) if cfg!(target_endian = "little") => On::Other(machine),
+            _ => On::Unread,
+        }
+    }
+
+    fn machine(self) -> Option<Machine> {
+        match self {
+            On::Here => own(),
+            On::Other(machine) => Some(machine),
+            On::Unread => None,
+        }
+    }
 }
 
 /// The interpreter that a `#!` line names; `None` where there is none, or it does not end within
@@ -84,8 +129,8 @@ fn interpreter(head: &[u8; HEAD]) -> Option<PathBuf> {
 }
 
 /// What kind of machine a binary is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Machine {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Machine {
     is_64: bool,
     number: u16,
 }
@@ -115,7 +160,7 @@ fn own() -> Option<Machine> {
 }
 
 /// The program that loads a binary, as its headers name it.
-fn binary(file: &File, head: &[u8; HEAD], machine: Machine) -> Format {
+fn binary(file: &impl ReadAt, head: &[u8; HEAD], machine: Machine) -> Format {
     let half = |at: usize| u16::from_ne_bytes([head[at], head[at + 1]]);
     if !matches!(half(16), ET_EXEC | ET_DYN) {
         return Format::Unknown;
@@ -148,7 +193,7 @@ fn binary(file: &File, head: &[u8; HEAD], machine: Machine) -> Format {
     Format::Binary(None)
 }
 
-fn loader(file: &File, offset: u64, size: u64) -> Option<PathBuf> {
+fn loader(file: &impl ReadAt, offset: u64, size: u64) -> Option<PathBuf> {
     if !(2..=PATH_MAX).contains(&size) {
         return None;
     }
@@ -213,15 +258,33 @@ mod tests {
     fn binaries_name_what_loads_them() {
         let file = File::open("/proc/self/exe").unwrap();
         let head = head(&file).unwrap();
-        assert!(is_own_binary(&head));
-        let Format::Binary(Some(loader)) = of(&file, &head) else { panic!("a test is loaded") };
+        assert!(is_own_binary(&head, On::Here));
+        let Format::Binary(Some(loader)) = of(&file, &head, On::Here) else {
+            panic!("a test is loaded")
+        };
         assert!(loader.is_absolute() && loader.exists(), "{loader:?}");
         let mut other = head;
         other[18..20].copy_from_slice(&243u16.to_ne_bytes());
-        assert_eq!(of(&file, &other), Format::Unknown);
+        assert_eq!(of(&file, &other, On::Here), Format::Unknown);
         let mut damaged = head;
         damaged[16] = 1;
-        assert_eq!(of(&file, &damaged), Format::Unknown);
-        assert_eq!(of(&file, &padded(b"text")), Format::Unknown);
+        assert_eq!(of(&file, &damaged, On::Here), Format::Unknown);
+        assert_eq!(of(&file, &padded(b"text"), On::Here), Format::Unknown);
+    }
+
+    #[test]
+    fn an_images_binaries_are_for_its_platform() {
+        let file = File::open("/proc/self/exe").unwrap();
+        let mut other = head(&file).unwrap();
+        let theirs =
+            if own().unwrap().number == 243 { ("arm64", 183u16) } else { ("riscv64", 243) };
+        other[18..20].copy_from_slice(&theirs.1.to_ne_bytes());
+        let on = On::of(&format!("linux/{}/v8", theirs.0));
+        assert!(
+            matches!(of(&file, &other, on), Format::Binary(Some(_))) && is_own_binary(&other, on)
+        );
+        assert_eq!(of(&file, &head(&file).unwrap(), on), Format::Unknown);
+        assert_eq!((On::of(""), On::of("linux/s390x")), (On::Here, On::Unread));
+        assert_eq!(of(&file, &other, On::Unread), Format::Related);
     }
 }

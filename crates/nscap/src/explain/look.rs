@@ -9,8 +9,9 @@ use nscap_core::{
     AclEntry, AclTag, Capability, InodeView, Program, Task, Why, check_searchable, permits,
 };
 use nscap_image::shift::{Acl, Tag};
-use nscap_linux::{CapFile, FileState, Inode, LiveNs, Start, Way, opath};
+use nscap_linux::{FileState, Inode, LiveNs, opath};
 
+use super::place::{Dir, Node, Place, Trodden};
 use super::subject::Subject;
 use super::unseen::Unseen;
 use crate::failure::{EACCES, Failure, call};
@@ -30,7 +31,7 @@ pub(crate) struct Stop {
 /// A file that execve(2) opens.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) file: CapFile,
+    pub(crate) file: Node,
     /// As it is if the superblock is the likeliest namespace's.
     pub(crate) state: FileState,
     /// As it is if it is another's, for each that it may be.
@@ -38,6 +39,8 @@ pub(crate) struct Found {
     /// The same where an owner that is shown as one without an id has none.
     pub(crate) hazy: Vec<FileState>,
     acl: Vec<AclEntry>,
+    /// What of it may be in several ways.
+    pub(crate) unseen: Vec<Unseen>,
 }
 
 /// What came of looking for one.
@@ -54,11 +57,11 @@ impl Looked {
     /// Looks for a file as the task does.
     pub(crate) fn at(
         path: &Path,
-        start: &Start,
+        start: &Place,
         subject: &Subject,
         system: &mut System,
     ) -> Result<Looked, Failure> {
-        let way = Way::take(start, path);
+        let way = start.take(path)?;
         let mut looked = Looked {
             way: String::new(),
             refused: Vec::new(),
@@ -67,19 +70,25 @@ impl Looked {
         };
         looked.pass(&way, subject, system)?;
         looked.follow(&way.magic, subject, system)?;
-        looked.found = match way.file() {
+        looked.found = match way.end {
             Ok(file) => Ok(Found::read(file, subject, system)?),
             Err(error) => Err(error),
         };
         Ok(looked)
     }
 
-    fn pass(&mut self, way: &Way, subject: &Subject, system: &System) -> Result<(), Failure> {
+    fn pass(&mut self, way: &Trodden, subject: &Subject, system: &System) -> Result<(), Failure> {
         let task = &subject.task(system)?;
         for dir in &way.passed {
             let inode = subject.shown(dir.inode()?, system);
-            let acl = access_list(dir, &dir.path, subject, system)?;
-            let name = shown(&dir.path);
+            let acl = match dir {
+                Dir::Here(dir) => access_list(dir, &dir.path, subject, system)?,
+                Dir::Packed(inode, _) => {
+                    self.unseen.extend(inode.listed.then(|| unpacked_list(dir.path())));
+                    Vec::new()
+                }
+            };
+            let name = shown(dir.path());
             let answers = owned(&inode, system)
                 .map(|inode| (view(&inode, task.cred.ns, system), inode.mode))
                 .map(|(view, mode)| (view, check_searchable(task, &view, mode, &acl)));
@@ -140,7 +149,16 @@ impl Looked {
 }
 
 impl Found {
-    fn read(file: CapFile, subject: &Subject, system: &mut System) -> Result<Found, Failure> {
+    fn read(file: Node, subject: &Subject, system: &mut System) -> Result<Found, Failure> {
+        let file = match file {
+            Node::Here(file) => file,
+            Node::Packed(packed) => {
+                let state = subject.unpacked(&packed, system);
+                let unseen = packed.unseen();
+                let (file, readings, hazy) = (Node::Packed(packed), Vec::new(), Vec::new());
+                return Ok(Found { file, state, readings, hazy, acl: Vec::new(), unseen });
+            }
+        };
         let mut readings = subject.read(&file, system)?.readings(&system.namespaces)?;
         let state = readings.remove(0);
         let hazy = owned(&state.inode, system).skip(1);
@@ -151,7 +169,8 @@ impl Found {
         };
         let hazy = hazy.map(otherwise).collect();
         let acl = access_list(&file, file.path(), subject, system)?;
-        Ok(Found { file, state, readings, hazy, acl })
+        let (file, unseen) = (Node::Here(file), Vec::new());
+        Ok(Found { file, state, readings, hazy, acl, unseen })
     }
 
     /// The file as execve(2) sees it, but for its capabilities.
@@ -185,7 +204,12 @@ impl Found {
     /// Whether its file system has access control lists.
     pub(crate) fn takes_lists(&self) -> bool {
         use rustix::io::Errno;
-        matches!(opath::getxattr(&self.file, ACCESS, &mut []), Ok(_) | Err(Errno::NODATA))
+        match &self.file {
+            Node::Here(file) => {
+                matches!(opath::getxattr(file, ACCESS, &mut []), Ok(_) | Err(Errno::NODATA))
+            }
+            Node::Packed(_) => false,
+        }
     }
 
     /// Its access control list; empty: none.
@@ -234,6 +258,15 @@ pub(crate) fn owners(view: &InodeView<LiveNs<'_>>) -> String {
 
 fn shown(path: &Path) -> String {
     out::path(if path.as_os_str().is_empty() { Path::new(".") } else { path })
+}
+
+/// That an image has one, which programs may unpack or not.
+pub(crate) fn unpacked_list(path: &Path) -> Unseen {
+    let text = format!(
+        "{} has an access control list in the image: programs differ in whether they unpack it",
+        out::path(path)
+    );
+    Unseen::deciding("list", text)
 }
 
 /// The access control list; empty where there is none.

@@ -10,6 +10,7 @@ mod counts;
 mod format;
 mod look;
 mod misc;
+mod place;
 mod remedy;
 mod start;
 mod subject;
@@ -24,8 +25,8 @@ use nscap_core::{Denied, Executed, Program, Stored, System as Kernel, Task, User
 use nscap_linux::{FileState, Hidden, LiveNs, Origin, Over, probe};
 
 use chain::Chain;
-pub(crate) use start::Runtime;
 use start::{Described, Wanted};
+pub(crate) use start::{Image, Runtime};
 use subject::Subject;
 
 use crate::cli::Explain;
@@ -34,7 +35,16 @@ use crate::out::Out;
 use crate::system::System;
 
 pub(crate) fn run(args: &Explain, out: &mut Out) -> Result<u8, Failure> {
+    let args = &start::opened(args)?;
     let mut system = System::new()?;
+    if !args.names_a_task() {
+        return Err(Failure::Input {
+            what: "FILE".to_owned(),
+            problem: "for which task? (--as, --pid, or how it starts: --drop, --user, --oci, ...)"
+                .to_owned(),
+            errno: crate::failure::EINVAL,
+        });
+    }
     let Some(first) = Wanted::find(args, &mut system)? else {
         let mut subject = Subject::find(args, &mut system)?;
         return explain(args.file.as_slice(), &mut subject, &mut system, out);

@@ -65,8 +65,17 @@ fn kept(question: &Question<'_>) -> Remedy {
     Remedy::advice(format!("{}; {set} on {file}", described.wanted.words.keep(caps)))
 }
 
+/// A command that writes a new image, where the file is one's.
+fn in_image(question: &Question<'_>, what: &str, caps: &str) -> Option<String> {
+    let path = question.chain.program().file.path();
+    question.subject.image().map(|image| image.command(what, path, caps))
+}
+
 /// How to remove a value that the kernel does not show.
 pub(crate) fn clear(question: &Question<'_>) -> Remedy {
+    if let Some(command) = in_image(question, "rm", "") {
+        return Remedy::command(command);
+    }
     let reach = Reach::of(question);
     let command = reach.command(question, |file| format!("nscap rm {file} --all"));
     Remedy::or(command, "remove security.capability from it (setcap -r, nscap rm --all)")
@@ -141,6 +150,9 @@ fn by_rule(question: &Question<'_>, why: Why) -> Remedy {
 /// Lets the very task execute the file, and no other: the mode may be what keeps others from its
 /// capabilities.
 fn executable(question: &Question<'_>) -> Remedy {
+    if question.subject.image().is_some() {
+        return Remedy::advice("give the task execute permission on it where the image is built");
+    }
     let (reach, how) = (Reach::of(question), &question.how);
     let fsuid = question.task.cred.fsuid;
     let own = question.system.namespaces.own_ns();
@@ -234,8 +246,12 @@ fn is_written_by_owner(mode: u32, group_is_root: bool) -> bool {
     mode & if group_is_root { 0o002 } else { 0o022 } == 0
 }
 
-/// Sets capabilities for a root over the task, where that root could do so itself.
+/// Sets capabilities for a root over the task, where that root could do so itself. In an image they are
+/// for the root that unpacks it.
 fn grant(question: &Question<'_>, caps: &str, whom: Kuid, replace: bool) -> Option<String> {
+    if question.subject.image().is_some() {
+        return in_image(question, "set", caps);
+    }
     let reach = Reach::of(question);
     let mount = &question.state.mount;
     let mapped = question.subject.described().is_some_and(|described| described.through_map);
@@ -266,6 +282,11 @@ fn may_be_given(question: &Question<'_>, whom: Kuid) -> bool {
 
 /// An unmodified kernel honours one entry a file: another root needs a file of its own.
 fn own_copy(question: &Question<'_>) -> Remedy {
+    if question.subject.image().is_some() {
+        let caps = some_caps(question).map(|caps| quote(&caps));
+        let command = caps.and_then(|caps| in_image(question, "set", &caps));
+        return Remedy::or(command, "have capabilities in the image without a rootid");
+    }
     let (reach, whom) = (Reach::of(question), whom(question));
     let caps = some_caps(question).map(|caps| quote(&caps));
     let mount = &question.state.mount;
@@ -301,6 +322,14 @@ fn fewer(question: &Question<'_>) -> Remedy {
         FileCaps { permitted: left, ..caps }
     };
     // For the root that it is from: the host's overrides what another has.
+    if question.subject.image().is_some() {
+        let words = if left.is_empty() {
+            in_image(question, "set --no-effective", "")
+        } else {
+            in_image(question, "set", &quote(&reduced))
+        };
+        return Remedy { command: words, advice: Some(cap_add(question)) };
+    }
     let (place, ns) = (&question.how.inode, question.task.cred.ns);
     let root = match nscap_core::file_grant(ns, place, &question.stored) {
         Ok(Grant::Host(_)) => root_kuid(place.sb_ns),

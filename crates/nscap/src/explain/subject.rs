@@ -7,7 +7,8 @@ use std::os::fd::AsFd as _;
 use nscap_core::{Cred, Gid, Task, Uid, UserNs as _};
 use nscap_linux::{CapFile, FileState, IdMap, Inode, LiveNs, LiveTask, NsIndex, Start, Who};
 
-use super::start::{Described, Words};
+use super::place::{Packed, Place};
+use super::start::{Described, Image, Words};
 use crate::cli::Explain;
 use crate::failure::{EINVAL, Failure};
 use crate::out;
@@ -62,18 +63,19 @@ impl Subject {
     }
 
     /// Where it looks paths up; a supposed task where we do.
-    pub(crate) fn start(&self) -> Result<Start, Failure> {
+    pub(crate) fn place(&self) -> Result<Place, Failure> {
         let task = match self {
             Subject::Live(task) => task,
-            Subject::Described(described) => return described.start(),
-            Subject::Supposed { .. } => return Ok(Start::ours()?),
+            Subject::Described(described) => return described.place(),
+            Subject::Supposed { .. } => return Ok(Place::Here(Start::ours()?)),
         };
         let root = task
             .root()
             .as_fd()
             .try_clone_to_owned()
             .map_err(|e| crate::failure::call(std::path::Path::new("/"), "fcntl", e))?;
-        Ok(Start { root, cwd: task.cwd(), task: Some((task.pid(), task.thread())) })
+        let ids = Some((task.pid(), task.thread()));
+        Ok(Place::Here(Start { root, cwd: task.cwd(), task: ids }))
     }
 
     pub(crate) fn read(&self, file: &CapFile, system: &mut System) -> Result<FileState, Failure> {
@@ -90,6 +92,21 @@ impl Subject {
                 state
             }
         })
+    }
+
+    /// A file of the image that it is started from, unpacked.
+    pub(crate) fn unpacked(&self, packed: &Packed, system: &System) -> FileState {
+        let inode = self.shown(packed.inode(), system);
+        let mut state = FileState::unpacked(inode, &packed.file.carried(), &system.namespaces);
+        if let Some(described) = self.described().filter(|described| described.through_map) {
+            state.mount.idmap = IdMap::Known(described.ns());
+        }
+        state
+    }
+
+    /// The image that it is started from.
+    pub(crate) fn image(&self) -> Option<&Image> {
+        self.described().and_then(|described| described.wanted.rootfs.image())
     }
 
     pub(crate) fn task<'n>(&'n self, system: &'n System) -> Result<Task<'n, LiveNs<'n>>, Failure> {

@@ -69,6 +69,22 @@ impl Begun {
     }
 }
 
+/// The image that the task would be started from.
+#[derive(Serialize)]
+struct JsonImage {
+    #[serde(flatten)]
+    path: JsonPath,
+    platform: Option<String>,
+}
+
+impl JsonImage {
+    fn of(subject: &Subject) -> Option<JsonImage> {
+        let image = subject.image()?;
+        let platform = image.tree.settings().map(|own| own.platform.clone());
+        Some(JsonImage { path: std::path::Path::new(&image.name).into(), platform })
+    }
+}
+
 /// The whole answer, as JSON has it.
 #[derive(Serialize)]
 struct Explanation<'t> {
@@ -89,6 +105,7 @@ struct Explanation<'t> {
     lost: Vec<Name>,
     missing: Vec<Name>,
     start: Option<Begun>,
+    image: Option<JsonImage>,
     why: Option<String>,
     clause: Option<&'static str>,
     mend: Option<String>,
@@ -108,7 +125,7 @@ pub(crate) fn print(
     if out.is_json() {
         return Ok(out.object(&json(question, verdict, &counts, &task, &steps))?);
     }
-    out.styled(HEAD, &format!("{} for {task}", out::path(question.path)))?;
+    out.styled(HEAD, &format!("{} for {task}", named(question.path, question.subject)))?;
     let mut table = Table::indented(2);
     steps.into_iter().for_each(|step| table.row([step.step, step.text]));
     out.table(&table)?;
@@ -137,7 +154,7 @@ pub(crate) fn blocked(
     let errno = chain.stops.first().map_or(EACCES, |stop| stop.errno);
     let ns = task.cred.ns;
     if !out.is_json() {
-        out.styled(HEAD, &format!("{} for {name}", out::path(path)))?;
+        out.styled(HEAD, &format!("{} for {name}", named(path, subject)))?;
         let mut table = Table::indented(2);
         steps.into_iter().for_each(|step| table.row([step.step, step.text]));
         out.table(&table)?;
@@ -168,6 +185,7 @@ pub(crate) fn blocked(
         lost: Vec::new(),
         missing: Vec::new(),
         start: Begun::of(subject),
+        image: JsonImage::of(subject),
         why: first.map(|cause| cause.why.clone()),
         clause: first.map(|cause| cause.clause),
         mend: first.and_then(|cause| cause.mend.clone()),
@@ -176,6 +194,20 @@ pub(crate) fn blocked(
         complete: Some(false),
     })?;
     Ok(1)
+}
+
+/// The file, and the image that it is in.
+fn named(path: &std::path::Path, subject: &Subject) -> String {
+    match subject.image() {
+        Some(image) => {
+            let (image, path) = (std::path::Path::new(&image.name), path.as_os_str());
+            let mut name = image.as_os_str().to_owned();
+            name.push(":");
+            name.push(path);
+            out::path(std::path::Path::new(&name))
+        }
+        None => out::path(path),
+    }
 }
 
 /// What the task has after execve(2), as far as is known.
@@ -223,6 +255,7 @@ fn json<'t>(
         lost: names(verdict.lost),
         missing: names(verdict.missing),
         start: Begun::of(question.subject),
+        image: JsonImage::of(question.subject),
         why: first.map(|cause| cause.why.clone()),
         clause: first.map(|cause| cause.clause),
         mend: first.and_then(|cause| cause.mend.clone()),

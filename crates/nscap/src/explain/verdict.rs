@@ -90,6 +90,7 @@ impl<'a> Verdict<'a> {
             Unseen::aside("owner", text)
         }));
         unseen.extend(question.chain.unseen.iter().cloned());
+        unseen.extend(question.chain.program().unseen.iter().cloned());
         let described = question.subject.described();
         unseen.extend(described.into_iter().flat_map(|own| own.wanted.unseen.iter().cloned()));
         unseen.extend(value(question, &all));

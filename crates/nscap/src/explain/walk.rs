@@ -98,6 +98,7 @@ fn program(question: &Question<'_>) -> String {
 fn mount(question: &Question<'_>) -> String {
     let mount = &question.state.mount;
     let mut text = match &mount.point {
+        None if question.subject.image().is_some() => "the image, once it is unpacked".to_owned(),
         Some(point) => format!("{} on {}", out::name(mount.fs_type.as_bytes()), out::path(point)),
         None => "in no mount namespace that could be found".to_owned(),
     };
@@ -118,7 +119,9 @@ fn mount(question: &Question<'_>) -> String {
         text.push_str(", ");
         text.push_str(fact);
     }
-    text.push_str(&owner(question));
+    if question.subject.image().is_none() {
+        text.push_str(&owner(question));
+    }
     text
 }
 

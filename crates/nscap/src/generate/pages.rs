@@ -119,6 +119,10 @@ const ALL: &[(&str, Page)] = &[
                     "A task of a container that does not run yet:",
                     "nscap explain rootfs/usr/bin/ping --as user:alice --uid www-data",
                 ),
+                (
+                    "A file of an image, which is neither unpacked nor run:",
+                    "nscap explain image.tar:latest:/usr/bin/ping --drop ALL --user 1000",
+                ),
             ],
             see_also: &[
                 "nscap(1)",

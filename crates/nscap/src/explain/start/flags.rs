@@ -19,9 +19,14 @@ pub(super) fn read(
     system: &mut System,
 ) -> Result<Wanted, Failure> {
     let runtime = args.runtime.unwrap_or(Runtime::today(Engine::Podman));
-    let rootfs = Rootfs::new(args.rootfs.clone());
+    let rootfs = Rootfs::of(args, args.rootfs.clone());
     let mut wanted = Wanted::new(Words::Options(runtime.engine), runtime, rootfs);
-    if let Some(user) = &args.user {
+    let own = wanted.take_image();
+    let user = args.user.clone().or(own);
+    if args.file.is_none() {
+        wanted.args.extend(wanted.rootfs.settings().cmd.into_iter().map(Into::into));
+    }
+    if let Some(user) = &user {
         let user = wanted.rootfs.user(user)?;
         (wanted.uid, wanted.gid, wanted.groups) = (user.uid, user.gid, user.groups);
     }
@@ -31,8 +36,7 @@ pub(super) fn read(
         drop: Names::read(args.drop.iter().map(String::as_str))?,
         privileged: false,
     };
-    wanted.sets =
-        change.sets(runtime, is_root(args.user.as_deref(), wanted.uid, runtime), machine)?;
+    wanted.sets = change.sets(runtime, is_root(user.as_deref(), wanted.uid, runtime), machine)?;
     wanted.asked = change.add.caps;
     if runtime.engine == Engine::Systemd {
         // A service has what is added as ambient.

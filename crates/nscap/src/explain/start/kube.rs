@@ -42,6 +42,8 @@ struct Container {
     #[serde(default)]
     command: Vec<String>,
     #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
     env: Vec<Variable>,
     working_dir: Option<String>,
     security_context: Option<Context>,
@@ -81,13 +83,17 @@ pub(super) fn read(
     let (pod, field, container) = find(file, &name)?;
     let runtime = args.runtime.unwrap_or(Runtime::today(Engine::Containerd));
     let what = format!("{field} of {}", out::path(file));
-    let rootfs = Rootfs::new(args.rootfs.clone());
-    let rootfs = rootfs.with_cwd(container.working_dir.as_deref().unwrap_or("/"));
+    let mut rootfs = Rootfs::of(args, args.rootfs.clone());
+    if let Some(directory) = &container.working_dir {
+        rootfs = rootfs.with_cwd(directory);
+    }
     let words = Words::Pod { file: file.to_owned(), field, container: name.into_owned() };
     let mut wanted = Wanted::new(words, runtime, rootfs);
     let of_pod = pod.security_context.clone().unwrap_or_default();
     let context = container.security_context.unwrap_or_default();
-    user(&of_pod, &context, args, &mut wanted)?;
+    let own = wanted.take_image();
+    let named = args.user.clone().or(own);
+    user(&of_pod, &context, named, &mut wanted)?;
     wanted.no_new_privs = context.allow_privilege_escalation == Some(false);
     capabilities(&context, machine, &mut wanted)?;
     refused(&what, &of_pod, &context, &wanted)?;
@@ -97,7 +103,17 @@ pub(super) fn read(
             "which ids the kubelet gives the pod (hostUsers: false): 65536 from 65536 are supposed";
         wanted.unseen.push(Unseen::aside("ids", text));
     }
-    wanted.args = container.command.into_iter().map(OsString::from).collect();
+    // `args` are instead of the image's command, and so is a `command` without them.
+    let cmd = match (container.command.is_empty(), container.args.is_empty()) {
+        (true, true) => wanted.rootfs.settings().cmd,
+        _ => container.args,
+    };
+    if !container.command.is_empty() {
+        wanted.args = container.command.into_iter().map(OsString::from).collect();
+    }
+    if !wanted.args.is_empty() || wanted.rootfs.image().is_some() {
+        wanted.args.extend(cmd.into_iter().map(OsString::from));
+    }
     let environment = container.env.iter().filter(|variable| variable.name == "PATH");
     let path = environment.filter_map(|variable| variable.value.as_ref()).next_back();
     let path = path.and_then(|path| variable([format!("PATH={path}").as_str()], "PATH"));
@@ -161,11 +177,10 @@ fn pod_of(item: &serde_yaml_ng::Value) -> Option<(&'static str, &serde_yaml_ng::
 fn user(
     pod: &PodContext,
     own: &Context,
-    args: &Explain,
+    named: Option<String>,
     wanted: &mut Wanted,
 ) -> Result<(), Failure> {
     let uid = own.run_as_user.or(pod.run_as_user);
-    let named = args.user.clone();
     match (uid, named) {
         (Some(uid), _) => {
             let user = wanted.rootfs.user(&uid.to_string())?;
@@ -175,6 +190,7 @@ fn user(
             let user = wanted.rootfs.user(&named)?;
             (wanted.uid, wanted.gid, wanted.groups) = (user.uid, user.gid, user.groups);
         }
+        (None, None) if wanted.rootfs.image().is_some() => {}
         (None, None) => {
             let text = "runAsUser is not set: the image's, and here root is supposed (--user)";
             wanted.unseen.push(Unseen::aside("user", text));

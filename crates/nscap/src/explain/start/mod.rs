@@ -8,6 +8,7 @@
 mod calls;
 mod defaults;
 mod flags;
+mod image;
 mod kube;
 mod merge;
 mod oci;
@@ -23,13 +24,15 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nscap_core::{CapSet, Cred, Extent, Gid, Kgid, Task, Uid, UserNs as _};
-use nscap_linux::{Inode, LiveNs, LiveTask, Namespaces, NsIndex, Start};
+use nscap_linux::{Inode, LiveNs, LiveTask, Namespaces, NsIndex};
 
+use super::place::Place;
 use super::unseen::Unseen;
 use crate::cli::{Explain, RootfsIds};
 use crate::failure::{EINVAL, Failure};
 use crate::system::System;
 
+pub(crate) use image::{Image, opened};
 pub(crate) use rootfs::Rootfs;
 pub(crate) use runtime::{Engine, Runtime};
 pub(crate) use words::Words;
@@ -54,6 +57,12 @@ pub(crate) enum Home {
     New { uids: Vec<Extent>, gids: Vec<Extent> },
     /// One that is there.
     Known(NsIndex),
+}
+
+impl Home {
+    fn is_ours(&self) -> bool {
+        matches!(self, Home::Ours)
+    }
 }
 
 /// What a task is started with.
@@ -100,6 +109,18 @@ impl Wanted {
             notes: Vec::new(),
             unseen: Vec::new(),
         }
+    }
+
+    /// Takes what an image's configuration says: PATH, and the entrypoint as the command's beginning.
+    /// Gives its user.
+    fn take_image(&mut self) -> Option<String> {
+        let text = self.rootfs.image()?.text();
+        self.notes.push(("image", text));
+        let settings = self.rootfs.settings();
+        let path = rootfs::variable(settings.env.iter().map(String::as_str), "PATH");
+        self.search = path.unwrap_or(std::mem::take(&mut self.search));
+        self.args = settings.entrypoint.into_iter().map(OsString::from).collect();
+        Some(settings.user).filter(|user| !user.is_empty())
     }
 
     /// What the options ask about, `None` where they name a task that runs or a supposed one.
@@ -153,9 +174,8 @@ impl Wanted {
     /// Which readings of the root file system are possible: shown with the ids that it has, or
     /// through an id-mapped mount.
     pub(crate) fn readings(&self, args: &Explain) -> Vec<bool> {
-        let is_mapped = matches!(self.home, Home::New { .. } | Home::Known(_));
         match args.rootfs_ids {
-            _ if !is_mapped || !self.rootfs.is_a_containers() => vec![false],
+            _ if self.home.is_ours() || !self.rootfs.is_a_containers() => vec![false],
             Some(RootfsIds::AsIs) => vec![false],
             Some(RootfsIds::Mapped) => vec![true],
             None => vec![false, true],
@@ -232,8 +252,8 @@ impl Described {
     }
 
     /// Where it looks paths up.
-    pub(crate) fn start(&self) -> Result<Start, Failure> {
-        self.wanted.rootfs.start()
+    pub(crate) fn place(&self) -> Result<Place, Failure> {
+        self.wanted.rootfs.place()
     }
 
     /// After an execve(2).
@@ -247,9 +267,11 @@ impl Described {
         self.cred = cred;
     }
 
-    /// An inode as this task's file system shows it: through an id-mapped mount with other ids.
+    /// An inode as this task's file system shows it: through an id-mapped mount with other ids. What is
+    /// unpacked of an image has its namespace's ids either way.
     pub(crate) fn shown(&self, inode: Inode, namespaces: &Namespaces) -> Inode {
-        if !self.through_map {
+        let unpacked = self.wanted.rootfs.image().is_some() && !self.wanted.home.is_ours();
+        if !(self.through_map || unpacked) {
             return inode;
         }
         let map = namespaces.get(self.ns);

@@ -117,8 +117,13 @@ pub(super) fn read(
     let dir =
         args.rootfs.clone().or_else(|| config.root.as_ref().map(|root| bundle.join(&root.path)));
     let process = config.process.ok_or_else(|| input(out::path(&path), "has no process"))?;
-    let rootfs = Rootfs::new(dir).with_cwd(process.cwd.unwrap_or("/".into()));
+    let rootfs = Rootfs::of(args, dir).with_cwd(process.cwd.unwrap_or("/".into()));
     let mut wanted = Wanted::new(Words::Oci(path.clone()), runtime, rootfs);
+    // A runtime takes all of this from config.json, and from the image nothing but its files.
+    if let Some(image) = wanted.rootfs.image() {
+        let text = format!("{}: its files alone", image.text());
+        wanted.notes.push(("image", text));
+    }
     let capabilities = process.capabilities.unwrap_or_default();
     (wanted.uid, wanted.gid) = (process.user.uid, process.user.gid);
     wanted.groups = process.user.additional_gids;

@@ -192,10 +192,17 @@ pub(super) fn read(
     let mut rest = read.rest.iter();
     let image = rest.next();
     let dir = args.rootfs.clone().or_else(|| image.filter(|_| read.is_rootfs).map(rootfs_path));
-    let rootfs = Rootfs::new(dir).with_cwd(read.directory.as_deref().unwrap_or("/"));
+    if args.opened.is_some() && read.is_rootfs {
+        return Err(input("--rootfs", "is another root file system than the image"));
+    }
+    let mut rootfs = Rootfs::of(args, dir);
+    if let Some(directory) = &read.directory {
+        rootfs = rootfs.with_cwd(directory);
+    }
     let mut wanted = Wanted::new(Words::Run(engine), runtime, rootfs);
     // What the image says of its user, if the arguments say nothing.
-    let user = read.user.as_deref().or(args.user.as_deref());
+    let own = wanted.take_image();
+    let user = read.user.as_deref().or(args.user.as_deref()).or(own.as_deref());
     if let Some(user) = user {
         let user = wanted.rootfs.user(user)?;
         (wanted.uid, wanted.gid, wanted.groups) = (user.uid, user.gid, user.groups);
@@ -215,8 +222,16 @@ pub(super) fn read(
     wanted.asked = change.add.caps;
     wanted.no_new_privs = read.no_new_privs;
     wanted.home = namespace(&read, args, system, &mut wanted.unseen)?;
-    let entrypoint = read.entrypoint.as_ref().filter(|entry| !entry.is_empty());
-    wanted.args = entrypoint.map(OsString::from).into_iter().chain(rest.cloned()).collect();
+    if let Some(entrypoint) = &read.entrypoint {
+        let entrypoint = Some(entrypoint).filter(|entry| !entry.is_empty());
+        wanted.args = entrypoint.map(OsString::from).into_iter().collect();
+    }
+    let command: Vec<OsString> = rest.cloned().collect();
+    // Another entrypoint, or a command, is instead of the image's command.
+    match command.is_empty() && read.entrypoint.is_none() {
+        true => wanted.args.extend(wanted.rootfs.settings().cmd.into_iter().map(OsString::from)),
+        false => wanted.args.extend(command),
+    }
     let path = variable(read.environment.iter().map(String::as_str), "PATH");
     wanted.search = path.unwrap_or(wanted.search);
     note(&read, image.map(OsString::as_os_str), &mut wanted);

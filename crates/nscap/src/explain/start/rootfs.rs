@@ -3,21 +3,24 @@
 //! looked up as a task in it does, so that no link leads out of it.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use nscap_linux::{Start, Way, opath};
+use nscap_linux::{Start, Way};
 
-use super::{directory, input};
+use super::{Image, directory, input};
+use crate::cli::Explain;
+use crate::explain::place::Place;
 use crate::failure::{ENOENT, Failure};
 use crate::out;
 
 /// A directory that is to be `/`.
 #[derive(Debug, Default)]
 pub(crate) struct Rootfs {
-    /// `None`: ours.
+    /// `None`: ours, or an image.
     dir: Option<PathBuf>,
+    image: Option<Rc<Image>>,
     /// In it.
     cwd: Option<PathBuf>,
 }
@@ -32,7 +35,25 @@ pub(super) struct User {
 
 impl Rootfs {
     pub(super) fn new(dir: Option<PathBuf>) -> Rootfs {
-        Rootfs { dir, cwd: None }
+        Rootfs { dir, image: None, cwd: None }
+    }
+
+    /// The image that the arguments name, or this directory.
+    pub(super) fn of(args: &Explain, dir: Option<PathBuf>) -> Rootfs {
+        match &args.opened {
+            Some(image) => Rootfs { image: Some(image.clone()), ..Rootfs::default() },
+            None => Rootfs::new(dir),
+        }
+    }
+
+    /// The image.
+    pub(crate) fn image(&self) -> Option<&Image> {
+        self.image.as_deref()
+    }
+
+    /// What an image's configuration says; nothing of a directory.
+    pub(super) fn settings(&self) -> nscap_image::layer::Settings {
+        self.image().map(Image::settings).unwrap_or_default()
     }
 
     /// With another working directory than `/`.
@@ -42,18 +63,25 @@ impl Rootfs {
 
     /// Whether it is a container's, and not our own.
     pub(super) fn is_a_containers(&self) -> bool {
-        self.dir.is_some()
+        self.dir.is_some() || self.image.is_some()
     }
 
     pub(super) fn path(&self) -> Option<&Path> {
         self.dir.as_deref()
     }
 
-    pub(super) fn start(&self) -> Result<Start, Failure> {
-        let Some(dir) = &self.dir else { return Ok(Start::ours()?) };
+    pub(super) fn place(&self) -> Result<Place, Failure> {
+        let own = self.settings().working_dir;
+        let cwd = self.cwd.as_deref().unwrap_or(Path::new(&own));
+        let cwd = if cwd.as_os_str().is_empty() { Path::new("/") } else { cwd };
+        if let Some(image) = &self.image {
+            let path = image.tree.take(b"", cwd.as_os_str().as_bytes());
+            let path = path.map_err(|error| image.error(error))?.path;
+            return Ok(Place::Image(image.clone(), OsStr::from_bytes(&path).into()));
+        }
+        let Some(dir) = &self.dir else { return Ok(Place::Here(Start::ours()?)) };
         let begin = || Ok::<_, Failure>(Start { root: directory(dir)?, cwd: None, task: None });
-        let cwd = self.cwd.as_deref().unwrap_or(Path::new("/"));
-        Ok(Start { cwd: Way::take(&begin()?, cwd).end.ok(), ..begin()? })
+        Ok(Place::Here(Start { cwd: Way::take(&begin()?, cwd).end.ok(), ..begin()? }))
     }
 
     /// The path of a program: a name without a slash is looked for in the directories of `search`.
@@ -61,13 +89,14 @@ impl Rootfs {
         if name.as_bytes().contains(&b'/') {
             return Ok(name.into());
         }
-        let start = self.start()?;
-        let mut all = search.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
-        let found = all.find_map(|dir| {
+        let place = self.place()?;
+        for dir in search.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes) {
             let path = Path::new(dir).join(name);
-            Way::take(&start, &path).file().is_ok().then_some(path)
-        });
-        found.ok_or_else(|| Failure::Input {
+            if place.take(&path)?.end.is_ok() {
+                return Ok(path);
+            }
+        }
+        Err(Failure::Input {
             what: out::name(name.as_bytes()),
             problem: format!("is in none of {}", out::name(search.as_bytes())),
             errno: ENOENT,
@@ -77,7 +106,7 @@ impl Rootfs {
     /// Whether two paths lead to one file.
     pub(super) fn is_same(&self, one: &Path, other: &Path) -> bool {
         let ends = |path: &Path| {
-            let way = Way::take(&self.start().ok()?, path);
+            let way = self.place().ok()?.take(path).ok()?;
             way.end.is_ok().then_some(way.path)
         };
         one == other || (ends(one).is_some() && ends(one) == ends(other))
@@ -85,11 +114,7 @@ impl Rootfs {
 
     /// A text of it, of at most 1 MiB; `None` where there is none that can be read.
     fn text(&self, path: &str) -> Option<String> {
-        let file = Way::take(&self.start().ok()?, Path::new(path)).file().ok()?;
-        let content = opath::reopen_regular(&file, Path::new(path)).ok()?;
-        let mut text = String::new();
-        content.take(1 << 20).read_to_string(&mut text).ok()?;
-        Some(text)
+        self.place().ok()?.text(Path::new(path), 1 << 20).ok()?
     }
 
     /// `USER[:GROUP]`, names or numbers, by its /etc/passwd and /etc/group.
