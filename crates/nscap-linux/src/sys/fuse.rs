@@ -5,14 +5,14 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-use super::check;
+use super::{check, request};
 
 /// `_IOR(229, 0, uint32_t)`, linux/fuse.h.
-const FUSE_DEV_IOC_CLONE: libc::c_ulong = 0x8004_e500;
+const FUSE_DEV_IOC_CLONE: libc::Ioctl = request(0x8004_e500);
 /// `_IOW(229, 1, struct fuse_backing_map)`, Linux 6.9.
-const FUSE_DEV_IOC_BACKING_OPEN: libc::c_ulong = 0x4010_e501;
+const FUSE_DEV_IOC_BACKING_OPEN: libc::Ioctl = request(0x4010_e501);
 /// `_IOW(229, 2, uint32_t)`.
-const FUSE_DEV_IOC_BACKING_CLOSE: libc::c_ulong = 0x4004_e502;
+const FUSE_DEV_IOC_BACKING_CLOSE: libc::Ioctl = request(0x4004_e502);
 
 /// `struct fuse_backing_map` of linux/fuse.h.
 #[repr(C)]

@@ -18,6 +18,11 @@ pub(crate) use ns::*;
 pub(crate) use process::*;
 pub(crate) use xattrat::*;
 
+/// The number of a request of ioctl(2): an `int` in musl, a `long` in glibc, 32 bits in the kernel.
+const fn request(number: u32) -> libc::Ioctl {
+    number as libc::Ioctl
+}
+
 pub(crate) fn last() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

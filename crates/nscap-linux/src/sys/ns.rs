@@ -5,15 +5,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::last;
+use super::{last, request};
 
-const NS_GET_USERNS: libc::c_ulong = 0xb701;
-const NS_GET_PARENT: libc::c_ulong = 0xb702;
-const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
+const NS_GET_USERNS: libc::Ioctl = request(0xb701);
+const NS_GET_PARENT: libc::Ioctl = request(0xb702);
+const NS_GET_OWNER_UID: libc::Ioctl = request(0xb704);
 /// `_IOR(0xb7, 13, __u64)`, Linux 6.18.
-const NS_GET_ID: libc::c_ulong = 0x8008_b70d;
+const NS_GET_ID: libc::Ioctl = request(0x8008_b70d);
 
-fn ns_fd(fd: BorrowedFd<'_>, request: libc::c_ulong) -> Result<OwnedFd, Errno> {
+fn ns_fd(fd: BorrowedFd<'_>, request: libc::Ioctl) -> Result<OwnedFd, Errno> {
     // SAFETY: these two requests take no argument and give a new descriptor.
     let new = unsafe { libc::ioctl(fd.as_raw_fd(), request) };
     if new < 0 {
@@ -65,7 +65,7 @@ pub(crate) fn ns_id(fd: impl AsFd) -> Result<u64, Errno> {
 /// The id of a mount namespace that statmount(2) takes, Linux 6.11.
 pub(crate) fn mount_ns_id(fd: impl AsFd) -> Result<u64, Errno> {
     /// `_IOR(0xb7, 5, __u64)`.
-    const NS_GET_MNTNS_ID: libc::c_ulong = 0x8008_b705;
+    const NS_GET_MNTNS_ID: libc::Ioctl = request(0x8008_b705);
     let mut id = 0u64;
     // SAFETY: the request writes one u64 to the pointer, which is valid for it.
     let done = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_MNTNS_ID, &raw mut id) };
