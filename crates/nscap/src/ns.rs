@@ -11,7 +11,7 @@ use crate::cli::Ns;
 use crate::failure::Failure;
 use crate::note;
 use crate::out::{self, Fit, Out, Table};
-use crate::picture::{Node, svg};
+use crate::picture::{Joined, Node, svg};
 use crate::system::{System, left_out};
 
 /// One namespace, as JSON has it.
@@ -43,12 +43,15 @@ struct JsonExtent {
     count: u32,
 }
 
+/// What a picture of namespaces shows.
+pub(crate) const BELOW: &str = "Each box is a user namespace, with its root, its first process and its maps; those in it are below it.";
+
 pub(crate) fn run(args: &Ns, out: &mut Out) -> Result<u8, Failure> {
     let mut system = System::new()?;
     system.scan()?;
     if args.svg {
         let title = "User namespaces of this machine, each below its parent";
-        out.bytes(svg(title, &nodes(&system.namespaces)).as_bytes())?;
+        out.bytes(svg(title, BELOW, &nodes(&system.namespaces)).as_bytes())?;
     } else {
         list(&system, out)?;
     }
@@ -125,7 +128,8 @@ fn node(ns: LiveNs<'_>, depth: usize) -> Node {
     } else {
         lines.extend([ids("uids", ns.uid_map()), ids("gids", ns.gid_map())]);
     }
-    Node { depth, inode: ns.is_namespace().then(|| ns.inode()), title, lines }
+    let inode = ns.is_namespace().then(|| ns.inode());
+    Node { depth, inode, title, lines, lost: Vec::new(), joined: Joined::Parent }
 }
 
 /// A namespace and all below it, each before its children, these by inode number.

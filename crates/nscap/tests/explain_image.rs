@@ -7,7 +7,7 @@ mod stage;
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 
-use images::{Stage, expect, fails, has, nscap, tool};
+use images::{Stage, expect, fails, has, nscap, static_program, tool};
 use nscap_testing::is_root;
 use serde_json::Value;
 use stage::script;
@@ -480,18 +480,6 @@ fn an_entry_counts_as_the_root_file_system_is_seen() {
     assert_eq!(said(&with(&map)), (Some(2), vec![raw.clone(), nothing]));
     let one = [&map[..], &["--rootfs-ids", "as-is"]].concat();
     assert_eq!(said(&with(&one)), (Some(0), vec![raw]));
-}
-
-/// A program that needs no other.
-fn static_program() -> Vec<u8> {
-    // The header of an executable file without an interpreter, and one loaded segment.
-    let mut program = std::fs::read("/proc/self/exe").unwrap()[..64].to_vec();
-    program[16..18].copy_from_slice(&2u16.to_ne_bytes());
-    program[32..40].copy_from_slice(&64u64.to_ne_bytes());
-    program[56..58].copy_from_slice(&1u16.to_ne_bytes());
-    program.resize(64 + 56, 0);
-    program[64] = 1;
-    program
 }
 
 #[test]

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `ns --svg` and `scan --html` in a real browser (Chromium, headless): text and geometry, light and
+//! `ns --svg`, `explain --svg` and `scan --html` in a real browser (Chromium, headless): text and geometry, light and
 //! dark, narrow as at 200 per cent, and with names that want to be markup. As root.
+
+mod images;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -43,6 +45,9 @@ const said = {
   beyond: boxes.filter((g) => !within(rect(g), rect(svg))).length,
   titles: boxes.map((g) => g.querySelector("text").textContent),
   labels: boxes.map((g) => [g.getAttribute("role"), g.getAttribute("aria-label")]),
+  lines: boxes.map((g) => [...g.querySelectorAll("text")].map((t) => t.textContent)),
+  lost: [...document.querySelectorAll(".lost")].map((t) => t.textContent),
+  desc: svg.querySelector("desc").textContent,
   scripts: document.scripts.length, images: document.images.length, title: document.title,
   heads: [...document.querySelectorAll("tbody th")].map((e) => e.textContent),
   cells: [...document.querySelectorAll("tbody tr")].map((r) => [...r.querySelectorAll("td")].map((c) => c.textContent)),
@@ -66,32 +71,49 @@ fn measured(page: &str, width: u32, dark: bool) -> Option<Value> {
     let file = dir.path().join("page.html");
     std::fs::write(&file, page).expect("a page");
     let scheme = if dark { 0 } else { 1 };
-    let output = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .arg(format!("--user-data-dir={}", dir.path().join("profile").display()))
-        .arg(format!("--window-size={width},2000"))
-        .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
-        .arg(format!("file://{}", file.display()))
-        .env("HOME", dir.path())
-        .stdin(Stdio::null())
-        .output();
-    let output = match output {
-        Err(_) => {
-            println!("skipped: needs chromium");
-            return None;
-        }
-        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-    };
+    let size = [
+        format!("--window-size={width},2000"),
+        format!("--blink-settings=preferredColorScheme={scheme}"),
+    ];
+    let output = browser(dir.path(), &size, &file)?;
     let said = output.rsplit_once("<output>").and_then(|(_, rest)| rest.split_once("</output>"));
     let said = said.unwrap_or_else(|| panic!("the browser said: {output}")).0;
     let said = said.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", "\u{a0}");
     Some(serde_json::from_str(&said.replace("&amp;", "&")).expect("JSON"))
 }
 
+/// The document that the browser makes of a file.
+fn browser(dir: &Path, options: &[String], file: &Path) -> Option<String> {
+    let output = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .arg(format!("--user-data-dir={}", dir.join("profile").display()))
+        .args(options)
+        .arg(format!("file://{}", file.display()))
+        .env("HOME", dir)
+        .stdin(Stdio::null())
+        .output();
+    match output {
+        Err(_) => {
+            println!("skipped: needs chromium");
+            None
+        }
+        Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
+    }
+}
+
+/// Whether the browser takes it for XML, as a file of its own.
+fn is_a_document(svg: &str) -> bool {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("picture.svg");
+    std::fs::write(&file, svg).expect("a picture");
+    browser(dir.path(), &[], &file)
+        .is_none_or(|said| said.contains("<svg") && !said.contains("parsererror"))
+}
+
 fn nscap(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_nscap")).args(args).output().expect("nscap");
-    assert!(matches!(output.status.code(), Some(0 | 2)), "{output:?}");
+    assert!(matches!(output.status.code(), Some(0..=2)), "{output:?}");
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -146,9 +168,16 @@ fn holds(said: &Value) {
     assert_eq!((&said["scripts"], &said["images"]), (&1.into(), &0.into()));
     for label in said["labels"].as_array().expect("labels") {
         assert_eq!(label[0], "listitem");
-        assert!(
-            label[1].as_str().is_some_and(|text| text.contains("kuid") || text.contains("root"))
-        );
+        assert!(label[1].as_str().is_some_and(|text| !text.is_empty()));
+    }
+    assert!(said["desc"].as_str().is_some_and(|text| !text.is_empty()));
+}
+
+/// What must hold of a picture of namespaces beside.
+fn names_roots(said: &Value) {
+    for label in said["labels"].as_array().expect("labels") {
+        let text = label[1].as_str().expect("text");
+        assert!(text.contains("kuid") || text.contains("root"), "{text}");
     }
 }
 
@@ -163,6 +192,7 @@ fn the_tree_of_namespaces_is_whole_in_light_and_dark_and_narrow() {
     for (width, dark) in [(1280, false), (640, true)] {
         let Some(said) = measured(&svg, width, dark) else { return };
         holds(&said);
+        names_roots(&said);
         let titles = said["titles"].as_array().expect("titles");
         assert!(titles.len() >= 2, "{titles:?}");
         assert!(titles.iter().any(|title| title.as_str().is_some_and(|t| t.contains(&own))));
@@ -204,6 +234,7 @@ fn a_page_shows_each_file_and_where_its_grants_hold() {
     for (width, dark) in [(1280, false), (640, true)] {
         let Some(said) = measured(&html, width, dark) else { return };
         holds(&said);
+        names_roots(&said);
         // At 200 per cent of 1280 pixels nothing but a picture is scrolled sideways.
         assert_eq!(said["wide"], 0, "{width}");
         let heads = said["heads"].as_array().expect("files");
@@ -230,4 +261,111 @@ fn a_page_shows_each_file_and_where_its_grants_hold() {
         assert!(said["title"].as_str().is_some_and(|title| title.contains("<img src=x")));
     }
     drop(hostile);
+}
+
+/// Steps of the chain, what was lost and why, in both colours and at 200 per cent of 1280 pixels.
+#[test]
+fn an_explanation_shows_each_step_and_what_is_lost() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("its mode");
+    let rootfs = dir.path().join("</text><script>'\"&\u{202e}\u{1b}\u{ffff}語語");
+    std::fs::create_dir_all(rootfs.join("bin")).expect("a tree");
+    let program = |name: &str, caps: &str| {
+        let path = rootfs.join("bin").join(name);
+        std::fs::write(&path, images::static_program()).expect("a program");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("its mode");
+        if !caps.is_empty() {
+            nscap(&["set", caps, path.to_str().expect("UTF-8")]);
+        }
+    };
+    program("first", "");
+    program("<ping>", "cap_net_raw=ep");
+    std::fs::write(rootfs.join("bin/script"), "#!/bin/<ping>\n").expect("a script");
+    std::fs::set_permissions(rootfs.join("bin/script"), PermissionsExt::from_mode(0o755))
+        .expect("its mode");
+    let root = rootfs.to_str().expect("UTF-8");
+    let start = ["--root", root, "--user", "1000", "--through", "/bin/first", "--svg"];
+    let svg = |file: &str, more: &[&str]| nscap(&[&["explain", file], &start[..], more].concat());
+    let lossy =
+        svg("/bin/script", &["--add", "NET_RAW", "--runtime", "containerd", "--no-new-privileges"]);
+    let fails = svg("/bin/script", &["--drop", "ALL"]);
+    let whole = svg("/bin/first", &[]);
+    let both = svg("/bin/script", &["--userns", "0:100000:65536"]);
+    let _hostile = Hostile::new(ROOT + 2);
+    let live = nscap(&["explain", "/bin/true", "--pid", &_hostile.0.id().to_string(), "--svg"]);
+    for svg in [&lossy, &fails, &whole, &both, &live] {
+        assert!(
+            svg.starts_with("<svg ") && !svg.contains("<script") && is_a_document(svg),
+            "{svg}"
+        );
+        assert!(!svg.contains(['\u{202e}', '\u{1b}', '\u{ffff}']), "{svg}");
+    }
+    for (width, dark) in [(1280, false), (640, true)] {
+        let ask = |svg: &str| measured(svg, width, dark);
+        let (Some(lossy), Some(fails), Some(whole)) = (ask(&lossy), ask(&fails), ask(&whole))
+        else {
+            return;
+        };
+        let (Some(both), Some(live)) = (ask(&both), ask(&live)) else { return };
+        for said in [&lossy, &fails, &whole, &both, &live] {
+            holds(said);
+            assert!(said["contrast"].as_f64().is_some_and(|least| least >= 7.0), "{said}");
+            // Nothing is cut, and no box is wider than a window of 640 pixels.
+            assert!(!said["lines"].to_string().contains('…'), "{said}");
+            assert!(said["wide"].as_u64() <= Some(24), "{}", said["wide"]);
+        }
+        let text = |said: &Value, what: &str| said[what].to_string().replace("\",\"", " ");
+        let titles = [
+            "Before execve: ",
+            "execve ",
+            "After execve",
+            "execve ",
+            "After execve",
+            "What to change",
+        ];
+        let starts = |said: &Value, titles: &[&str]| {
+            let own = said["titles"].as_array().expect("titles");
+            own.len() == titles.len()
+                && own
+                    .iter()
+                    .zip(titles)
+                    .all(|(own, t)| own.as_str().is_some_and(|own| own.starts_with(t)))
+        };
+        assert!(starts(&lossy, &titles), "{}", lossy["titles"]);
+        // What was lost, at which step, by which clause.
+        let lost = text(&lossy, "lost");
+        for part in [
+            "added and not kept: cap_net_raw",
+            "gone from permitted: ",
+            "[X]",
+            "no_new_privs is set",
+        ] {
+            assert!(lost.contains(part), "{part}: {lost}");
+        }
+        let fail = [
+            "Before execve: ",
+            "execve ",
+            "After execve",
+            "execve ",
+            "The program does not run: EPERM",
+            "What to change",
+        ];
+        assert!(starts(&fails, &fail), "{}", fails["titles"]);
+        assert!(text(&fails, "desc").contains("EPERM"), "{}", fails["desc"]);
+        assert!(text(&fails, "labels").contains("script: /bin/script is a script"), "{fails}");
+        assert!(starts(&whole, &titles[..5]), "{}", whole["titles"]);
+        assert_eq!(
+            (&whole["desc"], &whole["lost"]),
+            (&"Nothing is lost.".into(), &serde_json::json!([]))
+        );
+        // One after the other: with owners that were changed, and through an id-mapped mount.
+        let first =
+            |said: &&Value| said.as_str().is_some_and(|text| text.starts_with("Before execve"));
+        assert_eq!(both["titles"].as_array().expect("titles").iter().filter(first).count(), 2);
+        assert!(text(&live, "labels").contains(NAME), "{live}");
+    }
 }

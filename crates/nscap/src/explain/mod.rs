@@ -7,7 +7,9 @@
 
 mod chain;
 mod counts;
+mod drawing;
 mod format;
+mod json;
 mod look;
 mod misc;
 mod place;
@@ -25,6 +27,7 @@ use nscap_core::{Denied, Executed, Program, Stored, System as Kernel, Task, User
 use nscap_linux::{FileState, Hidden, LiveNs, Origin, Over, probe};
 
 use chain::Chain;
+use drawing::Drawing;
 use start::{Described, Wanted};
 pub(crate) use start::{Image, Runtime};
 use subject::Subject;
@@ -47,8 +50,14 @@ pub(crate) fn run(args: &Explain, out: &mut Out) -> Result<u8, Failure> {
     }
     let Some(first) = Wanted::find(args, &mut system)? else {
         let mut subject = Subject::find(args, &mut system)?;
-        return explain(args.file.as_slice(), &mut subject, &mut system, out);
+        let mut drawing = args.svg.then(Drawing::default);
+        let programs = args.file.as_slice();
+        let answer =
+            explain(programs, &mut subject, &mut system, &mut Told { out, drawing: &mut drawing })?;
+        draw(drawing, out)?;
+        return Ok(answer);
     };
+    let mut drawing = args.svg.then(Drawing::default);
     let programs = first.programs(args)?;
     let readings = first.readings(args);
     let mut wanted = Some(first);
@@ -60,11 +69,26 @@ pub(crate) fn run(args: &Explain, out: &mut Out) -> Result<u8, Failure> {
         };
         let described = Described::new(wanted, through_map, &mut system)?;
         let mut subject = Subject::Described(Box::new(described));
-        answers.push(explain(&programs, &mut subject, &mut system, out)?);
+        let mut told = Told { out, drawing: &mut drawing };
+        answers.push(explain(&programs, &mut subject, &mut system, &mut told)?);
     }
+    draw(drawing, out)?;
     // Where it depends on what the configuration does not say, it cannot be told.
     let same = answers.iter().all(|answer| *answer == answers[0]);
     Ok(if same { answers[0] } else { 2 })
+}
+
+/// Where an answer goes.
+struct Told<'o, 'd> {
+    out: &'o mut Out,
+    /// Instead, where a picture is asked for.
+    drawing: &'d mut Option<Drawing>,
+}
+
+fn draw(drawing: Option<Drawing>, out: &mut Out) -> Result<(), Failure> {
+    let Some(Drawing { nodes, ends }) = drawing else { return Ok(()) };
+    let title = "What execve gives: the task before it, each program, and what is left";
+    Ok(out.bytes(crate::picture::svg(title, &ends.join(" "), &nodes).as_bytes())?)
 }
 
 /// Explains the last of programs that are executed one after the other, or the first that is not
@@ -73,13 +97,24 @@ fn explain(
     programs: &[PathBuf],
     subject: &mut Subject,
     system: &mut System,
-    out: &mut Out,
+    told: &mut Told<'_, '_>,
 ) -> Result<u8, Failure> {
     for (n, program) in programs.iter().enumerate() {
         let last = n + 1 == programs.len();
         let chain = Chain::follow(program, subject, system)?;
+        if let (0, Some(drawing)) = (n, told.drawing.as_mut()) {
+            let task = subject.task(system)?;
+            let asked = programs.last().unwrap_or(program);
+            drawing.begin(asked, subject, &task.cred, &subject.name(&task));
+        }
         if chain.files.is_empty() {
-            return tell::blocked(program, &chain, subject, system, out);
+            return match told.drawing {
+                Some(drawing) => {
+                    drawing.blocked(program, &chain, subject);
+                    Ok(1)
+                }
+                None => tell::blocked(program, &chain, subject, system, told.out),
+            };
         }
         let over = subject.live().map(|task| task.is_over(&mut system.namespaces));
         let over = over.unwrap_or_default();
@@ -91,8 +126,13 @@ fn explain(
             }
             _ => None,
         };
+        if let Some(drawing) = told.drawing {
+            drawing.executed(&question, &answer, next.is_none());
+        }
         let Some(cred) = next else {
-            tell::print(&question, &answer, out)?;
+            if told.drawing.is_none() {
+                tell::print(&question, &answer, told.out)?;
+            }
             return Ok(match answer.complete() {
                 Some(complete) => u8::from(!complete),
                 None => 2,

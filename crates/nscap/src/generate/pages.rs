@@ -123,6 +123,10 @@ const ALL: &[(&str, Page)] = &[
                     "A file of an image, which is neither unpacked nor run:",
                     "nscap explain image.tar:latest:/usr/bin/ping --drop ALL --user 1000",
                 ),
+                (
+                    "As a picture, for a browser:",
+                    "nscap explain /usr/bin/ping --pid 812 --svg >explanation.svg",
+                ),
             ],
             see_also: &[
                 "nscap(1)",

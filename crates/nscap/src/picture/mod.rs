@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pictures: the tree of user namespaces as SVG, and a tree of files with capabilities as one HTML page.
-//! Both hold all that they need, have no script, follow the reader's choice of light or dark, and are
+//! Pictures: the tree of user namespaces and an explanation as SVG, and a tree of files with capabilities
+//! as one HTML page. All hold all that they need, have no script, follow the reader's choice of light or dark, and are
 //! read aloud in the order in which they are seen. All text from outside goes through [`escaped`].
 
 mod page;
 mod tree;
 
 pub(crate) use page::{FileRow, Page, Row};
-pub(crate) use tree::{Node, svg};
+pub(crate) use tree::{Joined, Node, svg};
 
 /// Text for SVG and HTML, in an element or in an attribute with quotes. Characters that XML cannot
 /// have, and those that deceive a reader, are shown as `\u{N}`.
@@ -31,8 +31,8 @@ pub(crate) fn escaped(text: &str) -> String {
 
 /// Light, then dark; text has a contrast of at least 7 to 1 on what is under it.
 const COLOURS: &str = "\
-:root{color-scheme:light dark;--ground:#ffffff;--box:#f6f8fa;--line:#6e7781;--text:#1f2328;--note:#424a53;--link:#0550ae;--mark:#ddf4ff}\n\
-@media(prefers-color-scheme:dark){:root{--ground:#0d1117;--box:#161b22;--line:#8b949e;--text:#e6edf3;--note:#b1bac4;--link:#79c0ff;--mark:#0b2545}}\n";
+:root{color-scheme:light dark;--ground:#ffffff;--box:#f6f8fa;--line:#6e7781;--text:#1f2328;--note:#424a53;--link:#0550ae;--mark:#ddf4ff;--lost:#8f0a1f}\n\
+@media(prefers-color-scheme:dark){:root{--ground:#0d1117;--box:#161b22;--line:#8b949e;--text:#e6edf3;--note:#b1bac4;--link:#79c0ff;--mark:#0b2545;--lost:#ffa198}}\n";
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::{COLOURS, Node, escaped, svg};
+use crate::ns::BELOW;
 
 /// A file of the table.
 pub(crate) struct FileRow {
@@ -64,7 +65,7 @@ impl Page {
             self.table(&mut out);
         }
         out.push_str("<h2 id=\"namespaces\">User namespaces</h2>\n<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-labelledby=\"namespaces\">\n");
-        out.push_str(&svg("User namespaces, each below its parent", &self.namespaces));
+        out.push_str(&svg("User namespaces, each below its parent", BELOW, &self.namespaces));
         out.push_str("</div>\n</main>\n</body>\n</html>\n");
         out
     }
