@@ -8,6 +8,7 @@ mod layer;
 mod mount;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -16,6 +17,8 @@ pub(crate) use explain::{Explain, RootfsIds};
 pub(crate) use files::{FileArgs, Get, PolicyArgs, Rm, Set};
 pub(crate) use layer::{Layer, LayerHow, LayerMap, LayerRm, LayerSet, UnmappedArg};
 pub(crate) use mount::{MOUNT_OPTIONS, Mount, SIGNALS, Stats, Umount};
+
+use crate::watch::{INTERVAL, interval};
 
 const WHO: &str = "\
 WHO is one of
@@ -363,6 +366,21 @@ pub(crate) enum Generate {
 pub(crate) struct Ns {
     /// Draw the tree as SVG: one document with all that it needs, for light and dark, that a screen reader
     /// can read
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "every"])]
     pub(crate) svg: bool,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
 }
+
+#[derive(Args)]
+#[command(after_help = WATCH)]
+pub(crate) struct Watch {
+    /// Show it on the whole terminal, asked for again every 2 or SECONDS seconds, as top(1) has it
+    #[arg(long = "watch", value_name = "SECONDS", num_args = 0..=1, require_equals = true,
+        default_missing_value = INTERVAL, value_parser = interval, conflicts_with = "json")]
+    pub(crate) every: Option<Duration>,
+}
+
+const WATCH: &str = "\
+Keys of --watch: q or Ctrl-C quits; arrows, j and k, page up and down, home and end move; space asks at
+once; Ctrl-Z stops.";

@@ -18,6 +18,7 @@ pub(crate) const EACCES: i32 = 13;
 pub(crate) const ENOTDIR: i32 = 20;
 pub(crate) const EISDIR: i32 = 21;
 pub(crate) const EINVAL: i32 = 22;
+pub(crate) const ENOTTY: i32 = 25;
 pub(crate) const ENAMETOOLONG: i32 = 36;
 pub(crate) const ELOOP: i32 = 40;
 pub(crate) const ENODATA: i32 = 61;

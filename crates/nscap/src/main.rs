@@ -32,6 +32,7 @@ mod stdin;
 mod system;
 mod tour;
 mod umount;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

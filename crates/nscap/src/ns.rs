@@ -13,6 +13,7 @@ use crate::note;
 use crate::out::{self, Fit, Out, Table};
 use crate::picture::{Joined, Node, svg};
 use crate::system::{System, left_out};
+use crate::watch::{Frame, watch};
 
 /// One namespace, as JSON has it.
 #[derive(Serialize)]
@@ -47,6 +48,9 @@ struct JsonExtent {
 pub(crate) const BELOW: &str = "Each box is a user namespace, with its root, its first process and its maps; those in it are below it.";
 
 pub(crate) fn run(args: &Ns, out: &mut Out) -> Result<u8, Failure> {
+    if let Some(every) = args.watch.every {
+        return watch("nscap ns", every, frame, out);
+    }
     let mut system = System::new()?;
     system.scan()?;
     if args.svg {
@@ -55,11 +59,8 @@ pub(crate) fn run(args: &Ns, out: &mut Out) -> Result<u8, Failure> {
     } else {
         list(&system, out)?;
     }
-    let unreadable = system.namespaces.unreadable();
-    if unreadable > 0 {
-        note(&format!(
-            "not allowed to look at {unreadable} process(es), whose namespaces may be missing"
-        ));
+    if let Some(text) = unread(&system) {
+        note(&text);
     }
     let count = system.namespaces.left_out(None);
     if count == 0 {
@@ -72,8 +73,26 @@ pub(crate) fn run(args: &Ns, out: &mut Out) -> Result<u8, Failure> {
     Ok(2)
 }
 
-fn list(system: &System, out: &mut Out) -> Result<(), Failure> {
-    let mut table = Table::with_head(&[
+/// What `--watch` shows: a namespace that has ended is not among them any more.
+fn frame() -> Result<Frame, Failure> {
+    let mut system = System::new()?;
+    system.scan()?;
+    let count = system.namespaces.left_out(None);
+    let mut table = empty();
+    tree(&system.namespaces).into_iter().for_each(|(ns, depth)| table.row(row(ns, depth)));
+    let notes = unread(&system).into_iter().chain((count > 0).then(|| left_out(count)));
+    Ok(Frame { table, notes: notes.collect() })
+}
+
+/// Why namespaces may be missing.
+fn unread(system: &System) -> Option<String> {
+    let unreadable = system.namespaces.unreadable();
+    let text = "process(es), whose namespaces may be missing";
+    (unreadable > 0).then(|| format!("not allowed to look at {unreadable} {text}"))
+}
+
+fn empty() -> Table {
+    Table::with_head(&[
         ("NAMESPACE", Fit::Whole),
         ("ID", Fit::Whole),
         ("OWNER", Fit::Whole),
@@ -83,7 +102,11 @@ fn list(system: &System, out: &mut Out) -> Result<(), Failure> {
         ("COMMAND", Fit::Cut),
         ("UIDS", Fit::List),
         ("GIDS", Fit::List),
-    ]);
+    ])
+}
+
+fn list(system: &System, out: &mut Out) -> Result<(), Failure> {
+    let mut table = empty();
     for (ns, depth) in tree(&system.namespaces) {
         if ns.is_namespace() && out.is_json() {
             out.object(&Namespace::of(ns, depth))?;

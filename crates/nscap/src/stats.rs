@@ -2,7 +2,8 @@
 //! `nscap stats`, and what a server prints of its counters. They are read from the root of the
 //! mount, as an attribute that root alone is shown, so that no socket and no file is needed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nscap_fuse::Snapshot;
 use rustix::io::Errno;
@@ -10,8 +11,9 @@ use serde::Serialize;
 
 use crate::cli;
 use crate::failure::{EIO, Failure, call};
-use crate::out::{self, JsonPath, Out, Table};
+use crate::out::{self, Fit, JsonPath, Out, Table};
 use crate::umount::nscap_mount;
+use crate::watch::{Frame, watch};
 
 /// More than all counters need, in bytes.
 const ROOM: usize = 65_536;
@@ -25,21 +27,80 @@ struct Counters {
 }
 
 pub(crate) fn run(args: &cli::Stats, out: &mut Out) -> Result<u8, Failure> {
-    nscap_mount(&args.target)?;
+    if let Some(every) = args.watch.every {
+        let mut seen = Seen { target: args.target.clone(), last: None, ended: false };
+        let title = format!("nscap stats {}", out::path(&args.target));
+        return watch(&title, every, move || seen.frame(), out);
+    }
+    show(&args.target, &read(&args.target)?, out)?;
+    Ok(0)
+}
+
+/// The counters of a mount.
+fn read(target: &Path) -> Result<Vec<(String, u64)>, Failure> {
+    nscap_mount(target)?;
     let mut value = vec![0; ROOM];
     let name = nscap_fuse::STATS_NAME;
-    let length = rustix::fs::getxattr(&args.target, name, &mut value).map_err(|error| {
+    let length = rustix::fs::getxattr(target, name, &mut value).map_err(|error| {
         let hidden = "getxattr of the counters (they are for CAP_SYS_ADMIN where the server runs)";
-        call(&args.target, if error == Errno::NODATA { hidden } else { "getxattr" }, error)
+        call(target, if error == Errno::NODATA { hidden } else { "getxattr" }, error)
     })?;
     value.truncate(length);
-    let named = parse(&value).ok_or_else(|| Failure::Input {
-        what: out::path(&args.target),
+    parse(&value).ok_or_else(|| Failure::Input {
+        what: out::path(target),
         problem: "counters that this version does not understand".to_owned(),
         errno: EIO,
-    })?;
-    show(&args.target, &named, out)?;
-    Ok(0)
+    })
+}
+
+/// What was seen of a mount that is watched.
+struct Seen {
+    target: PathBuf,
+    last: Option<(Instant, Vec<(String, u64)>)>,
+    ended: bool,
+}
+
+impl Seen {
+    /// The counters, and how fast they grow. A mount that has ended is said to have, beside what it had
+    /// last; one that is there again is watched on.
+    fn frame(&mut self) -> Result<Frame, Failure> {
+        let (before, named) = match (read(&self.target), self.last.take()) {
+            (Ok(named), before) => (before.filter(|_| !self.ended), named),
+            (Err(failure), None) => return Err(failure),
+            (Err(failure), Some((at, named))) => {
+                self.ended = true;
+                let notes = vec![format!("has ended: {failure}; its last counters:")];
+                let frame = Frame { table: grown(&named, None), notes };
+                self.last = Some((at, named));
+                return Ok(frame);
+            }
+        };
+        self.ended = false;
+        let now = Instant::now();
+        let table = grown(&named, before.map(|(at, old)| (now - at, old)));
+        self.last = Some((now, named));
+        Ok(Frame { table, notes: Vec::new() })
+    }
+}
+
+/// The counters with what each grew by in a second; `-` where that is not known, as of a new server.
+fn grown(named: &[(String, u64)], before: Option<(Duration, Vec<(String, u64)>)>) -> Table {
+    let mut table = Table::with_head(&[
+        ("COUNTER", Fit::Whole),
+        ("COUNT", Fit::Whole),
+        ("PER SECOND", Fit::Whole),
+    ]);
+    for (name, count) in named {
+        let rate = before.as_ref().and_then(|(time, before)| {
+            let old = before.iter().find(|(old, _)| old == name)?.1;
+            // A number of requests is far below what a double holds.
+            let more = count.checked_sub(old)? as f64;
+            (time.as_secs_f64() > 0.0).then(|| more / time.as_secs_f64())
+        });
+        let rate = rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"));
+        table.row([name.replace('_', " "), count.to_string(), rate]);
+    }
+    table
 }
 
 /// Lines of a name and a number.
@@ -81,6 +142,16 @@ pub(crate) fn print(target: &Path, now: &Snapshot) {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_grew_is_told_by_the_second() {
+        let counters =
+            |opens, reads| vec![("opens".to_owned(), opens), ("reads".to_owned(), reads)];
+        let before = Some((std::time::Duration::from_secs(2), counters(10, 50)));
+        let rows = super::grown(&counters(13, 7), before).lines_for(None).1;
+        // Fewer than before: another server.
+        assert_eq!(rows, ["opens    13     1.5", "reads    7      -"]);
+    }
+
     #[test]
     fn counters_are_lines_of_a_name_and_a_number() {
         let one = Some(vec![("opens".to_owned(), 3)]);

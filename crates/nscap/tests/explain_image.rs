@@ -532,7 +532,7 @@ fn which_of_two_a_name_means_is_decided_by_what_there_is() {
     std::fs::write(stage.path("l.tar:/bin/x"), "#!/none\n").unwrap();
     let plain = said(&[&name, "--user", "0"]);
     assert!(plain.contains(r#""image":null"#) || plain.contains("EACCES"), "{plain}");
-    assert!(said(&[&name]).contains("for which task?"));
+    assert!(said(&[&name]).contains("its task is required"));
     // --image says that it is the image.
     assert!(said(&["/bin/x", "--image", &stage.name("l.tar")]).contains(r#""image":{"path":"#));
     // A process finds files alone.

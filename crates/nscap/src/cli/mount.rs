@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::PolicyArgs;
+use super::{PolicyArgs, Watch};
 
 /// For -o and fstab(5).
 pub(crate) const MOUNT_OPTIONS: [(&str, &str); 12] = [
@@ -110,6 +110,8 @@ pub(crate) struct Umount {
 
 #[derive(Args)]
 pub(crate) struct Stats {
+    #[command(flatten)]
+    pub(crate) watch: Watch,
     /// Where it is mounted
     #[arg(value_name = "TARGET")]
     pub(crate) target: PathBuf,

@@ -43,8 +43,9 @@ pub(crate) fn run(args: &Explain, out: &mut Out) -> Result<u8, Failure> {
     if !args.names_a_task() {
         return Err(Failure::Input {
             what: "FILE".to_owned(),
-            problem: "for which task? (--as, --pid, or how it starts: --drop, --user, --oci, ...)"
-                .to_owned(),
+            problem:
+                "its task is required: --as, --pid, or how it starts (--drop, --user, --oci, ...)"
+                    .to_owned(),
             errno: crate::failure::EINVAL,
         });
     }

@@ -154,7 +154,10 @@ const ALL: &[(&str, Page)] = &[
     (
         "nscap-ns",
         Page {
-            examples: &[("All of them, with their ids:", "nscap ns")],
+            examples: &[
+                ("All of them, with their ids:", "nscap ns"),
+                ("On the whole terminal, each second anew:", "nscap ns --watch=1"),
+            ],
             see_also: &["nscap(1)", "nscap-check(1)", "lsns(8)", "user_namespaces(7)"],
         },
     ),

@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 pub(crate) use harmless::harmless;
-pub(crate) use table::{Fit, Table};
+pub(crate) use table::{Fit, Table, cut, width};
 
 use anstyle::{AnsiColor, Style};
 use nscap_core::{CapSet, Capability};

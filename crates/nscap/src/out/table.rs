@@ -77,22 +77,23 @@ impl Table {
 
     /// All rows as text, made for a terminal with so many columns of characters.
     pub(super) fn text(&self, terminal: Option<usize>) -> String {
+        let mut text = String::new();
+        let (head, rows) = self.lines_for(terminal);
+        head.iter().for_each(|line| text.push_str(&format!("{HEAD}{line}{HEAD:#}\n")));
+        rows.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        text
+    }
+
+    /// The names of the columns and the rows as lines, made for a terminal with so many columns of
+    /// characters.
+    pub(crate) fn lines_for(&self, terminal: Option<usize>) -> (Vec<String>, Vec<String>) {
         let columns = self.all().map(Vec::len).max().unwrap_or(0);
         let fits: Vec<Fit> = (0..columns).map(|column| self.fit(column, columns)).collect();
         let mut widths: Vec<usize> = (0..columns).map(|column| self.width(column)).collect();
         let fitted = terminal.is_some_and(|terminal| self.narrow(&mut widths, &fits, terminal));
-        let mut text = String::new();
-        for (number, row) in self.all().enumerate() {
-            let is_head = number == 0 && self.head.is_some();
-            for line in self.lines(row, &widths, fitted.then_some(&fits)) {
-                if is_head {
-                    text.push_str(&format!("{HEAD}{line}{HEAD:#}\n"));
-                } else {
-                    text.push_str(&format!("{line}\n"));
-                }
-            }
-        }
-        text
+        let lines = |row: &Vec<String>| self.lines(row, &widths, fitted.then_some(&fits));
+        let head = self.head.iter().flat_map(lines).collect();
+        (head, self.rows.iter().flat_map(lines).collect())
     }
 
     /// Takes from the widest column that may be narrower, until all fit or none may. Gives whether
@@ -150,7 +151,7 @@ impl std::fmt::Display for Table {
 }
 
 /// How many columns of characters a text takes; what makes colours takes none.
-fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     anstream::adapter::strip_str(text).to_string().width()
 }
 
@@ -167,7 +168,8 @@ fn fitted(cell: &str, fit: Fit, wide: usize) -> Vec<String> {
     }
 }
 
-fn cut(cell: &str, wide: usize) -> String {
+/// As much of a text as has room in so many columns.
+pub(crate) fn cut(cell: &str, wide: usize) -> String {
     let mut left = wide;
     let fits = |c: &char| {
         let width = c.width().unwrap_or(0);
