@@ -7,7 +7,8 @@ use std::io::Write as _;
 use bolero::check;
 use nscap_core::{ArchiveChange, FileCaps};
 use nscap_image::layer::{
-    self, CapableFiles, FileChange, ImageName, Layout, Opened, change_layer, change_to,
+    self, CapableFiles, FileChange, ImageName, ImageTree, Layout, Opened, TreeEnd, change_layer,
+    change_to,
 };
 use nscap_testing::archives::{archive, entries, extended, file, header, host};
 use sha2::{Digest as _, Sha256};
@@ -88,10 +89,27 @@ fn open(bytes: &[u8]) -> layer::Result<Opened> {
     Layout::in_archive(bytes, Some(file), &name)
 }
 
+/// Files are looked up and read, and what is read is no more than there is.
+fn look_up(bytes: &[u8]) {
+    let Ok(Opened::Image(layout)) = open(bytes) else { return };
+    let Ok(tree) = ImageTree::of(*layout) else { return };
+    for path in [&b"/bin/pong"[..], b"usr/new", b"/usr/old", b"bin/../usr/./ping", b"/bin/", b""] {
+        let Ok(way) = tree.take(b"/usr", path) else { continue };
+        if let TreeEnd::File(file) = way.end {
+            let mut buffer = [0; 256];
+            for at in [0, 600, u64::MAX] {
+                let read = tree.read_at(&file, &mut buffer, at).unwrap_or(0);
+                assert!(read as u64 <= file.size.saturating_sub(at), "{read} of {}", file.size);
+            }
+        }
+    }
+}
+
 /// Everything that is done with an image; the names of capable files after each change.
 fn all_of_it(bytes: &[u8], directory: &std::path::Path) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let _ = layer::looks_like_image(bytes);
+    look_up(bytes);
     let Ok(Opened::Image(layout)) = open(bytes) else { return found };
     let names = |layout: &Layout| -> layer::Result<Vec<String>> {
         let mut all = Vec::new();
