@@ -13,6 +13,7 @@ mod json;
 mod look;
 mod misc;
 mod place;
+mod reach;
 mod remedy;
 mod start;
 mod subject;
