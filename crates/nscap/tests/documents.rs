@@ -13,7 +13,13 @@ fn top() -> PathBuf {
 fn documents() -> Vec<(PathBuf, String)> {
     let docs = std::fs::read_dir(top().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let more = ["README.md", "kernel/README.md", "conformance/README.md", "CONTRIBUTING.md"];
+    let more = [
+        "README.md",
+        "kernel/README.md",
+        "conformance/README.md",
+        "packaging/README.md",
+        "CONTRIBUTING.md",
+    ];
     docs.chain(more.map(|name| top().join(name)))
         .map(|path| {
             let text = std::fs::read_to_string(&path).unwrap();
@@ -51,7 +57,8 @@ fn commands_in_documents_are_taken() {
                 assert!(is_taken(arguments), "{}: {command}", path.display());
                 count += 1;
             }
-            if ["./", "kernel/", "benches/", "ci/"].iter().any(|start| program.starts_with(start)) {
+            let scripts = ["./", "kernel/", "benches/", "ci/", "packaging/"];
+            if scripts.iter().any(|start| program.starts_with(start)) {
                 let script = std::fs::metadata(top().join(program));
                 let runs = script.is_ok_and(|script| script.permissions().mode() & 0o111 != 0);
                 assert!(runs, "{}: {command}", path.display());
