@@ -559,6 +559,30 @@ fn which_of_two_a_name_means_is_decided_by_what_there_is() {
     assert!(!said(&[&name, "--pid", &own]).contains(r#""image":{"path":"#));
 }
 
+/// The image of [`Stage::layout`] with another user; gives its file.
+fn with_user(stage: &Stage, user: &str) -> String {
+    let blob =
+        |digest: &Value| stage.path("image/blobs/sha256").join(&digest.as_str().unwrap()[7..]);
+    let read = |path| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let put = |value: &Value, of: &Value| {
+        let text = value.to_string();
+        let hex = images::hex(text.as_bytes());
+        std::fs::write(stage.path("image/blobs/sha256").join(&hex), &text).unwrap();
+        let mut new = of.clone();
+        new["digest"] = format!("sha256:{hex}").into();
+        new["size"] = text.len().into();
+        new
+    };
+    let mut index = read(stage.path("image/index.json"));
+    let mut manifest = read(blob(&index["manifests"][0]["digest"]));
+    let mut config = read(blob(&manifest["config"]["digest"]));
+    config["config"]["User"] = user.into();
+    manifest["config"] = put(&config, &manifest["config"]);
+    index["manifests"] = serde_json::json!([put(&manifest, &index["manifests"][0])]);
+    std::fs::write(stage.path("image/index.json"), index.to_string()).unwrap();
+    format!("{}:x:/bin/x", stage.name("image"))
+}
+
 #[test]
 fn errors_say_what_is_wrong() {
     let stage = Stage::new();
@@ -615,4 +639,17 @@ fn errors_say_what_is_wrong() {
     }
     let said = expect(1, &["explain", &of(":x:/bin/x")]);
     assert!(said.contains("there is no /none"), "{said}");
+    // The kubelet does not know whether a named user is root.
+    let pod = stage.name("pod.yaml");
+    let text_of = |more: &str| {
+        let text = "kind: Pod\nspec:\n  containers:\n  - name: a\n    securityContext: {";
+        std::fs::write(&pod, format!("{text}{more}}}\n")).unwrap();
+    };
+    let named = with_user(&stage, "0:0");
+    text_of("runAsNonRoot: true");
+    assert!(text(&[&named, "--kube", &pod, "a"]).contains("the user is root"));
+    let named = with_user(&stage, "web");
+    assert!(text(&[&named, "--kube", &pod, "a"]).contains("user is a name"));
+    text_of("runAsNonRoot: true, runAsUser: 33");
+    expect(1, &["explain", &named, "--kube", &pod, "a"]);
 }

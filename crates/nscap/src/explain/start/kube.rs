@@ -92,6 +92,14 @@ pub(super) fn read(
     let of_pod = pod.security_context.clone().unwrap_or_default();
     let context = container.security_context.unwrap_or_default();
     let own = wanted.take_image();
+    let unverified = own.as_deref().is_some_and(by_name) && args.user.is_none();
+    let is_set = context.run_as_user.or(of_pod.run_as_user).is_some();
+    let non_root = context.run_as_non_root.or(of_pod.run_as_non_root) == Some(true);
+    if unverified && non_root && !is_set {
+        let problem = "runAsNonRoot is true, and the image's user is a name: the kubelet does not start \
+                       it (runAsUser)";
+        return Err(input(what.clone(), problem));
+    }
     let named = args.user.clone().or(own);
     user(&of_pod, &context, named, &mut wanted)?;
     wanted.no_new_privs = context.allow_privilege_escalation == Some(false);
@@ -221,6 +229,11 @@ fn capabilities(context: &Context, machine: &Machine, wanted: &mut Wanted) -> Re
     wanted.sets = change.sets(wanted.runtime, wanted.uid == 0, machine)?;
     wanted.asked = change.add.caps;
     Ok(())
+}
+
+/// Whether a user of an image is named, so that the kubelet does not know the uid.
+fn by_name(user: &str) -> bool {
+    user.split(':').next().is_some_and(|user| user.parse::<u32>().is_err())
 }
 
 /// What the API server or the kubelet does not take.
