@@ -2717,46 +2717,46 @@ SYM_FUNC_START(nscap_decide_get_capability)
 	leaq	56(%rsp), %rdi
 	callq	nscap_kernel_File_view
 	testq	%r12, %r12
-	je	.LBB31_16
+	je	.LBB31_13
 	cmpq	$20, %r13
-	jb	.LBB31_16
+	jb	.LBB31_13
 	cmpb	$1, (%r12)
-	ja	.LBB31_16
+	ja	.LBB31_13
 	movb	2(%r12), %al
 	orb	1(%r12), %al
-	jne	.LBB31_16
+	jne	.LBB31_13
 	cmpb	$0, 56(%rsp)
-	jne	.LBB31_16
+	jne	.LBB31_13
 	movzbl	3(%r12), %ebp
 	movq	88(%rsp), %r15
 	movq	%r14, %rdi
 	movq	%r15, %rsi
 	callq	nscap_core_ns_is_same_or_below
 	testb	%al, %al
-	je	.LBB31_16
+	je	.LBB31_13
 	leaq	-20(%r13), %rax
 	cmpl	$2, %ebp
 	je	.LBB31_15
 	cmpl	$3, %ebp
-	jne	.LBB31_16
+	jne	.LBB31_13
 	cmpq	$24, %r13
-	jb	.LBB31_16
+	jb	.LBB31_13
 	cmpq	$4, %rax
-	jne	.LBB31_16
+	jne	.LBB31_13
 	movl	20(%r12), %esi
 	leal	-1(%rsi), %eax
 	cmpl	$-4, %eax
-	ja	.LBB31_16
+	ja	.LBB31_13
 	movq	%r15, %rdi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
 	cmpl	$1, %eax
-	jne	.LBB31_16
+	jne	.LBB31_13
 	movl	%edx, %edi
 	movq	%r14, %rsi
 	callq	nscap_core_ns_rooted_at
 	testb	$1, %al
-	je	.LBB31_16
-.LBB31_13:
+	je	.LBB31_13
+.LBB31_16:
 	movb	2(%r12), %al
 	movb	%al, 2(%rbx)
 	movzwl	(%r12), %eax
@@ -2768,11 +2768,11 @@ SYM_FUNC_START(nscap_decide_get_capability)
 	movq	%rcx, 12(%rbx)
 	pushq	$20
 	popq	%rax
-	jmp	.LBB31_14
+	jmp	.LBB31_17
 .LBB31_15:
 	testq	%rax, %rax
-	je	.LBB31_13
-.LBB31_16:
+	je	.LBB31_16
+.LBB31_13:
 	leaq	144(%rsp), %r15
 	movq	%rsp, %rsi
 	movq	%r15, %rdi
@@ -2787,12 +2787,12 @@ SYM_FUNC_START(nscap_decide_get_capability)
 	jne	.LBB31_18
 	movl	108(%rsp), %eax
 	negq	%rax
-	jmp	.LBB31_14
+	jmp	.LBB31_17
 .LBB31_18:
 	leaq	104(%rsp), %rdi
 	movq	%rbx, %rsi
 	callq	nscap_kernel_put
-.LBB31_14:
+.LBB31_17:
 	addq	$200, %rsp
 	popq	%rbx
 	popq	%r12

@@ -313,12 +313,11 @@ pub unsafe extern "C" fn nscap_decide_get_capability(
     // SAFETY: as this function demands.
     let before = unsafe { file.before() };
     let (ns, inode) = (Ns(ns), file.view());
-    if let Some(capability) = before.capability
-        && let Some(plain) = get_plainly(ns, &inode, capability)
-        && let Some(slot) = out.first_chunk_mut()
-    {
-        *slot = plain;
-        return plain.len() as isize;
+    if let Some(plain) = before.capability.and_then(|value| get_plainly(ns, &inode, value)) {
+        if let Some(slot) = out.first_chunk_mut() {
+            *slot = plain;
+            return plain.len() as isize;
+        }
     }
     match nscap_core::get_capability(ns, &inode, &stored(&before)) {
         Err(no) => errno(no),

@@ -2,6 +2,7 @@
 //! W, for overlayfs: what a file of a layer grants in the terms of the superblock above it, what is
 //! made again on a copy, and what a copy-up may leave out.
 
+use crate::chunks::chunks;
 use crate::decision::Errno;
 use crate::id::Uid;
 use crate::inode_view::InodeView;
@@ -51,7 +52,7 @@ pub fn entry_above<N: UserNs>(
 /// ```
 pub fn keep_named(value: &mut [u8]) -> Option<usize> {
     let (header, body) = value.split_first_chunk_mut::<HEADER_LEN>()?;
-    let (records, _) = body.as_chunks();
+    let (records, _) = chunks(body);
     let named = position(records, u32::MAX).unwrap_or(records.len());
     put_header(header, named)?;
     if named == 0 { None } else { Some(NsCaps::encoded_len(named)) }
@@ -71,15 +72,16 @@ pub fn keep_named(value: &mut [u8]) -> Option<usize> {
 /// ```
 #[must_use]
 pub fn entry_alone(value: &[u8], index: usize, out: &mut [u8; NsCaps::encoded_len(1)]) -> bool {
-    if let Some((_, body)) = value.split_first_chunk::<HEADER_LEN>()
-        && let Some(record) = body.as_chunks::<RECORD_LEN>().0.get(index)
-        && let Some((header, slot)) = out.split_first_chunk_mut::<HEADER_LEN>()
-        && let Some(slot) = slot.first_chunk_mut()
-    {
-        *slot = *record;
-        return put_header(header, 1).is_some();
-    }
-    false
+    put_alone(value, index, out).is_some()
+}
+
+fn put_alone(value: &[u8], index: usize, out: &mut [u8; NsCaps::encoded_len(1)]) -> Option<()> {
+    let (_, body) = value.split_first_chunk::<HEADER_LEN>()?;
+    let (records, _) = chunks::<RECORD_LEN>(body);
+    let record = records.get(index)?;
+    let (header, slot) = out.split_first_chunk_mut::<HEADER_LEN>()?;
+    *slot.first_chunk_mut()? = *record;
+    put_header(header, 1)
 }
 
 /// EDQUOT and E2BIG, which no rule of ours answers with.

@@ -59,7 +59,6 @@ impl fmt::Display for Errno {
 /// A clause of SPEC; `Kernel` is the unmodified kernel's own rule.
 #[derive(Clone, Copy)]
 #[cfg_attr(test, derive(Debug))]
-#[repr(u8)]
 enum Clause {
     A,
     B,
@@ -83,31 +82,29 @@ enum Clause {
     Kernel,
 }
 
-/// The names of the clauses in their order, two bytes each. One string: a table of twenty would be
-/// the largest in a kernel's object.
-const NAMES: &str = "A B D F K M P R2R3R4R5R6R7R8T U V W X kernel";
-
 impl Clause {
-    /// Never inlined: a string for each `Why` would be larger still.
-    #[inline(never)]
     const fn name(self) -> &'static str {
-        let len = match self {
-            Clause::R2
-            | Clause::R3
-            | Clause::R4
-            | Clause::R5
-            | Clause::R6
-            | Clause::R7
-            | Clause::R8 => 2,
-            Clause::Kernel => 6,
-            _ => 1,
-        };
-        match NAMES.split_at_checked((self as usize).saturating_mul(2)) {
-            Some((_, names)) => match names.split_at_checked(len) {
-                Some((name, _)) => name,
-                None => "",
-            },
-            None => "",
+        match self {
+            Clause::A => "A",
+            Clause::B => "B",
+            Clause::D => "D",
+            Clause::F => "F",
+            Clause::K => "K",
+            Clause::M => "M",
+            Clause::P => "P",
+            Clause::R2 => "R2",
+            Clause::R3 => "R3",
+            Clause::R4 => "R4",
+            Clause::R5 => "R5",
+            Clause::R6 => "R6",
+            Clause::R7 => "R7",
+            Clause::R8 => "R8",
+            Clause::T => "T",
+            Clause::U => "U",
+            Clause::V => "V",
+            Clause::W => "W",
+            Clause::X => "X",
+            Clause::Kernel => "kernel",
         }
     }
 }

@@ -91,6 +91,7 @@ mod access;
 mod archive;
 pub mod bare;
 mod cap;
+mod chunks;
 mod content;
 mod copy_up;
 mod cred;

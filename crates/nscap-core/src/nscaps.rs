@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `security.nscapability` (SPEC F): a count and a list of entries, read without allocation.
 
+use crate::chunks::chunks_mut;
 use crate::wire::{
     EFFECTIVE, Malformed, RECORD_LEN, Record, put_u32, records, sort_records, take_u32,
 };
@@ -124,7 +125,7 @@ impl<'a> NsCaps<'a> {
     /// ```
     pub fn encode(entries: impl IntoIterator<Item = Record>, out: &mut [u8]) -> Option<usize> {
         let (header, body) = out.split_first_chunk_mut::<HEADER_LEN>()?;
-        let (slots, _) = body.as_chunks_mut::<RECORD_LEN>();
+        let (slots, _) = chunks_mut::<RECORD_LEN>(body);
         let count = fill(entries, slots)?;
         let filled = slots.get_mut(..count)?;
         sort_records(filled);

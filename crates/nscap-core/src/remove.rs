@@ -109,7 +109,8 @@ fn own<'o, N: UserNs>(
 fn own_entry<N: UserNs>(request: &Request<'_, '_, N>) -> Option<EntryView> {
     let seen = request.stored.seen_from(request.cred.ns, request.inode);
     let root = root_kuid(request.cred.ns)?;
-    seen.entries().find(|entry| entry.kuid == Some(root))
+    let own = seen.entries().find(|entry| entry.kuid == Some(root));
+    own
 }
 
 /// removexattr(2) of `security.nscapability`: every entry that the caller could have written.

@@ -3,6 +3,7 @@
 //! (SPEC F, offsets 8 + 24 i).
 
 use crate::cap::{CapSet, FileCaps};
+use crate::chunks::chunks;
 
 /// `VFS_CAP_FLAGS_EFFECTIVE`, and bit 0 of an entry's flags.
 pub(crate) const EFFECTIVE: u32 = 1;
@@ -156,7 +157,7 @@ impl Record {
 
 /// The records of `bytes`, whose length must be a multiple of [`RECORD_LEN`].
 pub(crate) fn records(bytes: &[u8]) -> Option<&[[u8; RECORD_LEN]]> {
-    match bytes.as_chunks::<RECORD_LEN>() {
+    match chunks::<RECORD_LEN>(bytes) {
         (records, []) => Some(records),
         _ => None,
     }
@@ -185,12 +186,14 @@ fn sort_at(records: &mut [[u8; RECORD_LEN]], gap: usize) -> bool {
     let key = |bytes: &[u8; RECORD_LEN]| Record::from_bytes(*bytes).rootid();
     let mut swapped = false;
     for at in 0..records.len().saturating_sub(gap) {
-        if let Some((head, [high, ..])) = records.split_at_mut_checked(at.saturating_add(gap))
-            && let Some(low) = head.get_mut(at)
-            && key(low) > key(high)
-        {
-            core::mem::swap(low, high);
-            swapped = true;
+        if let Some((head, [high, ..])) = records.split_at_mut_checked(at.saturating_add(gap)) {
+            match head.get_mut(at) {
+                Some(low) if key(low) > key(high) => {
+                    core::mem::swap(low, high);
+                    swapped = true;
+                }
+                _ => {}
+            }
         }
     }
     swapped

@@ -2,6 +2,7 @@
 //! The bytes of a sealed table: SPEC's Storage, docs/formats.md.
 
 use super::{SealFacts, VoidReason};
+use crate::chunks::chunks_mut;
 use crate::nscaps::MAX_ENTRIES;
 use crate::stored::Entries;
 use crate::wire::{Malformed, RECORD_LEN, copy, put_u32, records, same, take_u32};
@@ -118,7 +119,7 @@ impl<'a> Table<'a> {
         put_u32(&mut head, facts.gid);
         put_u32(&mut head, u32::try_from(records.len()).ok()?);
         put_u32(&mut head, 0);
-        let (slots, _) = body.as_chunks_mut::<RECORD_LEN>();
+        let (slots, _) = chunks_mut::<RECORD_LEN>(body);
         let slots = slots.get_mut(..records.len())?;
         slots.iter_mut().zip(records).for_each(|(slot, record)| *slot = *record);
         Some(Table::encoded_len(records.len()))
