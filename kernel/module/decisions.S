@@ -800,42 +800,40 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	pushq	%rbx
 	subq	$56, %rsp
 	movl	%ecx, 12(%rsp)
-	movq	%rdx, %r13
+	movq	%rdx, %rbp
 	movq	%rsi, %r14
 	movq	%rdi, 24(%rsp)
-	movq	%rdx, %rdi
-	callq	nscap_core_wire_Record_rootid
-	movl	%eax, %r15d
-	movq	(%r14), %rax
+	movl	(%rdx), %r15d
+	movq	(%rsi), %rax
 	cmpl	$-1, %r15d
 	movq	%rax, 16(%rsp)
 	je	.LBB15_2
 	movq	(%rax), %rdi
 	movl	%r15d, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
-	movl	%eax, %ebp
+	movl	%eax, %r13d
 	movl	%edx, %r12d
 	jmp	.LBB15_3
 .LBB15_2:
-	xorl	%ebp, %ebp
+	xorl	%r13d, %r13d
 .LBB15_3:
 	leaq	32(%rsp), %rbx
 	movq	%rbx, %rdi
-	movq	%r13, %rsi
+	movq	%rbp, %rsi
 	callq	nscap_core_wire_Record_caps
 	movzbl	12(%rsp), %r8d
 	movq	%r14, %rdi
-	movl	%ebp, %esi
+	movl	%r13d, %esi
 	movl	%r12d, %edx
 	movq	%rbx, %rcx
 	callq	nscap_core_request_Request_N_busy
 	movq	%rax, %rbx
 	shrq	$32, %rbx
 	pushq	$1
-	popq	%r13
+	popq	%rbp
 	testl	%eax, %eax
 	jne	.LBB15_4
-	cmpl	$1, %ebp
+	cmpl	$1, %r13d
 	jne	.LBB15_8
 	movq	8(%r14), %r14
 	movq	%r14, %rdi
@@ -876,7 +874,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	pushq	$1
 	popq	%rax
 	movl	%edx, %ebx
-	movl	%eax, %r13d
+	movl	%eax, %ebp
 	jmp	.LBB15_4
 .LBB15_13:
 	movq	16(%rsp), %rax
@@ -892,7 +890,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	movq	24(%rsp), %rcx
 	movl	%eax, 4(%rcx)
 	movb	%bl, 8(%rcx)
-	movl	%r13d, (%rcx)
+	movl	%ebp, (%rcx)
 	addq	$56, %rsp
 	popq	%rbx
 	popq	%r12
@@ -903,7 +901,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	RET
 .LBB15_14:
 	movl	%r15d, %eax
-	xorl	%r13d, %r13d
+	xorl	%ebp, %ebp
 	jmp	.LBB15_4
 SYM_FUNC_END(nscap_core_request_Request_N_check_named)
 
@@ -1494,40 +1492,36 @@ SYM_FUNC_END(nscap_kernel_Ns_as_nscap_core_ns_UserNs_parent)
 /* <nscap_core::stored::EntryViews<N> as core::iter::traits::iterator::Iterator>::next */
 SYM_FUNC_START_LOCAL(nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next)
 	pushq	%rbp
-	pushq	%r15
 	pushq	%r14
 	pushq	%rbx
-	subq	$24, %rsp
+	subq	$32, %rsp
 	movq	%rsi, %r14
 	movq	%rdi, %rbx
 	movb	64(%rsi), %al
 	movb	$2, 64(%rsi)
 	cmpb	$2, %al
 	jne	.LBB27_1
-	movq	72(%r14), %r15
-	cmpq	80(%r14), %r15
+	movq	72(%r14), %rsi
+	cmpq	80(%r14), %rsi
 	je	.LBB27_6
-	leaq	24(%r15), %rax
+	leaq	24(%rsi), %rax
 	movq	%rax, 72(%r14)
-	movq	%r15, %rdi
-	callq	nscap_core_wire_Record_rootid
-	cmpl	$-1, %eax
+	movl	(%rsi), %ebp
+	cmpl	$-1, %ebp
 	je	.LBB27_6
-	movl	%eax, %ebp
-	movq	%rsp, %rdi
-	movq	%r15, %rsi
+	leaq	8(%rsp), %rdi
 	callq	nscap_core_wire_Record_caps
 	jmp	.LBB27_5
 .LBB27_1:
 	movq	48(%r14), %rcx
 	movq	56(%r14), %rdx
-	movq	%rdx, 8(%rsp)
-	movq	%rcx, (%rsp)
-	movb	%al, 16(%rsp)
+	movq	%rdx, 16(%rsp)
+	movq	%rcx, 8(%rsp)
+	movb	%al, 24(%rsp)
 	movl	65(%r14), %eax
 	movl	68(%r14), %ecx
-	movl	%eax, 17(%rsp)
-	movl	%ecx, 20(%rsp)
+	movl	%eax, 25(%rsp)
+	movl	%ecx, 28(%rsp)
 	xorl	%ebp, %ebp
 .LBB27_5:
 	movq	%r14, %rdi
@@ -1535,21 +1529,20 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator
 	callq	nscap_core_inode_view_InodeView_N_kuid_of
 	movl	%eax, (%rbx)
 	movl	%edx, 4(%rbx)
-	movq	(%rsp), %rax
-	movq	8(%rsp), %rcx
+	movq	8(%rsp), %rax
+	movq	16(%rsp), %rcx
 	movq	%rax, 8(%rbx)
 	movq	%rcx, 16(%rbx)
-	movq	16(%rsp), %rax
+	movq	24(%rsp), %rax
 	movq	%rax, 24(%rbx)
 	movl	%ebp, 32(%rbx)
 	jmp	.LBB27_7
 .LBB27_6:
 	movl	$2, (%rbx)
 .LBB27_7:
-	addq	$24, %rsp
+	addq	$32, %rsp
 	popq	%rbx
 	popq	%r14
-	popq	%r15
 	popq	%rbp
 	RET
 SYM_FUNC_END(nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next)
@@ -1565,9 +1558,9 @@ SYM_FUNC_START(nscap_decide_change)
 	subq	$1128, %rsp
 	movl	%r9d, 12(%rsp)
 	movq	%r8, 32(%rsp)
-	movq	%rcx, 40(%rsp)
+	movq	%rcx, 456(%rsp)
 	movq	%rsi, %r14
-	movl	%edi, 96(%rsp)
+	movl	%edi, 92(%rsp)
 	movq	1192(%rsp), %rbp
 	movq	1184(%rsp), %r10
 	movq	24(%rdx), %rax
@@ -1591,47 +1584,47 @@ SYM_FUNC_START(nscap_decide_change)
 	popq	%rbx
 	cmovbl	%esi, %ebx
 	movq	16(%r10), %rsi
-	movq	%rsi, 456(%rsp)
-	andq	$0, 312(%rsp)
-	movq	%rcx, 32(%r12)
+	movq	%rsi, 448(%rsp)
 	andq	$0, 304(%rsp)
+	movq	%rcx, 32(%r12)
+	andq	$0, 296(%rsp)
 	movq	24(%r10), %rcx
-	movq	%rcx, 448(%rsp)
-	andq	$0, 360(%rsp)
+	movq	%rcx, 440(%rsp)
+	andq	$0, 352(%rsp)
 	movq	%rax, 40(%r12)
-	andq	$0, 368(%rsp)
+	andq	$0, 360(%rsp)
 	movw	$256, %ax
 	movw	%ax, 48(%r12)
 	movq	(%r14), %r13
 	movq	8(%r14), %r15
-	leaq	48(%rsp), %rdi
+	leaq	40(%rsp), %rdi
 	movq	%rdx, %rsi
 	callq	nscap_kernel_File_view
 	leaq	464(%rsp), %rdi
 	movq	%r12, %rsi
 	callq	nscap_kernel_stored
-	movq	%r13, 296(%rsp)
-	movq	%r15, 320(%rsp)
+	movq	%r13, 288(%rsp)
+	movq	%r15, 312(%rsp)
 	movabsq	$2199023255551, %rax
-	movq	%rax, 328(%rsp)
-	andq	$0, 336(%rsp)
+	movq	%rax, 320(%rsp)
+	andq	$0, 328(%rsp)
+	movl	%ebx, 336(%rsp)
+	movl	%ebx, 340(%rsp)
 	movl	%ebx, 344(%rsp)
 	movl	%ebx, 348(%rsp)
-	movl	%ebx, 352(%rsp)
-	movl	%ebx, 356(%rsp)
-	andl	$0, 376(%rsp)
+	andl	$0, 368(%rsp)
 	movl	20(%r14), %eax
 	movl	%eax, %r12d
 	andl	$1, %r12d
 	shrl	%eax
 	movw	$256, %cx
-	movw	%cx, 120(%rsp)
-	movb	$2, 122(%rsp)
+	movw	%cx, 112(%rsp)
+	movb	$2, 114(%rsp)
 	xorl	%esi, %esi
 .LBB28_1:
 	cmpq	$3, %rsi
 	je	.LBB28_3
-	movzbl	120(%rsp,%rsi), %ecx
+	movzbl	112(%rsp,%rsi), %ecx
 	incq	%rsi
 	cmpl	%ecx, %eax
 	jne	.LBB28_1
@@ -1639,17 +1632,17 @@ SYM_FUNC_START(nscap_decide_change)
 .LBB28_3:
 	xorl	%ecx, %ecx
 .LBB28_4:
-	movb	%r12b, 288(%rsp)
-	movb	%cl, 289(%rsp)
-	leaq	296(%rsp), %rax
+	movb	%r12b, 280(%rsp)
+	movb	%cl, 281(%rsp)
+	leaq	288(%rsp), %rax
+	movq	%rax, 256(%rsp)
+	leaq	40(%rsp), %rax
 	movq	%rax, 264(%rsp)
-	leaq	48(%rsp), %rax
-	movq	%rax, 272(%rsp)
 	leaq	464(%rsp), %rax
-	movq	%rax, 280(%rsp)
+	movq	%rax, 272(%rsp)
 	xorl	%eax, %eax
 	movq	32(%rsp), %r8
-	movl	96(%rsp), %ecx
+	movl	92(%rsp), %ecx
 .LBB28_5:
 	cmpq	$192, %rax
 	je	.LBB28_7
@@ -1662,7 +1655,7 @@ SYM_FUNC_START(nscap_decide_change)
 	addq	$48, %rax
 	jmp	.LBB28_5
 .LBB28_7:
-	movq	40(%rsp), %rax
+	movq	456(%rsp), %rax
 	testq	%rax, %rax
 	pushq	$1
 	popq	%r14
@@ -1675,13 +1668,13 @@ SYM_FUNC_START(nscap_decide_change)
 	movb	$2, %r15b
 	cmpl	$2, %ecx
 	jne	.LBB28_35
-	cmpb	$0, 88(%rsp)
+	cmpb	$0, 80(%rsp)
 	jne	.LBB28_36
-	cmpb	$0, 89(%rsp)
+	cmpb	$0, 81(%rsp)
 	jne	.LBB28_39
-	cmpl	$0, 64(%rsp)
+	cmpl	$0, 56(%rsp)
 	sete	%cl
-	cmpl	$0, 72(%rsp)
+	cmpl	$0, 64(%rsp)
 	sete	%al
 	orb	%cl, %al
 	jne	.LBB28_48
@@ -1714,29 +1707,24 @@ SYM_FUNC_START(nscap_decide_change)
 	jne	.LBB28_64
 	addq	$8, %r14
 	movq	%r14, %rdi
-	movq	%rsi, 40(%rsp)
+	movq	%rsi, 32(%rsp)
 	callq	nscap_core_nscaps_check_records
 	cmpb	$7, %al
 	jne	.LBB28_64
-	imulq	$24, 40(%rsp), %rcx
-	movq	%r14, %rdi
+	movq	32(%rsp), %r10
+	imulq	$24, %r10, %rax
+	xorl	%ecx, %ecx
 .LBB28_21:
-	testq	%rcx, %rcx
+	cmpq	%rcx, %rax
 	je	.LBB28_110
-	leaq	24(%rdi), %rax
-	movq	%rax, 96(%rsp)
-	movq	%rcx, 32(%rsp)
-	callq	nscap_core_wire_Record_rootid
-	movq	32(%rsp), %rcx
-	addq	$-24, %rcx
-	movq	96(%rsp), %rdi
-	cmpl	$-1, %eax
+	cmpl	$-1, (%r14,%rcx)
+	leaq	24(%rcx), %rcx
 	jne	.LBB28_21
 	jmp	.LBB28_64
 .LBB28_23:
-	leaq	104(%rsp), %r14
+	leaq	96(%rsp), %r14
 	leaq	464(%rsp), %r15
-	leaq	48(%rsp), %r12
+	leaq	40(%rsp), %r12
 	movq	%r14, %rdi
 	movq	%r15, %rsi
 	movq	%r13, %rdx
@@ -1746,18 +1734,18 @@ SYM_FUNC_START(nscap_decide_change)
 	movq	%rbx, %rdi
 	movq	%r14, %rsi
 	callq	nscap_core_stored_StoredView_N_only
-	movq	296(%rsp), %rdx
+	movq	288(%rsp), %rdx
 	leaq	520(%rsp), %rdi
 	movq	%r15, %rsi
 	movq	%r12, %rcx
 	callq	nscap_core_stored_Stored_seen_from
-	movq	296(%rsp), %rdi
+	movq	288(%rsp), %rdi
 	xorl	%esi, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
 	testb	$1, %al
 	je	.LBB28_37
 	movl	%edx, %r12d
-	leaq	104(%rsp), %rbx
+	leaq	96(%rsp), %rbx
 	leaq	520(%rsp), %rsi
 	movq	%rbx, %rdi
 	callq	nscap_core_stored_StoredView_N_entries
@@ -1786,13 +1774,13 @@ SYM_FUNC_START(nscap_decide_change)
 	jmp	.LBB28_41
 .LBB28_29:
 	movb	$2, %r15b
-	cmpb	$0, 88(%rsp)
+	cmpb	$0, 80(%rsp)
 	jne	.LBB28_36
-	cmpb	$0, 89(%rsp)
+	cmpb	$0, 81(%rsp)
 	jne	.LBB28_39
-	cmpl	$0, 64(%rsp)
+	cmpl	$0, 56(%rsp)
 	sete	%cl
-	cmpl	$0, 72(%rsp)
+	cmpl	$0, 64(%rsp)
 	sete	%al
 	orb	%cl, %al
 	jne	.LBB28_48
@@ -1800,7 +1788,7 @@ SYM_FUNC_START(nscap_decide_change)
 	popq	%r13
 	testq	%r8, %r8
 	je	.LBB28_86
-	leaq	104(%rsp), %rbx
+	leaq	96(%rsp), %rbx
 	movq	%rbx, %rdi
 	movq	%r14, %rsi
 	movq	%r8, %rdx
@@ -1811,7 +1799,7 @@ SYM_FUNC_START(nscap_decide_change)
 	movb	$6, %bl
 	jmp	.LBB28_64
 .LBB28_35:
-	cmpb	$0, 88(%rsp)
+	cmpb	$0, 80(%rsp)
 	je	.LBB28_38
 .LBB28_36:
 	pushq	$30
@@ -1822,7 +1810,7 @@ SYM_FUNC_START(nscap_decide_change)
 	movl	$2, 640(%rsp)
 	jmp	.LBB28_41
 .LBB28_38:
-	cmpb	$0, 89(%rsp)
+	cmpb	$0, 81(%rsp)
 	je	.LBB28_47
 .LBB28_39:
 	pushq	$1
@@ -1833,23 +1821,23 @@ SYM_FUNC_START(nscap_decide_change)
 	movl	$2, 640(%rsp)
 	leaq	736(%rsp), %rbx
 .LBB28_41:
-	cmpb	$0, 88(%rsp)
+	cmpb	$0, 80(%rsp)
 	je	.LBB28_43
 	pushq	$30
 	popq	%r13
 	movb	$36, %bl
 	jmp	.LBB28_63
 .LBB28_43:
-	cmpb	$0, 89(%rsp)
+	cmpb	$0, 81(%rsp)
 	je	.LBB28_45
 	pushq	$1
 	popq	%r13
 	movb	$37, %bl
 	jmp	.LBB28_63
 .LBB28_45:
-	cmpl	$0, 64(%rsp)
+	cmpl	$0, 56(%rsp)
 	sete	%cl
-	cmpl	$0, 72(%rsp)
+	cmpl	$0, 64(%rsp)
 	sete	%al
 	orb	%cl, %al
 	je	.LBB28_49
@@ -1857,9 +1845,9 @@ SYM_FUNC_START(nscap_decide_change)
 	movb	$38, %bl
 	jmp	.LBB28_63
 .LBB28_47:
-	cmpl	$0, 64(%rsp)
+	cmpl	$0, 56(%rsp)
 	sete	%cl
-	cmpl	$0, 72(%rsp)
+	cmpl	$0, 64(%rsp)
 	sete	%al
 	orb	%cl, %al
 	je	.LBB28_53
@@ -1873,9 +1861,9 @@ SYM_FUNC_START(nscap_decide_change)
 	movl	32(%rbx), %ebx
 	cmpb	$2, 512(%rsp)
 	je	.LBB28_60
-	movq	48(%rsp), %rsi
-	movq	80(%rsp), %rdx
-	leaq	296(%rsp), %rdi
+	movq	40(%rsp), %rsi
+	movq	72(%rsp), %rdx
+	leaq	288(%rsp), %rdi
 	callq	nscap_core_privilege_writes_host_value
 	testb	%al, %al
 	je	.LBB28_60
@@ -1890,7 +1878,7 @@ SYM_FUNC_START(nscap_decide_change)
 	movb	4(%rbx), %bl
 	je	.LBB28_63
 	leaq	525(%rsp), %rax
-	leaq	109(%rsp), %rdx
+	leaq	101(%rsp), %rdx
 	pushq	$43
 	popq	%rcx
 	movq	%rdx, %rdi
@@ -1903,8 +1891,8 @@ SYM_FUNC_START(nscap_decide_change)
 	movl	%r13d, -5(%rdx)
 	movb	%bl, -1(%rdx)
 	movb	$2, 43(%rdx)
-	leaq	384(%rsp), %rdi
-	leaq	104(%rsp), %rsi
+	leaq	376(%rsp), %rdi
+	leaq	96(%rsp), %rsi
 	pushq	$29
 	popq	%rdx
 	callq	nscap_core_next_Next_finish
@@ -1912,7 +1900,7 @@ SYM_FUNC_START(nscap_decide_change)
 .LBB28_53:
 	leaq	520(%rsp), %rbx
 	leaq	464(%rsp), %rsi
-	leaq	48(%rsp), %rcx
+	leaq	40(%rsp), %rcx
 	movq	%rbx, %rdi
 	movq	%r13, %rdx
 	callq	nscap_core_stored_Stored_seen_from
@@ -1920,31 +1908,31 @@ SYM_FUNC_START(nscap_decide_change)
 	callq	nscap_core_stored_StoredView_N_has_entries
 	testb	%al, %al
 	je	.LBB28_84
-	leaq	104(%rsp), %rbx
+	leaq	96(%rsp), %rbx
 	leaq	520(%rsp), %rsi
 	movq	%rbx, %rdi
 	callq	nscap_core_stored_StoredView_N_entries
-	leaq	384(%rsp), %r14
-	leaq	48(%rsp), %r12
+	leaq	376(%rsp), %r14
+	leaq	40(%rsp), %r12
 .LBB28_55:
 	movq	%r14, %rdi
 	movq	%rbx, %rsi
 	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
-	movl	384(%rsp), %eax
+	movl	376(%rsp), %eax
 	testl	%eax, %eax
 	je	.LBB28_55
 	cmpl	$2, %eax
 	je	.LBB28_89
-	movl	388(%rsp), %ecx
-	movq	296(%rsp), %rdi
-	movq	320(%rsp), %rsi
+	movl	380(%rsp), %ecx
+	movq	288(%rsp), %rdi
+	movq	312(%rsp), %rsi
 	movq	%r12, %rdx
 	callq	nscap_core_privilege_may_grant
 	testl	%eax, %eax
 	jne	.LBB28_55
 	subq	$8, %rsp
-	leaq	112(%rsp), %rbx
-	leaq	272(%rsp), %rsi
+	leaq	104(%rsp), %rbx
+	leaq	264(%rsp), %rsi
 	movq	%rbx, %rdi
 	xorl	%edx, %edx
 	movq	32(%rsp), %r8
@@ -1959,17 +1947,17 @@ SYM_FUNC_START(nscap_decide_change)
 .LBB28_60:
 	testl	$-3, %r15d
 	je	.LBB28_62
-	movq	296(%rsp), %rdi
-	movq	320(%rsp), %rsi
-	leaq	48(%rsp), %rdx
+	movq	288(%rsp), %rdi
+	movq	312(%rsp), %rsi
+	leaq	40(%rsp), %rdx
 	movl	%r14d, %ecx
 	callq	nscap_core_privilege_may_grant
 	testl	%eax, %eax
 	je	.LBB28_94
 .LBB28_62:
-	movq	296(%rsp), %rsi
+	movq	288(%rsp), %rsi
 	leaq	520(%rsp), %rbx
-	leaq	48(%rsp), %rdx
+	leaq	40(%rsp), %rdx
 	leaq	464(%rsp), %rcx
 	movq	%rbx, %rdi
 	callq	nscap_core_read_get_capability
@@ -2024,11 +2012,11 @@ SYM_FUNC_START(nscap_decide_change)
 	rep;movsb (%rsi), %es:(%rdi)
 	movq	1184(%rsp), %rax
 	movq	32(%rax), %rcx
-	leaq	104(%rsp), %rbx
+	leaq	96(%rsp), %rbx
 	leaq	776(%rsp), %rsi
 	movq	%rbx, %rdi
-	movq	456(%rsp), %r8
-	movq	448(%rsp), %r9
+	movq	448(%rsp), %r8
+	movq	440(%rsp), %r9
 	callq	nscap_core_storage_plan_plan
 	cmpl	$6, (%rbx)
 	jne	.LBB28_71
@@ -2056,7 +2044,7 @@ SYM_FUNC_START(nscap_decide_change)
 	RET
 .LBB28_71:
 	leaq	856(%rsp), %rdi
-	leaq	104(%rsp), %rsi
+	leaq	96(%rsp), %rsi
 	movl	$160, %ecx
 	rep;movsb (%rsi), %es:(%rdi)
 	leaq	816(%rsp), %rax
@@ -2122,22 +2110,22 @@ SYM_FUNC_START(nscap_decide_change)
 	movb	$7, %bl
 	jmp	.LBB28_64
 .LBB28_87:
-	movl	113(%rsp), %eax
-	movzbl	112(%rsp), %edi
-	movzbl	119(%rsp), %ecx
+	movl	105(%rsp), %eax
+	movzbl	104(%rsp), %edi
+	movzbl	111(%rsp), %ecx
 	shll	$16, %ecx
-	movzwl	117(%rsp), %esi
+	movzwl	109(%rsp), %esi
 	orl	%ecx, %esi
 	shlq	$32, %rsi
 	orq	%rsi, %rax
-	movq	120(%rsp), %rcx
-	movl	128(%rsp), %esi
+	movq	112(%rsp), %rcx
+	movl	120(%rsp), %esi
 	movq	%rax, %rbx
 	shlq	$8, %rbx
 	orq	%rdi, %rbx
 	cmpl	$2, %edx
 	jne	.LBB28_90
-	leaq	104(%rsp), %rdi
+	leaq	96(%rsp), %rdi
 	movl	4(%rdi), %r10d
 	movl	12(%rsp), %r8d
 	movl	%r8d, %r9d
@@ -2155,7 +2143,7 @@ SYM_FUNC_START(nscap_decide_change)
 	movl	%r11d, 12(%rdx)
 	movl	%eax, 16(%rdx)
 	movl	%ecx, 20(%rdx)
-	leaq	264(%rsp), %rsi
+	leaq	256(%rsp), %rsi
 	pushq	$1
 	popq	%rcx
 	pushq	16(%rsp)
@@ -2165,7 +2153,7 @@ SYM_FUNC_START(nscap_decide_change)
 	popq	%rcx
 	jmp	.LBB28_117
 .LBB28_89:
-	testb	$-128, 323(%rsp)
+	testb	$-128, 315(%rsp)
 	pushq	$19
 	popq	%rax
 	pushq	$33
@@ -2177,12 +2165,12 @@ SYM_FUNC_START(nscap_decide_change)
 	jmp	.LBB28_64
 .LBB28_90:
 	andb	$1, %sil
-	movq	%rbx, 384(%rsp)
-	movq	%rcx, 392(%rsp)
-	movb	%sil, 400(%rsp)
-	movq	48(%rsp), %rsi
-	movq	80(%rsp), %rdx
-	leaq	296(%rsp), %rdi
+	movq	%rbx, 376(%rsp)
+	movq	%rcx, 384(%rsp)
+	movb	%sil, 392(%rsp)
+	movq	40(%rsp), %rsi
+	movq	72(%rsp), %rdx
+	leaq	288(%rsp), %rdi
 	callq	nscap_core_privilege_writes_host_value
 	testb	%al, %al
 	movl	12(%rsp), %ebx
@@ -2191,13 +2179,13 @@ SYM_FUNC_START(nscap_decide_change)
 	jne	.LBB28_100
 	testb	$2, %bl
 	je	.LBB28_102
-	movl	$61, 108(%rsp)
-	movb	$18, 112(%rsp)
+	movl	$61, 100(%rsp)
+	movb	$18, 104(%rsp)
 	jmp	.LBB28_116
 .LBB28_94:
 	subq	$8, %rsp
-	leaq	392(%rsp), %rdi
-	leaq	272(%rsp), %rsi
+	leaq	384(%rsp), %rdi
+	leaq	264(%rsp), %rsi
 	pushq	$1
 	popq	%rdx
 	movl	%ebx, %ecx
@@ -2208,15 +2196,15 @@ SYM_FUNC_START(nscap_decide_change)
 	popq	%rax
 	popq	%rcx
 .LBB28_95:
-	movb	384(%rsp), %r15b
+	movb	376(%rsp), %r15b
 	cmpb	$3, %r15b
 	jne	.LBB28_97
-	movl	388(%rsp), %r13d
+	movl	380(%rsp), %r13d
 	movb	$2, %r15b
-	movb	392(%rsp), %bl
+	movb	384(%rsp), %bl
 	jmp	.LBB28_64
 .LBB28_97:
-	leaq	392(%rsp), %rsi
+	leaq	384(%rsp), %rsi
 	movb	-7(%rsi), %bl
 	movl	-4(%rsi), %r13d
 	pushq	$56
@@ -2226,13 +2214,13 @@ SYM_FUNC_START(nscap_decide_change)
 	jmp	.LBB28_64
 .LBB28_98:
 	andl	$1, %ebx
-	movq	296(%rsp), %rdi
+	movq	288(%rsp), %rdi
 	xorl	%esi, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
 	movl	%eax, %r13d
 	movl	%edx, %r12d
-	leaq	264(%rsp), %rdi
-	leaq	384(%rsp), %rcx
+	leaq	256(%rsp), %rdi
+	leaq	376(%rsp), %rcx
 	movl	%eax, %esi
 	movl	%ebx, %r8d
 	callq	nscap_core_request_Request_N_busy
@@ -2240,17 +2228,17 @@ SYM_FUNC_START(nscap_decide_change)
 	shrq	$32, %r14
 	testl	%eax, %eax
 	je	.LBB28_104
-	movl	%eax, 108(%rsp)
-	movb	%r14b, 112(%rsp)
+	movl	%eax, 100(%rsp)
+	movb	%r14b, 104(%rsp)
 	jmp	.LBB28_116
 .LBB28_100:
 	testb	$1, %bl
 	je	.LBB28_102
-	movl	$17, 108(%rsp)
-	movb	$15, 112(%rsp)
+	movl	$17, 100(%rsp)
+	movb	$15, 104(%rsp)
 	jmp	.LBB28_116
 .LBB28_102:
-	leaq	104(%rsp), %rbx
+	leaq	96(%rsp), %rbx
 	leaq	464(%rsp), %rsi
 	movq	%rbx, %rdi
 	movq	24(%rsp), %rdx
@@ -2260,11 +2248,11 @@ SYM_FUNC_START(nscap_decide_change)
 	movl	(%rbx), %r8d
 	movb	4(%rbx), %dl
 	jne	.LBB28_108
-	movl	%r8d, 108(%rsp)
+	movl	%r8d, 100(%rsp)
 	jmp	.LBB28_107
 .LBB28_104:
 	movl	%ebx, 32(%rsp)
-	movq	320(%rsp), %rsi
+	movq	312(%rsp), %rsi
 	movl	%esi, %ebx
 	shrl	$31, %ebx
 	addl	$19, %ebx
@@ -2284,18 +2272,18 @@ SYM_FUNC_START(nscap_decide_change)
 	testl	%r13d, %r13d
 	je	.LBB28_109
 	movq	%rdx, %r13
-	movq	296(%rsp), %rdi
-	leaq	48(%rsp), %rdx
+	movq	288(%rsp), %rdi
+	leaq	40(%rsp), %rdx
 	movl	%ebx, %ecx
 	callq	nscap_core_privilege_may_grant
 	testl	%eax, %eax
 	je	.LBB28_112
-	movl	$1, 108(%rsp)
+	movl	$1, 100(%rsp)
 .LBB28_107:
-	movb	%dl, 112(%rsp)
+	movb	%dl, 104(%rsp)
 	jmp	.LBB28_116
 .LBB28_108:
-	leaq	109(%rsp), %rsi
+	leaq	101(%rsp), %rsi
 	leaq	525(%rsp), %rax
 	pushq	$27
 	popq	%rcx
@@ -2303,13 +2291,13 @@ SYM_FUNC_START(nscap_decide_change)
 	rep;movsb (%rsi), %es:(%rdi)
 	movl	%r8d, -5(%rax)
 	movb	%dl, -1(%rax)
-	movq	384(%rsp), %rcx
-	movq	392(%rsp), %rdx
+	movq	376(%rsp), %rcx
+	movq	384(%rsp), %rdx
 	movq	%rcx, 27(%rax)
 	movq	%rdx, 35(%rax)
-	movq	400(%rsp), %rcx
+	movq	392(%rsp), %rcx
 	movq	%rcx, 43(%rax)
-	leaq	104(%rsp), %rdi
+	leaq	96(%rsp), %rdi
 	leaq	520(%rsp), %rsi
 	pushq	$14
 .LBB28_125:
@@ -2317,20 +2305,20 @@ SYM_FUNC_START(nscap_decide_change)
 	callq	nscap_core_next_Next_finish
 	jmp	.LBB28_117
 .LBB28_109:
-	movl	$1, 108(%rsp)
-	movb	%bl, 112(%rsp)
+	movl	$1, 100(%rsp)
+	movb	%bl, 104(%rsp)
 .LBB28_116:
-	movb	$3, 104(%rsp)
+	movb	$3, 96(%rsp)
 .LBB28_117:
-	movb	104(%rsp), %al
+	movb	96(%rsp), %al
 .LBB28_118:
 	cmpb	$3, %al
 	jne	.LBB28_120
-	movl	108(%rsp), %r13d
-	movb	112(%rsp), %bl
+	movl	100(%rsp), %r13d
+	movb	104(%rsp), %bl
 	jmp	.LBB28_64
 .LBB28_120:
-	leaq	112(%rsp), %rsi
+	leaq	104(%rsp), %rsi
 	movb	-7(%rsi), %bl
 	movl	-4(%rsi), %r13d
 	pushq	$56
@@ -2342,21 +2330,21 @@ SYM_FUNC_START(nscap_decide_change)
 .LBB28_110:
 	testl	%r12d, %r12d
 	sete	%al
-	movq	40(%rsp), %rcx
-	cmpl	$1, %ecx
-	setne	%dl
+	cmpl	$1, %r10d
+	setne	%cl
 	movb	$9, %bl
-	testb	%al, %dl
+	testb	%al, %cl
 	jne	.LBB28_64
 	movl	12(%rsp), %r8d
 	movl	%r8d, %r9d
 	andl	$2, %r9d
 	shrl	%r9d
 	andl	$1, %r8d
-	leaq	104(%rsp), %rbx
-	leaq	264(%rsp), %rsi
+	leaq	96(%rsp), %rbx
+	leaq	256(%rsp), %rsi
 	movq	%rbx, %rdi
 	movq	%r14, %rdx
+	movq	%r10, %rcx
 	pushq	16(%rsp)
 	pushq	32(%rsp)
 	callq	nscap_core_request_Request_N_write_named
@@ -2364,10 +2352,10 @@ SYM_FUNC_START(nscap_decide_change)
 .LBB28_112:
 	cmpl	$1, %r14d
 	jne	.LBB28_114
-	movw	$3329, 104(%rsp)
+	movw	$3329, 96(%rsp)
 	jmp	.LBB28_117
 .LBB28_114:
-	leaq	48(%rsp), %rdi
+	leaq	40(%rsp), %rdi
 	movl	%ebx, %esi
 	callq	nscap_core_inode_view_InodeView_N_stored_of
 	shlq	$32, %rdx
@@ -2384,12 +2372,12 @@ SYM_FUNC_START(nscap_decide_change)
 	shrq	$32, %r13
 	testl	%ecx, %ecx
 	je	.LBB28_121
-	movl	%ecx, 108(%rsp)
-	movb	%r13b, 112(%rsp)
+	movl	%ecx, 100(%rsp)
+	movb	%r13b, 104(%rsp)
 	jmp	.LBB28_116
 .LBB28_121:
 	movq	%r13, %r12
-	leaq	104(%rsp), %rbx
+	leaq	96(%rsp), %rbx
 	leaq	464(%rsp), %rsi
 	movq	%rbx, %rdi
 	movq	24(%rsp), %rdx
@@ -2403,7 +2391,7 @@ SYM_FUNC_START(nscap_decide_change)
 	movl	12(%rsp), %r9d
 	andl	$2, %r9d
 	shrl	%r9d
-	leaq	109(%rsp), %r8
+	leaq	101(%rsp), %r8
 	leaq	685(%rsp), %r11
 	pushq	$43
 	popq	%rcx
@@ -2419,17 +2407,17 @@ SYM_FUNC_START(nscap_decide_change)
 	movb	%r10b, 43(%r11)
 	movzbl	%r14b, %edi
 	leaq	680(%rsp), %rsi
-	leaq	384(%rsp), %rcx
+	leaq	376(%rsp), %rcx
 	movl	%r12d, %edx
 	movl	32(%rsp), %r8d
 	callq	nscap_core_request_Way_write
 	testl	%eax, %eax
 	je	.LBB28_124
 .LBB28_123:
-	movl	%eax, 108(%rsp)
+	movl	%eax, 100(%rsp)
 	jmp	.LBB28_107
 .LBB28_124:
-	leaq	104(%rsp), %rdi
+	leaq	96(%rsp), %rdi
 	leaq	680(%rsp), %rsi
 	pushq	$16
 	jmp	.LBB28_125
@@ -3321,79 +3309,42 @@ SYM_FUNC_START(nscap_needs_table)
 SYM_FUNC_END(nscap_needs_table)
 
 	.text
-/* nscap_core::wire::Record::rootid */
-SYM_FUNC_START_LOCAL(nscap_core_wire_Record_rootid)
-	pushq	%rbx
-	subq	$32, %rsp
-	movq	%rdi, %rsi
-	leaq	8(%rsp), %rbx
-	movq	%rbx, %rdi
-	callq	nscap_core_wire_Record_words
-	movl	(%rbx), %eax
-	addq	$32, %rsp
-	popq	%rbx
-	RET
-SYM_FUNC_END(nscap_core_wire_Record_rootid)
-
-	.text
 /* nscap_core::wire::Record::caps */
 SYM_FUNC_START_LOCAL(nscap_core_wire_Record_caps)
-	pushq	%r14
-	pushq	%rbx
-	subq	$24, %rsp
-	movq	%rdi, %rbx
-	movq	%rsp, %r14
-	movq	%r14, %rdi
-	callq	nscap_core_wire_Record_words
-	movb	4(%r14), %al
-	movl	8(%r14), %ecx
-	movl	12(%r14), %edx
-	movl	16(%r14), %esi
-	movl	20(%r14), %edi
-	shlq	$32, %rsi
-	orq	%rcx, %rsi
-	shlq	$32, %rdi
-	orq	%rdx, %rdi
-	movq	%rsi, (%rbx)
-	movq	%rdi, 8(%rbx)
-	andb	$1, %al
-	movb	%al, 16(%rbx)
-	addq	$24, %rsp
-	popq	%rbx
-	popq	%r14
-	RET
-SYM_FUNC_END(nscap_core_wire_Record_caps)
-
-	.text
-/* nscap_core::wire::Record::words */
-SYM_FUNC_START_LOCAL(nscap_core_wire_Record_words)
 	subq	$24, %rsp
 	pushq	$24
 	popq	%rax
 	xorl	%ecx, %ecx
-.LBB40_1:
+.LBB38_1:
 	cmpq	$6, %rcx
-	je	.LBB40_5
+	je	.LBB38_5
 	xorl	%edx, %edx
 	cmpq	$4, %rax
-	jb	.LBB40_4
+	jb	.LBB38_4
 	addq	$-4, %rax
 	movl	(%rsi), %edx
 	addq	$4, %rsi
-.LBB40_4:
+.LBB38_4:
 	movl	%edx, (%rsp,%rcx,4)
 	incq	%rcx
-	jmp	.LBB40_1
-.LBB40_5:
-	movq	16(%rsp), %rax
-	movq	%rax, 16(%rdi)
-	movq	(%rsp), %rax
-	movq	8(%rsp), %rcx
-	movq	%rcx, 8(%rdi)
-	movq	%rax, (%rdi)
+	jmp	.LBB38_1
+.LBB38_5:
+	movb	4(%rsp), %al
+	movl	8(%rsp), %ecx
+	movl	12(%rsp), %edx
+	movl	16(%rsp), %esi
+	movl	20(%rsp), %r8d
+	shlq	$32, %rsi
+	orq	%rcx, %rsi
+	shlq	$32, %r8
+	orq	%rdx, %r8
+	movq	%rsi, (%rdi)
+	movq	%r8, 8(%rdi)
+	andb	$1, %al
+	movb	%al, 16(%rdi)
 	addq	$24, %rsp
 	RET
-SYM_FUNC_END(nscap_core_wire_Record_words)
+SYM_FUNC_END(nscap_core_wire_Record_caps)
 
 	.text
 /* nscap_core::wire::sort_records */
@@ -3401,96 +3352,74 @@ SYM_FUNC_START_LOCAL(nscap_core_wire_sort_records)
 	pushq	%rbp
 	pushq	%r15
 	pushq	%r14
-	pushq	%r13
-	pushq	%r12
 	pushq	%rbx
-	subq	$40, %rsp
-	movq	%rdi, (%rsp)
-	movb	$1, %cl
+	movb	$1, %r11b
 	pushq	$-1
-	popq	%r8
-	movq	%rsi, %rbp
-	movq	%rsi, 32(%rsp)
-.LBB41_1:
-	cmpq	$2, %rbp
-	setae	%al
-	orb	%cl, %al
-	testb	$1, %al
-	je	.LBB41_14
-	leaq	(%rbp,%rbp,2), %rbp
-	shrq	$2, %rbp
-	cmpq	$1, %rbp
-	adcq	$0, %rbp
-	xorl	%ebx, %ebx
-	movq	%rsi, %r14
-	subq	%rbp, %r14
-	cmovbq	%rbx, %r14
-	movq	%rbp, %rax
-	notq	%rax
-	movq	%rax, 24(%rsp)
-	movq	$0, 16(%rsp)
-.LBB41_3:
-	imulq	$24, %rbx, %r15
-	addq	(%rsp), %r15
-.LBB41_4:
-	movq	%rbx, %r13
-	cmpq	%rbx, %r14
-	je	.LBB41_5
-	leaq	1(%r13), %rbx
-	movq	%r13, %rax
-	addq	%rbp, %rax
-	cmovbq	%r8, %rax
-	cmpq	%rsi, %rax
-	ja	.LBB41_9
-	sete	%cl
-	cmpq	%rax, %r13
+	popq	%rax
+	movq	%rsi, %rcx
+.LBB39_1:
+	cmpq	$2, %rcx
 	setae	%dl
-	orb	%cl, %dl
-	jne	.LBB41_9
-	imulq	$24, %rax, %r12
-	addq	(%rsp), %r12
-	movq	%r15, %rdi
-	callq	nscap_core_wire_Record_rootid
-	movl	%eax, 12(%rsp)
-	movq	%r12, %rdi
-	callq	nscap_core_wire_Record_rootid
-	pushq	$-1
-	popq	%r8
-	movq	32(%rsp), %rsi
-	cmpl	%eax, 12(%rsp)
-	ja	.LBB41_10
-.LBB41_9:
-	addq	$24, %r15
-	jmp	.LBB41_4
-.LBB41_10:
-	movq	24(%rsp), %rax
-	cmpq	%rax, %r13
-	cmovaeq	%rax, %r13
-	addq	%rbp, %r13
-	imulq	$24, %r13, %rax
-	addq	(%rsp), %rax
-	xorl	%ecx, %ecx
-.LBB41_11:
-	cmpq	$3, %rcx
-	je	.LBB41_12
-	movq	(%r15,%rcx,8), %rdx
-	movq	(%rax,%rcx,8), %rdi
-	movq	%rdi, (%r15,%rcx,8)
-	movq	%rdx, (%rax,%rcx,8)
-	incq	%rcx
-	jmp	.LBB41_11
-.LBB41_12:
-	movb	$1, %al
-	movq	%rax, 16(%rsp)
-	jmp	.LBB41_3
-.LBB41_5:
-	movq	16(%rsp), %rcx
-	jmp	.LBB41_1
-.LBB41_14:
-	addq	$40, %rsp
+	orb	%r11b, %dl
+	testb	$1, %dl
+	je	.LBB39_13
+	leaq	(%rcx,%rcx,2), %rcx
+	shrq	$2, %rcx
+	cmpq	$1, %rcx
+	adcq	$0, %rcx
+	xorl	%r9d, %r9d
+	movq	%rsi, %rdx
+	subq	%rcx, %rdx
+	cmovbq	%r9, %rdx
+	movq	%rcx, %r8
+	notq	%r8
+	xorl	%r11d, %r11d
+.LBB39_3:
+	imulq	$24, %r9, %r10
+	addq	%rdi, %r10
+.LBB39_4:
+	movq	%r9, %rbx
+	cmpq	%r9, %rdx
+	je	.LBB39_1
+	leaq	1(%rbx), %r9
+	movq	%rbx, %r14
+	addq	%rcx, %r14
+	cmovbq	%rax, %r14
+	cmpq	%rsi, %r14
+	ja	.LBB39_8
+	sete	%bpl
+	cmpq	%r14, %rbx
+	setae	%r15b
+	orb	%bpl, %r15b
+	jne	.LBB39_8
+	imulq	$24, %r14, %r14
+	movl	(%r10), %ebp
+	cmpl	(%rdi,%r14), %ebp
+	ja	.LBB39_9
+.LBB39_8:
+	addq	$24, %r10
+	jmp	.LBB39_4
+.LBB39_9:
+	cmpq	%r8, %rbx
+	cmovaeq	%r8, %rbx
+	addq	%rcx, %rbx
+	imulq	$24, %rbx, %r11
+	addq	%rdi, %r11
+	xorl	%ebx, %ebx
+.LBB39_10:
+	cmpq	$3, %rbx
+	je	.LBB39_11
+	movq	(%r10,%rbx,8), %r14
+	movq	(%r11,%rbx,8), %r15
+	movq	%r15, (%r10,%rbx,8)
+	movq	%r14, (%r11,%rbx,8)
+	incq	%rbx
+	jmp	.LBB39_10
+.LBB39_11:
+	movb	$1, %r11b
+	jmp	.LBB39_3
+.LBB39_13:
 	popq	%rbx
-	popq	%r12
-	popq	%r13
 	popq	%r14
 	popq	%r15
 	popq	%rbp
@@ -3503,27 +3432,27 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_of)
 	pushq	%r14
 	pushq	%rbx
 	cmpb	$0, (%rsi)
-	je	.LBB42_1
+	je	.LBB40_1
 	movq	16(%rsi), %rax
 	movq	8(%rsi), %r8
-	jmp	.LBB42_3
-.LBB42_1:
+	jmp	.LBB40_3
+.LBB40_1:
 	leaq	1(%rsi), %r8
 	pushq	$1
 	popq	%rax
-.LBB42_3:
+.LBB40_3:
 	addq	$32, %rsi
 	imulq	$-24, %rax, %r10
 	movq	$-24576, %r11
 	xorl	%r9d, %r9d
-.LBB42_4:
+.LBB40_4:
 	leaq	(%r10,%r11), %rbx
 	cmpq	$-24576, %rbx
-	je	.LBB42_11
+	je	.LBB40_11
 	testq	%r11, %r11
-	je	.LBB42_6
+	je	.LBB40_6
 	cmpq	%r9, %rcx
-	je	.LBB42_9
+	je	.LBB40_9
 	leaq	(%r8,%r11), %rbx
 	addq	$24576, %rbx
 	movq	16(%rbx), %r14
@@ -3534,8 +3463,8 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_of)
 	movq	%r14, 24576(%rdx,%r11)
 	incq	%r9
 	addq	$24, %r11
-	jmp	.LBB42_4
-.LBB42_11:
+	jmp	.LBB40_4
+.LBB40_11:
 	movq	16(%rsi), %r8
 	movq	%r8, 48(%rdi)
 	movq	(%rsi), %r8
@@ -3546,17 +3475,17 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_of)
 	movq	%rcx, 8(%rdi)
 	movq	%r9, 16(%rdi)
 	movq	%rax, 24(%rdi)
-	jmp	.LBB42_12
-.LBB42_6:
+	jmp	.LBB40_12
+.LBB40_6:
 	movb	$27, %al
-	jmp	.LBB42_7
-.LBB42_9:
+	jmp	.LBB40_7
+.LBB40_9:
 	movb	$28, %al
-.LBB42_7:
+.LBB40_7:
 	movl	$28, (%rdi)
 	movb	%al, 4(%rdi)
 	movb	$5, 48(%rdi)
-.LBB42_12:
+.LBB40_12:
 	popq	%rbx
 	popq	%r14
 	RET
@@ -3566,16 +3495,16 @@ SYM_FUNC_END(nscap_core_next_Next_of)
 /* nscap_core::next::Next::put */
 SYM_FUNC_START_LOCAL(nscap_core_next_Next_put)
 	testl	%esi, %esi
-	je	.LBB43_4
+	je	.LBB41_4
 	movq	16(%rdi), %r8
 	pushq	$28
 	popq	%rax
 	movb	$27, %cl
 	cmpq	$1023, %r8
-	ja	.LBB43_5
+	ja	.LBB41_5
 	movb	$28, %cl
 	cmpq	8(%rdi), %r8
-	jae	.LBB43_5
+	jae	.LBB41_5
 	pushq	%rbx
 	movzbl	16(%rdx), %eax
 	movq	(%rdx), %rcx
@@ -3596,8 +3525,8 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_put)
 	movq	%r8, 16(%rdi)
 	xorl	%eax, %eax
 	popq	%rbx
-	jmp	.LBB43_5
-.LBB43_4:
+	jmp	.LBB41_5
+.LBB41_4:
 	movq	16(%rdx), %rax
 	movq	%rax, 48(%rdi)
 	movq	(%rdx), %rax
@@ -3605,7 +3534,7 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_put)
 	movq	%rcx, 40(%rdi)
 	movq	%rax, 32(%rdi)
 	xorl	%eax, %eax
-.LBB43_5:
+.LBB41_5:
 	movl	%ecx, %edx
 	RET
 SYM_FUNC_END(nscap_core_next_Next_put)
@@ -3622,15 +3551,15 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_finish)
 	movq	%rdi, %rbx
 	movq	16(%rsi), %r15
 	cmpq	8(%rsi), %r15
-	jbe	.LBB44_2
+	jbe	.LBB42_2
 	movb	$3, %al
 	movb	$28, %r14b
 	pushq	$8
 	popq	%rcx
 	pushq	$4
 	popq	%rdx
-	jmp	.LBB44_3
-.LBB44_2:
+	jmp	.LBB42_3
+.LBB42_2:
 	movl	%edx, %ebp
 	movq	%rsi, %r12
 	movq	(%rsi), %r14
@@ -3665,7 +3594,7 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_finish)
 	pushq	$12
 	popq	%rdx
 	xorl	%eax, %eax
-.LBB44_3:
+.LBB42_3:
 	movl	$28, (%rbx,%rdx)
 	movb	%r14b, (%rbx,%rcx)
 	movb	%al, (%rbx)
@@ -3681,127 +3610,72 @@ SYM_FUNC_END(nscap_core_next_Next_finish)
 	.text
 /* nscap_core::nscaps::check_records */
 SYM_FUNC_START_LOCAL(nscap_core_nscaps_check_records)
-	pushq	%rbp
-	pushq	%r15
-	pushq	%r14
-	pushq	%r13
-	pushq	%r12
-	pushq	%rbx
-	subq	$56, %rsp
-	movq	%rdi, %rbx
-	imulq	$24, %rsi, %r12
-	xorl	%ebp, %ebp
-	leaq	32(%rsp), %r14
-	leaq	8(%rsp), %r15
-.LBB45_1:
-	testq	%r12, %r12
-	je	.LBB45_2
-	movq	16(%rbx), %rax
-	movq	%rax, 24(%rsp)
-	movq	(%rbx), %rax
-	movq	8(%rbx), %rcx
-	movq	%rcx, 16(%rsp)
-	movq	%rax, 8(%rsp)
-	movq	%r14, %rdi
-	movq	%rbx, %rsi
-	callq	nscap_core_wire_Record_words
-	cmpl	$2, 36(%rsp)
-	jae	.LBB45_4
-	movq	%r15, %rdi
-	callq	nscap_core_wire_Record_rootid
-	testb	$1, %bpl
-	je	.LBB45_9
-	cmpl	%r13d, %eax
+	imulq	$24, %rsi, %rax
+	xorl	%ecx, %ecx
+.LBB43_1:
+	testq	%rax, %rax
+	je	.LBB43_2
+	cmpl	$2, 4(%rdi)
+	jae	.LBB43_4
+	movl	(%rdi), %esi
+	testb	$1, %cl
+	je	.LBB43_9
+	cmpl	%edx, %esi
 	setbe	%cl
-	cmpl	$-1, %eax
+	cmpl	$-1, %esi
 	setne	%dl
 	testb	%dl, %cl
-	jne	.LBB45_7
-.LBB45_9:
-	addq	$24, %rbx
-	addq	$-24, %r12
-	movb	$1, %bpl
-	movl	%eax, %r13d
-	jmp	.LBB45_1
-.LBB45_2:
+	jne	.LBB43_8
+.LBB43_9:
+	addq	$24, %rdi
+	addq	$-24, %rax
+	movb	$1, %cl
+	movl	%esi, %edx
+	jmp	.LBB43_1
+.LBB43_2:
 	movb	$7, %al
-	jmp	.LBB45_8
-.LBB45_4:
+	RET
+.LBB43_4:
 	movb	$3, %al
-	jmp	.LBB45_8
-.LBB45_7:
+	RET
+.LBB43_8:
 	movb	$5, %al
-.LBB45_8:
-	addq	$56, %rsp
-	popq	%rbx
-	popq	%r12
-	popq	%r13
-	popq	%r14
-	popq	%r15
-	popq	%rbp
 	RET
 SYM_FUNC_END(nscap_core_nscaps_check_records)
 
 	.text
 /* nscap_core::wire::position */
 SYM_FUNC_START_LOCAL(nscap_core_wire_position)
-	pushq	%rbp
-	pushq	%r15
-	pushq	%r14
-	pushq	%r13
-	pushq	%r12
-	pushq	%rbx
-	pushq	%rax
-	movl	%edx, %ebp
-	movq	%rdi, %r14
-	xorl	%ebx, %ebx
+	movl	%edx, %ecx
+	xorl	%edx, %edx
 	testq	%rsi, %rsi
-	je	.LBB46_4
-	movq	%rsi, (%rsp)
-	movq	%rsi, %r12
-.LBB46_2:
-	cmpq	$1, %r12
-	jbe	.LBB46_3
-	movq	%r12, %r13
-	shrq	%r13
-	leaq	(%rbx,%r13), %r15
-	imulq	$24, %r15, %rdi
-	addq	%r14, %rdi
-	callq	nscap_core_wire_Record_rootid
-	cmpl	%ebp, %eax
-	cmovbq	%r15, %rbx
-	subq	%r13, %r12
-	jmp	.LBB46_2
-.LBB46_3:
-	imulq	$24, %rbx, %rdi
-	addq	%r14, %rdi
-	callq	nscap_core_wire_Record_rootid
-	cmpl	%ebp, %eax
-	adcq	$0, %rbx
-	movq	(%rsp), %rsi
-.LBB46_4:
-	cmpq	%rsi, %rbx
-	jae	.LBB46_5
-	imulq	$24, %rbx, %rax
-	addq	%rax, %r14
-	movq	%r14, %rdi
-	callq	nscap_core_wire_Record_rootid
-	movl	%eax, %ecx
+	je	.LBB44_5
+	movq	%rsi, %rax
+.LBB44_2:
+	cmpq	$2, %rax
+	jb	.LBB44_4
+	movq	%rax, %r8
+	shrq	%r8
+	leaq	(%r8,%rdx), %r9
+	imulq	$24, %r9, %r10
+	cmpl	%ecx, (%rdi,%r10)
+	cmovbq	%r9, %rdx
+	subq	%r8, %rax
+	jmp	.LBB44_2
+.LBB44_4:
+	imulq	$24, %rdx, %rax
+	cmpl	%ecx, (%rdi,%rax)
+	adcq	$0, %rdx
+.LBB44_5:
+	cmpq	%rsi, %rdx
+	jae	.LBB44_6
+	imulq	$24, %rdx, %rsi
 	xorl	%eax, %eax
-	cmpl	%ebp, %ecx
+	cmpl	%ecx, (%rdi,%rsi)
 	sete	%al
-	jmp	.LBB46_7
-.LBB46_5:
+	RET
+.LBB44_6:
 	xorl	%eax, %eax
-.LBB46_7:
-	movq	%rbx, %rdx
-	addq	$8, %rsp
-	popq	%rbx
-	popq	%r12
-	popq	%r13
-	popq	%r14
-	popq	%r15
-	popq	%rbp
 	RET
 SYM_FUNC_END(nscap_core_wire_position)
 
@@ -3809,75 +3683,75 @@ SYM_FUNC_END(nscap_core_wire_position)
 /* nscap_core::vfscap::VfsCaps::decode */
 SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_decode)
 	testq	%rdx, %rdx
-	je	.LBB47_6
+	je	.LBB45_6
 	movb	$1, %r8b
 	cmpq	$4, %rdx
-	jb	.LBB47_14
+	jb	.LBB45_14
 	movl	(%rsi), %eax
 	movl	%eax, %ecx
 	andl	$-16777216, %ecx
 	cmpl	$16777216, %ecx
-	je	.LBB47_8
+	je	.LBB45_8
 	cmpl	$33554432, %ecx
-	je	.LBB47_7
+	je	.LBB45_7
 	movb	$2, %r8b
 	cmpl	$50331648, %ecx
-	jne	.LBB47_14
+	jne	.LBB45_14
 	pushq	$20
-	jmp	.LBB47_9
-.LBB47_6:
+	jmp	.LBB45_9
+.LBB45_6:
 	movb	$0, 4(%rdi)
-	jmp	.LBB47_15
-.LBB47_7:
+	jmp	.LBB45_15
+.LBB45_7:
 	pushq	$16
-	jmp	.LBB47_9
-.LBB47_8:
+	jmp	.LBB45_9
+.LBB45_8:
 	pushq	$8
-.LBB47_9:
+.LBB45_9:
 	popq	%r9
 	leaq	-4(%rdx), %r10
 	movb	$1, %r8b
 	cmpq	%r9, %r10
-	jne	.LBB47_14
+	jne	.LBB45_14
 	movl	4(%rsi), %r11d
 	movl	8(%rsi), %r8d
 	addq	$12, %rsi
 	addq	$-12, %rdx
 	xorl	%r10d, %r10d
 	cmpq	$4, %rdx
-	jb	.LBB47_16
+	jb	.LBB45_16
 	addq	$-4, %rdx
 	movl	(%rsi), %r9d
 	addq	$4, %rsi
 	shlq	$32, %r9
 	orq	%r11, %r9
 	cmpq	$4, %rdx
-	jb	.LBB47_17
+	jb	.LBB45_17
 	movl	(%rsi), %r11d
 	addq	$4, %rsi
 	shlq	$32, %r11
 	orq	%r11, %r8
 	cmpq	$8, %rdx
 	setge	%dl
-	jmp	.LBB47_18
-.LBB47_14:
+	jmp	.LBB45_18
+.LBB45_14:
 	movb	%r8b, 4(%rdi)
-.LBB47_15:
+.LBB45_15:
 	movl	$3, (%rdi)
 	RET
-.LBB47_16:
+.LBB45_16:
 	movq	%r11, %r9
-.LBB47_17:
+.LBB45_17:
 	xorl	%edx, %edx
-.LBB47_18:
+.LBB45_18:
 	cmpl	$16777216, %ecx
-	je	.LBB47_21
+	je	.LBB45_21
 	cmpl	$33554432, %ecx
-	jne	.LBB47_23
+	jne	.LBB45_23
 	pushq	$1
 	popq	%r10
-.LBB47_21:
-.LBB47_22:
+.LBB45_21:
+.LBB45_22:
 	andl	$16777215, %eax
 	movl	%r10d, (%rdi)
 	movl	%ecx, 4(%rdi)
@@ -3885,14 +3759,14 @@ SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_decode)
 	movq	%r8, 16(%rdi)
 	movl	%eax, 24(%rdi)
 	RET
-.LBB47_23:
+.LBB45_23:
 	xorl	%ecx, %ecx
 	pushq	$2
 	popq	%r10
 	testb	%dl, %dl
-	je	.LBB47_22
+	je	.LBB45_22
 	movl	(%rsi), %ecx
-	jmp	.LBB47_22
+	jmp	.LBB45_22
 SYM_FUNC_END(nscap_core_vfscap_VfsCaps_decode)
 
 	.text
@@ -3908,10 +3782,10 @@ SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_settable)
 	movl	(%r14), %ecx
 	movb	4(%r14), %al
 	cmpl	$3, %ecx
-	jne	.LBB48_2
+	jne	.LBB46_2
 	movb	%al, 4(%rbx)
-	jmp	.LBB48_6
-.LBB48_2:
+	jmp	.LBB46_6
+.LBB46_2:
 	movl	44(%rsp), %edx
 	movl	%edx, 15(%rsp)
 	movq	29(%rsp), %rdx
@@ -3919,10 +3793,10 @@ SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_settable)
 	movq	%rsi, 8(%rsp)
 	movq	%rdx, (%rsp)
 	testl	%ecx, %ecx
-	je	.LBB48_8
+	je	.LBB46_8
 	movl	48(%rsp), %edx
 	cmpl	$2, %edx
-	jae	.LBB48_5
+	jae	.LBB46_5
 	movl	52(%rsp), %esi
 	movl	%ecx, (%rbx)
 	movb	%al, 4(%rbx)
@@ -3934,15 +3808,15 @@ SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_settable)
 	movl	%eax, 20(%rbx)
 	movl	%edx, 24(%rbx)
 	movl	%esi, 28(%rbx)
-	jmp	.LBB48_7
-.LBB48_8:
+	jmp	.LBB46_7
+.LBB46_8:
 	movb	$2, 4(%rbx)
-	jmp	.LBB48_6
-.LBB48_5:
+	jmp	.LBB46_6
+.LBB46_5:
 	movb	$3, 4(%rbx)
-.LBB48_6:
+.LBB46_6:
 	movl	$3, (%rbx)
-.LBB48_7:
+.LBB46_7:
 	addq	$56, %rsp
 	popq	%rbx
 	popq	%r14
@@ -3960,7 +3834,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_is_tripwire)
 	movq	%rbx, %rdi
 	callq	nscap_core_vfscap_VfsCaps_settable
 	cmpl	$2, (%rbx)
-	jne	.LBB49_1
+	jne	.LBB47_1
 	movb	24(%rsp), %al
 	movq	8(%rsp), %rcx
 	cmpl	$-2, 4(%rsp)
@@ -3971,10 +3845,10 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_is_tripwire)
 	xorb	$1, %al
 	andb	%dl, %al
 	andb	%cl, %al
-	jmp	.LBB49_3
-.LBB49_1:
+	jmp	.LBB47_3
+.LBB47_1:
 	xorl	%eax, %eax
-.LBB49_3:
+.LBB47_3:
 	addq	$32, %rsp
 	popq	%rbx
 	RET
@@ -3989,40 +3863,40 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_table_Table_take)
 	pushq	%r13
 	pushq	%r12
 	pushq	%rbx
-	subq	$56, %rsp
+	subq	$40, %rsp
 	movq	%rdi, %rbx
 	movq	8(%rsi), %r13
 	testq	%r13, %r13
-	je	.LBB50_20
+	je	.LBB48_20
 	cmpq	$55, %r13
-	jbe	.LBB50_2
+	jbe	.LBB48_2
 	movq	%rsi, %r14
 	movq	(%rsi), %rax
 	cmpl	$826495854, (%rax)
-	jne	.LBB50_21
+	jne	.LBB48_21
 	movl	4(%rax), %ebp
 	cmpq	$24, %rbp
-	ja	.LBB50_2
-	leaq	56(%rax), %r12
+	ja	.LBB48_2
+	leaq	56(%rax), %r15
 	addq	$-56, %r13
-	leaq	8(%rax), %r15
+	leaq	8(%rax), %r12
 	movq	%rbp, %rcx
-.LBB50_6:
+.LBB48_6:
 	cmpq	$24, %rcx
-	je	.LBB50_8
+	je	.LBB48_8
 	cmpb	$0, 8(%rax,%rcx)
 	leaq	1(%rcx), %rcx
-	je	.LBB50_6
-.LBB50_2:
+	je	.LBB48_6
+.LBB48_2:
 	movw	$258, (%rbx)
-	jmp	.LBB50_19
-.LBB50_20:
+	jmp	.LBB48_19
+.LBB48_20:
 	movw	$2, (%rbx)
-	jmp	.LBB50_19
-.LBB50_21:
+	jmp	.LBB48_19
+.LBB48_21:
 	movw	$514, (%rbx)
-.LBB50_19:
-	addq	$56, %rsp
+.LBB48_19:
+	addq	$40, %rsp
 	popq	%rbx
 	popq	%r12
 	popq	%r13
@@ -4030,73 +3904,66 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_table_Table_take)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB50_8:
+.LBB48_8:
 	cmpl	$0, 52(%rax)
-	je	.LBB50_9
+	je	.LBB48_9
 	movw	$770, (%rbx)
-	jmp	.LBB50_19
-.LBB50_9:
+	jmp	.LBB48_19
+.LBB48_9:
 	movl	48(%rax), %esi
 	leal	-1025(%rsi), %ecx
 	cmpl	$-1024, %ecx
-	jae	.LBB50_11
+	jae	.LBB48_11
 	movw	$1026, (%rbx)
-	jmp	.LBB50_19
-.LBB50_11:
+	jmp	.LBB48_19
+.LBB48_11:
 	imulq	$24, %rsi, %rcx
 	subq	%rcx, %r13
-	jb	.LBB50_2
-	movq	%rcx, 16(%rsp)
+	jb	.LBB48_2
+	movq	%rcx, 24(%rsp)
 	movq	32(%rax), %rcx
-	movq	%rcx, 40(%rsp)
+	movq	%rcx, 16(%rsp)
 	movl	40(%rax), %ecx
 	movl	%ecx, 12(%rsp)
 	movl	44(%rax), %eax
 	movl	%eax, 8(%rsp)
-	movq	%r12, %rdi
-	movq	%rsi, 48(%rsp)
+	movq	%r15, %rdi
+	movq	%rsi, 32(%rsp)
 	callq	nscap_core_nscaps_check_records
 	cmpb	$7, %al
-	jne	.LBB50_17
-	movq	%r15, 32(%rsp)
-	movq	%r12, %rdi
-	movq	16(%rsp), %r12
-	movq	%rdi, 24(%rsp)
-.LBB50_14:
-	testq	%r12, %r12
-	je	.LBB50_18
-	leaq	24(%rdi), %r15
-	callq	nscap_core_wire_Record_rootid
-	incl	%eax
-	addq	$-24, %r12
-	movq	%r15, %rdi
-	cmpl	$1, %eax
-	ja	.LBB50_14
+	jne	.LBB48_17
+	xorl	%eax, %eax
+	movq	32(%rsp), %rdx
+	movq	24(%rsp), %rsi
+.LBB48_14:
+	cmpq	%rax, %rsi
+	je	.LBB48_18
+	movl	(%r15,%rax), %ecx
+	incl	%ecx
+	addq	$24, %rax
+	cmpl	$1, %ecx
+	ja	.LBB48_14
 	movb	$6, %al
-.LBB50_17:
+.LBB48_17:
 	movb	%al, 1(%rbx)
 	movb	$2, (%rbx)
-	jmp	.LBB50_19
-.LBB50_18:
-	movq	24(%rsp), %rax
-	movq	16(%rsp), %rcx
-	addq	%rax, %rcx
-	movq	%rax, 8(%rbx)
-	movq	48(%rsp), %rax
-	movq	%rax, 16(%rbx)
-	movq	%rcx, (%r14)
+	jmp	.LBB48_19
+.LBB48_18:
+	addq	%r15, %rsi
+	movq	%r15, 8(%rbx)
+	movq	%rdx, 16(%rbx)
+	movq	%rsi, (%r14)
 	movq	%r13, 8(%r14)
 	movb	$1, (%rbx)
-	movq	32(%rsp), %rax
-	movq	%rax, 32(%rbx)
+	movq	%r12, 32(%rbx)
 	movq	%rbp, 40(%rbx)
-	movq	40(%rsp), %rax
+	movq	16(%rsp), %rax
 	movq	%rax, 48(%rbx)
 	movl	12(%rsp), %eax
 	movl	%eax, 56(%rbx)
 	movl	8(%rsp), %eax
 	movl	%eax, 60(%rbx)
-	jmp	.LBB50_19
+	jmp	.LBB48_19
 SYM_FUNC_END(nscap_core_storage_table_Table_take)
 
 	.text
@@ -4124,14 +3991,14 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbx, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
 	testq	%r12, %r12
-	je	.LBB51_3
+	je	.LBB49_3
 	movq	%rbp, 16(%rsp)
 	cmpb	$0, 272(%rsp)
-	je	.LBB51_2
+	je	.LBB49_2
 	testq	%r15, %r15
-	je	.LBB51_21
+	je	.LBB49_21
 	cmpb	$0, 120(%rsp)
-	je	.LBB51_7
+	je	.LBB49_7
 	leaq	48(%rsp), %rax
 	movq	%r12, (%rax)
 	movq	%r13, 8(%rax)
@@ -4145,17 +4012,17 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movb	$4, %dl
 	pushq	$2
 	popq	%r12
-.LBB51_9:
+.LBB49_9:
 	subl	$1, %r12d
-	jb	.LBB51_18
+	jb	.LBB49_18
 	testq	%r13, %r13
-	je	.LBB51_19
+	je	.LBB49_19
 	leaq	64(%rsp), %rdi
 	leaq	48(%rsp), %rsi
 	callq	nscap_core_storage_table_Table_take
 	movb	64(%rsp), %r13b
 	cmpb	$2, %r13b
-	je	.LBB51_12
+	je	.LBB49_12
 	movb	65(%rsp), %al
 	movb	%al, 15(%rsp)
 	pushq	$30
@@ -4174,28 +4041,28 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	callq	nscap_core_wire_same
 	movb	$1, %dl
 	testb	%al, %al
-	je	.LBB51_17
+	je	.LBB49_17
 	movb	$2, %dl
 	cmpq	40(%rsp), %rbp
-	jne	.LBB51_17
+	jne	.LBB49_17
 	movb	$3, %dl
 	cmpl	36(%rsp), %ebx
-	jne	.LBB51_17
+	jne	.LBB49_17
 	movl	24(%rsp), %eax
 	cmpl	32(%rsp), %eax
-	je	.LBB51_20
-.LBB51_17:
+	je	.LBB49_20
+.LBB49_17:
 	movq	56(%rsp), %r13
-	jmp	.LBB51_9
-.LBB51_3:
+	jmp	.LBB49_9
+.LBB49_3:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$7, %dl
-	jmp	.LBB51_4
-.LBB51_2:
+	jmp	.LBB49_4
+.LBB49_2:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
@@ -4203,8 +4070,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$6, %dl
-	jmp	.LBB51_4
-.LBB51_21:
+	jmp	.LBB49_4
+.LBB49_21:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
@@ -4212,8 +4079,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	xorl	%edx, %edx
-	jmp	.LBB51_4
-.LBB51_7:
+	jmp	.LBB49_4
+.LBB49_7:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
@@ -4221,24 +4088,24 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$1, %dl
-	jmp	.LBB51_4
-.LBB51_18:
+	jmp	.LBB49_4
+.LBB49_18:
 	testq	%r13, %r13
 	movzbl	%dl, %eax
 	pushq	$4
 	popq	%rdx
 	cmovel	%eax, %edx
-	jmp	.LBB51_19
-.LBB51_12:
+	jmp	.LBB49_19
+.LBB49_12:
 	movb	$4, %dl
-.LBB51_19:
+.LBB49_19:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
 	movq	16(%rsp), %rbp
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
-.LBB51_4:
+.LBB49_4:
 	movb	%dl, 56(%rbp)
 	addq	$216, %rsp
 	popq	%rbx
@@ -4248,7 +4115,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB51_20:
+.LBB49_20:
 	movq	16(%rsp), %rbp
 	leaq	2(%rbp), %rdi
 	pushq	$30
@@ -4265,7 +4132,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movb	15(%rsp), %al
 	movb	%al, 1(%rbp)
 	movb	$8, %dl
-	jmp	.LBB51_4
+	jmp	.LBB49_4
 SYM_FUNC_END(nscap_core_storage_read)
 
 	.text
@@ -4279,23 +4146,23 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	subq	$32, %rsp
 	movq	%rdi, %rbx
 	testq	%rsi, %rsi
-	je	.LBB52_2
+	je	.LBB50_2
 	movq	%rdx, %r14
 	movq	%rsi, %r15
 	movq	%rsi, %rdi
 	movq	%rdx, %rsi
 	callq	nscap_core_storage_is_tripwire
 	testb	%al, %al
-	je	.LBB52_5
-.LBB52_2:
+	je	.LBB50_5
+.LBB50_2:
 	pushq	$56
 	popq	%rcx
 	movq	%rbx, %rdi
 	movq	$.Lconstant_2, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
-.LBB52_3:
+.LBB50_3:
 	movb	$1, %al
-.LBB52_4:
+.LBB50_4:
 	movb	%al, 56(%rbx)
 	addq	$32, %rsp
 	popq	%rbx
@@ -4304,7 +4171,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB52_5:
+.LBB50_5:
 	movq	%rsp, %r12
 	movq	%r12, %rdi
 	movq	%r15, %rsi
@@ -4312,25 +4179,25 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	callq	nscap_core_vfscap_VfsCaps_decode
 	movl	(%r12), %ecx
 	cmpl	$3, %ecx
-	jne	.LBB52_7
+	jne	.LBB50_7
 	pushq	$48
 	popq	%rcx
 	movq	%rbx, %rdi
 	movq	$.Lconstant_2, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$4, 48(%rbx)
-	jmp	.LBB52_3
-.LBB52_7:
+	jmp	.LBB50_3
+.LBB50_7:
 	movq	8(%rsp), %rdx
 	movq	16(%rsp), %rax
 	movl	24(%rsp), %r8d
 	cmpl	$2, %ecx
-	jne	.LBB52_11
+	jne	.LBB50_11
 	movl	4(%rsp), %ecx
 	cmpl	$-1, %ecx
-	je	.LBB52_12
+	je	.LBB50_12
 	testl	%ecx, %ecx
-	jne	.LBB52_13
+	jne	.LBB50_13
 	movl	%r8d, %esi
 	andb	$1, %sil
 	xorl	%r10d, %r10d
@@ -4339,8 +4206,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	xorl	%ebp, %ebp
 	xorl	%edi, %edi
 	xorl	%r9d, %r9d
-	jmp	.LBB52_14
-.LBB52_11:
+	jmp	.LBB50_14
+.LBB50_11:
 	andb	$1, %r8b
 	pushq	$32
 	popq	%rcx
@@ -4350,15 +4217,15 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	movq	%rdx, 32(%rbx)
 	movq	%rax, 40(%rbx)
 	movb	%r8b, 48(%rbx)
-	jmp	.LBB52_3
-.LBB52_12:
+	jmp	.LBB50_3
+.LBB50_12:
 	pushq	$56
 	popq	%rcx
 	movq	%rbx, %rdi
 	movq	$.Lconstant_2, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB52_15
-.LBB52_13:
+	jmp	.LBB50_15
+.LBB50_13:
 	andl	$1, %r8d
 	movq	%rdx, %rdi
 	shrq	$32, %rdi
@@ -4368,7 +4235,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	xorl	%r11d, %r11d
 	movl	%edx, %r10d
 	movl	%eax, %ebp
-.LBB52_14:
+.LBB50_14:
 	movb	%r11b, (%rbx)
 	movl	%ecx, 1(%rbx)
 	movl	%r8d, 5(%rbx)
@@ -4381,28 +4248,28 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	movq	%rdx, 32(%rbx)
 	movq	%rax, 40(%rbx)
 	movb	%sil, 48(%rbx)
-.LBB52_15:
+.LBB50_15:
 	xorl	%eax, %eax
-	jmp	.LBB52_4
+	jmp	.LBB50_4
 SYM_FUNC_END(nscap_core_storage_read_capability)
 
 	.text
 /* nscap_core::wire::same */
 SYM_FUNC_START_LOCAL(nscap_core_wire_same)
 	cmpq	%rcx, %rsi
-	jne	.LBB53_4
+	jne	.LBB51_4
 	xorl	%eax, %eax
-.LBB53_2:
+.LBB51_2:
 	cmpq	%rax, %rsi
-	je	.LBB53_5
+	je	.LBB51_5
 	movb	(%rdi,%rax), %cl
 	cmpb	(%rdx,%rax), %cl
 	leaq	1(%rax), %rax
-	je	.LBB53_2
-.LBB53_4:
+	je	.LBB51_2
+.LBB51_4:
 	xorl	%eax, %eax
 	RET
-.LBB53_5:
+.LBB51_5:
 	movb	$1, %al
 	RET
 SYM_FUNC_END(nscap_core_wire_same)
@@ -4421,28 +4288,28 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Way_write)
 	movl	%edx, %ebp
 	movq	%rsi, %r15
 	testb	%dil, %dil
-	je	.LBB54_4
+	je	.LBB52_4
 	movzbl	%dil, %eax
 	cmpl	$1, %eax
-	jne	.LBB54_6
+	jne	.LBB52_6
 	xorl	%ebx, %ebx
-.LBB54_3:
-	jmp	.LBB54_11
-.LBB54_4:
+.LBB52_3:
+	jmp	.LBB52_11
+.LBB52_4:
 	testb	%r9b, %r9b
-	je	.LBB54_10
+	je	.LBB52_10
 	pushq	$61
 	popq	%rbx
 	movb	$18, %dl
-	jmp	.LBB54_11
-.LBB54_6:
+	jmp	.LBB52_11
+.LBB52_6:
 	testb	%r8b, %r8b
-	je	.LBB54_8
+	je	.LBB52_8
 	pushq	$17
 	popq	%rbx
 	movb	$12, %dl
-	jmp	.LBB54_11
-.LBB54_8:
+	jmp	.LBB52_11
+.LBB52_8:
 	movq	(%r15), %r12
 	movq	8(%r15), %r13
 	movq	24(%r15), %rax
@@ -4459,7 +4326,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Way_write)
 	setb	%cl
 	andb	%al, %cl
 	cmpb	$1, %cl
-	jne	.LBB54_10
+	jne	.LBB52_10
 	imulq	$24, %rdx, %rax
 	movzbl	16(%r14), %ecx
 	movq	(%r14), %rdx
@@ -4474,14 +4341,14 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Way_write)
 	movl	%r8d, 12(%r12,%rax)
 	movl	%edx, 16(%r12,%rax)
 	movl	%esi, 20(%r12,%rax)
-	jmp	.LBB54_3
-.LBB54_10:
+	jmp	.LBB52_3
+.LBB52_10:
 	movq	%r15, %rdi
 	movl	%ebp, %esi
 	movq	%r14, %rdx
 	callq	nscap_core_next_Next_put
 	movl	%eax, %ebx
-.LBB54_11:
+.LBB52_11:
 	movl	%ebx, %eax
 	addq	$8, %rsp
 	popq	%rbx
@@ -4497,26 +4364,21 @@ SYM_FUNC_END(nscap_core_request_Way_write)
 /* nscap_core::stored::Entries::iter::{{closure}} */
 SYM_FUNC_START_LOCAL(nscap_core_stored_Entries_iter_closure)
 	pushq	%rbp
-	pushq	%r15
 	pushq	%r14
 	pushq	%rbx
-	subq	$56, %rsp
-	movq	%rsi, %r14
+	subq	$64, %rsp
 	movq	%rdi, %rbx
-	movq	%rsi, %rdi
-	callq	nscap_core_wire_Record_rootid
-	cmpl	$-1, %eax
-	je	.LBB55_1
-	movl	%eax, %ebp
-	movq	%rsp, %r15
-	movq	%r15, %rdi
-	movq	%r14, %rsi
+	movl	(%rsi), %ebp
+	cmpl	$-1, %ebp
+	je	.LBB53_1
+	leaq	8(%rsp), %r14
+	movq	%r14, %rdi
 	callq	nscap_core_wire_Record_caps
-	movq	16(%r15), %rax
-	leaq	28(%rsp), %rsi
+	movq	16(%r14), %rax
+	leaq	36(%rsp), %rsi
 	movq	%rax, 20(%rsi)
-	movq	(%r15), %rax
-	movq	8(%r15), %rcx
+	movq	(%r14), %rax
+	movq	8(%r14), %rcx
 	movq	%rcx, 12(%rsi)
 	movq	%rax, 4(%rsi)
 	movl	%ebp, (%rbx)
@@ -4525,14 +4387,13 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Entries_iter_closure)
 	popq	%rcx
 	movq	%rbx, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB55_3
-.LBB55_1:
+	jmp	.LBB53_3
+.LBB53_1:
 	movb	$2, 24(%rbx)
-.LBB55_3:
-	addq	$56, %rsp
+.LBB53_3:
+	addq	$64, %rsp
 	popq	%rbx
 	popq	%r14
-	popq	%r15
 	popq	%rbp
 	RET
 SYM_FUNC_END(nscap_core_stored_Entries_iter_closure)
@@ -4542,18 +4403,18 @@ SYM_FUNC_END(nscap_core_stored_Entries_iter_closure)
 SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Steps_push)
 	pushq	$-40
 	popq	%rax
-.LBB56_1:
+.LBB54_1:
 	cmpq	$120, %rax
-	je	.LBB56_4
+	je	.LBB54_4
 	leaq	40(%rax), %rcx
 	cmpl	$5, 40(%rdi,%rax)
 	movq	%rcx, %rax
-	jne	.LBB56_1
+	jne	.LBB54_1
 	addq	%rcx, %rdi
 	pushq	$40
 	popq	%rcx
 	rep;movsb (%rsi), %es:(%rdi)
-.LBB56_4:
+.LBB54_4:
 	RET
 SYM_FUNC_END(nscap_core_storage_plan_Steps_push)
 
@@ -4567,7 +4428,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Before_companion)
 	movq	%rdi, %r14
 	movq	(%rsi), %rdi
 	testq	%rdi, %rdi
-	je	.LBB57_3
+	je	.LBB55_3
 	movq	8(%rsi), %rsi
 	movq	24(%rbx), %rax
 	cmpq	$24, %rax
@@ -4577,31 +4438,31 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Before_companion)
 	movq	%rbx, %rdx
 	callq	nscap_core_wire_same
 	testb	%al, %al
-	je	.LBB57_2
+	je	.LBB55_2
 	movq	$5, (%r14)
-	jmp	.LBB57_9
-.LBB57_3:
+	jmp	.LBB55_9
+.LBB55_3:
 	leaq	8(%r14), %rdi
 	cmpb	$0, 48(%rsi)
-	je	.LBB57_4
+	je	.LBB55_4
 	movq	$3, (%r14)
-	jmp	.LBB57_5
-.LBB57_2:
+	jmp	.LBB55_5
+.LBB55_2:
 	movq	$3, (%r14)
 	addq	$8, %r14
 	pushq	$32
 	popq	%rcx
 	movq	%r14, %rdi
-	jmp	.LBB57_6
-.LBB57_4:
+	jmp	.LBB55_6
+.LBB55_4:
 	movq	$2, (%r14)
-.LBB57_5:
+.LBB55_5:
 	pushq	$32
 	popq	%rcx
-.LBB57_6:
+.LBB55_6:
 	movq	%rbx, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
-.LBB57_9:
+.LBB55_9:
 	addq	$8, %rsp
 	popq	%rbx
 	popq	%r14
@@ -4620,25 +4481,25 @@ SYM_FUNC_END(nscap_core_storage_plan_Steps_extend)
 /* core::option::Option<T>::and_then */
 SYM_FUNC_START_LOCAL(core_option_Option_T_and_then)
 	testq	%rsi, %rsi
-	je	.LBB59_6
+	je	.LBB57_6
 	subq	$24, %rsp
 	andq	$0, 16(%rsp)
 	andq	$0, 8(%rsp)
 	andq	$0, (%rsp)
 	xorl	%eax, %eax
 	cmpq	$24, %rdx
-	ja	.LBB59_5
-.LBB59_2:
+	ja	.LBB57_5
+.LBB57_2:
 	cmpq	%rax, %rdx
-	je	.LBB59_4
+	je	.LBB57_4
 	movb	(%rsi,%rax), %cl
 	movb	%cl, (%rsp,%rax)
 	incq	%rax
-	jmp	.LBB59_2
-.LBB59_6:
+	jmp	.LBB57_2
+.LBB57_6:
 	andq	$0, (%rdi)
 	RET
-.LBB59_4:
+.LBB57_4:
 	movq	16(%rsp), %rax
 	movq	%rax, 24(%rdi)
 	movq	(%rsp), %rax
@@ -4648,7 +4509,7 @@ SYM_FUNC_START_LOCAL(core_option_Option_T_and_then)
 	movq	%rdx, 32(%rdi)
 	pushq	$1
 	popq	%rax
-.LBB59_5:
+.LBB57_5:
 	movq	%rax, (%rdi)
 	addq	$24, %rsp
 	RET
@@ -4666,20 +4527,20 @@ SYM_FUNC_START_LOCAL(core_iter_adapters_filter_map_FilterMap_I_F_as_core_iter_tr
 	movq	%rdi, %rbx
 	movq	(%rsi), %rsi
 	movq	8(%r14), %r15
-.LBB60_1:
+.LBB58_1:
 	cmpq	%r15, %rsi
-	je	.LBB60_3
+	je	.LBB58_3
 	leaq	24(%rsi), %r12
 	movq	%r12, (%r14)
 	movq	%rbx, %rdi
 	callq	nscap_core_stored_Entries_iter_closure
 	cmpb	$2, 24(%rbx)
 	movq	%r12, %rsi
-	je	.LBB60_1
-	jmp	.LBB60_4
-.LBB60_3:
+	je	.LBB58_1
+	jmp	.LBB58_4
+.LBB58_3:
 	movb	$2, 24(%rbx)
-.LBB60_4:
+.LBB58_4:
 	addq	$8, %rsp
 	popq	%rbx
 	popq	%r12
@@ -4704,15 +4565,15 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rdi, 40(%rsp)
 	movq	%rsi, 16(%rsp)
 	movq	%rcx, 32(%rsp)
-	je	.LBB61_2
+	je	.LBB59_2
 	movq	16(%rdx), %rax
 	movq	8(%rdx), %rcx
-	jmp	.LBB61_3
-.LBB61_2:
+	jmp	.LBB59_3
+.LBB59_2:
 	leaq	1(%rdx), %rcx
 	pushq	$1
 	popq	%rax
-.LBB61_3:
+.LBB59_3:
 	movq	%rax, 24(%rsp)
 	imulq	$24, %rax, %rax
 	movq	%rax, 200(%rsp)
@@ -4739,10 +4600,10 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	cmovael	%eax, %ecx
 	movzbl	24(%rbp), %eax
 	testb	%cl, %cl
-	je	.LBB61_7
+	je	.LBB59_7
 	movzbl	%cl, %ecx
 	cmpl	$1, %ecx
-	jne	.LBB61_9
+	jne	.LBB59_9
 	movq	%r15, %rcx
 	shrq	$32, %rcx
 	movq	%rbx, %rdx
@@ -4756,31 +4617,31 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movl	%ecx, 72(%rsp)
 	movq	$20, 80(%rsp)
 	cmpl	$2, %eax
-	jne	.LBB61_12
+	jne	.LBB59_12
 	pushq	$1
 	popq	%r9
 	movq	40(%rsp), %r12
-	jmp	.LBB61_11
-.LBB61_7:
+	jmp	.LBB59_11
+.LBB59_7:
 	cmpl	$2, %eax
 	movq	16(%rsp), %rbx
-	jne	.LBB61_13
+	jne	.LBB59_13
 	xorl	%r9d, %r9d
 	movq	40(%rsp), %r12
-	jmp	.LBB61_15
-.LBB61_9:
+	jmp	.LBB59_15
+.LBB59_9:
 	cmpl	$2, %eax
 	movq	40(%rsp), %r12
-	jne	.LBB61_16
+	jne	.LBB59_16
 	pushq	$5
 	popq	%r9
-.LBB61_11:
+.LBB59_11:
 	movq	16(%rsp), %rbx
-.LBB61_15:
+.LBB59_15:
 	movq	%r9, 48(%rsp)
 	andq	$0, 88(%rsp)
-	jmp	.LBB61_25
-.LBB61_12:
+	jmp	.LBB59_25
+.LBB59_12:
 	leaq	56(%rsp), %rsi
 	movq	$2, -8(%rsi)
 	leaq	96(%rsp), %rax
@@ -4793,11 +4654,11 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	popq	%r9
 	movq	40(%rsp), %r12
 	movq	16(%rsp), %rbx
-	jmp	.LBB61_25
-.LBB61_13:
+	jmp	.LBB59_25
+.LBB59_13:
 	cmpb	$2, 160(%rsp)
 	movq	40(%rsp), %r12
-	jne	.LBB61_17
+	jne	.LBB59_17
 	movl	224(%rsp), %ecx
 	movq	232(%rsp), %rdx
 	movq	240(%rsp), %rsi
@@ -4813,8 +4674,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	$24, 80(%rsp)
 	pushq	$1
 	popq	%r9
-	jmp	.LBB61_15
-.LBB61_16:
+	jmp	.LBB59_15
+.LBB59_16:
 	movq	$4, 48(%rsp)
 	movq	16(%rsp), %rbx
 	movq	(%rbx), %rsi
@@ -4822,12 +4683,12 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	leaq	88(%rsp), %rdi
 	callq	core_option_Option_T_and_then
 	pushq	$4
-	jmp	.LBB61_24
-.LBB61_17:
+	jmp	.LBB59_24
+.LBB59_17:
 	movq	$3, 48(%rsp)
 	movq	(%rbx), %rbp
 	testq	%rbp, %rbp
-	je	.LBB61_19
+	je	.LBB59_19
 	movq	8(%rbx), %r13
 	movq	%rbp, %rdi
 	movq	%r13, %rsi
@@ -4835,16 +4696,16 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	xorl	%esi, %esi
 	testb	%al, %al
 	cmovneq	%rbp, %rsi
-	jmp	.LBB61_20
-.LBB61_19:
+	jmp	.LBB59_20
+.LBB59_19:
 	xorl	%esi, %esi
-.LBB61_20:
+.LBB59_20:
 	leaq	136(%rsp), %rbp
 	movq	%rbp, %rdi
 	movq	%r13, %rdx
 	callq	core_option_Option_T_and_then
 	cmpl	$1, (%rbp)
-	jne	.LBB61_22
+	jne	.LBB59_22
 	movl	144(%rsp), %ecx
 	movl	148(%rsp), %r8d
 	movl	152(%rsp), %edx
@@ -4852,8 +4713,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movl	160(%rsp), %eax
 	movl	164(%rsp), %esi
 	movq	168(%rsp), %rdi
-	jmp	.LBB61_23
-.LBB61_22:
+	jmp	.LBB59_23
+.LBB59_22:
 	movq	32(%rsp), %r9
 	movq	%r9, %rax
 	shrq	$14, %rax
@@ -4866,7 +4727,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	pushq	$24
 	popq	%rdi
 	xorl	%r8d, %r8d
-.LBB61_23:
+.LBB59_23:
 	movl	%ecx, 96(%rsp)
 	movl	%r8d, 100(%rsp)
 	movl	%edx, 104(%rsp)
@@ -4876,14 +4737,14 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rdi, 120(%rsp)
 	movq	$1, 88(%rsp)
 	pushq	$3
-.LBB61_24:
+.LBB59_24:
 	popq	%r9
-.LBB61_25:
+.LBB59_25:
 	movq	16(%rbx), %rbp
 	movq	24(%rbx), %r13
 	testq	%rbp, %rbp
 	movq	%r13, 208(%rsp)
-	je	.LBB61_31
+	je	.LBB59_31
 	movq	%r12, %r15
 	movq	%r9, %r12
 	movq	%rbx, %rdi
@@ -4891,7 +4752,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%r13, %rdx
 	callq	nscap_core_storage_plan_Before_live_table_closure
 	testb	%al, %al
-	je	.LBB61_32
+	je	.LBB59_32
 	leaq	224(%rsp), %rsi
 	movq	%rbp, 32(%rsp)
 	movq	%rbp, (%rsi)
@@ -4900,7 +4761,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rbp, %rdi
 	callq	nscap_core_storage_table_Table_take
 	cmpb	$2, (%rbp)
-	je	.LBB61_29
+	je	.LBB59_29
 	movq	232(%rsp), %rbp
 	movq	%r13, %rdx
 	subq	%rbp, %rdx
@@ -4908,49 +4769,49 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	cmpq	%r13, %rdx
 	seta	%cl
 	orb	%al, %cl
-	je	.LBB61_44
-.LBB61_29:
+	je	.LBB59_44
+.LBB59_29:
 	xorl	%ebx, %ebx
-.LBB61_30:
+.LBB59_30:
 	movq	%r12, %r9
 	movq	%r15, %r12
 	movq	32(%rsp), %rbp
-	jmp	.LBB61_33
-.LBB61_31:
+	jmp	.LBB59_33
+.LBB59_31:
 	xorl	%ebx, %ebx
-	jmp	.LBB61_33
-.LBB61_32:
+	jmp	.LBB59_33
+.LBB59_32:
 	xorl	%ebx, %ebx
 	movq	%r12, %r9
 	movq	%r15, %r12
-.LBB61_33:
+.LBB59_33:
 	testq	%rbx, %rbx
 	movq	%r8, %r13
 	cmoveq	%rbx, %r13
 	movq	8(%rsp), %rax
 	subq	%r13, %rax
-	jb	.LBB61_53
+	jb	.LBB59_53
 	testq	%rbx, %rbx
 	pushq	$1
 	popq	%rcx
 	cmovneq	%rbx, %rcx
 	xorl	%edx, %edx
-.LBB61_35:
+.LBB59_35:
 	cmpq	%rdx, %r13
-	je	.LBB61_37
+	je	.LBB59_37
 	movb	(%rcx,%rdx), %sil
 	movb	%sil, (%r14,%rdx)
 	incq	%rdx
-	jmp	.LBB61_35
-.LBB61_37:
+	jmp	.LBB59_35
+.LBB59_37:
 	movq	%rbp, 32(%rsp)
 	leaq	(%r14,%r13), %r11
 	leal	-2(%r9), %ecx
 	movq	%r13, %rbp
 	cmpl	$2, %ecx
-	ja	.LBB61_52
+	ja	.LBB59_52
 	cmpb	$0, 88(%rsp)
-	je	.LBB61_53
+	je	.LBB59_53
 	movq	120(%rsp), %rcx
 	cmpq	$24, %rcx
 	pushq	$24
@@ -4959,9 +4820,9 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	24(%rsp), %rdx
 	decq	%rdx
 	cmpq	$1023, %rdx
-	ja	.LBB61_53
+	ja	.LBB59_53
 	cmpq	$56, %rax
-	jb	.LBB61_53
+	jb	.LBB59_53
 	movl	$826495854, (%r11)
 	movl	%ecx, 4(%r11)
 	andq	$0, 8(%r11)
@@ -4969,14 +4830,14 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	andq	$0, 16(%r11)
 	andq	$0, 24(%r11)
 	xorl	%esi, %esi
-.LBB61_42:
+.LBB59_42:
 	cmpq	%rsi, %rcx
-	je	.LBB61_46
+	je	.LBB59_46
 	movb	96(%rsp,%rsi), %dil
 	movb	%dil, (%rdx,%rsi)
 	incq	%rsi
-	jmp	.LBB61_42
-.LBB61_44:
+	jmp	.LBB59_42
+.LBB59_44:
 	movq	16(%rsp), %rdi
 	movq	32(%rsp), %r13
 	movq	%r13, %rsi
@@ -4985,11 +4846,11 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rbx, %r8
 	movq	%r13, %rbx
 	testb	%al, %al
-	jne	.LBB61_30
+	jne	.LBB59_30
 	movq	224(%rsp), %rbx
 	movq	%rbp, %r8
-	jmp	.LBB61_30
-.LBB61_46:
+	jmp	.LBB59_30
+.LBB59_46:
 	movq	16(%rsp), %rdx
 	movq	32(%rdx), %rcx
 	movq	%rcx, 32(%r11)
@@ -4999,7 +4860,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movl	%ecx, 44(%r11)
 	movq	24(%rsp), %rcx
 	shrq	$32, %rcx
-	jne	.LBB61_53
+	jne	.LBB59_53
 	addq	$-56, %rax
 	movq	24(%rsp), %rcx
 	movl	%ecx, 48(%r11)
@@ -5009,12 +4870,12 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	popq	%rsi
 	divq	%rsi
 	cmpq	%rax, %rcx
-	ja	.LBB61_53
+	ja	.LBB59_53
 	leaq	56(%r11), %rax
 	xorl	%ecx, %ecx
-.LBB61_49:
+.LBB59_49:
 	subq	$1, 24(%rsp)
-	jb	.LBB61_51
+	jb	.LBB59_51
 	movq	216(%rsp), %rsi
 	movq	16(%rsi,%rcx), %rdx
 	movq	%rdx, 16(%rax,%rcx)
@@ -5023,20 +4884,20 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rsi, 8(%rax,%rcx)
 	movq	%rdx, (%rax,%rcx)
 	addq	$24, %rcx
-	jmp	.LBB61_49
-.LBB61_51:
+	jmp	.LBB59_49
+.LBB59_51:
 	movq	200(%rsp), %rax
 	addq	$56, %rax
 	addq	%r13, %rax
 	pushq	$-1
 	popq	%rbp
 	cmovaeq	%rax, %rbp
-.LBB61_52:
+.LBB59_52:
 	cmpq	8(%rsp), %rbp
-	jbe	.LBB61_55
-.LBB61_53:
+	jbe	.LBB59_55
+.LBB59_53:
 	movq	$6, (%r12)
-.LBB61_54:
+.LBB59_54:
 	addq	$472, %rsp
 	popq	%rbx
 	popq	%r12
@@ -5045,7 +4906,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB61_55:
+.LBB59_55:
 	pushq	$40
 	popq	%rcx
 	leaq	136(%rsp), %rax
@@ -5055,7 +4916,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	cmpl	$1, (%rax)
 	movq	%r8, 8(%rsp)
 	movq	%r11, 128(%rsp)
-	jne	.LBB61_57
+	jne	.LBB59_57
 	leaq	144(%rsp), %rdx
 	leaq	256(%rsp), %rdi
 	movq	16(%rsp), %rsi
@@ -5065,10 +4926,10 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%r12, %r9
 	movq	%r15, %r12
 	movq	8(%rsp), %r8
-	jmp	.LBB61_58
-.LBB61_57:
+	jmp	.LBB59_58
+.LBB59_57:
 	movq	$5, 256(%rsp)
-.LBB61_58:
+.LBB59_58:
 	pushq	$5
 	popq	%rax
 	movq	%rax, 296(%rsp)
@@ -5076,20 +4937,20 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rax, 376(%rsp)
 	movq	%rax, 416(%rsp)
 	cmpq	$0, 32(%rsp)
-	je	.LBB61_64
+	je	.LBB59_64
 	testq	%rbx, %rbx
-	je	.LBB61_62
+	je	.LBB59_62
 	cmpq	%r8, 208(%rsp)
-	je	.LBB61_64
+	je	.LBB59_64
 	leaq	136(%rsp), %rsi
 	movq	%r14, 8(%rsi)
 	movq	%r8, 16(%rsi)
 	andq	$0, (%rsi)
-	jmp	.LBB61_63
-.LBB61_62:
+	jmp	.LBB59_63
+.LBB59_62:
 	leaq	136(%rsp), %rsi
 	movq	$1, (%rsi)
-.LBB61_63:
+.LBB59_63:
 	leaq	296(%rsp), %rdi
 	movq	%r12, %r15
 	movq	%r9, %r12
@@ -5097,70 +4958,70 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%r12, %r9
 	movq	%r15, %r12
 	movq	8(%rsp), %r8
-.LBB61_64:
+.LBB59_64:
 	movq	16(%rsp), %rsi
 	movq	%rbp, 24(%rsp)
 	subq	%r13, %rbp
 	testq	%r9, %r9
-	je	.LBB61_72
+	je	.LBB59_72
 	cmpl	$1, %r9d
-	je	.LBB61_70
+	je	.LBB59_70
 	cmpl	$5, %r9d
-	je	.LBB61_75
+	je	.LBB59_75
 	cmpb	$0, 88(%rsp)
-	je	.LBB61_75
+	je	.LBB59_75
 	cmpl	$5, 256(%rsp)
-	jne	.LBB61_82
+	jne	.LBB59_82
 	leaq	136(%rsp), %rsi
 	movq	128(%rsp), %rax
 	movq	%rax, 8(%rsi)
 	movq	%rbp, 16(%rsi)
 	andq	$0, (%rsi)
-	jmp	.LBB61_73
-.LBB61_70:
+	jmp	.LBB59_73
+.LBB59_70:
 	leaq	56(%rsp), %rdx
 	leaq	136(%rsp), %r14
 	movq	%r14, %rdi
 	callq	nscap_core_storage_plan_Before_companion
 	leaq	296(%rsp), %rdi
 	movq	%r14, %rsi
-.LBB61_71:
+.LBB59_71:
 	callq	nscap_core_storage_plan_Steps_extend
-	jmp	.LBB61_74
-.LBB61_72:
+	jmp	.LBB59_74
+.LBB59_72:
 	leaq	136(%rsp), %rsi
 	movq	$4, (%rsi)
-.LBB61_73:
+.LBB59_73:
 	leaq	296(%rsp), %rdi
 	callq	nscap_core_storage_plan_Steps_push
-.LBB61_74:
+.LBB59_74:
 	movq	8(%rsp), %r8
-.LBB61_75:
+.LBB59_75:
 	testq	%rbx, %rbx
-	je	.LBB61_81
+	je	.LBB59_81
 	cmpq	%r8, 24(%rsp)
-	jne	.LBB61_78
+	jne	.LBB59_78
 	leaq	136(%rsp), %rsi
 	movq	$1, (%rsi)
-	jmp	.LBB61_80
-.LBB61_78:
+	jmp	.LBB59_80
+.LBB59_78:
 	cmpl	$5, 256(%rsp)
-	je	.LBB61_81
+	je	.LBB59_81
 	leaq	136(%rsp), %rsi
 	movq	128(%rsp), %rax
 	movq	%rax, 8(%rsi)
 	movq	%rbp, 16(%rsi)
 	andq	$0, (%rsi)
-.LBB61_80:
+.LBB59_80:
 	leaq	296(%rsp), %rdi
 	callq	nscap_core_storage_plan_Steps_push
-.LBB61_81:
+.LBB59_81:
 	leaq	296(%rsp), %rsi
 	movl	$160, %ecx
 	movq	%r12, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB61_54
-.LBB61_82:
+	jmp	.LBB59_54
+.LBB59_82:
 	leaq	136(%rsp), %rsi
 	movq	%r14, 8(%rsi)
 	movq	24(%rsp), %rax
@@ -5171,7 +5032,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	callq	nscap_core_storage_plan_Steps_push
 	leaq	256(%rsp), %rsi
 	movq	%r14, %rdi
-	jmp	.LBB61_71
+	jmp	.LBB59_71
 SYM_FUNC_END(nscap_core_storage_plan_plan)
 
 	.text

@@ -129,13 +129,15 @@ impl Record {
     /// The rootid field, 0xffffffff for none.
     #[must_use]
     pub fn rootid(&self) -> u32 {
-        self.words()[0]
+        let [a, b, c, d, ..] = self.0;
+        u32::from_le_bytes([a, b, c, d])
     }
 
     /// The flags field; only bit 0 has a meaning.
     #[must_use]
     pub fn flags(&self) -> u32 {
-        self.words()[1]
+        let [_, _, _, _, a, b, c, d, ..] = self.0;
+        u32::from_le_bytes([a, b, c, d])
     }
 
     /// The capabilities.
