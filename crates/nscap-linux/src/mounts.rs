@@ -5,17 +5,42 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
 /// The type of a mount on which the rules of nscap decide.
 pub(crate) const NSCAP_TYPE: &str = "fuse.nscap";
+
+/// The id, as mountinfo has it, of the mount that a descriptor was opened through.
+///
+/// statx(2) says it from Linux 5.8 on, and not where something beneath does not pass it on; /proc
+/// does then. A server is not asked.
+///
+/// # Errors
+/// [`Error::Call`] where neither says it.
+pub(crate) fn mount_id(file: BorrowedFd<'_>) -> Result<u64> {
+    let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    match rustix::fs::statx(file, c"", how, StatxFlags::MNT_ID) {
+        Ok(stat) if stat.stx_mask & StatxFlags::MNT_ID.bits() != 0 => Ok(stat.stx_mnt_id),
+        _ => id_by_proc(file),
+    }
+}
+
+/// [`mount_id`] by proc_pid_fdinfo(5).
+fn id_by_proc(file: BorrowedFd<'_>) -> Result<u64> {
+    let info = PathBuf::from(format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
+    let text = std::fs::read_to_string(&info).map_err(|e| Error::call(&info, "read", e))?;
+    let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    id.and_then(|id| id.trim().parse().ok())
+        .ok_or_else(|| Error::call(&info, "read", Errno::NODATA))
+}
 
 /// Of the thread, which may have a mount namespace of its own.
 const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
@@ -92,15 +117,10 @@ impl MountPoint {
     pub fn at(path: &Path) -> Result<Option<MountPoint>> {
         let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| Error::call(path, "open", e))?;
-        let (link, info) = ["fd", "fdinfo"]
-            .map(|dir| PathBuf::from(format!("/proc/self/{dir}/{}", file.as_raw_fd())))
-            .into();
+        let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let place = std::fs::read_link(&link).map_err(|e| Error::call(&link, "readlink", e))?;
-        let info_text =
-            std::fs::read_to_string(&info).map_err(|e| Error::call(&info, "read", e))?;
-        let id = info_text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
-        let id: Option<u64> = id.and_then(|id| id.trim().parse().ok());
-        let is = |mount: &MountPoint| Some(mount.id) == id && mount.point == place;
+        let id = id_by_proc(file.as_fd())?;
+        let is = |mount: &MountPoint| mount.id == id && mount.point == place;
         Ok(MountPoint::all()?.into_iter().find(is))
     }
 
@@ -224,6 +244,18 @@ mod tests {
         assert_eq!(unescape(b"\\04"), b"\\04");
         assert_eq!(unescape(b"a\\"), b"a\\");
         assert_eq!(unescape(b"\\777x"), b"\\777x");
+    }
+
+    #[test]
+    fn statx_and_proc_say_the_same_mount() {
+        let all = MountPoint::all().unwrap();
+        for path in ["/", "/proc", "/proc/self/status", "/dev/null"] {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let file = rustix::fs::open(path, flags, Mode::empty()).unwrap();
+            let id = mount_id(file.as_fd()).unwrap();
+            assert_eq!(id_by_proc(file.as_fd()).unwrap(), id, "{path}");
+            assert!(all.iter().any(|mount| mount.id == id), "{path}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::{Claimant, Purpose};
 use crate::error::{Error, Result};
-use crate::mounts::MountPoint;
+use crate::mounts::{MountPoint, mount_id};
 use crate::server::FileHandle;
 
 const FIRST: &str = "nscap-claim 1";
@@ -45,9 +45,10 @@ pub(super) enum Relation {
 
 impl Tree {
     pub(super) fn of(root: BorrowedFd<'_>, path: &Path, purpose: Purpose) -> Result<Tree> {
-        let stat = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+        let stat = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())
             .map_err(|e| Error::call(path, "statx", e))?;
-        let mount = MountPoint::all()?.into_iter().find(|mount| mount.id == stat.stx_mnt_id);
+        let id = mount_id(root)?;
+        let mount = MountPoint::all()?.into_iter().find(|mount| mount.id == id);
         let place = mount.as_ref().and_then(|mount| place(root, mount));
         Ok(Tree {
             purpose,

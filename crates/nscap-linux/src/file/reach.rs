@@ -3,14 +3,14 @@
 //! a container may be an id-mapped mount of the directory that the host sees, and there an entry
 //! belongs to another root.
 
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, fstat, statx};
+use rustix::fs::{Mode, OFlags, fstat};
 
 use super::CapFile;
 use crate::error::{Error, Result};
-use crate::mounts::MountPoint;
+use crate::mounts::{MountPoint, mount_id};
 
 impl CapFile {
     /// The same file by each mount by which a process reaches it, below its root directory. Empty
@@ -49,13 +49,11 @@ impl CapFile {
 
     /// The file's device and its path in the file system.
     fn place(&self) -> Result<Option<((u32, u32), PathBuf)>> {
-        let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let stat =
-            statx(&self.fd, "", how, StatxFlags::MNT_ID).map_err(|e| self.error("statx", e))?;
+        let id = mount_id(self.fd.as_fd())?;
         let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let path =
             std::fs::read_link(&link).map_err(|e| Error::call(Path::new(&link), "readlink", e))?;
-        let mount = MountPoint::all()?.into_iter().find(|mount| mount.id == stat.stx_mnt_id);
+        let mount = MountPoint::all()?.into_iter().find(|mount| mount.id == id);
         Ok(mount.and_then(|mount| {
             let below = path.strip_prefix(&mount.point).ok()?;
             Some((mount.device, mount.root.join(below)))

@@ -5,15 +5,14 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nscap_core::Extent;
-use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::mounts::{MountPoint, in_other_namespaces, namespace_of};
+use crate::mounts::{MountPoint, in_other_namespaces, mount_id, namespace_of};
 use crate::statmount::{self, Statmount};
 use crate::sys;
 
@@ -57,9 +56,9 @@ pub(super) struct FoundMount {
 /// Finds the mount that a descriptor was opened through; for a task, first in its mount namespace.
 ///
 /// # Errors
-/// [`Error::Call`] from statx(2); where /proc is not mounted, or the task may not be looked at.
-pub(super) fn find(file: BorrowedFd<'_>, path: &Path, task: Option<u32>) -> Result<FoundMount> {
-    let ids = Ids::of(file, path)?;
+/// [`Error::Call`] where /proc is not mounted, or the task may not be looked at.
+pub(super) fn find(file: BorrowedFd<'_>, task: Option<u32>) -> Result<FoundMount> {
+    let ids = Ids::of(file)?;
     let own = namespace_of("thread-self");
     let of_task = match task {
         None => own,
@@ -112,11 +111,8 @@ struct Ids {
 }
 
 impl Ids {
-    fn of(file: BorrowedFd<'_>, path: &Path) -> Result<Ids> {
-        let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        let stat = statx(file, "", how, StatxFlags::MNT_ID);
-        let listed = stat.map_err(|e| Error::call(path, "statx", e))?.stx_mnt_id;
-        Ok(Ids { unique: statmount::unique_id(file), listed })
+    fn of(file: BorrowedFd<'_>) -> Result<Ids> {
+        Ok(Ids { unique: statmount::unique_id(file), listed: mount_id(file)? })
     }
 
     fn in_ours(&self) -> Option<Facts> {

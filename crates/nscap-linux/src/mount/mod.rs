@@ -165,7 +165,7 @@ impl Mount {
         member_of: Option<NsIndex>,
         namespaces: &mut Namespaces,
     ) -> Result<Mount> {
-        let found = find(file, path, task)?;
+        let found = find(file, task)?;
         let owner = Owner::find(file, &found, member_of, namespaces)?;
         let flags = fstatvfs(file).map_err(|e| Error::call(path, "fstatvfs", e))?.f_flag;
         let idmap = match found.facts.as_ref().filter(|facts| facts.idmapped) {
