@@ -171,6 +171,9 @@ pub enum Problem {
     /// Several records of one kind for one file, with different values.
     #[error("several values of {0} for one member; programs disagree which counts")]
     Differ(&'static str),
+    /// A name in several forms that do not agree.
+    #[error("a name that is empty in a record or differs between them; programs disagree about it")]
+    Names,
     /// A global header that gives capabilities, and a member with its own.
     #[error("capabilities in a global extended header and in the member's own")]
     GlobalAndOwn,

@@ -72,15 +72,51 @@ impl<'a> Head<'a> {
             return Cow::Borrowed(b"(global extended header)");
         }
         let record = || self.record(b"GNU.sparse.name").or_else(|| self.record(b"path"));
-        let long = || self.parts.long_name.clone().map(|range| until_nul(&self.bytes[range]));
-        record().or_else(long).map_or_else(|| self.header.name(), Cow::Borrowed)
+        record().or_else(|| self.long_name()).map_or_else(|| self.header.name(), Cow::Borrowed)
     }
 
     /// The target of a link.
     pub(crate) fn link_name(&self) -> Cow<'a, [u8]> {
-        let long = || self.parts.long_link.clone().map(|range| until_nul(&self.bytes[range]));
-        let known = self.record(b"linkpath").or_else(long);
+        let known = self.record(b"linkpath").or_else(|| self.long_link());
         known.map_or_else(|| self.header.link_name(), Cow::Borrowed)
+    }
+
+    fn long_name(&self) -> Option<&'a [u8]> {
+        self.parts.long_name.clone().map(|range| until_nul(&self.bytes[range]))
+    }
+
+    fn long_link(&self) -> Option<&'a [u8]> {
+        self.parts.long_link.clone().map(|range| until_nul(&self.bytes[range]))
+    }
+
+    /// Whether programs agree about both names. An empty record is the header's name for some (POSIX
+    /// pax) and no name for others; beside a record, Go takes a long name; and a name of a sparse file
+    /// counts for Go only where the file is one.
+    pub(crate) fn check_names(&self) -> std::result::Result<(), Problem> {
+        let one = |key, long: Option<&[u8]>| match (self.record(key), long) {
+            (Some(b""), _) => false,
+            (Some(record), Some(long)) => record == long,
+            _ => true,
+        };
+        let sparse = match self.record(b"GNU.sparse.name") {
+            None => true,
+            Some(name) => !name.is_empty() && self.has_sparse_map(),
+        };
+        match sparse && one(b"path", self.long_name()) && one(b"linkpath", self.long_link()) {
+            true => Ok(()),
+            false => Err(Problem::Names),
+        }
+    }
+
+    /// Whether it is sparse in a form that Go reads.
+    fn has_sparse_map(&self) -> bool {
+        let version =
+            ["GNU.sparse.major", "GNU.sparse.minor"].map(|key| self.record(key.as_bytes()));
+        match version {
+            [Some(b"1"), Some(b"0")] | [Some(b"0"), Some(b"0" | b"1")] => true,
+            [None, None] => self.record(b"GNU.sparse.map").is_some_and(|map| !map.is_empty()),
+            _ => false,
+        }
     }
 
     /// A decimal record, or else the header's field.

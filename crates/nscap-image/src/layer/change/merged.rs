@@ -106,6 +106,7 @@ impl Visit for Gather<'_> {
             self.global |= head.records().flatten().any(|record| record.key != b"comment");
             return Ok(None);
         }
+        head.check_names().map_err(|problem| head.error(problem))?;
         let name = normal(&head.name());
         let (parent, last) = match name.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&name[..slash], &name[slash + 1..]),

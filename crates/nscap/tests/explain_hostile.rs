@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What `nscap explain IMAGE:/path` says of images that programs unpack differently, or that are made to
+//! look like others: nothing that one of them would not do.
+
+mod images;
+
+use images::{Stage, nscap, run, static_program};
+use serde_json::Value;
+
+type Records<'r> = &'r [(&'r str, &'r [u8])];
+
+/// One member, with records and a long name before it; content on a regular file.
+struct Member<'m> {
+    name: &'m str,
+    kind: u8,
+    link: &'m str,
+    uid: u64,
+    mode: u32,
+    records: Records<'m>,
+    long: Option<&'m str>,
+    content: &'m [u8],
+}
+
+const PLAIN: Member<'static> = Member {
+    name: "",
+    kind: b'0',
+    link: "",
+    uid: 0,
+    mode: 0o755,
+    records: &[],
+    long: None,
+    content: b"",
+};
+
+fn file(name: &str) -> Member<'_> {
+    Member { name, ..PLAIN }
+}
+
+fn dir(name: &str) -> Member<'_> {
+    Member { name, kind: b'5', ..PLAIN }
+}
+
+fn link<'m>(name: &'m str, kind: u8, link: &'m str) -> Member<'m> {
+    Member { name, kind, link, ..PLAIN }
+}
+
+fn layer(members: &[Member<'_>]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for member in members {
+        if !member.records.is_empty() {
+            builder.append_pax_extensions(member.records.iter().copied()).unwrap();
+        }
+        if let Some(long) = member.long {
+            let mut header = tar::Header::new_gnu();
+            header.set_path("././@LongLink").unwrap();
+            header.set_entry_type(tar::EntryType::GNULongName);
+            header.set_size(long.len() as u64 + 1);
+            header.set_cksum();
+            builder.append(&header, [long.as_bytes(), b"\0"].concat().as_slice()).unwrap();
+        }
+        let mut header = tar::Header::new_ustar();
+        header.as_old_mut().linkflag = [member.kind];
+        header.set_mode(member.mode);
+        header.set_uid(member.uid);
+        header.set_gid(0);
+        header.set_size(member.content.len() as u64);
+        header.set_path(member.name).unwrap();
+        if !member.link.is_empty() {
+            header.set_link_name(member.link).unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, member.content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+/// Exit status and all that is printed.
+fn asked(args: &[&str]) -> (Option<i32>, String) {
+    let output = nscap(&[&["explain"], args].concat());
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+/// For a file of these layers, by any user.
+fn of(layers: &[&[u8]], path: &str) -> (Option<i32>, String) {
+    let layout = Stage::new();
+    asked(&[&format!("{}:{path}", layout.layout(layers)), "--user", "1000"])
+}
+
+#[test]
+fn a_name_that_programs_read_differently_is_no_answer() {
+    let (path, sparse): (Records<'_>, Records<'_>) =
+        (&[("path", b"bin/other")], &[("GNU.sparse.name", b"bin/other")]);
+    for (what, name, records, long) in [
+        ("a record beside a long name", "bin/z", path, Some("bin/p")),
+        ("a sparse name of what is not sparse", "bin/p", sparse, None),
+        ("an empty record", "bin/p", &[("path", &b""[..])][..], None),
+    ] {
+        let member = Member { records, long, ..file(name) };
+        let (status, text) = of(&[&layer(&[dir("bin/"), member])], "/bin/p");
+        assert!(status == Some(2) && text.contains("programs disagree"), "{what}: {text}");
+    }
+    // Both forms with one name are one.
+    let same = Member { records: &[("path", b"bin/p")], long: Some("bin/p"), ..file("bin/z") };
+    assert!(of(&[&layer(&[dir("bin/"), same])], "/bin/p").1.contains("program       /bin/p"));
+}
