@@ -104,3 +104,14 @@ fn a_name_that_programs_read_differently_is_no_answer() {
     let same = Member { records: &[("path", b"bin/p")], long: Some("bin/p"), ..file("bin/z") };
     assert!(of(&[&layer(&[dir("bin/"), same])], "/bin/p").1.contains("program       /bin/p"));
 }
+
+#[test]
+fn a_whiteout_below_a_link_is_no_answer() {
+    // Unpacked onto the layers below, it removes usr/bin/p; as a layer of an overlay, it makes bin
+    // an empty directory.
+    let first = layer(&[dir("usr/bin/"), file("usr/bin/p"), link("bin", b'2', "usr/bin")]);
+    for whiteout in ["bin/.wh.p", "bin/.wh..wh..opq"] {
+        let (status, text) = of(&[&first, &layer(&[file(whiteout)])], "/bin/p");
+        assert!(status == Some(2) && text.contains("programs disagree"), "{whiteout}: {text}");
+    }
+}

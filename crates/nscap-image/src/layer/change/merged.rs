@@ -88,6 +88,8 @@ struct InLayer {
     whiteout: bool,
     opaque: bool,
     below: bool,
+    /// A whiteout is below it, for which some programs make it a directory.
+    hollow: bool,
 }
 
 struct Gather<'n> {
@@ -112,6 +114,13 @@ impl Visit for Gather<'_> {
             Some(slash) => (&name[..slash], &name[slash + 1..]),
             None => (&b""[..], &name[..]),
         };
+        if last.starts_with(b".wh.") {
+            for directory in above(&name) {
+                if let Some(found) = self.names.get_mut(directory) {
+                    found.hollow = true;
+                }
+            }
+        }
         if last == b".wh..wh..opq" {
             if let Some(directory) = self.names.get_mut(parent) {
                 directory.opaque = true;
@@ -207,14 +216,14 @@ fn apply(
         if own.twice && !directory {
             return problem("a layer has it twice");
         }
-        if own.below && !directory {
+        if (own.below || own.hollow) && !directory {
             return problem("a layer has members below what is no directory in it");
         }
         return Ok(Found::Member(Box::new(member.clone())));
     }
     match lower {
         Found::None if own.below => Ok(Found::Implied),
-        Found::Member(member) if own.below && member.kind() != b'5' => problem(
+        Found::Member(member) if (own.below || own.hollow) && member.kind() != b'5' => problem(
             "a layer has members below a link or file of a lower one; programs disagree about them",
         ),
         lower => Ok(lower),
