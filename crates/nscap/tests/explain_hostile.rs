@@ -115,3 +115,14 @@ fn a_whiteout_below_a_link_is_no_answer() {
         assert!(status == Some(2) && text.contains("programs disagree"), "{whiteout}: {text}");
     }
 }
+
+#[test]
+fn a_hard_link_before_its_target_is_no_answer() {
+    // Umoci links to the file of the layer below, which then has this name alone.
+    let first = layer(&[dir("bin/"), file("bin/old")]);
+    let second = layer(&[link("bin/p", b'1', "bin/old"), file("bin/old")]);
+    let (status, text) = of(&[&first, &second], "/bin/p");
+    assert!(status == Some(2) && text.contains("programs disagree"), "{text}");
+    let after = layer(&[file("bin/old"), link("bin/p", b'1', "bin/old")]);
+    assert!(of(&[&first, &after], "/bin/p").1.contains("program       /bin/p"));
+}

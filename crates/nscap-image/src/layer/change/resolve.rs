@@ -65,6 +65,10 @@ pub(crate) fn content_of(layers: &dyn Layers, mut member: Kept) -> Result<Kept> 
         // As the image was when the link was made.
         let found = find(layers, member.layer + 1, std::slice::from_ref(&target))?;
         match found.get(&target) {
+            Some(Found::Member(found)) if is_later(found, &member) => {
+                let problem = "a hard link comes before what it leads to; programs disagree about it";
+                return Err(Error::lookup(&member.head().name(), problem));
+            }
             Some(Found::Member(found)) if matches!(found.kind(), b'0' | b'\0' | b'7' | b'1') => {
                 member = (**found).clone();
             }
@@ -74,6 +78,12 @@ pub(crate) fn content_of(layers: &dyn Layers, mut member: Kept) -> Result<Kept> 
         }
     }
     Err(Error::lookup(&member.head().name(), "too many hard links in a row"))
+}
+
+/// Whether the target of a link comes after it in its layer: where it is made, it leads to what a lower
+/// layer has, or nowhere.
+fn is_later(target: &Kept, link: &Kept) -> bool {
+    target.layer == link.layer && target.place() > link.place()
 }
 
 /// Hard links, as far as they come.
