@@ -10,6 +10,7 @@ use serde_json::Value;
 type Records<'r> = &'r [(&'r str, &'r [u8])];
 
 /// One member, with records and a long name before it; content on a regular file.
+#[derive(Clone, Copy)]
 struct Member<'m> {
     name: &'m str,
     kind: u8,
@@ -125,4 +126,14 @@ fn a_hard_link_before_its_target_is_no_answer() {
     assert!(status == Some(2) && text.contains("programs disagree"), "{text}");
     let after = layer(&[file("bin/old"), link("bin/p", b'1', "bin/old")]);
     assert!(of(&[&first, &after], "/bin/p").1.contains("program       /bin/p"));
+}
+
+#[test]
+fn a_hard_link_to_a_symbolic_link_is_followed() {
+    let links = [link("to", b'2', "usr/bin"), link("bin", b'1', "to")];
+    let layer = layer(&[&[dir("usr/bin/"), file("usr/bin/p")][..], &links].concat());
+    for path in ["/bin/p", "/to/p", "/bin/./p"] {
+        let (_, text) = of(&[&layer], path);
+        assert!(text.contains("program       /usr/bin/p"), "{text}");
+    }
 }

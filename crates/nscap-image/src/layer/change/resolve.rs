@@ -56,7 +56,16 @@ fn follow(layers: &dyn Layers, path: &[u8]) -> Result<(Name, Kept, BTreeMap<Name
 }
 
 /// The member with the content of what may be a hard link.
-pub(crate) fn content_of(layers: &dyn Layers, mut member: Kept) -> Result<Kept> {
+pub(crate) fn content_of(layers: &dyn Layers, member: Kept) -> Result<Kept> {
+    let content = linked(layers, member)?;
+    match content.kind() {
+        b'2' => Err(Error::lookup(&content.head().name(), "a hard link leads to what is a link")),
+        _ => Ok(content),
+    }
+}
+
+/// The regular file or symbolic link of what may be a hard link.
+pub(crate) fn linked(layers: &dyn Layers, mut member: Kept) -> Result<Kept> {
     for _ in 0..=LINKS {
         if member.kind() != b'1' {
             return Ok(member);
@@ -69,7 +78,9 @@ pub(crate) fn content_of(layers: &dyn Layers, mut member: Kept) -> Result<Kept> 
                 let problem = "a hard link comes before what it leads to; programs disagree about it";
                 return Err(Error::lookup(&member.head().name(), problem));
             }
-            Some(Found::Member(found)) if matches!(found.kind(), b'0' | b'\0' | b'7' | b'1') => {
+            Some(Found::Member(found))
+                if matches!(found.kind(), b'0' | b'\0' | b'7' | b'1' | b'2') =>
+            {
                 member = (**found).clone();
             }
             _ => {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::merged::{Found, Kept, Layers, Name, find, join};
+use super::resolve::linked;
 use crate::layer::error::Result;
 
 /// As many as the kernel follows.
@@ -81,14 +82,13 @@ pub(crate) fn take(
                 here = name;
                 continue;
             }
-            Some(Found::Member(member)) => match member.kind() {
-                b'5' => {
+            Some(Found::Member(member)) => match target_of(layers, member)? {
+                _ if member.kind() == b'5' => {
                     here = name;
                     continue;
                 }
-                b'2' => {
+                Some(target) => {
                     links += 1;
-                    let target = member.head().link_name().into_owned();
                     if target.len() >= PATH {
                         End::TooLong
                     } else if links > LINKS {
@@ -101,13 +101,23 @@ pub(crate) fn take(
                         continue;
                     }
                 }
-                _ if left.is_empty() => End::Member(member.clone()),
-                _ => End::NotDirectory,
+                None if left.is_empty() => End::Member(member.clone()),
+                None => End::NotDirectory,
             },
         };
         return Ok(Taken { passed, name, end });
     }
     Ok(Taken { passed, name: here, end: End::Directory })
+}
+
+/// Where a symbolic link leads; it may be one by a hard link.
+fn target_of(layers: &dyn Layers, member: &Kept) -> Result<Option<Name>> {
+    let link = match member.kind() {
+        b'1' => linked(layers, member.clone())?,
+        b'2' => member.clone(),
+        _ => return Ok(None),
+    };
+    Ok((link.kind() == b'2').then(|| link.head().link_name().into_owned()))
 }
 
 /// The parts of a path, the first one last. A slash at the end asks for a directory.
