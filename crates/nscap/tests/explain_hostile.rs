@@ -137,3 +137,16 @@ fn a_hard_link_to_a_symbolic_link_is_followed() {
         assert!(text.contains("program       /usr/bin/p"), "{text}");
     }
 }
+
+#[test]
+fn a_directory_that_a_layer_passes_over_is_what_programs_make_of_it() {
+    // In podman's overlay it is root's and of mode 0755, and umoci leaves it as it was.
+    let first = layer(&[Member { uid: 5, mode: 0o700, ..dir("app/") }]);
+    let program = Member { content: &static_program(), ..file("app/p") };
+    let (status, text) = of(&[&first, &layer(&[program])], "/app/p");
+    assert!(status == Some(2) && text.contains("umoci leaves it"), "{text}");
+    assert!(!text.contains("may not be searched"), "{text}");
+    // With a record of it, all do the same.
+    let again = layer(&[Member { uid: 5, mode: 0o700, ..dir("app/") }, program]);
+    assert!(of(&[&first, &again], "/app/p").1.contains("may not be searched"));
+}

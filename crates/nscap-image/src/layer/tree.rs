@@ -86,6 +86,9 @@ pub struct TreeInode {
     pub listed: bool,
     /// Whether no member names this directory, so that the program that unpacks it chooses.
     pub implied: bool,
+    /// Whether a layer above has members in this directory and none of the directory itself. Where
+    /// layers are unpacked apart, as for an overlay, it is then made anew: root's, of mode 0755.
+    pub passed_over: bool,
 }
 
 /// A regular file.
@@ -188,7 +191,8 @@ impl ImageTree {
         };
         let known = self.known.borrow();
         let directory = |name: &Name| match known.get(name) {
-            Some(Found::Member(member)) => inode_of(&member.head(), name),
+            Some(Found::Member(member)) => inode_of(&member.head(), name)
+                .map(|inode| TreeInode { passed_over: member.passed_over, ..inode }),
             _ => Ok(TreeInode::implied(name)),
         };
         let passed = taken.passed.iter().map(directory).collect::<Result<_>>()?;
@@ -368,6 +372,7 @@ impl TreeInode {
             mode: 0o755,
             listed: false,
             implied: true,
+            passed_over: false,
         }
     }
 }
@@ -383,6 +388,7 @@ fn inode_of(head: &Head<'_>, name: &[u8]) -> Result<TreeInode> {
         mode: u32::try_from(mode).unwrap_or_default(),
         listed: head.records().flatten().any(|record| attr::is_acl(record.key)),
         implied: false,
+        passed_over: false,
     })
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nscap_core::{
     AclEntry, AclTag, Capability, InodeView, Program, Task, Why, check_searchable, permits,
 };
+use nscap_image::layer::TreeInode;
 use nscap_image::shift::{Acl, Tag};
 use nscap_linux::{FileState, Inode, LiveNs, opath};
 
@@ -100,6 +101,16 @@ impl Looked {
                 continue;
             }
             let (view, answer) = answers[0];
+            if let (Err(_), Dir::Packed(TreeInode { passed_over: true, .. }, _)) = (answer, dir) {
+                let text = format!(
+                    "{name} is mode {:04o}, {}, in one layer, and a layer above it has files in it and \
+                     no record of it: podman makes it root's of mode 0755, umoci leaves it",
+                    inode.mode & 0o7777,
+                    owners(&view),
+                );
+                self.unseen.push(Unseen::deciding("directory", text));
+                continue;
+            }
             if let Err(denied) = answer {
                 let list = if acl.is_empty() { "" } else { ", with an access control list" };
                 let text = format!(

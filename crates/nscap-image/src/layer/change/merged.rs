@@ -22,12 +22,14 @@ pub(crate) struct Kept {
     offset: u64,
     bytes: Vec<u8>,
     parts: Parts,
+    /// A directory that a layer above has members in, and no member of.
+    pub(crate) passed_over: bool,
 }
 
 impl Kept {
     pub(crate) fn of(layer: usize, head: &Head<'_>) -> Kept {
         let parts = head.parts.clone();
-        Kept { layer, offset: head.offset, bytes: head.bytes.to_vec(), parts }
+        Kept { layer, offset: head.offset, bytes: head.bytes.to_vec(), parts, passed_over: false }
     }
 
     pub(crate) fn head(&self) -> Head<'_> {
@@ -226,6 +228,10 @@ fn apply(
         Found::Member(member) if (own.below || own.hollow) && member.kind() != b'5' => problem(
             "a layer has members below a link or file of a lower one; programs disagree about them",
         ),
+        Found::Member(mut member) if own.below || own.hollow => {
+            member.passed_over = true;
+            Ok(Found::Member(member))
+        }
         lower => Ok(lower),
     }
 }
