@@ -150,3 +150,31 @@ fn a_directory_that_a_layer_passes_over_is_what_programs_make_of_it() {
     let again = layer(&[Member { uid: 5, mode: 0o700, ..dir("app/") }, program]);
     assert!(of(&[&first, &again], "/app/p").1.contains("may not be searched"));
 }
+
+#[test]
+fn a_program_is_searched_for_as_crun_does() {
+    // What may not be executed by anyone is passed over, in an image and in a directory.
+    let program = Member { content: &static_program(), ..PLAIN };
+    let layer = layer(&[
+        dir("a/"),
+        Member { name: "a/p", mode: 0o644, ..program },
+        dir("b/"),
+        Member { name: "b/p", ..program },
+        Member { name: "a/q", mode: 0o644, ..program },
+    ]);
+    let stage = Stage::new();
+    let image = stage.layout(&[&layer]);
+    std::fs::create_dir(stage.path("tree")).unwrap();
+    std::fs::write(stage.path("layer.tar"), &layer).unwrap();
+    run("tar", &["-xf", &stage.name("layer.tar"), "-C", &stage.name("tree")]);
+    for (name, path) in [("p", "/b/p"), ("q", "/a/q")] {
+        let process = serde_json::json!({"args": [name], "env": ["PATH=/a:/b"], "cwd": "/"});
+        let config = serde_json::json!({"process": process, "root": {"path": "tree"}});
+        std::fs::write(stage.path("config.json"), config.to_string()).unwrap();
+        let config = stage.name("config.json");
+        for args in [&["--oci", &config, "--image", &image][..], &["--oci", &config]] {
+            let (_, text) = asked(args);
+            assert!(text.contains(&format!("program       {path}")), "{args:?}: {text}");
+        }
+    }
+}

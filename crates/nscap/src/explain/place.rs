@@ -203,6 +203,15 @@ impl Node {
         }
     }
 
+    /// Whether access(2) gives root X_OK.
+    pub(crate) fn has_execute_bit(&self) -> bool {
+        let mode = match self {
+            Node::Here(file) => rustix::fs::fstat(file).map_or(0, |stat| stat.st_mode),
+            Node::Packed(packed) => packed.file.inode.mode,
+        };
+        mode & 0o111 != 0
+    }
+
     /// Opens it for reading.
     pub(crate) fn content(&self) -> Result<Content<'_>, Error> {
         match self {

@@ -84,19 +84,23 @@ impl Rootfs {
         Ok(Place::Here(Start { cwd: Way::take(&begin()?, cwd).end.ok(), ..begin()? }))
     }
 
-    /// The path of a program: a name without a slash is looked for in the directories of `search`.
+    /// The path of a program: a name without a slash is looked for in the directories of `search`,
+    /// for what may be executed (access(2) by root, as crun and runc look); else any file of the name.
     pub(super) fn search(&self, name: &OsStr, search: &OsStr) -> Result<PathBuf, Failure> {
         if name.as_bytes().contains(&b'/') {
             return Ok(name.into());
         }
         let place = self.place()?;
+        let mut first = None;
         for dir in search.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes) {
             let path = Path::new(dir).join(name);
-            if place.take(&path)?.end.is_ok() {
+            let Ok(file) = place.take(&path)?.end else { continue };
+            if file.has_execute_bit() {
                 return Ok(path);
             }
+            first.get_or_insert(path);
         }
-        Err(Failure::Input {
+        first.ok_or_else(|| Failure::Input {
             what: out::name(name.as_bytes()),
             problem: format!("is in none of {}", out::name(search.as_bytes())),
             errno: ENOENT,
