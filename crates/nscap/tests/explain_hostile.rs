@@ -178,3 +178,12 @@ fn a_program_is_searched_for_as_crun_does() {
         }
     }
 }
+
+#[test]
+fn a_list_of_users_that_is_not_read_is_an_error() {
+    // Twice in a layer, it is one or the other.
+    let passwd = Member { content: b"w:x:1000:1000::/:\n", ..file("etc/passwd") };
+    let layer = layer(&[passwd, passwd, file("p")]);
+    let (status, text) = of(&[&layer], "/p");
+    assert!(status == Some(2) && text.contains("a layer has it twice"), "{text}");
+}

@@ -90,21 +90,26 @@ impl Place {
         }
     }
 
-    /// The text of a file, of at most `most` bytes; `None` where there is none that can be read.
+    /// The text of a file, of at most `most` bytes, with U+FFFD for what is no UTF-8; `None` where there is no
+    /// such file.
     pub(crate) fn text(&self, path: &Path, most: usize) -> Result<Option<String>, Failure> {
         let Ok(node) = self.take(path)?.end else { return Ok(None) };
-        let Ok(content) = node.content() else { return Ok(None) };
+        let content = node.content()?;
         let mut bytes = vec![0; most];
         let mut length = 0;
         while length < most {
             match content.read_at(&mut bytes[length..], length as u64) {
                 Ok(0) => break,
                 Ok(more) => length += more,
-                Err(_) => return Ok(None),
+                Err(error) => {
+                    let (what, problem) = (out::path(path), format!("cannot be read: {error}"));
+                    let errno = error.raw_os_error().unwrap_or(crate::failure::EIO);
+                    return Err(Failure::Input { what, problem, errno });
+                }
             }
         }
         bytes.truncate(length);
-        Ok(String::from_utf8(bytes).ok())
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 }
 

@@ -116,28 +116,36 @@ impl Rootfs {
         one == other || (ends(one).is_some() && ends(one) == ends(other))
     }
 
-    /// A text of it, of at most 1 MiB; `None` where there is none that can be read.
-    fn text(&self, path: &str) -> Option<String> {
-        self.place().ok()?.text(Path::new(path), 1 << 20).ok()?
+    /// A text of it; empty where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be read whole: an answer without it could be another.
+    fn text(&self, path: &str) -> Result<String, Failure> {
+        const MOST: usize = 1 << 20;
+        let text = self.place()?.text(Path::new(path), MOST)?.unwrap_or_default();
+        match text.len() >= MOST {
+            true => Err(input(path.to_owned(), "a file of the container of 1 MiB or more")),
+            false => Ok(text),
+        }
     }
 
-    /// `USER[:GROUP]`, names or numbers, by its /etc/passwd and /etc/group.
+    /// `[USER][:GROUP]`, names or numbers, by its /etc/passwd and /etc/group. What is a number is
+    /// never a name, as programs in Go have it.
     ///
     /// # Errors
     /// EINVAL where it has no such name.
     pub(super) fn user(&self, text: &str) -> Result<User, Failure> {
-        let (user, group) = text.split_once(':').map_or((text, None), |(u, g)| (u, Some(g)));
-        let (passwd, groups) = (self.text("/etc/passwd"), self.text("/etc/group"));
-        let (passwd, groups) = (passwd.unwrap_or_default(), groups.unwrap_or_default());
+        let (user, group) = text.split_once(':').map_or((text, ""), |(u, g)| (u, g));
+        let user = if user.is_empty() { "0" } else { user };
+        let (passwd, groups) = (self.text("/etc/passwd")?, self.text("/etc/group")?);
         let unknown = |what: &str, name: &str| {
             input(out::name(name.as_bytes()), format!("no {what} of the container has this name"))
         };
-        let line =
-            lines(&passwd).find(|line| line.first() == Some(&user) || line.get(2) == Some(&user));
+        let line = line_of(&passwd, user);
         let field = |n: usize| line.as_ref().and_then(|line| line.get(n)?.parse().ok());
         let uid = field(2).or_else(|| user.parse().ok()).ok_or_else(|| unknown("user", user))?;
         let name = line.as_ref().and_then(|line| line.first().copied());
-        let Some(group) = group else {
+        if group.is_empty() {
             let member = |line: &Vec<&str>| {
                 let members = line.get(3)?.split(',');
                 name.filter(|name| members.clone().any(|member| member == *name))?;
@@ -145,7 +153,7 @@ impl Rootfs {
             };
             let groups = lines(&groups).filter_map(|line| member(&line)).collect();
             return Ok(User { uid, gid: field(3).unwrap_or(0), groups });
-        };
+        }
         Ok(User {
             uid,
             gid: group_of(&groups, group).ok_or_else(|| unknown("group", group))?,
@@ -155,20 +163,28 @@ impl Rootfs {
 
     /// A group, by its name or number.
     pub(super) fn group(&self, text: &str) -> Result<u32, Failure> {
-        let groups = self.text("/etc/group").unwrap_or_default();
+        let groups = self.text("/etc/group")?;
         let none = || input(out::name(text.as_bytes()), "no group of the container has this name");
         group_of(&groups, text).ok_or_else(none)
     }
 }
 
 fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
-    text.lines().map(|line| line.split(':').collect())
+    text.lines().map(|line| line.trim().split(':').collect())
+}
+
+/// The line of passwd or group with this name; or with this number, where it is one.
+fn line_of<'t>(text: &'t str, name: &str) -> Option<Vec<&'t str>> {
+    let number: Option<i64> = name.parse().ok();
+    lines(text).find(|line| match number {
+        Some(number) => line.get(2).and_then(|field| field.parse().ok()) == Some(number),
+        None => line.first() == Some(&name),
+    })
 }
 
 fn group_of(groups: &str, name: &str) -> Option<u32> {
-    let named = lines(groups).find(|line| line.first() == Some(&name));
-    let number = named.and_then(|line| line.get(2)?.parse().ok());
-    number.or_else(|| name.parse().ok())
+    let found = line_of(groups, name).and_then(|line| line.get(2)?.parse().ok());
+    found.or_else(|| name.parse().ok())
 }
 
 /// The value of a variable of an environment, `NAME=VALUE` each; the last one counts.
@@ -198,6 +214,19 @@ mod tests {
         assert_eq!(user("web:net"), User { uid: 33, gid: 50, groups: vec![] });
         assert_eq!(user("1000"), User { uid: 1000, gid: 0, groups: vec![] });
         assert_eq!(user("1000:7"), User { uid: 1000, gid: 7, groups: vec![] });
+        // Of bytes that are no UTF-8, of blanks, and with names that are other lines' numbers.
+        let lines = b"44:x:0:0::/:\nroot:x:0:0::/:\n web:x:33:34:J\xf6rg:/:\nc:x:44:9::/: \n";
+        std::fs::write(dir.path().join("etc/passwd"), lines).unwrap();
+        file("etc/group", "50:x:0:\nweb:x:34:\nnet:x:50:web,root \n");
+        assert_eq!(user("web"), User { uid: 33, gid: 34, groups: vec![50] });
+        assert_eq!((user("033"), user("33:")), (user("web"), user("web")));
+        assert_eq!(user("44"), User { uid: 44, gid: 9, groups: vec![] });
+        assert_eq!(user("44:50"), User { uid: 44, gid: 50, groups: vec![] });
+        assert_eq!(user(":50"), User { uid: 0, gid: 50, groups: vec![] });
+        assert_eq!(rootfs.group("50").unwrap(), 50);
+        file("etc/passwd", &"#".repeat(1 << 20));
+        assert!(rootfs.user("33").is_err());
+        file("etc/passwd", "root:x:0:0::/:\n");
         assert!(rootfs.user("nobody").is_err() && rootfs.user("web:none").is_err());
         // A link that would lead out of it leads nowhere.
         std::fs::remove_file(dir.path().join("etc/passwd")).unwrap();
