@@ -5,7 +5,6 @@
 mod images;
 
 use images::{Stage, nscap, run, static_program};
-use serde_json::Value;
 
 type Records<'r> = &'r [(&'r str, &'r [u8])];
 
@@ -186,4 +185,20 @@ fn a_list_of_users_that_is_not_read_is_an_error() {
     let layer = layer(&[passwd, passwd, file("p")]);
     let (status, text) = of(&[&layer], "/p");
     assert!(status == Some(2) && text.contains("a layer has it twice"), "{text}");
+}
+
+#[test]
+fn many_names_of_one_file_are_looked_up_at_once() {
+    // 39 links in a row, again and again: one look for each link of each row took minutes.
+    let names: Vec<String> = (0..780).map(|n| format!("bin/l{n}")).collect();
+    let others: Vec<String> = (0..2000).map(|n| format!("share/package-{n}/file-{n}")).collect();
+    let mut members = vec![dir("bin/"), file("bin/p")];
+    members.extend(others.iter().map(|name| file(name)));
+    for (n, name) in names.iter().enumerate() {
+        let to = if n % 39 == 0 { "bin/p" } else { names[n - 1].as_str() };
+        members.push(link(name, b'1', to));
+    }
+    let begin = std::time::Instant::now();
+    assert!(of(&[&layer(&members)], "/bin/p").1.contains("program       /bin/p"));
+    assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
 }

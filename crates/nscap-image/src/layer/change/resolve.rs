@@ -65,30 +65,52 @@ pub(crate) fn content_of(layers: &dyn Layers, member: Kept) -> Result<Kept> {
 }
 
 /// The regular file or symbolic link of what may be a hard link.
-pub(crate) fn linked(layers: &dyn Layers, mut member: Kept) -> Result<Kept> {
+pub(crate) fn linked(layers: &dyn Layers, member: Kept) -> Result<Kept> {
+    let mut all = [member];
+    follow_all(layers, &mut all)?;
+    let [content] = all;
+    Ok(content)
+}
+
+/// Puts in place of each hard link what it leads to. All go a step at once: each look at the names of a
+/// layer sees the whole layer.
+fn follow_all(layers: &dyn Layers, members: &mut [Kept]) -> Result<()> {
     for _ in 0..=LINKS {
-        if member.kind() != b'1' {
-            return Ok(member);
+        let mut wanted: BTreeMap<usize, BTreeSet<Name>> = BTreeMap::new();
+        for link in members.iter().filter(|member| member.kind() == b'1') {
+            wanted.entry(link.layer).or_default().insert(normal(&link.head().link_name()));
         }
-        let target = normal(&member.head().link_name());
-        // As the image was when the link was made.
-        let found = find(layers, member.layer + 1, std::slice::from_ref(&target))?;
-        match found.get(&target) {
-            Some(Found::Member(found)) if is_later(found, &member) => {
-                let problem = "a hard link comes before what it leads to; programs disagree about it";
-                return Err(Error::lookup(&member.head().name(), problem));
-            }
-            Some(Found::Member(found))
-                if matches!(found.kind(), b'0' | b'\0' | b'7' | b'1' | b'2') =>
-            {
-                member = (**found).clone();
-            }
-            _ => {
-                return Err(Error::lookup(&target, "a hard link leads to what is no regular file"));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        // The lowest layer first, as what is put in place comes from no higher one.
+        for (layer, targets) in wanted {
+            let targets: Vec<Name> = targets.into_iter().collect();
+            // As the image was when the link was made.
+            let found = find(layers, layer + 1, &targets)?;
+            let here = |member: &&mut Kept| member.kind() == b'1' && member.layer == layer;
+            for member in members.iter_mut().filter(here) {
+                *member = target_of(member, &found)?;
             }
         }
     }
-    Err(Error::lookup(&member.head().name(), "too many hard links in a row"))
+    let link = members.iter().find(|member| member.kind() == b'1');
+    let name = link.map(|link| link.head().name().into_owned()).unwrap_or_default();
+    Err(Error::lookup(&name, "too many hard links in a row"))
+}
+
+fn target_of(link: &Kept, found: &BTreeMap<Name, Found>) -> Result<Kept> {
+    let target = normal(&link.head().link_name());
+    match found.get(&target) {
+        Some(Found::Member(found)) if is_later(found, link) => {
+            let problem = "a hard link comes before what it leads to; programs disagree about it";
+            Err(Error::lookup(&link.head().name(), problem))
+        }
+        Some(Found::Member(found)) if matches!(found.kind(), b'0' | b'\0' | b'7' | b'1' | b'2') => {
+            Ok((**found).clone())
+        }
+        _ => Err(Error::lookup(&target, "a hard link leads to what is no regular file")),
+    }
 }
 
 /// Whether the target of a link comes after it in its layer: where it is made, it leads to what a lower
@@ -140,12 +162,19 @@ pub(crate) fn names(
         return Ok(live);
     }
     let found = find(layers, layers.count(), &asked)?;
+    let (mut links, mut contents) = (Vec::new(), Vec::new());
     for name in asked {
         if let Some(Found::Member(member)) = found.get(&name)
             && matches!(member.kind(), b'0' | b'\0' | b'7' | b'1')
-            && content_of(layers, (**member).clone())?.place() == content.place()
         {
-            live.insert(name, (**member).clone());
+            contents.push((**member).clone());
+            links.push((name, (**member).clone()));
+        }
+    }
+    follow_all(layers, &mut contents)?;
+    for ((name, member), own) in links.into_iter().zip(contents) {
+        if own.place() == content.place() {
+            live.insert(name, member);
         }
     }
     Ok(live)
