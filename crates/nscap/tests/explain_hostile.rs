@@ -202,3 +202,17 @@ fn many_names_of_one_file_are_looked_up_at_once() {
     assert!(of(&[&layer(&members)], "/bin/p").1.contains("program       /bin/p"));
     assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
 }
+
+#[test]
+fn a_link_through_hundreds_of_directories_is_an_error() {
+    // Each may be a look at all names of the image.
+    let names: Vec<String> = (0..600).map(|n| format!("{n}/")).collect();
+    let target = names.iter().map(|name| format!("{name}../")).collect::<String>();
+    let records: Records<'_> = &[("linkpath", target.as_bytes())];
+    let mut members: Vec<_> = names.iter().map(|name| dir(name)).collect();
+    members.push(Member { records, ..link("l", b'2', "0") });
+    members.push(file("p"));
+    let (status, text) = of(&[&layer(&members)], "/l/p");
+    assert!(status == Some(2) && text.contains("too many directories"), "{text}");
+    assert!(of(&[&layer(&members)], "/0/../1/../p").1.contains("program       /p"));
+}

@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 
 use super::merged::{Found, Kept, Layers, Name, find, join};
 use super::resolve::linked;
-use crate::layer::error::Result;
+use crate::layer::error::{Error, Result};
 
 /// As many as the kernel follows.
 const LINKS: usize = 40;
 /// As long as the kernel takes a path (PATH_MAX) and a name (NAME_MAX).
 const PATH: usize = 4096;
 const NAME: usize = 255;
+/// How often all names of an image are looked at for one path, which is more than any but a hostile
+/// path needs: 40 links of 4,096 bytes could ask for tens of thousands.
+const LOOKS: usize = 256;
 
 /// Where a path ends.
 pub(crate) enum End {
@@ -51,7 +54,7 @@ pub(crate) fn take(
     let mut here = if path.starts_with(b"/") { Name::new() } else { here.to_vec() };
     let mut left = parts(path);
     let mut passed: Vec<Name> = Vec::new();
-    let mut links = 0;
+    let (mut links, mut looks) = (0, 0);
     if path.len() >= PATH {
         return Ok(Taken { passed, name: here, end: End::TooLong });
     }
@@ -71,6 +74,10 @@ pub(crate) fn take(
             return Ok(Taken { passed, name, end: End::TooLong });
         }
         if !known.contains_key(&name) {
+            looks += 1;
+            if looks > LOOKS {
+                return Err(Error::lookup(path, "leads through too many directories"));
+            }
             // As far as no link leads elsewhere, all at once.
             let rest = left.iter().rev().take_while(|part| *part != b".." && *part != b".");
             let whole = rest.fold(name.clone(), |name, part| join(&name, part));
