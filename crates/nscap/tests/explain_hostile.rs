@@ -216,3 +216,13 @@ fn a_link_through_hundreds_of_directories_is_an_error() {
     assert!(status == Some(2) && text.contains("too many directories"), "{text}");
     assert!(of(&[&layer(&members)], "/0/../1/../p").1.contains("program       /p"));
 }
+
+#[test]
+fn a_directory_that_was_a_link_in_its_layer_is_no_answer() {
+    // Umoci removes what the directory has when the link comes.
+    let members = [dir("bin/"), file("bin/p"), link("bin", b'2', "usr"), dir("bin/")];
+    let (status, text) = of(&[&layer(&members)], "/bin/p");
+    assert!(status == Some(2) && text.contains("twice"), "{text}");
+    let again = [dir("bin/"), file("bin/p"), dir("bin/")];
+    assert!(of(&[&layer(&again)], "/bin/p").1.contains("program       /bin/p"));
+}

@@ -86,6 +86,7 @@ pub(crate) trait Layers {
 #[derive(Default)]
 struct InLayer {
     member: Option<Kept>,
+    /// Several members, and not all are directories: then the last one's record counts.
     twice: bool,
     whiteout: bool,
     opaque: bool,
@@ -145,7 +146,11 @@ impl Visit for Gather<'_> {
             if self.global {
                 return Err(head.error(Problem::GlobalRecords));
             }
-            found.twice |= found.member.is_some();
+            let directory = |kind: u8| kind == b'5';
+            found.twice |= found
+                .member
+                .as_ref()
+                .is_some_and(|before| !(directory(before.kind()) && directory(head.header.kind())));
             found.member = Some(Kept::of(self.layer, head));
         }
         Ok(None)
@@ -215,7 +220,7 @@ fn apply(
     };
     if let Some(member) = &own.member {
         let directory = member.kind() == b'5';
-        if own.twice && !directory {
+        if own.twice {
             return problem("a layer has it twice");
         }
         if (own.below || own.hollow) && !directory {
