@@ -226,3 +226,13 @@ fn a_directory_that_was_a_link_in_its_layer_is_no_answer() {
     let again = [dir("bin/"), file("bin/p"), dir("bin/")];
     assert!(of(&[&layer(&again)], "/bin/p").1.contains("program       /bin/p"));
 }
+
+#[test]
+fn a_whiteout_of_no_name_is_an_error() {
+    // Umoci and podman take it for one of the directory, or of the one above, and fail.
+    for name in ["bin/.wh.", "bin/.wh..", "bin/.wh..."] {
+        let layers = [layer(&[dir("bin/"), file("bin/p")]), layer(&[file(name)])];
+        let (status, text) = of(&[&layers[0], &layers[1]], "/bin/p");
+        assert!(status == Some(2) && text.contains("whiteout of no name"), "{name}: {text}");
+    }
+}

@@ -131,6 +131,12 @@ impl Visit for Gather<'_> {
             return Ok(None);
         }
         if let Some(removed) = last.strip_prefix(b".wh.") {
+            if matches!(removed, b"" | b"." | b"..") {
+                return Err(Error::lookup(
+                    &name,
+                    "a whiteout of no name; programs refuse the layer",
+                ));
+            }
             let removed = join(parent, removed);
             if let Some(found) = self.names.get_mut(&removed) {
                 found.whiteout = true;
