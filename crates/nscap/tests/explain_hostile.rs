@@ -236,3 +236,10 @@ fn a_whiteout_of_no_name_is_an_error() {
         assert!(status == Some(2) && text.contains("whiteout of no name"), "{name}: {text}");
     }
 }
+
+#[test]
+fn an_image_that_is_not_there_is_said_to_be_missing() {
+    let error = asked(&["/none/image:x:/bin/p"]).1;
+    assert!(error.contains("there is no such image") && error.contains("/none/image"), "{error}");
+    assert!(asked(&["/none"]).1.contains("its task is required"));
+}

@@ -22,6 +22,7 @@ mod unseen;
 mod verdict;
 mod walk;
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nscap_core::{Denied, Executed, Program, Stored, System as Kernel, Task, UserNs as _, bare};
@@ -35,13 +36,29 @@ use subject::Subject;
 
 use crate::cli::Explain;
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{self, Out};
 use crate::system::System;
+
+/// Where FILE is neither a file nor in an image that is there, but reads like one of an image.
+fn no_image(args: &Explain) -> Result<(), Failure> {
+    let Some(file) = args.file.as_ref().filter(|_| args.opened.is_none()) else { return Ok(()) };
+    let bytes = file.as_os_str().as_bytes();
+    let colon = bytes.windows(2).position(|two| two == b":/").filter(|at| *at > 0);
+    match colon {
+        Some(at) if file.symlink_metadata().is_err() => Err(Failure::Input {
+            what: out::name(&bytes[..at]),
+            problem: "there is no such image (IMAGE:/path)".to_owned(),
+            errno: crate::failure::ENOENT,
+        }),
+        _ => Ok(()),
+    }
+}
 
 pub(crate) fn run(args: &Explain, out: &mut Out) -> Result<u8, Failure> {
     let args = &start::opened(args)?;
     let mut system = System::new()?;
     if !args.names_a_task() {
+        no_image(args)?;
         return Err(Failure::Input {
             what: "FILE".to_owned(),
             problem:
