@@ -243,3 +243,11 @@ fn an_image_that_is_not_there_is_said_to_be_missing() {
     assert!(error.contains("there is no such image") && error.contains("/none/image"), "{error}");
     assert!(asked(&["/none"]).1.contains("its task is required"));
 }
+
+#[test]
+fn a_picture_is_no_json() {
+    let args = ["/bin/sh", "--user", "0"];
+    assert_eq!(asked(&[&args[..], &["--svg"]].concat()).0, asked(&args).0);
+    let (status, text) = asked(&[&args[..], &["--svg", "--json"]].concat());
+    assert!(status == Some(2) && text.contains("cannot be used with"), "{text}");
+}

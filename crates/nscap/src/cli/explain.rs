@@ -81,7 +81,7 @@ pub(crate) struct Explain {
     #[arg(skip)]
     pub(crate) opened: Option<Rc<Image>>,
     /// As a picture: SVG, one file with all that it needs
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub(crate) svg: bool,
     /// Whether the root file system is id-mapped; without it both are answered where it decides
     #[arg(long, value_name = "HOW", conflicts_with_all = ["seen_by", "pid"])]
