@@ -251,3 +251,19 @@ fn a_picture_is_no_json() {
     let (status, text) = asked(&[&args[..], &["--svg", "--json"]].concat());
     assert!(status == Some(2) && text.contains("cannot be used with"), "{text}");
 }
+
+#[test]
+fn an_attribute_of_overlayfs_is_no_answer() {
+    // Podman writes it into its overlay, which hides the lower directory then; umoci writes it to a file
+    // system that knows nothing of it.
+    let first = layer(&[dir("bin/"), file("bin/p")]);
+    for key in ["trusted.overlay.opaque", "trusted.overlay.redirect", "user.overlay.opaque"] {
+        let key = format!("SCHILY.xattr.{key}");
+        let records: Records<'_> = &[(&key, b"y")];
+        let (status, text) = of(&[&first, &layer(&[Member { records, ..dir("bin/") }])], "/bin/p");
+        assert!(status == Some(2) && text.contains("programs disagree"), "{key}: {text}");
+        // Of a directory that is not on the way, it decides nothing.
+        let beside = layer(&[Member { records, ..dir("share/") }]);
+        assert!(of(&[&first, &beside], "/bin/p").1.contains("program       /bin/p"));
+    }
+}

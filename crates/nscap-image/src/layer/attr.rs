@@ -89,6 +89,12 @@ pub(crate) fn is_acl(key: &[u8]) -> bool {
         || xattr(key).is_some_and(|(name, _)| name.starts_with(b"system.posix_acl_"))
 }
 
+/// Whether a record is an attribute by which overlayfs or fuse-overlayfs hides or renames what is below.
+pub(crate) fn is_overlays(key: &[u8]) -> bool {
+    const OVERLAYS: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs."];
+    xattr(key).is_some_and(|(name, _)| OVERLAYS.iter().any(|prefix| name.starts_with(prefix)))
+}
+
 /// The attribute that a record carries.
 fn xattr(key: &[u8]) -> Option<(Cow<'_, [u8]>, Coding)> {
     if let Some(name) = key.strip_prefix(SCHILY) {

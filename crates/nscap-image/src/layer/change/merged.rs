@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use crate::layer::attr;
 use crate::layer::error::{Error, Problem, Result};
 use crate::layer::header::{BLOCK, Header};
 use crate::layer::member::{Head, Parts, Visit, walk};
@@ -151,6 +152,10 @@ impl Visit for Gather<'_> {
         if let Some(found) = self.names.get_mut(&name) {
             if self.global {
                 return Err(head.error(Problem::GlobalRecords));
+            }
+            if head.records().flatten().any(|record| attr::is_overlays(record.key)) {
+                let problem = "has an attribute of overlayfs; programs disagree whether it counts";
+                return Err(Error::lookup(&name, problem));
             }
             let directory = |kind: u8| kind == b'5';
             found.twice |= found
