@@ -267,3 +267,22 @@ fn an_attribute_of_overlayfs_is_no_answer() {
         assert!(of(&[&first, &beside], "/bin/p").1.contains("program       /bin/p"));
     }
 }
+
+#[test]
+fn what_a_layer_unpacks_through_its_own_link_is_no_answer() {
+    // Umoci and podman have usr/bin/p of the last member.
+    for how in [b'2', b'1'] {
+        let links = [
+            link("to", b'2', "usr/bin"),
+            link("bin", how, if how == b'1' { "to" } else { "usr/bin" }),
+        ];
+        let before = [dir("usr/bin/"), file("usr/bin/p")];
+        let through = Member { mode: 0o4755, ..file("bin/p") };
+        let (status, text) =
+            of(&[&layer(&[&before[..], &links, &[through]].concat())], "/usr/bin/p");
+        assert!(status == Some(2) && text.contains("below a link"), "{text}");
+        // A directory in its place is none.
+        let instead = layer(&[&before[..], &links, &[dir("bin/"), through]].concat());
+        assert!(of(&[&instead], "/usr/bin/p").1.contains("program       /usr/bin/p"));
+    }
+}

@@ -4,7 +4,7 @@
 //! gains anything by them is not decided here.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read};
 
 use nscap_core::storage::SealFacts;
@@ -12,13 +12,13 @@ use nscap_core::translate::Carried;
 
 use super::attr::{self, Coding, Name as Attribute};
 use super::change::InImage;
-use super::change::merged::{Found, Kept, Layers, Name};
+use super::change::merged::{Found, Kept, Layers, Name, above};
 use super::change::resolve::{content_of, names};
 use super::change::way::{self, End};
 use super::codec::Compression;
 use super::error::{Error, Problem, Result};
 use super::member::{Head, Visit, walk};
-use super::oci::{ImageLayer, Layout, Settings};
+use super::oci::{ImageLayer, Layout, Settings, normal};
 use super::tap::Tap;
 
 /// One image, of which files are looked up.
@@ -300,8 +300,9 @@ impl Layers for ImageTree {
         if let Some(Some(kept)) = self.heads.borrow().layers.get(layer) {
             return kept.iter().try_for_each(|kept| visit.head(&kept.head()).map(|_| ()));
         }
-        let mut keeper =
-            Keeper { layer, visit, kept: Some(Vec::new()), room: self.heads.borrow().room };
+        let room = self.heads.borrow().room;
+        let links = Links::default();
+        let mut keeper = Keeper { layer, visit, kept: Some(Vec::new()), room, links };
         self.read(layer, &mut |reader| walk(reader, io::sink(), &mut keeper).map(|_| ()))?;
         let (kept, room) = (keeper.kept, keeper.room);
         let mut heads = self.heads.borrow_mut();
@@ -319,6 +320,49 @@ struct Keeper<'v> {
     visit: &'v mut dyn Visit,
     kept: Option<Vec<Kept>>,
     room: usize,
+    links: Links,
+}
+
+/// The symbolic links of one layer so far. Programs unpack what comes below one through it, onto another
+/// name.
+#[derive(Default)]
+struct Links {
+    names: HashSet<Name>,
+    /// The bytes of them.
+    size: usize,
+}
+
+impl Links {
+    /// As much as the links of a million files.
+    const MOST: usize = 64 << 20;
+
+    fn see(&mut self, head: &Head<'_>) -> Result<()> {
+        if head.is_global() {
+            return Ok(());
+        }
+        let name = normal(&head.name());
+        if !self.names.is_empty() && above(&name).any(|above| self.names.contains(above)) {
+            return Err(Error::lookup(
+                &name,
+                "is below a link of its layer, and unpacked through it",
+            ));
+        }
+        let is_link = match head.header.kind() {
+            b'2' => true,
+            b'1' => self.names.contains(&normal(&head.link_name())),
+            _ => false,
+        };
+        if !is_link {
+            self.names.remove(&name);
+            return Ok(());
+        }
+        self.size += name.len();
+        if self.size > Links::MOST {
+            return Err(Error::lookup(&name, "a layer has links of more than 64 MiB of names"));
+        }
+        self.names.insert(name);
+        Ok(())
+    }
 }
 
 impl Visit for Keeper<'_> {
@@ -326,6 +370,7 @@ impl Visit for Keeper<'_> {
         if head.after_end {
             return Err(head.error(Problem::AfterEnd));
         }
+        self.links.see(head)?;
         if let Some(all) = &mut self.kept {
             let kept = Kept::of(self.layer, head);
             match self.room.checked_sub(kept.size()) {
