@@ -287,7 +287,7 @@ mod tests {
 
     /// Not a test: what the one above starts in a terminal.
     #[test]
-    #[ignore = "started by another test, in a terminal"]
+    #[ignore = "a child of another test"]
     fn an_answer_that_panics() {
         let mut asked = 0;
         let ask = move || {
