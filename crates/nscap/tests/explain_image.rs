@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use images::{Stage, expect, fails, has, nscap, static_program, tool};
 use nscap_testing::is_root;
 use serde_json::Value;
-use stage::script;
+use stage::{SETS, script};
 
 /// An image of umoci's, `img:x`, of two layers: `ping` with cap_net_raw=ep, `web` with nothing, `suid`
 /// that is set-user-ID root, a script of ping's, an entrypoint, links, and what a whiteout takes away.
@@ -42,17 +42,6 @@ const IMAGE: &str = r##"
     umoci config --image img:x --config.env PATH=/usr/bin
     cp -a img user
     umoci config --image user:x --config.user web:net --config.entrypoint /usr/bin/entry
-    sets() { sed -n 's/^Cap\(Prm\|Eff\|Inh\|Amb\|Bnd\):\t//p' | tr '\n' ' '; }
-    names() { # names FILE: the five sets of "after" as /proc/PID/status has them
-        python3 - "$1" <<'END'
-import json, sys
-known = [line.split()[0] for line in open("caps")]
-after = json.loads(open(sys.argv[1]).readline())["after"]
-bits = lambda names: sum(1 << known.index(name) for name in names)
-print(*("%016x" % bits(after[key]) for key in ("inheritable", "permitted", "effective", "bounding", "ambient")), "")
-END
-    }
-    for n in $(seq 0 40); do capsh --decode=$(printf %x $((1 << n))) | sed 's/.*=//'; done >caps
     # judge WHAT RAN: the output of the container, or nothing where it did not start (err says why).
     judge() {
         if [ -z "$2" ]; then
@@ -79,6 +68,7 @@ fn what_podman_starts_of_an_image_is_what_is_said() {
     }
     let said = script(&format!(
         r#"
+        {SETS}
         {IMAGE}
         for image in img user; do
             skopeo copy --quiet --insecure-policy oci:$image:x docker-archive:$image.tar:localhost/$image:x
@@ -125,6 +115,7 @@ fn what_crun_starts_of_an_image_is_what_is_said() {
     }
     let said = script(&format!(
         r#"
+        {SETS}
         {IMAGE}
         umoci unpack --image img:x bundle >/dev/null 2>&1
         chmod 755 bundle bundle/rootfs

@@ -7,7 +7,7 @@ mod stage;
 use std::path::Path;
 
 use nscap_testing::is_root;
-use stage::script;
+use stage::{SETS, script};
 
 /// `rootfs` in the working directory, with `ping` that has cap_net_raw=ep and `web` that has
 /// nothing; both print what they are given.
@@ -119,17 +119,7 @@ fn what_podman_starts_is_what_is_said() {
         # crun does not start where version 2 of cgroups is beside version 1.
         umount -l /sys/fs/cgroup/unified 2>/dev/null || true
         mkdir -p store run tmp; export TMPDIR=$dir/tmp XDG_RUNTIME_DIR=$dir/run
-        sets() {{ sed -n 's/^Cap\(Prm\|Eff\|Inh\|Amb\|Bnd\):\t//p' | tr '\n' ' '; }}
-        names() {{ # names FILE: the five sets of "after" as /proc/PID/status has them
-            python3 - "$1" <<'END'
-import json, sys
-known = [line.split()[0] for line in open("caps")]
-after = json.loads(open(sys.argv[1]).readline())["after"]
-bits = lambda names: sum(1 << known.index(name) for name in names)
-print(*("%016x" % bits(after[key]) for key in ("inheritable", "permitted", "effective", "bounding", "ambient")), "")
-END
-        }}
-        for n in $(seq 0 40); do capsh --decode=$(printf %x $((1 << n))) | sed 's/.*=//'; done >caps
+        {SETS}
         # Where a limit of the machine is below podman's own.
         limits=(--ulimit nofile=512:512 --ulimit nproc=512:512)
         compare() {{ # compare FILE OPTION...

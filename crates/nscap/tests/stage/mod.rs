@@ -8,6 +8,22 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+/// `names FILE`: the five sets of "after" of an answer in JSON; `sets`: those of /proc/PID/status, which
+/// it reads. Both as one line.
+pub(crate) const SETS: &str = r#"
+    sets() { sed -n 's/^Cap\(Prm\|Eff\|Inh\|Amb\|Bnd\):\t//p' | tr '\n' ' '; }
+    names() {
+        python3 - "$1" <<'END'
+import json, sys
+known = [line.split()[0] for line in open("caps")]
+after = json.loads(open(sys.argv[1]).readline())["after"]
+bits = lambda names: sum(1 << known.index(name) for name in names)
+print(*("%016x" % bits(after[key]) for key in ("inheritable", "permitted", "effective", "bounding", "ambient")), "")
+END
+    }
+    for n in $(seq 0 40); do capsh --decode=$(printf %x $((1 << n))) | sed 's/.*=//'; done >caps
+"#;
+
 /// What every script begins with. `$nscap` is the command where every user can execute it, `$dir` a
 /// directory that is empty again afterwards; in it `p/src`, which only root can reach, and `t`.
 const PROLOGUE: &str = r#"
