@@ -99,12 +99,11 @@ SYM_FUNC_END(nscap_core_ns_is_same_or_below)
 /* nscap_core::ns::rooted_at */
 SYM_FUNC_START_LOCAL(nscap_core_ns_rooted_at)
 	pushq	%rbp
-	pushq	%r15
 	pushq	%r14
 	pushq	%rbx
-	subq	$24, %rsp
+	subq	$16, %rsp
 	movl	%edi, %ebp
-	leaq	8(%rsp), %r14
+	movq	%rsp, %r14
 	movq	$1, (%r14)
 	movq	%rsi, 8(%r14)
 	pushq	$1
@@ -114,7 +113,6 @@ SYM_FUNC_START_LOCAL(nscap_core_ns_rooted_at)
 	callq	core_iter_sources_successors_Successors_T_F_as_core_iter_traits_iterator_Iterator_next
 	cmpq	$1, %rax
 	jne	.LBB3_2
-	movq	%rdx, %r15
 	movq	%rdx, %rdi
 	movl	%ebp, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_uid
@@ -128,11 +126,9 @@ SYM_FUNC_START_LOCAL(nscap_core_ns_rooted_at)
 	xorl	%ebx, %ebx
 .LBB3_4:
 	movq	%rbx, %rax
-	movq	%r15, %rdx
-	addq	$24, %rsp
+	addq	$16, %rsp
 	popq	%rbx
 	popq	%r14
-	popq	%r15
 	popq	%rbp
 	RET
 SYM_FUNC_END(nscap_core_ns_rooted_at)
@@ -632,78 +628,52 @@ SYM_FUNC_END(nscap_core_stored_StoredView_N_entries)
 	.text
 /* nscap_core::stored::StoredView<N>::nearest */
 SYM_FUNC_START_LOCAL(nscap_core_stored_StoredView_N_nearest)
-	pushq	%rbp
 	pushq	%r15
 	pushq	%r14
 	pushq	%r13
 	pushq	%r12
 	pushq	%rbx
-	subq	$168, %rsp
-	movq	%rdx, %r14
+	subq	$64, %rsp
+	movq	%rsi, %r14
 	movq	%rdi, %rbx
-	leaq	80(%rsp), %r15
-	movq	%r15, %rdi
-	callq	nscap_core_stored_StoredView_N_entries
-	leaq	8(%rbx), %rax
-	movq	%rax, 32(%rsp)
-	movq	40(%rbx), %rax
-	movq	%rax, 16(%rsp)
-	movq	%rbx, 24(%rsp)
-	movl	4(%rbx), %eax
-	movl	%eax, 12(%rsp)
-	pushq	$2
-	popq	%rbx
-	leaq	40(%rsp), %rbp
+	leaq	48(%rsp), %r15
+	movq	$1, (%r15)
+	movq	%rdx, 8(%r15)
+	leaq	8(%rsp), %r13
 .LBB12_1:
-	movq	%rbp, %rdi
-	movq	%r15, %rsi
-	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
-	movl	40(%rsp), %eax
-	cmpl	$2, %eax
-	je	.LBB12_7
+	movq	%r15, %rdi
+	callq	core_iter_sources_successors_Successors_T_F_as_core_iter_traits_iterator_Iterator_next
+	cmpq	$1, %rax
+	jne	.LBB12_5
+	movq	%rdx, %r12
+	movq	%rdx, %rdi
+	xorl	%esi, %esi
+	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
 	cmpl	$1, %eax
 	jne	.LBB12_1
-	movl	44(%rsp), %r12d
-	movl	%r12d, %edi
-	movq	%r14, %rsi
-	callq	nscap_core_ns_rooted_at
-	testb	$1, %al
-	je	.LBB12_1
-	movq	%rdx, %r13
-	cmpl	$2, %ebx
-	je	.LBB12_6
 	movq	%r13, %rdi
-	movq	16(%rsp), %rsi
-	callq	nscap_core_ns_is_same_or_below
-	pushq	$1
-	popq	%rbx
-	testb	%al, %al
+	movq	%r14, %rsi
+	callq	nscap_core_stored_StoredView_N_entry_for
+	movl	8(%rsp), %eax
+	cmpl	$2, %eax
 	je	.LBB12_1
-.LBB12_6:
-	pushq	$32
+	leaq	12(%rsp), %rsi
+	leaq	4(%rbx), %rdi
+	pushq	$36
 	popq	%rcx
-	movq	32(%rsp), %rdi
-	leaq	48(%rsp), %rsi
 	rep;movsb (%rsi), %es:(%rdi)
-	movl	%r12d, 12(%rsp)
-	movq	%r13, 16(%rsp)
-	pushq	$1
-	popq	%rbx
-	jmp	.LBB12_1
-.LBB12_7:
-	movq	24(%rsp), %rax
-	movq	16(%rsp), %rcx
-	movq	%rcx, 40(%rax)
-	movl	12(%rsp), %ecx
-	movl	%ecx, 4(%rax)
-	movl	%ebx, (%rax)
-	addq	$168, %rsp
+	movl	%eax, (%rbx)
+	movq	%r12, 40(%rbx)
+	jmp	.LBB12_6
+.LBB12_5:
+	movl	$2, (%rbx)
+.LBB12_6:
+	addq	$64, %rsp
 	popq	%rbx
 	popq	%r12
 	popq	%r13
 	popq	%r14
 	popq	%r15
-	popq	%rbp
 	RET
 SYM_FUNC_END(nscap_core_stored_StoredView_N_nearest)
 
@@ -757,6 +727,90 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_StoredView_N_as_entry)
 SYM_FUNC_END(nscap_core_stored_StoredView_N_as_entry)
 
 	.text
+/* nscap_core::stored::StoredView<N>::entry_for */
+SYM_FUNC_START_LOCAL(nscap_core_stored_StoredView_N_entry_for)
+	pushq	%rbp
+	pushq	%r15
+	pushq	%r14
+	pushq	%r12
+	pushq	%rbx
+	subq	$64, %rsp
+	movl	%edx, %ebp
+	movq	%rsi, %r14
+	movq	%rdi, %rbx
+	movq	%rsi, %rdi
+	movl	%edx, %esi
+	callq	nscap_core_inode_view_InodeView_N_stored_of
+	testb	$1, %al
+	je	.LBB14_1
+	movl	%edx, %r15d
+	movq	48(%r14), %rsi
+	cmpb	$2, 48(%rsi)
+	setb	%al
+	testl	%edx, %edx
+	sete	%cl
+	testb	%cl, %al
+	je	.LBB14_3
+	movq	48(%rsi), %rax
+	movq	%rax, 16(%rsp)
+	movq	32(%rsi), %rax
+	movq	40(%rsi), %rcx
+	movq	%rcx, 8(%rsp)
+	movq	%rax, (%rsp)
+	jmp	.LBB14_6
+.LBB14_3:
+	leaq	24(%rsp), %r12
+	movq	%r12, %rdi
+	movl	%r15d, %edx
+	callq	nscap_core_stored_Entries_find
+	movb	16(%r12), %al
+	cmpb	$2, %al
+	je	.LBB14_1
+	movq	24(%rsp), %rcx
+	movq	32(%rsp), %rdx
+	movq	%rdx, 8(%rsp)
+	movq	%rcx, (%rsp)
+	movl	41(%rsp), %ecx
+	movl	%ecx, 17(%rsp)
+	movl	44(%rsp), %ecx
+	movl	%ecx, 20(%rsp)
+	movb	%al, 16(%rsp)
+.LBB14_6:
+	leaq	24(%rsp), %r12
+	movq	%rsp, %rcx
+	movq	%r12, %rdi
+	movq	%r14, %rsi
+	movl	%r15d, %edx
+	callq	nscap_core_stored_StoredView_N_as_entry
+	movl	(%r12), %eax
+	cmpl	$2, %eax
+	jne	.LBB14_7
+.LBB14_1:
+	movl	$2, (%rbx)
+.LBB14_10:
+	addq	$64, %rsp
+	popq	%rbx
+	popq	%r12
+	popq	%r14
+	popq	%r15
+	popq	%rbp
+	RET
+.LBB14_7:
+	cmpl	$1, %eax
+	jne	.LBB14_1
+	cmpl	%ebp, 28(%rsp)
+	jne	.LBB14_1
+	leaq	32(%rsp), %rsi
+	leaq	8(%rbx), %rdi
+	pushq	$32
+	popq	%rcx
+	rep;movsb (%rsi), %es:(%rdi)
+	movl	$1, (%rbx)
+	movl	%ebp, 4(%rbx)
+	jmp	.LBB14_10
+SYM_FUNC_END(nscap_core_stored_StoredView_N_entry_for)
+
+	.text
 /* nscap_core::stored::Stored::seen_from */
 SYM_FUNC_START_LOCAL(nscap_core_stored_Stored_seen_from)
 	pushq	%r15
@@ -807,16 +861,16 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	movq	(%rsi), %rax
 	cmpl	$-1, %r15d
 	movq	%rax, 16(%rsp)
-	je	.LBB15_2
+	je	.LBB16_2
 	movq	(%rax), %rdi
 	movl	%r15d, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
 	movl	%eax, %r13d
 	movl	%edx, %r12d
-	jmp	.LBB15_3
-.LBB15_2:
+	jmp	.LBB16_3
+.LBB16_2:
 	xorl	%r13d, %r13d
-.LBB15_3:
+.LBB16_3:
 	leaq	32(%rsp), %rbx
 	movq	%rbx, %rdi
 	movq	%rbp, %rsi
@@ -832,9 +886,9 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	pushq	$1
 	popq	%rbp
 	testl	%eax, %eax
-	jne	.LBB15_4
+	jne	.LBB16_4
 	cmpl	$1, %r13d
-	jne	.LBB15_8
+	jne	.LBB16_8
 	movq	8(%r14), %r14
 	movq	%r14, %rdi
 	movl	%r12d, %esi
@@ -853,16 +907,16 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	orq	%rcx, %r15
 	shrq	$32, %r15
 	testl	%eax, %eax
-	je	.LBB15_11
+	je	.LBB16_11
 	movl	%r15d, %ebx
-	jmp	.LBB15_4
-.LBB15_8:
+	jmp	.LBB16_4
+.LBB16_8:
 	testl	%r15d, %r15d
-	je	.LBB15_13
+	je	.LBB16_13
 	movb	$23, %bl
 	pushq	$22
-	jmp	.LBB15_10
-.LBB15_11:
+	jmp	.LBB16_10
+.LBB16_11:
 	movq	16(%rsp), %rax
 	movq	(%rax), %rdi
 	movq	24(%rax), %rsi
@@ -870,13 +924,13 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	movl	%r12d, %ecx
 	callq	nscap_core_privilege_may_grant
 	testl	%eax, %eax
-	je	.LBB15_14
+	je	.LBB16_14
 	pushq	$1
 	popq	%rax
 	movl	%edx, %ebx
 	movl	%eax, %ebp
-	jmp	.LBB15_4
-.LBB15_13:
+	jmp	.LBB16_4
+.LBB16_13:
 	movq	16(%rsp), %rax
 	movb	27(%rax), %al
 	andb	$-128, %al
@@ -884,9 +938,9 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	movb	$20, %bl
 	sbbb	$0, %bl
 	pushq	$1
-.LBB15_10:
+.LBB16_10:
 	popq	%rax
-.LBB15_4:
+.LBB16_4:
 	movq	24(%rsp), %rcx
 	movl	%eax, 4(%rcx)
 	movb	%bl, 8(%rcx)
@@ -899,10 +953,10 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_check_named)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB15_14:
+.LBB16_14:
 	movl	%r15d, %eax
 	xorl	%ebp, %ebp
-	jmp	.LBB15_4
+	jmp	.LBB16_4
 SYM_FUNC_END(nscap_core_request_Request_N_check_named)
 
 	.text
@@ -925,9 +979,9 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_write_named)
 	movzbl	%r8b, %ebp
 	leaq	40(%rsp), %rbx
 	movq	%rdx, 24(%rsp)
-.LBB16_1:
+.LBB17_1:
 	testq	%r13, %r13
-	je	.LBB16_4
+	je	.LBB17_4
 	movq	%rbx, %rdi
 	movq	%r14, %rsi
 	movq	%r15, %rdx
@@ -935,27 +989,27 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_write_named)
 	callq	nscap_core_request_Request_N_check_named
 	movb	48(%rsp), %al
 	cmpb	$0, 40(%rsp)
-	jne	.LBB16_3
+	jne	.LBB17_3
 	addq	$24, %r15
 	cmpb	$1, %al
 	sete	%al
 	andb	%al, %r12b
 	addq	$-24, %r13
-	jmp	.LBB16_1
-.LBB16_4:
+	jmp	.LBB17_1
+.LBB17_4:
 	testb	$1, %r12b
-	je	.LBB16_5
+	je	.LBB17_5
 	movq	16(%rsp), %rax
 	movw	$3329, (%rax)
-	jmp	.LBB16_13
-.LBB16_3:
+	jmp	.LBB17_13
+.LBB17_3:
 	movl	44(%rsp), %ecx
 	movq	16(%rsp), %rdx
 	movl	%ecx, 4(%rdx)
 	movb	%al, 8(%rdx)
 	movb	$3, (%rdx)
-	jmp	.LBB16_13
-.LBB16_5:
+	jmp	.LBB17_13
+.LBB17_5:
 	movq	16(%r14), %rsi
 	leaq	40(%rsp), %rbx
 	movq	%rbx, %rdi
@@ -966,7 +1020,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_write_named)
 	movl	(%rbx), %r12d
 	movb	4(%rbx), %bl
 	cmpb	$5, %r8b
-	je	.LBB16_11
+	je	.LBB17_11
 	leaq	45(%rsp), %rax
 	leaq	101(%rsp), %rdx
 	pushq	$43
@@ -985,9 +1039,9 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_write_named)
 	movzbl	12(%rsp), %eax
 	movl	%eax, 12(%rsp)
 	movq	24(%rsp), %r13
-.LBB16_7:
+.LBB17_7:
 	testq	%r15, %r15
-	je	.LBB16_12
+	je	.LBB17_12
 	leaq	40(%rsp), %rdi
 	movq	%r14, %rsi
 	movq	%r13, %rdx
@@ -996,7 +1050,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_write_named)
 	movb	48(%rsp), %bl
 	movl	44(%rsp), %r12d
 	cmpb	$0, 40(%rsp)
-	jne	.LBB16_11
+	jne	.LBB17_11
 	movq	%r13, %rsi
 	leaq	24(%r13), %rax
 	movq	%rax, 24(%rsp)
@@ -1013,15 +1067,15 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_write_named)
 	addq	$-24, %r15
 	movq	24(%rsp), %r13
 	testl	%eax, %eax
-	je	.LBB16_7
+	je	.LBB17_7
 	movl	%eax, %r12d
 	movl	%edx, %ebx
-.LBB16_11:
+.LBB17_11:
 	movq	16(%rsp), %rax
 	movl	%r12d, 4(%rax)
 	movb	%bl, 8(%rax)
 	movb	$3, (%rax)
-.LBB16_13:
+.LBB17_13:
 	addq	$152, %rsp
 	popq	%rbx
 	popq	%r12
@@ -1030,13 +1084,13 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_write_named)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB16_12:
+.LBB17_12:
 	leaq	96(%rsp), %rsi
 	pushq	$17
 	popq	%rdx
 	movq	16(%rsp), %rdi
 	callq	nscap_core_next_Next_finish
-	jmp	.LBB16_13
+	jmp	.LBB17_13
 SYM_FUNC_END(nscap_core_request_Request_N_write_named)
 
 	.text
@@ -1058,17 +1112,17 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_busy)
 	movq	(%rdi), %rax
 	movq	8(%rdi), %r13
 	movq	(%rax), %rdx
-	leaq	72(%rsp), %rdi
+	leaq	32(%rsp), %rdi
 	movq	%r12, %rsi
 	movq	%r13, %rcx
 	callq	nscap_core_stored_Stored_seen_from
 	cmpl	$1, %ebx
-	jne	.LBB17_4
+	jne	.LBB18_4
 	movq	%r13, %rdi
 	movl	%ebp, %esi
 	callq	nscap_core_inode_view_InodeView_N_stored_of
 	cmpl	$1, %eax
-	jne	.LBB17_4
+	jne	.LBB18_4
 	movl	%edx, %ebp
 	movb	48(%r12), %r13b
 	cmpb	$2, %r13b
@@ -1076,83 +1130,55 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_busy)
 	testl	%edx, %edx
 	sete	%cl
 	testb	%cl, %al
-	je	.LBB17_6
+	je	.LBB18_6
 	movq	40(%r12), %rax
 	addq	$32, %r12
-.LBB17_15:
+.LBB18_9:
 	movzbl	25(%r15), %edx
 	testl	%edx, %edx
-	je	.LBB17_22
+	je	.LBB18_16
 	movq	(%r12), %rcx
 	cmpl	$1, %edx
-	jne	.LBB17_24
+	jne	.LBB18_18
 	cmpb	16(%r14), %r13b
-	jne	.LBB17_22
+	jne	.LBB18_16
 	cmpq	(%r14), %rcx
-	jne	.LBB17_22
+	jne	.LBB18_16
 	cmpq	8(%r14), %rax
-	jne	.LBB17_22
+	jne	.LBB18_16
 	movabsq	$4294967296, %rax
-	jmp	.LBB17_23
-.LBB17_6:
-	cmpb	$0, (%r12)
-	je	.LBB17_7
-	movq	16(%r12), %r13
-	movq	8(%r12), %r12
-	jmp	.LBB17_9
-.LBB17_7:
-	incq	%r12
-	pushq	$1
-	popq	%r13
-.LBB17_9:
-	movq	%r12, %rdi
-	movq	%r13, %rsi
-	movl	%ebp, %edx
-	callq	nscap_core_wire_position
-	testb	$1, %al
-	je	.LBB17_10
-	cmpq	%r13, %rdx
-	jae	.LBB17_10
-	imulq	$24, %rdx, %rax
-	movq	16(%r12,%rax), %rcx
-	leaq	32(%rsp), %rsi
-	movq	%rcx, 16(%rsi)
-	movq	(%r12,%rax), %rcx
-	movq	8(%r12,%rax), %rax
-	movq	%rax, 8(%rsi)
-	movq	%rcx, (%rsi)
+	jmp	.LBB18_17
+.LBB18_6:
 	leaq	8(%rsp), %rbx
 	movq	%rbx, %rdi
-	callq	nscap_core_wire_Record_caps
+	movq	%r12, %rsi
+	movl	%ebp, %edx
+	callq	nscap_core_stored_Entries_find
 	movb	16(%rbx), %r13b
 	cmpb	$2, %r13b
-	je	.LBB17_4
-	leaq	32(%rsp), %rbx
-	leaq	72(%rsp), %rsi
+	je	.LBB18_4
+	leaq	96(%rsp), %rbx
+	leaq	32(%rsp), %rsi
 	leaq	8(%rsp), %r12
 	movq	%rbx, %rdi
 	movl	%ebp, %edx
 	movq	%r12, %rcx
 	callq	nscap_core_stored_StoredView_N_as_entry
 	cmpl	$2, (%rbx)
-	je	.LBB17_4
-	movq	16(%rsp), %rax
-	jmp	.LBB17_15
-.LBB17_10:
-	movb	$2, 24(%rsp)
-.LBB17_4:
+	jne	.LBB18_8
+.LBB18_4:
 	cmpb	$0, 24(%r15)
-	jne	.LBB17_5
-	leaq	72(%rsp), %rdi
+	jne	.LBB18_5
+	leaq	32(%rsp), %rdi
 	callq	nscap_core_stored_StoredView_N_has_entries
 	testb	%al, %al
-	je	.LBB17_5
-.LBB17_22:
+	je	.LBB18_5
+.LBB18_16:
 	movabsq	$47244640272, %rax
-	jmp	.LBB17_23
-.LBB17_5:
+	jmp	.LBB18_17
+.LBB18_5:
 	xorl	%eax, %eax
-.LBB17_23:
+.LBB18_17:
 	addq	$136, %rsp
 	popq	%rbx
 	popq	%r12
@@ -1161,15 +1187,15 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_busy)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB17_24:
+.LBB18_18:
 	movb	$1, %dl
 	cmpb	16(%r14), %r13b
-	jne	.LBB17_27
+	jne	.LBB18_21
 	cmpq	(%r14), %rcx
-	jne	.LBB17_27
+	jne	.LBB18_21
 	cmpq	8(%r14), %rax
 	setne	%dl
-.LBB17_27:
+.LBB18_21:
 	movzbl	%dl, %eax
 	shlq	$32, %rax
 	movabsq	$4294967296, %rcx
@@ -1177,17 +1203,20 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Request_N_busy)
 	cmpb	$0, 4(%rsp)
 	movabsq	$8589934592, %rax
 	cmoveq	%rcx, %rax
-	jmp	.LBB17_23
+	jmp	.LBB18_17
+.LBB18_8:
+	movq	16(%rsp), %rax
+	jmp	.LBB18_9
 SYM_FUNC_END(nscap_core_request_Request_N_busy)
 
 	.text
 /* nscap_core::privilege::writes_host_value */
 SYM_FUNC_START_LOCAL(nscap_core_privilege_writes_host_value)
 	testq	%rsi, %rsi
-	je	.LBB18_3
+	je	.LBB19_3
 	xorl	%eax, %eax
 	RET
-.LBB18_3:
+.LBB19_3:
 	pushq	%rbp
 	pushq	%r15
 	pushq	%r14
@@ -1203,35 +1232,35 @@ SYM_FUNC_START_LOCAL(nscap_core_privilege_writes_host_value)
 	movl	52(%rdi), %ebp
 	pushq	$-2
 	popq	%r13
-.LBB18_4:
+.LBB19_4:
 	movq	%r14, %rdi
 	callq	core_iter_sources_successors_Successors_T_F_as_core_iter_traits_iterator_Iterator_next
 	cmpq	$1, %rax
-	jne	.LBB18_9
+	jne	.LBB19_9
 	movq	%rdx, %r15
 	cmpq	%r12, %rdx
-	je	.LBB18_10
+	je	.LBB19_10
 	movq	%r15, %rdi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_parent
 	cmpq	%r12, %rdx
 	sete	%cl
 	testb	%cl, %al
-	je	.LBB18_4
+	je	.LBB19_4
 	movq	%r15, %rdi
 	callq	nscap_ns_owner
 	cmpl	$-2, %eax
 	cmovael	%r13d, %eax
 	cmpl	%ebp, %eax
-	jne	.LBB18_4
+	jne	.LBB19_4
 	movb	$1, %al
-	jmp	.LBB18_11
-.LBB18_9:
+	jmp	.LBB19_11
+.LBB19_9:
 	xorl	%eax, %eax
-	jmp	.LBB18_11
-.LBB18_10:
+	jmp	.LBB19_11
+.LBB19_10:
 	movb	27(%rbx), %al
 	shrb	$7, %al
-.LBB18_11:
+.LBB19_11:
 	addq	$24, %rsp
 	popq	%rbx
 	popq	%r12
@@ -1254,55 +1283,53 @@ SYM_FUNC_START_LOCAL(nscap_core_privilege_may_grant)
 	popq	%rbx
 	movb	$19, %r14b
 	testl	%esi, %esi
-	jns	.LBB19_3
+	jns	.LBB20_3
 	movl	%ecx, %ebp
 	movq	%rdx, %r12
 	movq	%rdi, %r15
 	xorl	%esi, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
 	testl	%eax, %eax
-	je	.LBB19_2
+	je	.LBB20_2
 	movq	%r15, %rdi
 	movl	%ebp, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_uid
 	testl	%eax, %eax
-	je	.LBB19_5
+	je	.LBB20_5
 	movb	$21, %r14b
 	cmpl	$1, 16(%r12)
-	jne	.LBB19_3
+	jne	.LBB20_3
 	movl	20(%r12), %esi
 	movq	%r15, %rdi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_uid
 	testl	%eax, %eax
-	je	.LBB19_3
+	je	.LBB20_3
 	movb	$22, %r14b
 	cmpl	$1, 24(%r12)
-	jne	.LBB19_3
+	jne	.LBB20_3
 	movl	28(%r12), %edx
 	pushq	$3
 	popq	%rsi
 	movq	%r15, %rdi
 	callq	nscap_ns_map
 	cmpl	$-1, %eax
-	je	.LBB19_3
+	je	.LBB20_3
 	movq	%r15, %rdi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_parent
 	cmpq	$1, %rax
-	jne	.LBB19_11
+	jne	.LBB20_11
 	movl	%ebp, %edi
 	movq	%rdx, %rsi
 	callq	nscap_core_ns_rooted_at
-	xorl	%ebx, %ebx
-	testq	%rax, %rax
-	setne	%bl
+	movq	%rax, %rbx
 	movb	$26, %r14b
-	jmp	.LBB19_3
-.LBB19_2:
+	jmp	.LBB20_3
+.LBB20_2:
 	movb	$20, %r14b
-	jmp	.LBB19_3
-.LBB19_5:
+	jmp	.LBB20_3
+.LBB20_5:
 	movb	$25, %r14b
-.LBB19_3:
+.LBB20_3:
 	movl	%ebx, %eax
 	movl	%r14d, %edx
 	popq	%rbx
@@ -1311,9 +1338,9 @@ SYM_FUNC_START_LOCAL(nscap_core_privilege_may_grant)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB19_11:
+.LBB20_11:
 	xorl	%ebx, %ebx
-	jmp	.LBB19_3
+	jmp	.LBB20_3
 SYM_FUNC_END(nscap_core_privilege_may_grant)
 
 	.text
@@ -1326,7 +1353,7 @@ SYM_FUNC_START_LOCAL(core_iter_sources_successors_Successors_T_F_as_core_iter_tr
 	movq	8(%rdi), %rbx
 	andq	$0, (%rdi)
 	cmpl	$1, %eax
-	jne	.LBB20_1
+	jne	.LBB21_1
 	movq	%rdi, %r14
 	movq	%rbx, %rdi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_parent
@@ -1334,10 +1361,10 @@ SYM_FUNC_START_LOCAL(core_iter_sources_successors_Successors_T_F_as_core_iter_tr
 	movq	%rdx, 8(%r14)
 	pushq	$1
 	popq	%rax
-	jmp	.LBB20_3
-.LBB20_1:
+	jmp	.LBB21_3
+.LBB21_1:
 	xorl	%eax, %eax
-.LBB20_3:
+.LBB21_3:
 	movq	%rbx, %rdx
 	addq	$8, %rsp
 	popq	%rbx
@@ -1350,28 +1377,28 @@ SYM_FUNC_END(core_iter_sources_successors_Successors_T_F_as_core_iter_traits_ite
 SYM_FUNC_START_LOCAL(nscap_kernel_put)
 	movl	(%rdi), %edx
 	testl	%edx, %edx
-	je	.LBB21_3
+	je	.LBB22_3
 	cmpl	$1, %edx
-	jne	.LBB21_4
+	jne	.LBB22_4
 	movl	$33554432, %ecx
 	pushq	$20
-	jmp	.LBB21_5
-.LBB21_3:
+	jmp	.LBB22_5
+.LBB22_3:
 	movl	$16777216, %ecx
 	pushq	$12
-	jmp	.LBB21_5
-.LBB21_4:
+	jmp	.LBB22_5
+.LBB22_4:
 	movl	$50331648, %ecx
 	pushq	$24
-.LBB21_5:
+.LBB22_5:
 	popq	%rax
 	movq	8(%rdi), %r9
 	movq	16(%rdi), %r10
 	xorl	%r8d, %r8d
 	cmpl	$2, %edx
-	jne	.LBB21_8
+	jne	.LBB22_8
 	movl	4(%rdi), %r8d
-.LBB21_8:
+.LBB22_8:
 	movq	%r10, %rdx
 	shrq	$32, %rdx
 	movq	%r9, %r11
@@ -1500,19 +1527,19 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator
 	movb	64(%rsi), %al
 	movb	$2, 64(%rsi)
 	cmpb	$2, %al
-	jne	.LBB27_1
+	jne	.LBB28_1
 	movq	72(%r14), %rsi
 	cmpq	80(%r14), %rsi
-	je	.LBB27_6
+	je	.LBB28_6
 	leaq	24(%rsi), %rax
 	movq	%rax, 72(%r14)
 	movl	(%rsi), %ebp
 	cmpl	$-1, %ebp
-	je	.LBB27_6
+	je	.LBB28_6
 	leaq	8(%rsp), %rdi
 	callq	nscap_core_wire_Record_caps
-	jmp	.LBB27_5
-.LBB27_1:
+	jmp	.LBB28_5
+.LBB28_1:
 	movq	48(%r14), %rcx
 	movq	56(%r14), %rdx
 	movq	%rdx, 16(%rsp)
@@ -1523,7 +1550,7 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator
 	movl	%eax, 25(%rsp)
 	movl	%ecx, 28(%rsp)
 	xorl	%ebp, %ebp
-.LBB27_5:
+.LBB28_5:
 	movq	%r14, %rdi
 	movl	%ebp, %esi
 	callq	nscap_core_inode_view_InodeView_N_kuid_of
@@ -1536,10 +1563,10 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator
 	movq	24(%rsp), %rax
 	movq	%rax, 24(%rbx)
 	movl	%ebp, 32(%rbx)
-	jmp	.LBB27_7
-.LBB27_6:
+	jmp	.LBB28_7
+.LBB28_6:
 	movl	$2, (%rbx)
-.LBB27_7:
+.LBB28_7:
 	addq	$32, %rsp
 	popq	%rbx
 	popq	%r14
@@ -1555,27 +1582,27 @@ SYM_FUNC_START(nscap_decide_change)
 	pushq	%r13
 	pushq	%r12
 	pushq	%rbx
-	subq	$1128, %rsp
-	movl	%r9d, 12(%rsp)
-	movq	%r8, 32(%rsp)
-	movq	%rcx, 456(%rsp)
+	subq	$1016, %rsp
+	movl	%r9d, 4(%rsp)
+	movq	%r8, 24(%rsp)
+	movq	%rcx, 440(%rsp)
 	movq	%rsi, %r14
-	movl	%edi, 92(%rsp)
-	movq	1192(%rsp), %rbp
-	movq	1184(%rsp), %r10
+	movl	%edi, 84(%rsp)
+	movq	1080(%rsp), %rbp
+	movq	1072(%rsp), %r10
 	movq	24(%rdx), %rax
 	movq	32(%rdx), %rcx
 	movq	48(%rdx), %rsi
 	movq	56(%rdx), %rdi
 	movq	64(%rdx), %r8
 	movq	72(%rdx), %r9
-	leaq	776(%rsp), %r12
+	leaq	664(%rsp), %r12
 	movq	%rsi, (%r12)
 	movq	(%r10), %rsi
-	movq	%rsi, 24(%rsp)
+	movq	%rsi, 16(%rsp)
 	movq	%rdi, 8(%r12)
 	movq	8(%r10), %rsi
-	movq	%rsi, 16(%rsp)
+	movq	%rsi, 8(%rsp)
 	movq	%r8, 16(%r12)
 	movq	%r9, 24(%r12)
 	movl	16(%r14), %esi
@@ -1584,68 +1611,68 @@ SYM_FUNC_START(nscap_decide_change)
 	popq	%rbx
 	cmovbl	%esi, %ebx
 	movq	16(%r10), %rsi
-	movq	%rsi, 448(%rsp)
-	andq	$0, 304(%rsp)
-	movq	%rcx, 32(%r12)
-	andq	$0, 296(%rsp)
-	movq	24(%r10), %rcx
-	movq	%rcx, 440(%rsp)
+	movq	%rsi, 432(%rsp)
 	andq	$0, 352(%rsp)
+	movq	%rcx, 32(%r12)
+	andq	$0, 344(%rsp)
+	movq	24(%r10), %rcx
+	movq	%rcx, 424(%rsp)
+	andq	$0, 400(%rsp)
 	movq	%rax, 40(%r12)
-	andq	$0, 360(%rsp)
+	andq	$0, 408(%rsp)
 	movw	$256, %ax
 	movw	%ax, 48(%r12)
 	movq	(%r14), %r13
 	movq	8(%r14), %r15
-	leaq	40(%rsp), %rdi
+	leaq	32(%rsp), %rdi
 	movq	%rdx, %rsi
 	callq	nscap_kernel_File_view
-	leaq	464(%rsp), %rdi
+	leaq	512(%rsp), %rdi
 	movq	%r12, %rsi
 	callq	nscap_kernel_stored
-	movq	%r13, 288(%rsp)
-	movq	%r15, 312(%rsp)
+	movq	%r13, 336(%rsp)
+	movq	%r15, 360(%rsp)
 	movabsq	$2199023255551, %rax
-	movq	%rax, 320(%rsp)
-	andq	$0, 328(%rsp)
-	movl	%ebx, 336(%rsp)
-	movl	%ebx, 340(%rsp)
-	movl	%ebx, 344(%rsp)
-	movl	%ebx, 348(%rsp)
-	andl	$0, 368(%rsp)
+	movq	%rax, 368(%rsp)
+	andq	$0, 376(%rsp)
+	movl	%ebx, 384(%rsp)
+	movl	%ebx, 388(%rsp)
+	movl	%ebx, 392(%rsp)
+	movl	%ebx, 396(%rsp)
+	andl	$0, 416(%rsp)
 	movl	20(%r14), %eax
 	movl	%eax, %r12d
 	andl	$1, %r12d
 	shrl	%eax
 	movw	$256, %cx
-	movw	%cx, 112(%rsp)
-	movb	$2, 114(%rsp)
+	movw	%cx, 104(%rsp)
+	movb	$2, 106(%rsp)
 	xorl	%esi, %esi
-.LBB28_1:
+.LBB29_1:
 	cmpq	$3, %rsi
-	je	.LBB28_3
-	movzbl	112(%rsp,%rsi), %ecx
+	je	.LBB29_3
+	movzbl	104(%rsp,%rsi), %ecx
 	incq	%rsi
 	cmpl	%ecx, %eax
-	jne	.LBB28_1
-	jmp	.LBB28_4
-.LBB28_3:
+	jne	.LBB29_1
+	jmp	.LBB29_4
+.LBB29_3:
 	xorl	%ecx, %ecx
-.LBB28_4:
-	movb	%r12b, 280(%rsp)
-	movb	%cl, 281(%rsp)
-	leaq	288(%rsp), %rax
-	movq	%rax, 256(%rsp)
-	leaq	40(%rsp), %rax
-	movq	%rax, 264(%rsp)
-	leaq	464(%rsp), %rax
-	movq	%rax, 272(%rsp)
+.LBB29_4:
+	movb	%r12b, 328(%rsp)
+	movb	%cl, 329(%rsp)
+	leaq	336(%rsp), %rax
+	movq	%rax, 304(%rsp)
+	leaq	32(%rsp), %rax
+	movq	%rax, 312(%rsp)
+	leaq	512(%rsp), %rax
+	movq	%rax, 320(%rsp)
 	xorl	%eax, %eax
-	movq	32(%rsp), %r8
-	movl	92(%rsp), %ecx
-.LBB28_5:
+	movq	24(%rsp), %r8
+	movl	84(%rsp), %ecx
+.LBB29_5:
 	cmpq	$192, %rax
-	je	.LBB28_7
+	je	.LBB29_7
 	andq	$0, 40(%rbp,%rax)
 	andq	$0, 32(%rbp,%rax)
 	andq	$0, 24(%rbp,%rax)
@@ -1653,232 +1680,208 @@ SYM_FUNC_START(nscap_decide_change)
 	andq	$0, 8(%rbp,%rax)
 	andq	$0, (%rbp,%rax)
 	addq	$48, %rax
-	jmp	.LBB28_5
-.LBB28_7:
-	movq	456(%rsp), %rax
+	jmp	.LBB29_5
+.LBB29_7:
+	movq	440(%rsp), %rax
 	testq	%rax, %rax
 	pushq	$1
 	popq	%r14
 	cmovneq	%rax, %r14
 	cmoveq	%rax, %r8
 	testl	%ecx, %ecx
-	je	.LBB28_29
+	je	.LBB29_25
 	cmpl	$1, %ecx
-	je	.LBB28_23
+	je	.LBB29_23
 	movb	$2, %r15b
 	cmpl	$2, %ecx
-	jne	.LBB28_35
-	cmpb	$0, 80(%rsp)
-	jne	.LBB28_36
-	cmpb	$0, 81(%rsp)
-	jne	.LBB28_39
-	cmpl	$0, 56(%rsp)
+	jne	.LBB29_31
+	cmpb	$0, 72(%rsp)
+	jne	.LBB29_32
+	cmpb	$0, 73(%rsp)
+	jne	.LBB29_39
+	cmpl	$0, 48(%rsp)
 	sete	%cl
-	cmpl	$0, 64(%rsp)
+	cmpl	$0, 56(%rsp)
 	sete	%al
 	orb	%cl, %al
-	jne	.LBB28_48
+	jne	.LBB29_43
 	pushq	$22
 	popq	%r13
 	movb	$8, %bl
 	cmpq	$4, %r8
-	jb	.LBB28_64
+	jb	.LBB29_59
 	cmpl	$16777216, (%r14)
 	sete	%al
 	cmpq	$8, %r8
 	setae	%cl
 	andb	%al, %cl
 	cmpb	$1, %cl
-	jne	.LBB28_64
+	jne	.LBB29_59
 	movl	4(%r14), %esi
 	testq	%rsi, %rsi
-	je	.LBB28_64
+	je	.LBB29_59
 	leaq	-8(%r8), %rax
 	pushq	$24
 	popq	%rcx
 	xorl	%edx, %edx
 	divq	%rcx
 	testq	%rdx, %rdx
-	jne	.LBB28_64
+	jne	.LBB29_59
 	movabsq	$103079215112, %rcx
 	cmpq	%rcx, %r8
-	jae	.LBB28_64
+	jae	.LBB29_59
 	cmpq	%rsi, %rax
-	jne	.LBB28_64
+	jne	.LBB29_59
 	addq	$8, %r14
 	movq	%r14, %rdi
-	movq	%rsi, 32(%rsp)
+	movq	%rsi, 24(%rsp)
 	callq	nscap_core_nscaps_check_records
 	cmpb	$7, %al
-	jne	.LBB28_64
-	movq	32(%rsp), %r10
+	jne	.LBB29_59
+	movq	24(%rsp), %r10
 	imulq	$24, %r10, %rax
 	xorl	%ecx, %ecx
-.LBB28_21:
+.LBB29_21:
 	cmpq	%rcx, %rax
-	je	.LBB28_110
+	je	.LBB29_105
 	cmpl	$-1, (%r14,%rcx)
 	leaq	24(%rcx), %rcx
-	jne	.LBB28_21
-	jmp	.LBB28_64
-.LBB28_23:
-	leaq	96(%rsp), %r14
-	leaq	464(%rsp), %r15
-	leaq	40(%rsp), %r12
+	jne	.LBB29_21
+	jmp	.LBB29_59
+.LBB29_23:
+	leaq	88(%rsp), %r14
+	leaq	512(%rsp), %r15
+	leaq	32(%rsp), %r12
 	movq	%r14, %rdi
 	movq	%r15, %rsi
 	movq	%r13, %rdx
 	movq	%r12, %rcx
 	callq	nscap_core_stored_Stored_seen_from
-	leaq	736(%rsp), %rbx
+	leaq	624(%rsp), %rbx
 	movq	%rbx, %rdi
 	movq	%r14, %rsi
 	callq	nscap_core_stored_StoredView_N_only
-	movq	288(%rsp), %rdx
-	leaq	520(%rsp), %rdi
+	movq	336(%rsp), %rdx
+	leaq	88(%rsp), %rdi
 	movq	%r15, %rsi
 	movq	%r12, %rcx
 	callq	nscap_core_stored_Stored_seen_from
-	movq	288(%rsp), %rdi
+	movq	336(%rsp), %rdi
 	xorl	%esi, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
 	testb	$1, %al
-	je	.LBB28_37
-	movl	%edx, %r12d
-	leaq	96(%rsp), %rbx
-	leaq	520(%rsp), %rsi
-	movq	%rbx, %rdi
-	callq	nscap_core_stored_StoredView_N_entries
-	leaq	592(%rsp), %r14
-	leaq	584(%rsp), %r15
-.LBB28_25:
-	movq	%r15, %rdi
-	movq	%rbx, %rsi
-	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
-	movl	584(%rsp), %eax
-	cmpl	$2, %eax
-	je	.LBB28_40
-	cmpl	$1, %eax
-	jne	.LBB28_25
-	cmpl	%r12d, 588(%rsp)
-	jne	.LBB28_25
-	leaq	648(%rsp), %rax
-	pushq	$32
-	popq	%rcx
-	movq	%rax, %rdi
-	movq	%r14, %rsi
-	rep;movsb (%rsi), %es:(%rdi)
-	movl	$1, -8(%rax)
-	movl	%r12d, -4(%rax)
-	leaq	640(%rsp), %rbx
-	jmp	.LBB28_41
-.LBB28_29:
+	je	.LBB29_33
+	leaq	248(%rsp), %r14
+	leaq	88(%rsp), %rsi
+	movq	%r14, %rdi
+	callq	nscap_core_stored_StoredView_N_entry_for
+	cmpl	$2, (%r14)
+	leaq	624(%rsp), %rbx
+	cmovneq	%r14, %rbx
+	jmp	.LBB29_34
+.LBB29_25:
 	movb	$2, %r15b
-	cmpb	$0, 80(%rsp)
-	jne	.LBB28_36
-	cmpb	$0, 81(%rsp)
-	jne	.LBB28_39
-	cmpl	$0, 56(%rsp)
+	cmpb	$0, 72(%rsp)
+	jne	.LBB29_32
+	cmpb	$0, 73(%rsp)
+	jne	.LBB29_39
+	cmpl	$0, 48(%rsp)
 	sete	%cl
-	cmpl	$0, 64(%rsp)
+	cmpl	$0, 56(%rsp)
 	sete	%al
 	orb	%cl, %al
-	jne	.LBB28_48
+	jne	.LBB29_43
 	pushq	$22
 	popq	%r13
 	testq	%r8, %r8
-	je	.LBB28_86
-	leaq	96(%rsp), %rbx
+	je	.LBB29_81
+	leaq	88(%rsp), %rbx
 	movq	%rbx, %rdi
 	movq	%r14, %rsi
 	movq	%r8, %rdx
 	callq	nscap_core_vfscap_VfsCaps_settable
 	movl	(%rbx), %edx
 	cmpl	$3, %edx
-	jne	.LBB28_87
+	jne	.LBB29_82
 	movb	$6, %bl
-	jmp	.LBB28_64
-.LBB28_35:
-	cmpb	$0, 80(%rsp)
-	je	.LBB28_38
-.LBB28_36:
+	jmp	.LBB29_59
+.LBB29_31:
+	cmpb	$0, 72(%rsp)
+	je	.LBB29_38
+.LBB29_32:
 	pushq	$30
 	popq	%r13
 	movb	$36, %bl
-	jmp	.LBB28_64
-.LBB28_37:
-	movl	$2, 640(%rsp)
-	jmp	.LBB28_41
-.LBB28_38:
-	cmpb	$0, 81(%rsp)
-	je	.LBB28_47
-.LBB28_39:
-	pushq	$1
-	popq	%r13
-	movb	$37, %bl
-	jmp	.LBB28_64
-.LBB28_40:
-	movl	$2, 640(%rsp)
-	leaq	736(%rsp), %rbx
-.LBB28_41:
-	cmpb	$0, 80(%rsp)
-	je	.LBB28_43
+	jmp	.LBB29_59
+.LBB29_33:
+	movl	$2, 248(%rsp)
+.LBB29_34:
+	cmpb	$0, 72(%rsp)
+	je	.LBB29_36
 	pushq	$30
 	popq	%r13
 	movb	$36, %bl
-	jmp	.LBB28_63
-.LBB28_43:
-	cmpb	$0, 81(%rsp)
-	je	.LBB28_45
+	jmp	.LBB29_58
+.LBB29_36:
+	cmpb	$0, 73(%rsp)
+	je	.LBB29_40
 	pushq	$1
 	popq	%r13
 	movb	$37, %bl
-	jmp	.LBB28_63
-.LBB28_45:
-	cmpl	$0, 56(%rsp)
+	jmp	.LBB29_58
+.LBB29_38:
+	cmpb	$0, 73(%rsp)
+	je	.LBB29_42
+.LBB29_39:
+	pushq	$1
+	popq	%r13
+	movb	$37, %bl
+	jmp	.LBB29_59
+.LBB29_40:
+	cmpl	$0, 48(%rsp)
 	sete	%cl
-	cmpl	$0, 64(%rsp)
+	cmpl	$0, 56(%rsp)
 	sete	%al
 	orb	%cl, %al
-	je	.LBB28_49
+	je	.LBB29_44
 	movzbl	%al, %r13d
 	movb	$38, %bl
-	jmp	.LBB28_63
-.LBB28_47:
-	cmpl	$0, 56(%rsp)
+	jmp	.LBB29_58
+.LBB29_42:
+	cmpl	$0, 48(%rsp)
 	sete	%cl
-	cmpl	$0, 64(%rsp)
+	cmpl	$0, 56(%rsp)
 	sete	%al
 	orb	%cl, %al
-	je	.LBB28_53
-.LBB28_48:
+	je	.LBB29_48
+.LBB29_43:
 	movzbl	%al, %r13d
 	movb	$38, %bl
-	jmp	.LBB28_64
-.LBB28_49:
+	jmp	.LBB29_59
+.LBB29_44:
 	movl	(%rbx), %r15d
 	movl	4(%rbx), %r14d
 	movl	32(%rbx), %ebx
-	cmpb	$2, 512(%rsp)
-	je	.LBB28_60
-	movq	40(%rsp), %rsi
-	movq	72(%rsp), %rdx
-	leaq	288(%rsp), %rdi
+	cmpb	$2, 560(%rsp)
+	je	.LBB29_55
+	movq	32(%rsp), %rsi
+	movq	64(%rsp), %rdx
+	leaq	336(%rsp), %rdi
 	callq	nscap_core_privilege_writes_host_value
 	testb	%al, %al
-	je	.LBB28_60
-	leaq	520(%rsp), %rbx
-	leaq	464(%rsp), %rsi
+	je	.LBB29_55
+	leaq	248(%rsp), %rbx
+	leaq	512(%rsp), %rsi
 	movq	%rbx, %rdi
-	movq	24(%rsp), %rdx
-	movq	16(%rsp), %rcx
+	movq	16(%rsp), %rdx
+	movq	8(%rsp), %rcx
 	callq	nscap_core_next_Next_of
 	cmpb	$5, 48(%rbx)
 	movl	(%rbx), %r13d
 	movb	4(%rbx), %bl
-	je	.LBB28_63
-	leaq	525(%rsp), %rax
-	leaq	101(%rsp), %rdx
+	je	.LBB29_58
+	leaq	253(%rsp), %rax
+	leaq	93(%rsp), %rdx
 	pushq	$43
 	popq	%rcx
 	movq	%rdx, %rdi
@@ -1891,74 +1894,74 @@ SYM_FUNC_START(nscap_decide_change)
 	movl	%r13d, -5(%rdx)
 	movb	%bl, -1(%rdx)
 	movb	$2, 43(%rdx)
-	leaq	376(%rsp), %rdi
-	leaq	96(%rsp), %rsi
+	leaq	448(%rsp), %rdi
+	leaq	88(%rsp), %rsi
 	pushq	$29
 	popq	%rdx
 	callq	nscap_core_next_Next_finish
-	jmp	.LBB28_95
-.LBB28_53:
-	leaq	520(%rsp), %rbx
-	leaq	464(%rsp), %rsi
-	leaq	40(%rsp), %rcx
+	jmp	.LBB29_90
+.LBB29_48:
+	leaq	448(%rsp), %rbx
+	leaq	512(%rsp), %rsi
+	leaq	32(%rsp), %rcx
 	movq	%rbx, %rdi
 	movq	%r13, %rdx
 	callq	nscap_core_stored_Stored_seen_from
 	movq	%rbx, %rdi
 	callq	nscap_core_stored_StoredView_N_has_entries
 	testb	%al, %al
-	je	.LBB28_84
-	leaq	96(%rsp), %rbx
-	leaq	520(%rsp), %rsi
+	je	.LBB29_79
+	leaq	88(%rsp), %rbx
+	leaq	448(%rsp), %rsi
 	movq	%rbx, %rdi
 	callq	nscap_core_stored_StoredView_N_entries
-	leaq	376(%rsp), %r14
-	leaq	40(%rsp), %r12
-.LBB28_55:
+	leaq	248(%rsp), %r14
+	leaq	32(%rsp), %r12
+.LBB29_50:
 	movq	%r14, %rdi
 	movq	%rbx, %rsi
 	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
-	movl	376(%rsp), %eax
+	movl	248(%rsp), %eax
 	testl	%eax, %eax
-	je	.LBB28_55
+	je	.LBB29_50
 	cmpl	$2, %eax
-	je	.LBB28_89
-	movl	380(%rsp), %ecx
-	movq	288(%rsp), %rdi
-	movq	312(%rsp), %rsi
+	je	.LBB29_84
+	movl	252(%rsp), %ecx
+	movq	336(%rsp), %rdi
+	movq	360(%rsp), %rsi
 	movq	%r12, %rdx
 	callq	nscap_core_privilege_may_grant
 	testl	%eax, %eax
-	jne	.LBB28_55
+	jne	.LBB29_50
 	subq	$8, %rsp
-	leaq	104(%rsp), %rbx
-	leaq	264(%rsp), %rsi
+	leaq	96(%rsp), %rbx
+	leaq	312(%rsp), %rsi
 	movq	%rbx, %rdi
 	xorl	%edx, %edx
-	movq	32(%rsp), %r8
-	movq	24(%rsp), %r9
+	movq	24(%rsp), %r8
+	movq	16(%rsp), %r9
 	pushq	$31
 	callq	nscap_core_remove_keep_others
-.LBB28_59:
+.LBB29_54:
 	popq	%rax
 	popq	%rcx
 	movb	(%rbx), %al
-	jmp	.LBB28_118
-.LBB28_60:
+	jmp	.LBB29_113
+.LBB29_55:
 	testl	$-3, %r15d
-	je	.LBB28_62
-	movq	288(%rsp), %rdi
-	movq	312(%rsp), %rsi
-	leaq	40(%rsp), %rdx
+	je	.LBB29_57
+	movq	336(%rsp), %rdi
+	movq	360(%rsp), %rsi
+	leaq	32(%rsp), %rdx
 	movl	%r14d, %ecx
 	callq	nscap_core_privilege_may_grant
 	testl	%eax, %eax
-	je	.LBB28_94
-.LBB28_62:
-	movq	288(%rsp), %rsi
-	leaq	520(%rsp), %rbx
-	leaq	40(%rsp), %rdx
-	leaq	464(%rsp), %rcx
+	je	.LBB29_89
+.LBB29_57:
+	movq	336(%rsp), %rsi
+	leaq	248(%rsp), %rbx
+	leaq	32(%rsp), %rdx
+	leaq	512(%rsp), %rcx
 	movq	%rbx, %rdi
 	callq	nscap_core_read_get_capability
 	movl	(%rbx), %eax
@@ -1973,17 +1976,17 @@ SYM_FUNC_START(nscap_decide_change)
 	popq	%r13
 	cmovel	%eax, %r13d
 	xorb	$33, %bl
-.LBB28_63:
+.LBB29_58:
 	movb	$2, %r15b
-.LBB28_64:
+.LBB29_59:
 	movzbl	%bl, %eax
 	movzwl	.Lconstant_5(%rax,%rax), %eax
 	movw	%ax, 192(%rbp)
 	testb	%r15b, %r15b
-	je	.LBB28_67
+	je	.LBB29_62
 	movzbl	%r15b, %eax
 	cmpl	$2, %eax
-	jne	.LBB28_69
+	jne	.LBB29_64
 	cmpl	$1, %r13d
 	sete	%al
 	cmpb	$14, %bl
@@ -1995,8 +1998,8 @@ SYM_FUNC_START(nscap_decide_change)
 	movb	%al, 194(%rbp)
 	movb	%dl, 195(%rbp)
 	negl	%r13d
-	jmp	.LBB28_70
-.LBB28_67:
+	jmp	.LBB29_65
+.LBB29_62:
 	movb	$1, 194(%rbp)
 	cmpb	$14, %bl
 	sete	%al
@@ -2006,24 +2009,24 @@ SYM_FUNC_START(nscap_decide_change)
 	movb	%cl, 195(%rbp)
 	pushq	$56
 	popq	%rcx
-	leaq	520(%rsp), %rdx
-	leaq	584(%rsp), %rsi
+	leaq	448(%rsp), %rdx
+	leaq	248(%rsp), %rsi
 	movq	%rdx, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
-	movq	1184(%rsp), %rax
+	movq	1072(%rsp), %rax
 	movq	32(%rax), %rcx
-	leaq	96(%rsp), %rbx
-	leaq	776(%rsp), %rsi
+	leaq	88(%rsp), %rbx
+	leaq	664(%rsp), %rsi
 	movq	%rbx, %rdi
-	movq	448(%rsp), %r8
-	movq	440(%rsp), %r9
+	movq	432(%rsp), %r8
+	movq	424(%rsp), %r9
 	callq	nscap_core_storage_plan_plan
 	cmpl	$6, (%rbx)
-	jne	.LBB28_71
+	jne	.LBB29_66
 	pushq	$-28
 	popq	%r13
-	jmp	.LBB28_70
-.LBB28_69:
+	jmp	.LBB29_65
+.LBB29_64:
 	movb	$0, 194(%rbp)
 	cmpb	$14, %bl
 	sete	%al
@@ -2032,9 +2035,9 @@ SYM_FUNC_START(nscap_decide_change)
 	orb	%al, %cl
 	movb	%cl, 195(%rbp)
 	xorl	%r13d, %r13d
-.LBB28_70:
+.LBB29_65:
 	movl	%r13d, %eax
-	addq	$1128, %rsp
+	addq	$1016, %rsp
 	popq	%rbx
 	popq	%r12
 	popq	%r13
@@ -2042,56 +2045,56 @@ SYM_FUNC_START(nscap_decide_change)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB28_71:
-	leaq	856(%rsp), %rdi
-	leaq	96(%rsp), %rsi
+.LBB29_66:
+	leaq	744(%rsp), %rdi
+	leaq	88(%rsp), %rsi
 	movl	$160, %ecx
 	rep;movsb (%rsi), %es:(%rdi)
-	leaq	816(%rsp), %rax
+	leaq	704(%rsp), %rax
 	xorl	%r13d, %r13d
 	xorl	%ecx, %ecx
 	xorl	%edx, %edx
-.LBB28_72:
+.LBB29_67:
 	cmpq	$192, %rdx
-	je	.LBB28_70
+	je	.LBB29_65
 	movq	%rdx, %rsi
 	addq	$48, %rdx
 	imulq	$40, %rcx, %r11
 	addq	%rax, %r11
-.LBB28_74:
+.LBB29_69:
 	cmpq	$4, %rcx
-	je	.LBB28_70
+	je	.LBB29_65
 	incq	%rcx
 	movq	40(%r11), %rdi
 	addq	$40, %r11
 	cmpq	$5, %rdi
-	je	.LBB28_74
+	je	.LBB29_69
 	cmpq	$6, %rdi
-	je	.LBB28_70
+	je	.LBB29_65
 	movq	8(%r11), %r8
 	movq	16(%r11), %r9
 	leaq	-2(%rdi), %r10
 	cmpq	$2, %r10
-	jb	.LBB28_80
+	jb	.LBB29_75
 	testq	%rdi, %rdi
-	je	.LBB28_81
+	je	.LBB29_76
 	xorl	%r10d, %r10d
 	cmpq	$1, %rdi
 	xorl	%r11d, %r11d
-	jmp	.LBB28_82
-.LBB28_80:
+	jmp	.LBB29_77
+.LBB29_75:
 	movl	32(%r11), %r10d
 	movq	24(%r11), %rbx
 	xorl	%r11d, %r11d
-	jmp	.LBB28_83
-.LBB28_81:
+	jmp	.LBB29_78
+.LBB29_76:
 	movl	%r9d, %r10d
 	movq	%r8, %r11
-.LBB28_82:
+.LBB29_77:
 	xorl	%r8d, %r8d
 	xorl	%r9d, %r9d
 	xorl	%ebx, %ebx
-.LBB28_83:
+.LBB29_78:
 	leal	1(%rdi), %r14d
 	cmpq	$2, %rdi
 	movl	%r14d, (%rbp,%rsi)
@@ -2101,33 +2104,33 @@ SYM_FUNC_START(nscap_decide_change)
 	movq	%r9, 24(%rbp,%rsi)
 	movq	%rbx, 32(%rbp,%rsi)
 	setae	40(%rbp,%rsi)
-	jmp	.LBB28_72
-.LBB28_84:
+	jmp	.LBB29_67
+.LBB29_79:
 	movb	$5, %bl
 	pushq	$61
-	jmp	.LBB28_85
-.LBB28_86:
+	jmp	.LBB29_80
+.LBB29_81:
 	movb	$7, %bl
-	jmp	.LBB28_64
-.LBB28_87:
-	movl	105(%rsp), %eax
-	movzbl	104(%rsp), %edi
-	movzbl	111(%rsp), %ecx
+	jmp	.LBB29_59
+.LBB29_82:
+	movl	97(%rsp), %eax
+	movzbl	96(%rsp), %edi
+	movzbl	103(%rsp), %ecx
 	shll	$16, %ecx
-	movzwl	109(%rsp), %esi
+	movzwl	101(%rsp), %esi
 	orl	%ecx, %esi
 	shlq	$32, %rsi
 	orq	%rsi, %rax
-	movq	112(%rsp), %rcx
-	movl	120(%rsp), %esi
+	movq	104(%rsp), %rcx
+	movl	112(%rsp), %esi
 	movq	%rax, %rbx
 	shlq	$8, %rbx
 	orq	%rdi, %rbx
 	cmpl	$2, %edx
-	jne	.LBB28_90
-	leaq	96(%rsp), %rdi
+	jne	.LBB29_85
+	leaq	88(%rsp), %rdi
 	movl	4(%rdi), %r10d
-	movl	12(%rsp), %r8d
+	movl	4(%rsp), %r8d
 	movl	%r8d, %r9d
 	andl	$2, %r9d
 	shrl	%r9d
@@ -2136,123 +2139,123 @@ SYM_FUNC_START(nscap_decide_change)
 	movl	%ecx, %r11d
 	shrq	$24, %rax
 	shrq	$32, %rcx
-	leaq	520(%rsp), %rdx
+	leaq	448(%rsp), %rdx
 	movl	%r10d, (%rdx)
 	movl	%esi, 4(%rdx)
 	movl	%ebx, 8(%rdx)
 	movl	%r11d, 12(%rdx)
 	movl	%eax, 16(%rdx)
 	movl	%ecx, 20(%rdx)
-	leaq	256(%rsp), %rsi
+	leaq	304(%rsp), %rsi
 	pushq	$1
 	popq	%rcx
-	pushq	16(%rsp)
-	pushq	32(%rsp)
+	pushq	8(%rsp)
+	pushq	24(%rsp)
 	callq	nscap_core_request_Request_N_write_named
 	popq	%rax
 	popq	%rcx
-	jmp	.LBB28_117
-.LBB28_89:
-	testb	$-128, 315(%rsp)
+	jmp	.LBB29_112
+.LBB29_84:
+	testb	$-128, 363(%rsp)
 	pushq	$19
 	popq	%rax
 	pushq	$33
 	popq	%rbx
 	cmovel	%eax, %ebx
 	pushq	$1
-.LBB28_85:
+.LBB29_80:
 	popq	%r13
-	jmp	.LBB28_64
-.LBB28_90:
+	jmp	.LBB29_59
+.LBB29_85:
 	andb	$1, %sil
-	movq	%rbx, 376(%rsp)
-	movq	%rcx, 384(%rsp)
-	movb	%sil, 392(%rsp)
-	movq	40(%rsp), %rsi
-	movq	72(%rsp), %rdx
-	leaq	288(%rsp), %rdi
+	movq	%rbx, 248(%rsp)
+	movq	%rcx, 256(%rsp)
+	movb	%sil, 264(%rsp)
+	movq	32(%rsp), %rsi
+	movq	64(%rsp), %rdx
+	leaq	336(%rsp), %rdi
 	callq	nscap_core_privilege_writes_host_value
 	testb	%al, %al
-	movl	12(%rsp), %ebx
-	je	.LBB28_98
-	cmpb	$2, 512(%rsp)
-	jne	.LBB28_100
+	movl	4(%rsp), %ebx
+	je	.LBB29_93
+	cmpb	$2, 560(%rsp)
+	jne	.LBB29_95
 	testb	$2, %bl
-	je	.LBB28_102
-	movl	$61, 100(%rsp)
-	movb	$18, 104(%rsp)
-	jmp	.LBB28_116
-.LBB28_94:
+	je	.LBB29_97
+	movl	$61, 92(%rsp)
+	movb	$18, 96(%rsp)
+	jmp	.LBB29_111
+.LBB29_89:
 	subq	$8, %rsp
-	leaq	384(%rsp), %rdi
-	leaq	264(%rsp), %rsi
+	leaq	456(%rsp), %rdi
+	leaq	312(%rsp), %rsi
 	pushq	$1
 	popq	%rdx
 	movl	%ebx, %ecx
-	movq	32(%rsp), %r8
-	movq	24(%rsp), %r9
+	movq	24(%rsp), %r8
+	movq	16(%rsp), %r9
 	pushq	$30
 	callq	nscap_core_remove_keep_others
 	popq	%rax
 	popq	%rcx
-.LBB28_95:
-	movb	376(%rsp), %r15b
+.LBB29_90:
+	movb	448(%rsp), %r15b
 	cmpb	$3, %r15b
-	jne	.LBB28_97
-	movl	380(%rsp), %r13d
+	jne	.LBB29_92
+	movl	452(%rsp), %r13d
 	movb	$2, %r15b
-	movb	384(%rsp), %bl
-	jmp	.LBB28_64
-.LBB28_97:
-	leaq	384(%rsp), %rsi
+	movb	456(%rsp), %bl
+	jmp	.LBB29_59
+.LBB29_92:
+	leaq	456(%rsp), %rsi
 	movb	-7(%rsi), %bl
 	movl	-4(%rsi), %r13d
 	pushq	$56
 	popq	%rcx
-	leaq	584(%rsp), %rdi
+	leaq	248(%rsp), %rdi
 	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB28_64
-.LBB28_98:
+	jmp	.LBB29_59
+.LBB29_93:
 	andl	$1, %ebx
-	movq	288(%rsp), %rdi
+	movq	336(%rsp), %rdi
 	xorl	%esi, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
 	movl	%eax, %r13d
 	movl	%edx, %r12d
-	leaq	256(%rsp), %rdi
-	leaq	376(%rsp), %rcx
+	leaq	304(%rsp), %rdi
+	leaq	248(%rsp), %rcx
 	movl	%eax, %esi
 	movl	%ebx, %r8d
 	callq	nscap_core_request_Request_N_busy
 	movq	%rax, %r14
 	shrq	$32, %r14
 	testl	%eax, %eax
-	je	.LBB28_104
-	movl	%eax, 100(%rsp)
-	movb	%r14b, 104(%rsp)
-	jmp	.LBB28_116
-.LBB28_100:
+	je	.LBB29_99
+	movl	%eax, 92(%rsp)
+	movb	%r14b, 96(%rsp)
+	jmp	.LBB29_111
+.LBB29_95:
 	testb	$1, %bl
-	je	.LBB28_102
-	movl	$17, 100(%rsp)
-	movb	$15, 104(%rsp)
-	jmp	.LBB28_116
-.LBB28_102:
-	leaq	96(%rsp), %rbx
-	leaq	464(%rsp), %rsi
+	je	.LBB29_97
+	movl	$17, 92(%rsp)
+	movb	$15, 96(%rsp)
+	jmp	.LBB29_111
+.LBB29_97:
+	leaq	88(%rsp), %rbx
+	leaq	512(%rsp), %rsi
 	movq	%rbx, %rdi
-	movq	24(%rsp), %rdx
-	movq	16(%rsp), %rcx
+	movq	16(%rsp), %rdx
+	movq	8(%rsp), %rcx
 	callq	nscap_core_next_Next_of
 	cmpb	$5, 48(%rbx)
 	movl	(%rbx), %r8d
 	movb	4(%rbx), %dl
-	jne	.LBB28_108
-	movl	%r8d, 100(%rsp)
-	jmp	.LBB28_107
-.LBB28_104:
-	movl	%ebx, 32(%rsp)
-	movq	312(%rsp), %rsi
+	jne	.LBB29_103
+	movl	%r8d, 92(%rsp)
+	jmp	.LBB29_102
+.LBB29_99:
+	movl	%ebx, 24(%rsp)
+	movq	360(%rsp), %rsi
 	movl	%esi, %ebx
 	shrl	$31, %ebx
 	addl	$19, %ebx
@@ -2270,92 +2273,92 @@ SYM_FUNC_START(nscap_decide_change)
 	orq	%rcx, %rbx
 	shrq	$32, %rbx
 	testl	%r13d, %r13d
-	je	.LBB28_109
+	je	.LBB29_104
 	movq	%rdx, %r13
-	movq	288(%rsp), %rdi
-	leaq	40(%rsp), %rdx
+	movq	336(%rsp), %rdi
+	leaq	32(%rsp), %rdx
 	movl	%ebx, %ecx
 	callq	nscap_core_privilege_may_grant
 	testl	%eax, %eax
-	je	.LBB28_112
-	movl	$1, 100(%rsp)
-.LBB28_107:
-	movb	%dl, 104(%rsp)
-	jmp	.LBB28_116
-.LBB28_108:
-	leaq	101(%rsp), %rsi
-	leaq	525(%rsp), %rax
+	je	.LBB29_107
+	movl	$1, 92(%rsp)
+.LBB29_102:
+	movb	%dl, 96(%rsp)
+	jmp	.LBB29_111
+.LBB29_103:
+	leaq	93(%rsp), %rsi
+	leaq	453(%rsp), %rax
 	pushq	$27
 	popq	%rcx
 	movq	%rax, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movl	%r8d, -5(%rax)
 	movb	%dl, -1(%rax)
-	movq	376(%rsp), %rcx
-	movq	384(%rsp), %rdx
+	movq	248(%rsp), %rcx
+	movq	256(%rsp), %rdx
 	movq	%rcx, 27(%rax)
 	movq	%rdx, 35(%rax)
-	movq	392(%rsp), %rcx
+	movq	264(%rsp), %rcx
 	movq	%rcx, 43(%rax)
-	leaq	96(%rsp), %rdi
-	leaq	520(%rsp), %rsi
+	leaq	88(%rsp), %rdi
+	leaq	448(%rsp), %rsi
 	pushq	$14
-.LBB28_125:
+.LBB29_120:
 	popq	%rdx
 	callq	nscap_core_next_Next_finish
-	jmp	.LBB28_117
-.LBB28_109:
-	movl	$1, 100(%rsp)
-	movb	%bl, 104(%rsp)
-.LBB28_116:
-	movb	$3, 96(%rsp)
-.LBB28_117:
-	movb	96(%rsp), %al
-.LBB28_118:
+	jmp	.LBB29_112
+.LBB29_104:
+	movl	$1, 92(%rsp)
+	movb	%bl, 96(%rsp)
+.LBB29_111:
+	movb	$3, 88(%rsp)
+.LBB29_112:
+	movb	88(%rsp), %al
+.LBB29_113:
 	cmpb	$3, %al
-	jne	.LBB28_120
-	movl	100(%rsp), %r13d
-	movb	104(%rsp), %bl
-	jmp	.LBB28_64
-.LBB28_120:
-	leaq	104(%rsp), %rsi
+	jne	.LBB29_115
+	movl	92(%rsp), %r13d
+	movb	96(%rsp), %bl
+	jmp	.LBB29_59
+.LBB29_115:
+	leaq	96(%rsp), %rsi
 	movb	-7(%rsi), %bl
 	movl	-4(%rsi), %r13d
 	pushq	$56
 	popq	%rcx
-	leaq	584(%rsp), %rdi
+	leaq	248(%rsp), %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movl	%eax, %r15d
-	jmp	.LBB28_64
-.LBB28_110:
+	jmp	.LBB29_59
+.LBB29_105:
 	testl	%r12d, %r12d
 	sete	%al
 	cmpl	$1, %r10d
 	setne	%cl
 	movb	$9, %bl
 	testb	%al, %cl
-	jne	.LBB28_64
-	movl	12(%rsp), %r8d
+	jne	.LBB29_59
+	movl	4(%rsp), %r8d
 	movl	%r8d, %r9d
 	andl	$2, %r9d
 	shrl	%r9d
 	andl	$1, %r8d
-	leaq	96(%rsp), %rbx
-	leaq	256(%rsp), %rsi
+	leaq	88(%rsp), %rbx
+	leaq	304(%rsp), %rsi
 	movq	%rbx, %rdi
 	movq	%r14, %rdx
 	movq	%r10, %rcx
-	pushq	16(%rsp)
-	pushq	32(%rsp)
+	pushq	8(%rsp)
+	pushq	24(%rsp)
 	callq	nscap_core_request_Request_N_write_named
-	jmp	.LBB28_59
-.LBB28_112:
+	jmp	.LBB29_54
+.LBB29_107:
 	cmpl	$1, %r14d
-	jne	.LBB28_114
-	movw	$3329, 96(%rsp)
-	jmp	.LBB28_117
-.LBB28_114:
-	leaq	40(%rsp), %rdi
+	jne	.LBB29_109
+	movw	$3329, 88(%rsp)
+	jmp	.LBB29_112
+.LBB29_109:
+	leaq	32(%rsp), %rdi
 	movl	%ebx, %esi
 	callq	nscap_core_inode_view_InodeView_N_stored_of
 	shlq	$32, %rdx
@@ -2371,28 +2374,28 @@ SYM_FUNC_START(nscap_decide_change)
 	orq	%rax, %r13
 	shrq	$32, %r13
 	testl	%ecx, %ecx
-	je	.LBB28_121
-	movl	%ecx, 100(%rsp)
-	movb	%r13b, 104(%rsp)
-	jmp	.LBB28_116
-.LBB28_121:
+	je	.LBB29_116
+	movl	%ecx, 92(%rsp)
+	movb	%r13b, 96(%rsp)
+	jmp	.LBB29_111
+.LBB29_116:
 	movq	%r13, %r12
-	leaq	96(%rsp), %rbx
-	leaq	464(%rsp), %rsi
+	leaq	88(%rsp), %rbx
+	leaq	512(%rsp), %rsi
 	movq	%rbx, %rdi
-	movq	24(%rsp), %rdx
-	movq	16(%rsp), %rcx
+	movq	16(%rsp), %rdx
+	movq	8(%rsp), %rcx
 	callq	nscap_core_next_Next_of
 	movb	48(%rbx), %r10b
 	movl	(%rbx), %eax
 	movb	4(%rbx), %dl
 	cmpb	$5, %r10b
-	je	.LBB28_123
-	movl	12(%rsp), %r9d
+	je	.LBB29_118
+	movl	4(%rsp), %r9d
 	andl	$2, %r9d
 	shrl	%r9d
-	leaq	101(%rsp), %r8
-	leaq	685(%rsp), %r11
+	leaq	93(%rsp), %r8
+	leaq	573(%rsp), %r11
 	pushq	$43
 	popq	%rcx
 	movq	%r11, %rdi
@@ -2406,21 +2409,21 @@ SYM_FUNC_START(nscap_decide_change)
 	movb	%dl, -1(%r11)
 	movb	%r10b, 43(%r11)
 	movzbl	%r14b, %edi
-	leaq	680(%rsp), %rsi
-	leaq	376(%rsp), %rcx
+	leaq	568(%rsp), %rsi
+	leaq	248(%rsp), %rcx
 	movl	%r12d, %edx
-	movl	32(%rsp), %r8d
+	movl	24(%rsp), %r8d
 	callq	nscap_core_request_Way_write
 	testl	%eax, %eax
-	je	.LBB28_124
-.LBB28_123:
-	movl	%eax, 100(%rsp)
-	jmp	.LBB28_107
-.LBB28_124:
-	leaq	96(%rsp), %rdi
-	leaq	680(%rsp), %rsi
+	je	.LBB29_119
+.LBB29_118:
+	movl	%eax, 92(%rsp)
+	jmp	.LBB29_102
+.LBB29_119:
+	leaq	88(%rsp), %rdi
+	leaq	568(%rsp), %rsi
 	pushq	$16
-	jmp	.LBB28_125
+	jmp	.LBB29_120
 SYM_FUNC_END(nscap_decide_change)
 
 	.text
@@ -2436,14 +2439,14 @@ SYM_FUNC_START(nscap_decide_entry_above)
 	movq	%rdi, %r14
 	movq	48(%rsi), %r15
 	testq	%r15, %r15
-	je	.LBB29_1
+	je	.LBB30_1
 	movq	%r15, %r12
 	movq	56(%rsi), %r15
-	jmp	.LBB29_3
-.LBB29_1:
+	jmp	.LBB30_3
+.LBB30_1:
 	pushq	$1
 	popq	%r12
-.LBB29_3:
+.LBB30_3:
 	leaq	40(%rsp), %rdi
 	callq	nscap_kernel_File_view
 	leaq	8(%rsp), %r13
@@ -2453,11 +2456,11 @@ SYM_FUNC_START(nscap_decide_entry_above)
 	callq	nscap_core_vfscap_VfsCaps_decode
 	movl	(%r13), %eax
 	cmpl	$3, %eax
-	jne	.LBB29_5
+	jne	.LBB30_5
 	pushq	$-61
 	popq	%r15
-	jmp	.LBB29_9
-.LBB29_5:
+	jmp	.LBB30_9
+.LBB30_5:
 	movl	12(%rsp), %esi
 	cmpl	$2, %eax
 	setne	%al
@@ -2466,19 +2469,19 @@ SYM_FUNC_START(nscap_decide_entry_above)
 	orb	%al, %cl
 	pushq	$-61
 	popq	%r15
-	jne	.LBB29_9
+	jne	.LBB30_9
 	movq	16(%rsp), %r12
 	movq	24(%rsp), %r13
 	movl	32(%rsp), %ebp
 	leaq	40(%rsp), %rdi
 	callq	nscap_core_inode_view_InodeView_N_kuid_of
 	cmpl	$1, %eax
-	jne	.LBB29_9
+	jne	.LBB30_9
 	movq	%r14, %rdi
 	movl	%edx, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_uid
 	cmpl	$1, %eax
-	jne	.LBB29_9
+	jne	.LBB30_9
 	andl	$1, %ebp
 	leaq	8(%rsp), %rdi
 	movl	$2, (%rdi)
@@ -2489,7 +2492,7 @@ SYM_FUNC_START(nscap_decide_entry_above)
 	movq	%rbx, %rsi
 	callq	nscap_kernel_put
 	movq	%rax, %r15
-.LBB29_9:
+.LBB30_9:
 	movq	%r15, %rax
 	addq	$88, %rsp
 	popq	%rbx
@@ -2533,19 +2536,19 @@ SYM_FUNC_START(nscap_decide_exec)
 	movq	%r15, %rsi
 	callq	nscap_kernel_stored
 	cmpb	$2, 48(%r12)
-	jne	.LBB30_4
+	jne	.LBB31_4
 	leaq	48(%rsp), %r13
 	leaq	40(%rsp), %rax
 	cmpb	$1, 168(%rsp)
-	jne	.LBB30_5
+	jne	.LBB31_5
 	cmpq	$0, 184(%rsp)
-	jne	.LBB30_5
+	jne	.LBB31_5
 	xorl	%eax, %eax
-	jmp	.LBB30_27
-.LBB30_4:
+	jmp	.LBB31_27
+.LBB31_4:
 	leaq	48(%rsp), %r13
 	leaq	40(%rsp), %rax
-.LBB30_5:
+.LBB31_5:
 	movq	%rax, 16(%rsp)
 	leaq	224(%rsp), %r15
 	leaq	168(%rsp), %rsi
@@ -2557,10 +2560,10 @@ SYM_FUNC_START(nscap_decide_exec)
 	movzbl	48(%rax), %r15d
 	cmpl	$1, %r15d
 	movq	%rbp, 24(%rsp)
-	ja	.LBB30_9
+	ja	.LBB31_9
 	cmpb	$0, 280(%rsp)
-	jne	.LBB30_9
-.LBB30_7:
+	jne	.LBB31_9
+.LBB31_7:
 	leaq	72(%rsp), %r15
 	leaq	224(%rsp), %rsi
 	movq	%r15, %rdi
@@ -2568,10 +2571,10 @@ SYM_FUNC_START(nscap_decide_exec)
 	callq	nscap_core_stored_StoredView_N_nearest
 	movl	(%r15), %eax
 	cmpl	$2, %eax
-	jne	.LBB30_14
+	jne	.LBB31_14
 	xorl	%r14d, %r14d
-	jmp	.LBB30_19
-.LBB30_9:
+	jmp	.LBB31_19
+.LBB31_9:
 	movq	32(%rax), %r12
 	movq	40(%rax), %rbx
 	movl	52(%rax), %ecx
@@ -2579,28 +2582,28 @@ SYM_FUNC_START(nscap_decide_exec)
 	movl	49(%rax), %eax
 	movl	%eax, 72(%rsp)
 	cmpb	$2, %r15b
-	jb	.LBB30_12
+	jb	.LBB31_12
 	cmpl	$2, %r15d
-	je	.LBB30_7
+	je	.LBB31_7
 	cmpl	$3, %r15d
-	jne	.LBB30_28
-.LBB30_12:
+	jne	.LBB31_28
+.LBB31_12:
 	movq	152(%rsp), %rdi
 	xorl	%r14d, %r14d
 	xorl	%esi, %esi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
 	testl	%eax, %eax
-	je	.LBB30_17
+	je	.LBB31_17
 	movl	72(%rsp), %eax
 	movl	75(%rsp), %ecx
 	movl	%ecx, 11(%rsp)
 	movl	%eax, 8(%rsp)
 	movb	$1, %r14b
-	jmp	.LBB30_18
-.LBB30_14:
+	jmp	.LBB31_18
+.LBB31_14:
 	movq	112(%rsp), %r12
 	testb	$1, %al
-	je	.LBB30_16
+	je	.LBB31_16
 	movl	76(%rsp), %ebp
 	movq	80(%rsp), %rbx
 	movb	88(%rsp), %r15b
@@ -2610,15 +2613,15 @@ SYM_FUNC_START(nscap_decide_exec)
 	movl	%eax, 11(%rsp)
 	movb	$2, %r14b
 	movq	96(%rsp), %rax
-	jmp	.LBB30_19
-.LBB30_16:
+	jmp	.LBB31_19
+.LBB31_16:
 	xorl	%r14d, %r14d
-	jmp	.LBB30_19
-.LBB30_17:
-.LBB30_18:
+	jmp	.LBB31_19
+.LBB31_17:
+.LBB31_18:
 	pushq	$22
 	popq	%rbp
-.LBB30_19:
+.LBB31_19:
 	movq	%r12, 40(%rsp)
 	movq	%rbx, 48(%rsp)
 	movb	%r15b, 56(%rsp)
@@ -2629,10 +2632,10 @@ SYM_FUNC_START(nscap_decide_exec)
 	movq	%rax, 64(%rsp)
 	movzbl	%r14b, %eax
 	testb	%al, %al
-	je	.LBB30_27
+	je	.LBB31_27
 	movl	$50331648, %ecx
 	cmpl	$2, %eax
-	je	.LBB30_22
+	je	.LBB31_22
 	leaq	120(%rsp), %rdi
 	xorl	%ebp, %ebp
 	xorl	%esi, %esi
@@ -2643,28 +2646,28 @@ SYM_FUNC_START(nscap_decide_exec)
 	orl	%edx, %ebp
 	movl	$33554432, %ecx
 	movq	16(%rsp), %r13
-.LBB30_22:
+.LBB31_22:
 	movzbl	16(%r13), %esi
 	cmpl	$2, %esi
-	jne	.LBB30_24
+	jne	.LBB31_24
 	xorl	%eax, %eax
 	xorl	%edx, %edx
-	jmp	.LBB30_25
-.LBB30_24:
+	jmp	.LBB31_25
+.LBB31_24:
 	movq	(%r13), %rax
 	movq	8(%r13), %rdx
 	andl	$1, %esi
 	orl	%esi, %ecx
-.LBB30_25:
+.LBB31_25:
 	movq	24(%rsp), %rsi
 	movq	%rax, (%rsi)
 	movq	%rdx, 8(%rsi)
 	movl	%ecx, 16(%rsi)
 	movl	%ebp, 20(%rsi)
 	pushq	$1
-.LBB30_26:
+.LBB31_26:
 	popq	%rax
-.LBB30_27:
+.LBB31_27:
 	addq	$344, %rsp
 	popq	%rbx
 	popq	%r12
@@ -2673,9 +2676,9 @@ SYM_FUNC_START(nscap_decide_exec)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB30_28:
+.LBB31_28:
 	pushq	$-22
-	jmp	.LBB30_26
+	jmp	.LBB31_26
 SYM_FUNC_END(nscap_decide_exec)
 
 	.text
@@ -2705,46 +2708,46 @@ SYM_FUNC_START(nscap_decide_get_capability)
 	leaq	56(%rsp), %rdi
 	callq	nscap_kernel_File_view
 	testq	%r12, %r12
-	je	.LBB31_13
+	je	.LBB32_13
 	cmpq	$20, %r13
-	jb	.LBB31_13
+	jb	.LBB32_13
 	cmpb	$1, (%r12)
-	ja	.LBB31_13
+	ja	.LBB32_13
 	movb	2(%r12), %al
 	orb	1(%r12), %al
-	jne	.LBB31_13
+	jne	.LBB32_13
 	cmpb	$0, 56(%rsp)
-	jne	.LBB31_13
+	jne	.LBB32_13
 	movzbl	3(%r12), %ebp
 	movq	88(%rsp), %r15
 	movq	%r14, %rdi
 	movq	%r15, %rsi
 	callq	nscap_core_ns_is_same_or_below
 	testb	%al, %al
-	je	.LBB31_13
+	je	.LBB32_13
 	leaq	-20(%r13), %rax
 	cmpl	$2, %ebp
-	je	.LBB31_15
+	je	.LBB32_15
 	cmpl	$3, %ebp
-	jne	.LBB31_13
+	jne	.LBB32_13
 	cmpq	$24, %r13
-	jb	.LBB31_13
+	jb	.LBB32_13
 	cmpq	$4, %rax
-	jne	.LBB31_13
+	jne	.LBB32_13
 	movl	20(%r12), %esi
 	leal	-1(%rsi), %eax
 	cmpl	$-4, %eax
-	ja	.LBB31_13
+	ja	.LBB32_13
 	movq	%r15, %rdi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_kuid
 	cmpl	$1, %eax
-	jne	.LBB31_13
+	jne	.LBB32_13
 	movl	%edx, %edi
 	movq	%r14, %rsi
 	callq	nscap_core_ns_rooted_at
-	testb	$1, %al
-	je	.LBB31_13
-.LBB31_16:
+	testq	%rax, %rax
+	je	.LBB32_13
+.LBB32_16:
 	movb	2(%r12), %al
 	movb	%al, 2(%rbx)
 	movzwl	(%r12), %eax
@@ -2756,11 +2759,11 @@ SYM_FUNC_START(nscap_decide_get_capability)
 	movq	%rcx, 12(%rbx)
 	pushq	$20
 	popq	%rax
-	jmp	.LBB31_17
-.LBB31_15:
+	jmp	.LBB32_17
+.LBB32_15:
 	testq	%rax, %rax
-	je	.LBB31_16
-.LBB31_13:
+	je	.LBB32_16
+.LBB32_13:
 	leaq	144(%rsp), %r15
 	movq	%rsp, %rsi
 	movq	%r15, %rdi
@@ -2772,15 +2775,15 @@ SYM_FUNC_START(nscap_decide_get_capability)
 	movq	%r15, %rcx
 	callq	nscap_core_read_get_capability
 	cmpl	$3, (%r12)
-	jne	.LBB31_18
+	jne	.LBB32_18
 	movl	108(%rsp), %eax
 	negq	%rax
-	jmp	.LBB31_17
-.LBB31_18:
+	jmp	.LBB32_17
+.LBB32_18:
 	leaq	104(%rsp), %rdi
 	movq	%rbx, %rsi
 	callq	nscap_kernel_put
-.LBB31_17:
+.LBB32_17:
 	addq	$200, %rsp
 	popq	%rbx
 	popq	%r12
@@ -2823,7 +2826,7 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	movq	%r12, %rsi
 	callq	nscap_kernel_stored
 	testq	%r14, %r14
-	je	.LBB32_18
+	je	.LBB33_18
 	movq	%r14, 8(%rsp)
 	movq	%rbx, 32(%rsp)
 	leaq	128(%rsp), %r12
@@ -2836,7 +2839,7 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	callq	nscap_core_stored_StoredView_N_has_entries
 	movb	$1, %r14b
 	testb	%al, %al
-	je	.LBB32_2
+	je	.LBB33_2
 	leaq	344(%rsp), %rdi
 	leaq	128(%rsp), %rsi
 	callq	nscap_core_stored_StoredView_N_entries
@@ -2846,7 +2849,7 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	popq	%rax
 	xorl	%ebx, %ebx
 	cmpq	$8, %r15
-	jb	.LBB32_25
+	jb	.LBB33_25
 	addq	$-8, %r15
 	pushq	$24
 	popq	%rcx
@@ -2867,20 +2870,20 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	movq	%rdx, 24(%rsp)
 	imulq	$24, %rdx, %r15
 	movq	%r14, 16(%rsp)
-.LBB32_5:
+.LBB33_5:
 	leaq	40(%rsp), %rdi
 	leaq	248(%rsp), %rsi
 	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	movl	40(%rsp), %ecx
 	cmpl	$2, %ecx
-	je	.LBB32_11
+	je	.LBB33_11
 	movq	48(%rsp), %r13
 	movq	56(%rsp), %rbp
 	movzbl	64(%rsp), %r12d
 	pushq	$-1
 	popq	%rax
 	cmpl	$1, %ecx
-	jne	.LBB32_8
+	jne	.LBB33_8
 	movl	44(%rsp), %esi
 	movq	336(%rsp), %rax
 	movq	(%rax), %rdi
@@ -2890,9 +2893,9 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	movl	$0, %eax
 	sbbl	%eax, %eax
 	orl	%edx, %eax
-.LBB32_8:
+.LBB33_8:
 	testq	%r15, %r15
-	je	.LBB32_9
+	je	.LBB33_9
 	movq	%rbp, %rcx
 	shrq	$32, %rcx
 	movq	%r13, %rdx
@@ -2909,8 +2912,8 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	popq	%rax
 	cmoveq	%rax, %rbx
 	addq	$-24, %r15
-	jmp	.LBB32_5
-.LBB32_18:
+	jmp	.LBB33_5
+.LBB33_18:
 	leaq	344(%rsp), %r15
 	leaq	192(%rsp), %rsi
 	leaq	80(%rsp), %rcx
@@ -2923,18 +2926,18 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	callq	nscap_core_stored_StoredView_N_entries
 	xorl	%ebx, %ebx
 	leaq	128(%rsp), %r15
-.LBB32_19:
+.LBB33_19:
 	movq	%r15, %rdi
 	movq	%r14, %rsi
 	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	cmpl	$2, 128(%rsp)
-	je	.LBB32_21
+	je	.LBB33_21
 	incq	%rbx
-	jmp	.LBB32_19
-.LBB32_21:
+	jmp	.LBB33_19
+.LBB33_21:
 	testq	%rbx, %rbx
 	sete	%r14b
-	je	.LBB32_22
+	je	.LBB33_22
 	pushq	$24
 	popq	%rcx
 	movq	%rbx, %rax
@@ -2948,35 +2951,35 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	testb	%al, %al
 	cmovneq	%rcx, %rbx
 	movq	%rbx, %rax
-	jmp	.LBB32_24
-.LBB32_2:
+	jmp	.LBB33_24
+.LBB33_2:
 	pushq	$-61
 	popq	%rcx
 	pushq	$5
 	popq	%rax
-.LBB32_16:
+.LBB33_16:
 	xorl	%ebx, %ebx
-	jmp	.LBB32_25
-.LBB32_22:
+	jmp	.LBB33_25
+.LBB33_22:
 	xorl	%ebx, %ebx
 	pushq	$5
 	popq	%rax
-.LBB32_24:
+.LBB33_24:
 	pushq	$-61
 	popq	%rcx
-	jmp	.LBB32_25
-.LBB32_11:
+	jmp	.LBB33_25
+.LBB33_11:
 	cmpq	24(%rsp), %rbx
-	jbe	.LBB32_12
-.LBB32_9:
+	jbe	.LBB33_12
+.LBB33_9:
 	xorl	%ebx, %ebx
 	movb	$1, %r14b
-.LBB32_14:
+.LBB33_14:
 	pushq	$-34
 	popq	%rcx
 	pushq	$28
 	popq	%rax
-.LBB32_25:
+.LBB33_25:
 	andq	$-256, %rbx
 	movzbl	%al, %eax
 	orq	%rbx, %rax
@@ -2990,14 +2993,14 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB32_12:
+.LBB33_12:
 	movq	16(%rsp), %rdi
 	movq	%rbx, %rsi
 	callq	nscap_core_wire_sort_records
 	movq	%rbx, %rax
 	shrq	$32, %rax
 	movb	$1, %r14b
-	jne	.LBB32_13
+	jne	.LBB33_13
 	movq	8(%rsp), %rax
 	movl	$16777216, (%rax)
 	movl	%ebx, 4(%rax)
@@ -3006,16 +3009,16 @@ SYM_FUNC_START(nscap_decide_get_nscapability)
 	popq	%rcx
 	pushq	$28
 	popq	%rax
-	je	.LBB32_16
+	je	.LBB33_16
 	imulq	$24, %rbx, %rbx
 	addq	$8, %rbx
 	xorl	%ecx, %ecx
 	movq	%rbx, %rax
 	xorl	%r14d, %r14d
-	jmp	.LBB32_25
-.LBB32_13:
+	jmp	.LBB33_25
+.LBB33_13:
 	xorl	%ebx, %ebx
-	jmp	.LBB32_14
+	jmp	.LBB33_14
 SYM_FUNC_END(nscap_decide_get_nscapability)
 
 	.text
@@ -3064,29 +3067,29 @@ SYM_FUNC_START(nscap_decide_list)
 	leaq	56(%rsp), %r15
 	pushq	$-1
 	popq	%r13
-.LBB33_1:
+.LBB34_1:
 	movq	%r15, %rdi
 	movq	%r14, %rsi
 	callq	nscap_core_stored_EntryViews_N_as_core_iter_traits_iterator_Iterator_next
 	movl	56(%rsp), %eax
 	cmpl	$2, %eax
-	je	.LBB33_6
+	je	.LBB34_6
 	incq	%r12
 	cmoveq	%r13, %r12
 	cmpl	$1, %eax
-	jne	.LBB33_3
+	jne	.LBB34_3
 	movl	60(%rsp), %esi
 	movq	%rbx, %rdi
 	callq	nscap_kernel_Ns_as_nscap_core_ns_UserNs_uid
 	testl	%eax, %eax
 	setne	%al
-	jmp	.LBB33_5
-.LBB33_3:
+	jmp	.LBB34_5
+.LBB34_3:
 	xorl	%eax, %eax
-.LBB33_5:
+.LBB34_5:
 	andb	%al, %bpl
-	jmp	.LBB33_1
-.LBB33_6:
+	jmp	.LBB34_1
+.LBB34_6:
 	leaq	152(%rsp), %r14
 	leaq	8(%rsp), %rdx
 	leaq	96(%rsp), %rcx
@@ -3096,38 +3099,38 @@ SYM_FUNC_START(nscap_decide_list)
 	movl	(%r14), %eax
 	leal	-1(%rax), %ecx
 	cmpl	$2, %ecx
-	jae	.LBB33_7
+	jae	.LBB34_7
 	pushq	$1
 	popq	%rax
-	jmp	.LBB33_12
-.LBB33_7:
+	jmp	.LBB34_12
+.LBB34_7:
 	testl	%eax, %eax
-	jne	.LBB33_8
-.LBB33_12:
+	jne	.LBB34_8
+.LBB34_12:
 	movb	$1, %r15b
 	cmpq	40(%rsp), %rbx
-	je	.LBB33_10
+	je	.LBB34_10
 	xorl	%ebp, %ebp
-	jmp	.LBB33_15
-.LBB33_8:
+	jmp	.LBB34_15
+.LBB34_8:
 	movl	156(%rsp), %eax
 	cmpl	$22, %eax
 	sete	%r15b
 	cmpq	40(%rsp), %rbx
-	je	.LBB33_9
+	je	.LBB34_9
 	cmpl	$22, %eax
 	setne	%al
 	testq	%r12, %r12
 	setne	%cl
 	andb	%cl, %bpl
 	andb	%al, %bpl
-	jmp	.LBB33_15
-.LBB33_9:
+	jmp	.LBB34_15
+.LBB34_9:
 	xorl	%eax, %eax
-.LBB33_10:
+.LBB34_10:
 	cmpq	%rax, %r12
 	seta	%bpl
-.LBB33_15:
+.LBB34_15:
 	leaq	152(%rsp), %r14
 	leaq	96(%rsp), %rsi
 	leaq	8(%rsp), %rcx
@@ -3169,7 +3172,7 @@ SYM_FUNC_START(nscap_entry_alone)
 	movq	%rsi, %rax
 	cmoveq	%rdi, %rax
 	cmpq	$8, %rax
-	jb	.LBB34_1
+	jb	.LBB35_1
 	movq	%rdx, %r8
 	addq	$-8, %rax
 	xorl	%esi, %esi
@@ -3178,7 +3181,7 @@ SYM_FUNC_START(nscap_entry_alone)
 	xorl	%edx, %edx
 	divq	%rdi
 	cmpq	%rax, %r8
-	jae	.LBB34_2
+	jae	.LBB35_2
 	imulq	$24, %r8, %rax
 	movq	24(%r9,%rax), %rdx
 	movq	%rdx, 24(%rcx)
@@ -3189,10 +3192,10 @@ SYM_FUNC_START(nscap_entry_alone)
 	movabsq	$4311744512, %rax
 	movq	%rax, (%rcx)
 	movb	$1, %sil
-	jmp	.LBB34_2
-.LBB34_1:
+	jmp	.LBB35_2
+.LBB35_1:
 	xorl	%esi, %esi
-.LBB34_2:
+.LBB35_2:
 	movl	%esi, %eax
 	RET
 SYM_FUNC_END(nscap_entry_alone)
@@ -3205,7 +3208,7 @@ SYM_FUNC_START(nscap_keep_named)
 	pushq	$-61
 	popq	%rbx
 	cmpq	$8, %rsi
-	jb	.LBB35_4
+	jb	.LBB36_4
 	movq	%rdi, %r14
 	addq	$8, %rdi
 	addq	$-8, %rsi
@@ -3223,14 +3226,14 @@ SYM_FUNC_START(nscap_keep_named)
 	cmoveq	%r15, %rdx
 	movq	%rdx, %rax
 	shrq	$32, %rax
-	jne	.LBB35_4
+	jne	.LBB36_4
 	movl	$16777216, (%r14)
 	movl	%edx, 4(%r14)
 	testq	%rdx, %rdx
-	je	.LBB35_4
+	je	.LBB36_4
 	imulq	$24, %rdx, %rbx
 	addq	$8, %rbx
-.LBB35_4:
+.LBB36_4:
 	movq	%rbx, %rax
 	popq	%rbx
 	popq	%r14
@@ -3241,25 +3244,25 @@ SYM_FUNC_END(nscap_keep_named)
 	.text
 SYM_FUNC_START(nscap_left_behind)
 	xorl	%eax, %eax
-.LBB36_1:
+.LBB37_1:
 	cmpq	$24, %rax
-	je	.LBB36_3
+	je	.LBB37_3
 	cmpl	%edi, .Lconstant_3(%rax)
 	leaq	4(%rax), %rax
-	jne	.LBB36_1
-	jmp	.LBB36_6
-.LBB36_3:
+	jne	.LBB37_1
+	jmp	.LBB37_6
+.LBB37_3:
 	xorl	%eax, %eax
-.LBB36_4:
+.LBB37_4:
 	cmpq	$8, %rax
-	je	.LBB36_7
+	je	.LBB37_7
 	cmpl	%edi, .Lconstant_4(%rax)
 	leaq	4(%rax), %rax
-	jne	.LBB36_4
-.LBB36_6:
+	jne	.LBB37_4
+.LBB37_6:
 	movb	$1, %al
 	RET
-.LBB36_7:
+.LBB37_7:
 	xorl	%eax, %eax
 	RET
 SYM_FUNC_END(nscap_left_behind)
@@ -3281,15 +3284,15 @@ SYM_FUNC_START(nscap_needs_table)
 	callq	nscap_core_storage_read_capability
 	movb	56(%r14), %cl
 	testl	%ebp, %ebp
-	je	.LBB37_4
+	je	.LBB38_4
 	movb	$1, %al
 	cmpl	$1, %ebp
-	jne	.LBB37_3
+	jne	.LBB38_3
 	testq	%rbx, %rbx
 	setne	%al
 	andb	%cl, %al
-	jmp	.LBB37_3
-.LBB37_4:
+	jmp	.LBB38_3
+.LBB38_4:
 	testq	%rbx, %rbx
 	setne	%dl
 	andb	%cl, %dl
@@ -3299,7 +3302,7 @@ SYM_FUNC_START(nscap_needs_table)
 	setne	%al
 	orb	%cl, %al
 	andb	%dl, %al
-.LBB37_3:
+.LBB38_3:
 	addq	$72, %rsp
 	popq	%rbx
 	popq	%r14
@@ -3315,20 +3318,20 @@ SYM_FUNC_START_LOCAL(nscap_core_wire_Record_caps)
 	pushq	$24
 	popq	%rax
 	xorl	%ecx, %ecx
-.LBB38_1:
+.LBB39_1:
 	cmpq	$6, %rcx
-	je	.LBB38_5
+	je	.LBB39_5
 	xorl	%edx, %edx
 	cmpq	$4, %rax
-	jb	.LBB38_4
+	jb	.LBB39_4
 	addq	$-4, %rax
 	movl	(%rsi), %edx
 	addq	$4, %rsi
-.LBB38_4:
+.LBB39_4:
 	movl	%edx, (%rsp,%rcx,4)
 	incq	%rcx
-	jmp	.LBB38_1
-.LBB38_5:
+	jmp	.LBB39_1
+.LBB39_5:
 	movb	4(%rsp), %al
 	movl	8(%rsp), %ecx
 	movl	12(%rsp), %edx
@@ -3357,12 +3360,12 @@ SYM_FUNC_START_LOCAL(nscap_core_wire_sort_records)
 	pushq	$-1
 	popq	%rax
 	movq	%rsi, %rcx
-.LBB39_1:
+.LBB40_1:
 	cmpq	$2, %rcx
 	setae	%dl
 	orb	%r11b, %dl
 	testb	$1, %dl
-	je	.LBB39_13
+	je	.LBB40_13
 	leaq	(%rcx,%rcx,2), %rcx
 	shrq	$2, %rcx
 	cmpq	$1, %rcx
@@ -3374,51 +3377,51 @@ SYM_FUNC_START_LOCAL(nscap_core_wire_sort_records)
 	movq	%rcx, %r8
 	notq	%r8
 	xorl	%r11d, %r11d
-.LBB39_3:
+.LBB40_3:
 	imulq	$24, %r9, %r10
 	addq	%rdi, %r10
-.LBB39_4:
+.LBB40_4:
 	movq	%r9, %rbx
 	cmpq	%r9, %rdx
-	je	.LBB39_1
+	je	.LBB40_1
 	leaq	1(%rbx), %r9
 	movq	%rbx, %r14
 	addq	%rcx, %r14
 	cmovbq	%rax, %r14
 	cmpq	%rsi, %r14
-	ja	.LBB39_8
+	ja	.LBB40_8
 	sete	%bpl
 	cmpq	%r14, %rbx
 	setae	%r15b
 	orb	%bpl, %r15b
-	jne	.LBB39_8
+	jne	.LBB40_8
 	imulq	$24, %r14, %r14
 	movl	(%r10), %ebp
 	cmpl	(%rdi,%r14), %ebp
-	ja	.LBB39_9
-.LBB39_8:
+	ja	.LBB40_9
+.LBB40_8:
 	addq	$24, %r10
-	jmp	.LBB39_4
-.LBB39_9:
+	jmp	.LBB40_4
+.LBB40_9:
 	cmpq	%r8, %rbx
 	cmovaeq	%r8, %rbx
 	addq	%rcx, %rbx
 	imulq	$24, %rbx, %r11
 	addq	%rdi, %r11
 	xorl	%ebx, %ebx
-.LBB39_10:
+.LBB40_10:
 	cmpq	$3, %rbx
-	je	.LBB39_11
+	je	.LBB40_11
 	movq	(%r10,%rbx,8), %r14
 	movq	(%r11,%rbx,8), %r15
 	movq	%r15, (%r10,%rbx,8)
 	movq	%r14, (%r11,%rbx,8)
 	incq	%rbx
-	jmp	.LBB39_10
-.LBB39_11:
+	jmp	.LBB40_10
+.LBB40_11:
 	movb	$1, %r11b
-	jmp	.LBB39_3
-.LBB39_13:
+	jmp	.LBB40_3
+.LBB40_13:
 	popq	%rbx
 	popq	%r14
 	popq	%r15
@@ -3432,27 +3435,27 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_of)
 	pushq	%r14
 	pushq	%rbx
 	cmpb	$0, (%rsi)
-	je	.LBB40_1
+	je	.LBB41_1
 	movq	16(%rsi), %rax
 	movq	8(%rsi), %r8
-	jmp	.LBB40_3
-.LBB40_1:
+	jmp	.LBB41_3
+.LBB41_1:
 	leaq	1(%rsi), %r8
 	pushq	$1
 	popq	%rax
-.LBB40_3:
+.LBB41_3:
 	addq	$32, %rsi
 	imulq	$-24, %rax, %r10
 	movq	$-24576, %r11
 	xorl	%r9d, %r9d
-.LBB40_4:
+.LBB41_4:
 	leaq	(%r10,%r11), %rbx
 	cmpq	$-24576, %rbx
-	je	.LBB40_11
+	je	.LBB41_11
 	testq	%r11, %r11
-	je	.LBB40_6
+	je	.LBB41_6
 	cmpq	%r9, %rcx
-	je	.LBB40_9
+	je	.LBB41_9
 	leaq	(%r8,%r11), %rbx
 	addq	$24576, %rbx
 	movq	16(%rbx), %r14
@@ -3463,8 +3466,8 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_of)
 	movq	%r14, 24576(%rdx,%r11)
 	incq	%r9
 	addq	$24, %r11
-	jmp	.LBB40_4
-.LBB40_11:
+	jmp	.LBB41_4
+.LBB41_11:
 	movq	16(%rsi), %r8
 	movq	%r8, 48(%rdi)
 	movq	(%rsi), %r8
@@ -3475,17 +3478,17 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_of)
 	movq	%rcx, 8(%rdi)
 	movq	%r9, 16(%rdi)
 	movq	%rax, 24(%rdi)
-	jmp	.LBB40_12
-.LBB40_6:
+	jmp	.LBB41_12
+.LBB41_6:
 	movb	$27, %al
-	jmp	.LBB40_7
-.LBB40_9:
+	jmp	.LBB41_7
+.LBB41_9:
 	movb	$28, %al
-.LBB40_7:
+.LBB41_7:
 	movl	$28, (%rdi)
 	movb	%al, 4(%rdi)
 	movb	$5, 48(%rdi)
-.LBB40_12:
+.LBB41_12:
 	popq	%rbx
 	popq	%r14
 	RET
@@ -3495,16 +3498,16 @@ SYM_FUNC_END(nscap_core_next_Next_of)
 /* nscap_core::next::Next::put */
 SYM_FUNC_START_LOCAL(nscap_core_next_Next_put)
 	testl	%esi, %esi
-	je	.LBB41_4
+	je	.LBB42_4
 	movq	16(%rdi), %r8
 	pushq	$28
 	popq	%rax
 	movb	$27, %cl
 	cmpq	$1023, %r8
-	ja	.LBB41_5
+	ja	.LBB42_5
 	movb	$28, %cl
 	cmpq	8(%rdi), %r8
-	jae	.LBB41_5
+	jae	.LBB42_5
 	pushq	%rbx
 	movzbl	16(%rdx), %eax
 	movq	(%rdx), %rcx
@@ -3525,8 +3528,8 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_put)
 	movq	%r8, 16(%rdi)
 	xorl	%eax, %eax
 	popq	%rbx
-	jmp	.LBB41_5
-.LBB41_4:
+	jmp	.LBB42_5
+.LBB42_4:
 	movq	16(%rdx), %rax
 	movq	%rax, 48(%rdi)
 	movq	(%rdx), %rax
@@ -3534,7 +3537,7 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_put)
 	movq	%rcx, 40(%rdi)
 	movq	%rax, 32(%rdi)
 	xorl	%eax, %eax
-.LBB41_5:
+.LBB42_5:
 	movl	%ecx, %edx
 	RET
 SYM_FUNC_END(nscap_core_next_Next_put)
@@ -3551,15 +3554,15 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_finish)
 	movq	%rdi, %rbx
 	movq	16(%rsi), %r15
 	cmpq	8(%rsi), %r15
-	jbe	.LBB42_2
+	jbe	.LBB43_2
 	movb	$3, %al
 	movb	$28, %r14b
 	pushq	$8
 	popq	%rcx
 	pushq	$4
 	popq	%rdx
-	jmp	.LBB42_3
-.LBB42_2:
+	jmp	.LBB43_3
+.LBB43_2:
 	movl	%edx, %ebp
 	movq	%rsi, %r12
 	movq	(%rsi), %r14
@@ -3594,7 +3597,7 @@ SYM_FUNC_START_LOCAL(nscap_core_next_Next_finish)
 	pushq	$12
 	popq	%rdx
 	xorl	%eax, %eax
-.LBB42_3:
+.LBB43_3:
 	movl	$28, (%rbx,%rdx)
 	movb	%r14b, (%rbx,%rcx)
 	movb	%al, (%rbx)
@@ -3612,36 +3615,83 @@ SYM_FUNC_END(nscap_core_next_Next_finish)
 SYM_FUNC_START_LOCAL(nscap_core_nscaps_check_records)
 	imulq	$24, %rsi, %rax
 	xorl	%ecx, %ecx
-.LBB43_1:
+.LBB44_1:
 	testq	%rax, %rax
-	je	.LBB43_2
+	je	.LBB44_2
 	cmpl	$2, 4(%rdi)
-	jae	.LBB43_4
+	jae	.LBB44_4
 	movl	(%rdi), %esi
 	testb	$1, %cl
-	je	.LBB43_9
+	je	.LBB44_9
 	cmpl	%edx, %esi
 	setbe	%cl
 	cmpl	$-1, %esi
 	setne	%dl
 	testb	%dl, %cl
-	jne	.LBB43_8
-.LBB43_9:
+	jne	.LBB44_8
+.LBB44_9:
 	addq	$24, %rdi
 	addq	$-24, %rax
 	movb	$1, %cl
 	movl	%esi, %edx
-	jmp	.LBB43_1
-.LBB43_2:
+	jmp	.LBB44_1
+.LBB44_2:
 	movb	$7, %al
 	RET
-.LBB43_4:
+.LBB44_4:
 	movb	$3, %al
 	RET
-.LBB43_8:
+.LBB44_8:
 	movb	$5, %al
 	RET
 SYM_FUNC_END(nscap_core_nscaps_check_records)
+
+	.text
+/* nscap_core::stored::Entries::find */
+SYM_FUNC_START_LOCAL(nscap_core_stored_Entries_find)
+	pushq	%r15
+	pushq	%r14
+	pushq	%rbx
+	subq	$32, %rsp
+	movq	%rsi, %r14
+	movq	%rdi, %rbx
+	cmpb	$0, (%rsi)
+	je	.LBB45_1
+	movq	16(%r14), %r15
+	movq	8(%r14), %r14
+	jmp	.LBB45_3
+.LBB45_1:
+	incq	%r14
+	pushq	$1
+	popq	%r15
+.LBB45_3:
+	movq	%r14, %rdi
+	movq	%r15, %rsi
+	callq	nscap_core_wire_position
+	testb	$1, %al
+	je	.LBB45_4
+	cmpq	%r15, %rdx
+	jae	.LBB45_4
+	imulq	$24, %rdx, %rax
+	movq	16(%r14,%rax), %rcx
+	leaq	8(%rsp), %rsi
+	movq	%rcx, 16(%rsi)
+	movq	(%r14,%rax), %rcx
+	movq	8(%r14,%rax), %rax
+	movq	%rax, 8(%rsi)
+	movq	%rcx, (%rsi)
+	movq	%rbx, %rdi
+	callq	nscap_core_wire_Record_caps
+	jmp	.LBB45_7
+.LBB45_4:
+	movb	$2, 16(%rbx)
+.LBB45_7:
+	addq	$32, %rsp
+	popq	%rbx
+	popq	%r14
+	popq	%r15
+	RET
+SYM_FUNC_END(nscap_core_stored_Entries_find)
 
 	.text
 /* nscap_core::wire::position */
@@ -3649,11 +3699,11 @@ SYM_FUNC_START_LOCAL(nscap_core_wire_position)
 	movl	%edx, %ecx
 	xorl	%edx, %edx
 	testq	%rsi, %rsi
-	je	.LBB44_5
+	je	.LBB46_5
 	movq	%rsi, %rax
-.LBB44_2:
+.LBB46_2:
 	cmpq	$2, %rax
-	jb	.LBB44_4
+	jb	.LBB46_4
 	movq	%rax, %r8
 	shrq	%r8
 	leaq	(%r8,%rdx), %r9
@@ -3661,20 +3711,20 @@ SYM_FUNC_START_LOCAL(nscap_core_wire_position)
 	cmpl	%ecx, (%rdi,%r10)
 	cmovbq	%r9, %rdx
 	subq	%r8, %rax
-	jmp	.LBB44_2
-.LBB44_4:
+	jmp	.LBB46_2
+.LBB46_4:
 	imulq	$24, %rdx, %rax
 	cmpl	%ecx, (%rdi,%rax)
 	adcq	$0, %rdx
-.LBB44_5:
+.LBB46_5:
 	cmpq	%rsi, %rdx
-	jae	.LBB44_6
+	jae	.LBB46_6
 	imulq	$24, %rdx, %rsi
 	xorl	%eax, %eax
 	cmpl	%ecx, (%rdi,%rsi)
 	sete	%al
 	RET
-.LBB44_6:
+.LBB46_6:
 	xorl	%eax, %eax
 	RET
 SYM_FUNC_END(nscap_core_wire_position)
@@ -3683,75 +3733,75 @@ SYM_FUNC_END(nscap_core_wire_position)
 /* nscap_core::vfscap::VfsCaps::decode */
 SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_decode)
 	testq	%rdx, %rdx
-	je	.LBB45_6
+	je	.LBB47_6
 	movb	$1, %r8b
 	cmpq	$4, %rdx
-	jb	.LBB45_14
+	jb	.LBB47_14
 	movl	(%rsi), %eax
 	movl	%eax, %ecx
 	andl	$-16777216, %ecx
 	cmpl	$16777216, %ecx
-	je	.LBB45_8
+	je	.LBB47_8
 	cmpl	$33554432, %ecx
-	je	.LBB45_7
+	je	.LBB47_7
 	movb	$2, %r8b
 	cmpl	$50331648, %ecx
-	jne	.LBB45_14
+	jne	.LBB47_14
 	pushq	$20
-	jmp	.LBB45_9
-.LBB45_6:
+	jmp	.LBB47_9
+.LBB47_6:
 	movb	$0, 4(%rdi)
-	jmp	.LBB45_15
-.LBB45_7:
+	jmp	.LBB47_15
+.LBB47_7:
 	pushq	$16
-	jmp	.LBB45_9
-.LBB45_8:
+	jmp	.LBB47_9
+.LBB47_8:
 	pushq	$8
-.LBB45_9:
+.LBB47_9:
 	popq	%r9
 	leaq	-4(%rdx), %r10
 	movb	$1, %r8b
 	cmpq	%r9, %r10
-	jne	.LBB45_14
+	jne	.LBB47_14
 	movl	4(%rsi), %r11d
 	movl	8(%rsi), %r8d
 	addq	$12, %rsi
 	addq	$-12, %rdx
 	xorl	%r10d, %r10d
 	cmpq	$4, %rdx
-	jb	.LBB45_16
+	jb	.LBB47_16
 	addq	$-4, %rdx
 	movl	(%rsi), %r9d
 	addq	$4, %rsi
 	shlq	$32, %r9
 	orq	%r11, %r9
 	cmpq	$4, %rdx
-	jb	.LBB45_17
+	jb	.LBB47_17
 	movl	(%rsi), %r11d
 	addq	$4, %rsi
 	shlq	$32, %r11
 	orq	%r11, %r8
 	cmpq	$8, %rdx
 	setge	%dl
-	jmp	.LBB45_18
-.LBB45_14:
+	jmp	.LBB47_18
+.LBB47_14:
 	movb	%r8b, 4(%rdi)
-.LBB45_15:
+.LBB47_15:
 	movl	$3, (%rdi)
 	RET
-.LBB45_16:
+.LBB47_16:
 	movq	%r11, %r9
-.LBB45_17:
+.LBB47_17:
 	xorl	%edx, %edx
-.LBB45_18:
+.LBB47_18:
 	cmpl	$16777216, %ecx
-	je	.LBB45_21
+	je	.LBB47_21
 	cmpl	$33554432, %ecx
-	jne	.LBB45_23
+	jne	.LBB47_23
 	pushq	$1
 	popq	%r10
-.LBB45_21:
-.LBB45_22:
+.LBB47_21:
+.LBB47_22:
 	andl	$16777215, %eax
 	movl	%r10d, (%rdi)
 	movl	%ecx, 4(%rdi)
@@ -3759,14 +3809,14 @@ SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_decode)
 	movq	%r8, 16(%rdi)
 	movl	%eax, 24(%rdi)
 	RET
-.LBB45_23:
+.LBB47_23:
 	xorl	%ecx, %ecx
 	pushq	$2
 	popq	%r10
 	testb	%dl, %dl
-	je	.LBB45_22
+	je	.LBB47_22
 	movl	(%rsi), %ecx
-	jmp	.LBB45_22
+	jmp	.LBB47_22
 SYM_FUNC_END(nscap_core_vfscap_VfsCaps_decode)
 
 	.text
@@ -3782,10 +3832,10 @@ SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_settable)
 	movl	(%r14), %ecx
 	movb	4(%r14), %al
 	cmpl	$3, %ecx
-	jne	.LBB46_2
+	jne	.LBB48_2
 	movb	%al, 4(%rbx)
-	jmp	.LBB46_6
-.LBB46_2:
+	jmp	.LBB48_6
+.LBB48_2:
 	movl	44(%rsp), %edx
 	movl	%edx, 15(%rsp)
 	movq	29(%rsp), %rdx
@@ -3793,10 +3843,10 @@ SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_settable)
 	movq	%rsi, 8(%rsp)
 	movq	%rdx, (%rsp)
 	testl	%ecx, %ecx
-	je	.LBB46_8
+	je	.LBB48_8
 	movl	48(%rsp), %edx
 	cmpl	$2, %edx
-	jae	.LBB46_5
+	jae	.LBB48_5
 	movl	52(%rsp), %esi
 	movl	%ecx, (%rbx)
 	movb	%al, 4(%rbx)
@@ -3808,15 +3858,15 @@ SYM_FUNC_START_LOCAL(nscap_core_vfscap_VfsCaps_settable)
 	movl	%eax, 20(%rbx)
 	movl	%edx, 24(%rbx)
 	movl	%esi, 28(%rbx)
-	jmp	.LBB46_7
-.LBB46_8:
+	jmp	.LBB48_7
+.LBB48_8:
 	movb	$2, 4(%rbx)
-	jmp	.LBB46_6
-.LBB46_5:
+	jmp	.LBB48_6
+.LBB48_5:
 	movb	$3, 4(%rbx)
-.LBB46_6:
+.LBB48_6:
 	movl	$3, (%rbx)
-.LBB46_7:
+.LBB48_7:
 	addq	$56, %rsp
 	popq	%rbx
 	popq	%r14
@@ -3834,7 +3884,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_is_tripwire)
 	movq	%rbx, %rdi
 	callq	nscap_core_vfscap_VfsCaps_settable
 	cmpl	$2, (%rbx)
-	jne	.LBB47_1
+	jne	.LBB49_1
 	movb	24(%rsp), %al
 	movq	8(%rsp), %rcx
 	cmpl	$-2, 4(%rsp)
@@ -3845,10 +3895,10 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_is_tripwire)
 	xorb	$1, %al
 	andb	%dl, %al
 	andb	%cl, %al
-	jmp	.LBB47_3
-.LBB47_1:
+	jmp	.LBB49_3
+.LBB49_1:
 	xorl	%eax, %eax
-.LBB47_3:
+.LBB49_3:
 	addq	$32, %rsp
 	popq	%rbx
 	RET
@@ -3867,35 +3917,35 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_table_Table_take)
 	movq	%rdi, %rbx
 	movq	8(%rsi), %r13
 	testq	%r13, %r13
-	je	.LBB48_20
+	je	.LBB50_20
 	cmpq	$55, %r13
-	jbe	.LBB48_2
+	jbe	.LBB50_2
 	movq	%rsi, %r14
 	movq	(%rsi), %rax
 	cmpl	$826495854, (%rax)
-	jne	.LBB48_21
+	jne	.LBB50_21
 	movl	4(%rax), %ebp
 	cmpq	$24, %rbp
-	ja	.LBB48_2
+	ja	.LBB50_2
 	leaq	56(%rax), %r15
 	addq	$-56, %r13
 	leaq	8(%rax), %r12
 	movq	%rbp, %rcx
-.LBB48_6:
+.LBB50_6:
 	cmpq	$24, %rcx
-	je	.LBB48_8
+	je	.LBB50_8
 	cmpb	$0, 8(%rax,%rcx)
 	leaq	1(%rcx), %rcx
-	je	.LBB48_6
-.LBB48_2:
+	je	.LBB50_6
+.LBB50_2:
 	movw	$258, (%rbx)
-	jmp	.LBB48_19
-.LBB48_20:
+	jmp	.LBB50_19
+.LBB50_20:
 	movw	$2, (%rbx)
-	jmp	.LBB48_19
-.LBB48_21:
+	jmp	.LBB50_19
+.LBB50_21:
 	movw	$514, (%rbx)
-.LBB48_19:
+.LBB50_19:
 	addq	$40, %rsp
 	popq	%rbx
 	popq	%r12
@@ -3904,22 +3954,22 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_table_Table_take)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB48_8:
+.LBB50_8:
 	cmpl	$0, 52(%rax)
-	je	.LBB48_9
+	je	.LBB50_9
 	movw	$770, (%rbx)
-	jmp	.LBB48_19
-.LBB48_9:
+	jmp	.LBB50_19
+.LBB50_9:
 	movl	48(%rax), %esi
 	leal	-1025(%rsi), %ecx
 	cmpl	$-1024, %ecx
-	jae	.LBB48_11
+	jae	.LBB50_11
 	movw	$1026, (%rbx)
-	jmp	.LBB48_19
-.LBB48_11:
+	jmp	.LBB50_19
+.LBB50_11:
 	imulq	$24, %rsi, %rcx
 	subq	%rcx, %r13
-	jb	.LBB48_2
+	jb	.LBB50_2
 	movq	%rcx, 24(%rsp)
 	movq	32(%rax), %rcx
 	movq	%rcx, 16(%rsp)
@@ -3931,24 +3981,24 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_table_Table_take)
 	movq	%rsi, 32(%rsp)
 	callq	nscap_core_nscaps_check_records
 	cmpb	$7, %al
-	jne	.LBB48_17
+	jne	.LBB50_17
 	xorl	%eax, %eax
 	movq	32(%rsp), %rdx
 	movq	24(%rsp), %rsi
-.LBB48_14:
+.LBB50_14:
 	cmpq	%rax, %rsi
-	je	.LBB48_18
+	je	.LBB50_18
 	movl	(%r15,%rax), %ecx
 	incl	%ecx
 	addq	$24, %rax
 	cmpl	$1, %ecx
-	ja	.LBB48_14
+	ja	.LBB50_14
 	movb	$6, %al
-.LBB48_17:
+.LBB50_17:
 	movb	%al, 1(%rbx)
 	movb	$2, (%rbx)
-	jmp	.LBB48_19
-.LBB48_18:
+	jmp	.LBB50_19
+.LBB50_18:
 	addq	%r15, %rsi
 	movq	%r15, 8(%rbx)
 	movq	%rdx, 16(%rbx)
@@ -3963,7 +4013,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_table_Table_take)
 	movl	%eax, 56(%rbx)
 	movl	8(%rsp), %eax
 	movl	%eax, 60(%rbx)
-	jmp	.LBB48_19
+	jmp	.LBB50_19
 SYM_FUNC_END(nscap_core_storage_table_Table_take)
 
 	.text
@@ -3991,14 +4041,14 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbx, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
 	testq	%r12, %r12
-	je	.LBB49_3
+	je	.LBB51_3
 	movq	%rbp, 16(%rsp)
 	cmpb	$0, 272(%rsp)
-	je	.LBB49_2
+	je	.LBB51_2
 	testq	%r15, %r15
-	je	.LBB49_21
+	je	.LBB51_21
 	cmpb	$0, 120(%rsp)
-	je	.LBB49_7
+	je	.LBB51_7
 	leaq	48(%rsp), %rax
 	movq	%r12, (%rax)
 	movq	%r13, 8(%rax)
@@ -4012,17 +4062,17 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movb	$4, %dl
 	pushq	$2
 	popq	%r12
-.LBB49_9:
+.LBB51_9:
 	subl	$1, %r12d
-	jb	.LBB49_18
+	jb	.LBB51_18
 	testq	%r13, %r13
-	je	.LBB49_19
+	je	.LBB51_19
 	leaq	64(%rsp), %rdi
 	leaq	48(%rsp), %rsi
 	callq	nscap_core_storage_table_Table_take
 	movb	64(%rsp), %r13b
 	cmpb	$2, %r13b
-	je	.LBB49_12
+	je	.LBB51_12
 	movb	65(%rsp), %al
 	movb	%al, 15(%rsp)
 	pushq	$30
@@ -4041,28 +4091,28 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	callq	nscap_core_wire_same
 	movb	$1, %dl
 	testb	%al, %al
-	je	.LBB49_17
+	je	.LBB51_17
 	movb	$2, %dl
 	cmpq	40(%rsp), %rbp
-	jne	.LBB49_17
+	jne	.LBB51_17
 	movb	$3, %dl
 	cmpl	36(%rsp), %ebx
-	jne	.LBB49_17
+	jne	.LBB51_17
 	movl	24(%rsp), %eax
 	cmpl	32(%rsp), %eax
-	je	.LBB49_20
-.LBB49_17:
+	je	.LBB51_20
+.LBB51_17:
 	movq	56(%rsp), %r13
-	jmp	.LBB49_9
-.LBB49_3:
+	jmp	.LBB51_9
+.LBB51_3:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$7, %dl
-	jmp	.LBB49_4
-.LBB49_2:
+	jmp	.LBB51_4
+.LBB51_2:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
@@ -4070,8 +4120,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$6, %dl
-	jmp	.LBB49_4
-.LBB49_21:
+	jmp	.LBB51_4
+.LBB51_21:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
@@ -4079,8 +4129,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	xorl	%edx, %edx
-	jmp	.LBB49_4
-.LBB49_7:
+	jmp	.LBB51_4
+.LBB51_7:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
@@ -4088,24 +4138,24 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$1, %dl
-	jmp	.LBB49_4
-.LBB49_18:
+	jmp	.LBB51_4
+.LBB51_18:
 	testq	%r13, %r13
 	movzbl	%dl, %eax
 	pushq	$4
 	popq	%rdx
 	cmovel	%eax, %edx
-	jmp	.LBB49_19
-.LBB49_12:
+	jmp	.LBB51_19
+.LBB51_12:
 	movb	$4, %dl
-.LBB49_19:
+.LBB51_19:
 	pushq	$56
 	popq	%rcx
 	leaq	128(%rsp), %rsi
 	movq	16(%rsp), %rbp
 	movq	%rbp, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
-.LBB49_4:
+.LBB51_4:
 	movb	%dl, 56(%rbp)
 	addq	$216, %rsp
 	popq	%rbx
@@ -4115,7 +4165,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB49_20:
+.LBB51_20:
 	movq	16(%rsp), %rbp
 	leaq	2(%rbp), %rdi
 	pushq	$30
@@ -4132,7 +4182,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read)
 	movb	15(%rsp), %al
 	movb	%al, 1(%rbp)
 	movb	$8, %dl
-	jmp	.LBB49_4
+	jmp	.LBB51_4
 SYM_FUNC_END(nscap_core_storage_read)
 
 	.text
@@ -4146,23 +4196,23 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	subq	$32, %rsp
 	movq	%rdi, %rbx
 	testq	%rsi, %rsi
-	je	.LBB50_2
+	je	.LBB52_2
 	movq	%rdx, %r14
 	movq	%rsi, %r15
 	movq	%rsi, %rdi
 	movq	%rdx, %rsi
 	callq	nscap_core_storage_is_tripwire
 	testb	%al, %al
-	je	.LBB50_5
-.LBB50_2:
+	je	.LBB52_5
+.LBB52_2:
 	pushq	$56
 	popq	%rcx
 	movq	%rbx, %rdi
 	movq	$.Lconstant_2, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
-.LBB50_3:
+.LBB52_3:
 	movb	$1, %al
-.LBB50_4:
+.LBB52_4:
 	movb	%al, 56(%rbx)
 	addq	$32, %rsp
 	popq	%rbx
@@ -4171,7 +4221,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB50_5:
+.LBB52_5:
 	movq	%rsp, %r12
 	movq	%r12, %rdi
 	movq	%r15, %rsi
@@ -4179,25 +4229,25 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	callq	nscap_core_vfscap_VfsCaps_decode
 	movl	(%r12), %ecx
 	cmpl	$3, %ecx
-	jne	.LBB50_7
+	jne	.LBB52_7
 	pushq	$48
 	popq	%rcx
 	movq	%rbx, %rdi
 	movq	$.Lconstant_2, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
 	movb	$4, 48(%rbx)
-	jmp	.LBB50_3
-.LBB50_7:
+	jmp	.LBB52_3
+.LBB52_7:
 	movq	8(%rsp), %rdx
 	movq	16(%rsp), %rax
 	movl	24(%rsp), %r8d
 	cmpl	$2, %ecx
-	jne	.LBB50_11
+	jne	.LBB52_11
 	movl	4(%rsp), %ecx
 	cmpl	$-1, %ecx
-	je	.LBB50_12
+	je	.LBB52_12
 	testl	%ecx, %ecx
-	jne	.LBB50_13
+	jne	.LBB52_13
 	movl	%r8d, %esi
 	andb	$1, %sil
 	xorl	%r10d, %r10d
@@ -4206,8 +4256,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	xorl	%ebp, %ebp
 	xorl	%edi, %edi
 	xorl	%r9d, %r9d
-	jmp	.LBB50_14
-.LBB50_11:
+	jmp	.LBB52_14
+.LBB52_11:
 	andb	$1, %r8b
 	pushq	$32
 	popq	%rcx
@@ -4217,15 +4267,15 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	movq	%rdx, 32(%rbx)
 	movq	%rax, 40(%rbx)
 	movb	%r8b, 48(%rbx)
-	jmp	.LBB50_3
-.LBB50_12:
+	jmp	.LBB52_3
+.LBB52_12:
 	pushq	$56
 	popq	%rcx
 	movq	%rbx, %rdi
 	movq	$.Lconstant_2, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB50_15
-.LBB50_13:
+	jmp	.LBB52_15
+.LBB52_13:
 	andl	$1, %r8d
 	movq	%rdx, %rdi
 	shrq	$32, %rdi
@@ -4235,7 +4285,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	xorl	%r11d, %r11d
 	movl	%edx, %r10d
 	movl	%eax, %ebp
-.LBB50_14:
+.LBB52_14:
 	movb	%r11b, (%rbx)
 	movl	%ecx, 1(%rbx)
 	movl	%r8d, 5(%rbx)
@@ -4248,28 +4298,28 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_read_capability)
 	movq	%rdx, 32(%rbx)
 	movq	%rax, 40(%rbx)
 	movb	%sil, 48(%rbx)
-.LBB50_15:
+.LBB52_15:
 	xorl	%eax, %eax
-	jmp	.LBB50_4
+	jmp	.LBB52_4
 SYM_FUNC_END(nscap_core_storage_read_capability)
 
 	.text
 /* nscap_core::wire::same */
 SYM_FUNC_START_LOCAL(nscap_core_wire_same)
 	cmpq	%rcx, %rsi
-	jne	.LBB51_4
+	jne	.LBB53_4
 	xorl	%eax, %eax
-.LBB51_2:
+.LBB53_2:
 	cmpq	%rax, %rsi
-	je	.LBB51_5
+	je	.LBB53_5
 	movb	(%rdi,%rax), %cl
 	cmpb	(%rdx,%rax), %cl
 	leaq	1(%rax), %rax
-	je	.LBB51_2
-.LBB51_4:
+	je	.LBB53_2
+.LBB53_4:
 	xorl	%eax, %eax
 	RET
-.LBB51_5:
+.LBB53_5:
 	movb	$1, %al
 	RET
 SYM_FUNC_END(nscap_core_wire_same)
@@ -4288,28 +4338,28 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Way_write)
 	movl	%edx, %ebp
 	movq	%rsi, %r15
 	testb	%dil, %dil
-	je	.LBB52_4
+	je	.LBB54_4
 	movzbl	%dil, %eax
 	cmpl	$1, %eax
-	jne	.LBB52_6
+	jne	.LBB54_6
 	xorl	%ebx, %ebx
-.LBB52_3:
-	jmp	.LBB52_11
-.LBB52_4:
+.LBB54_3:
+	jmp	.LBB54_11
+.LBB54_4:
 	testb	%r9b, %r9b
-	je	.LBB52_10
+	je	.LBB54_10
 	pushq	$61
 	popq	%rbx
 	movb	$18, %dl
-	jmp	.LBB52_11
-.LBB52_6:
+	jmp	.LBB54_11
+.LBB54_6:
 	testb	%r8b, %r8b
-	je	.LBB52_8
+	je	.LBB54_8
 	pushq	$17
 	popq	%rbx
 	movb	$12, %dl
-	jmp	.LBB52_11
-.LBB52_8:
+	jmp	.LBB54_11
+.LBB54_8:
 	movq	(%r15), %r12
 	movq	8(%r15), %r13
 	movq	24(%r15), %rax
@@ -4326,7 +4376,7 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Way_write)
 	setb	%cl
 	andb	%al, %cl
 	cmpb	$1, %cl
-	jne	.LBB52_10
+	jne	.LBB54_10
 	imulq	$24, %rdx, %rax
 	movzbl	16(%r14), %ecx
 	movq	(%r14), %rdx
@@ -4341,14 +4391,14 @@ SYM_FUNC_START_LOCAL(nscap_core_request_Way_write)
 	movl	%r8d, 12(%r12,%rax)
 	movl	%edx, 16(%r12,%rax)
 	movl	%esi, 20(%r12,%rax)
-	jmp	.LBB52_3
-.LBB52_10:
+	jmp	.LBB54_3
+.LBB54_10:
 	movq	%r15, %rdi
 	movl	%ebp, %esi
 	movq	%r14, %rdx
 	callq	nscap_core_next_Next_put
 	movl	%eax, %ebx
-.LBB52_11:
+.LBB54_11:
 	movl	%ebx, %eax
 	addq	$8, %rsp
 	popq	%rbx
@@ -4370,7 +4420,7 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Entries_iter_closure)
 	movq	%rdi, %rbx
 	movl	(%rsi), %ebp
 	cmpl	$-1, %ebp
-	je	.LBB53_1
+	je	.LBB55_1
 	leaq	8(%rsp), %r14
 	movq	%r14, %rdi
 	callq	nscap_core_wire_Record_caps
@@ -4387,10 +4437,10 @@ SYM_FUNC_START_LOCAL(nscap_core_stored_Entries_iter_closure)
 	popq	%rcx
 	movq	%rbx, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB53_3
-.LBB53_1:
+	jmp	.LBB55_3
+.LBB55_1:
 	movb	$2, 24(%rbx)
-.LBB53_3:
+.LBB55_3:
 	addq	$64, %rsp
 	popq	%rbx
 	popq	%r14
@@ -4403,18 +4453,18 @@ SYM_FUNC_END(nscap_core_stored_Entries_iter_closure)
 SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Steps_push)
 	pushq	$-40
 	popq	%rax
-.LBB54_1:
+.LBB56_1:
 	cmpq	$120, %rax
-	je	.LBB54_4
+	je	.LBB56_4
 	leaq	40(%rax), %rcx
 	cmpl	$5, 40(%rdi,%rax)
 	movq	%rcx, %rax
-	jne	.LBB54_1
+	jne	.LBB56_1
 	addq	%rcx, %rdi
 	pushq	$40
 	popq	%rcx
 	rep;movsb (%rsi), %es:(%rdi)
-.LBB54_4:
+.LBB56_4:
 	RET
 SYM_FUNC_END(nscap_core_storage_plan_Steps_push)
 
@@ -4428,7 +4478,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Before_companion)
 	movq	%rdi, %r14
 	movq	(%rsi), %rdi
 	testq	%rdi, %rdi
-	je	.LBB55_3
+	je	.LBB57_3
 	movq	8(%rsi), %rsi
 	movq	24(%rbx), %rax
 	cmpq	$24, %rax
@@ -4438,31 +4488,31 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_Before_companion)
 	movq	%rbx, %rdx
 	callq	nscap_core_wire_same
 	testb	%al, %al
-	je	.LBB55_2
+	je	.LBB57_2
 	movq	$5, (%r14)
-	jmp	.LBB55_9
-.LBB55_3:
+	jmp	.LBB57_9
+.LBB57_3:
 	leaq	8(%r14), %rdi
 	cmpb	$0, 48(%rsi)
-	je	.LBB55_4
+	je	.LBB57_4
 	movq	$3, (%r14)
-	jmp	.LBB55_5
-.LBB55_2:
+	jmp	.LBB57_5
+.LBB57_2:
 	movq	$3, (%r14)
 	addq	$8, %r14
 	pushq	$32
 	popq	%rcx
 	movq	%r14, %rdi
-	jmp	.LBB55_6
-.LBB55_4:
+	jmp	.LBB57_6
+.LBB57_4:
 	movq	$2, (%r14)
-.LBB55_5:
+.LBB57_5:
 	pushq	$32
 	popq	%rcx
-.LBB55_6:
+.LBB57_6:
 	movq	%rbx, %rsi
 	rep;movsb (%rsi), %es:(%rdi)
-.LBB55_9:
+.LBB57_9:
 	addq	$8, %rsp
 	popq	%rbx
 	popq	%r14
@@ -4481,25 +4531,25 @@ SYM_FUNC_END(nscap_core_storage_plan_Steps_extend)
 /* core::option::Option<T>::and_then */
 SYM_FUNC_START_LOCAL(core_option_Option_T_and_then)
 	testq	%rsi, %rsi
-	je	.LBB57_6
+	je	.LBB59_6
 	subq	$24, %rsp
 	andq	$0, 16(%rsp)
 	andq	$0, 8(%rsp)
 	andq	$0, (%rsp)
 	xorl	%eax, %eax
 	cmpq	$24, %rdx
-	ja	.LBB57_5
-.LBB57_2:
+	ja	.LBB59_5
+.LBB59_2:
 	cmpq	%rax, %rdx
-	je	.LBB57_4
+	je	.LBB59_4
 	movb	(%rsi,%rax), %cl
 	movb	%cl, (%rsp,%rax)
 	incq	%rax
-	jmp	.LBB57_2
-.LBB57_6:
+	jmp	.LBB59_2
+.LBB59_6:
 	andq	$0, (%rdi)
 	RET
-.LBB57_4:
+.LBB59_4:
 	movq	16(%rsp), %rax
 	movq	%rax, 24(%rdi)
 	movq	(%rsp), %rax
@@ -4509,7 +4559,7 @@ SYM_FUNC_START_LOCAL(core_option_Option_T_and_then)
 	movq	%rdx, 32(%rdi)
 	pushq	$1
 	popq	%rax
-.LBB57_5:
+.LBB59_5:
 	movq	%rax, (%rdi)
 	addq	$24, %rsp
 	RET
@@ -4527,20 +4577,20 @@ SYM_FUNC_START_LOCAL(core_iter_adapters_filter_map_FilterMap_I_F_as_core_iter_tr
 	movq	%rdi, %rbx
 	movq	(%rsi), %rsi
 	movq	8(%r14), %r15
-.LBB58_1:
+.LBB60_1:
 	cmpq	%r15, %rsi
-	je	.LBB58_3
+	je	.LBB60_3
 	leaq	24(%rsi), %r12
 	movq	%r12, (%r14)
 	movq	%rbx, %rdi
 	callq	nscap_core_stored_Entries_iter_closure
 	cmpb	$2, 24(%rbx)
 	movq	%r12, %rsi
-	je	.LBB58_1
-	jmp	.LBB58_4
-.LBB58_3:
+	je	.LBB60_1
+	jmp	.LBB60_4
+.LBB60_3:
 	movb	$2, 24(%rbx)
-.LBB58_4:
+.LBB60_4:
 	addq	$8, %rsp
 	popq	%rbx
 	popq	%r12
@@ -4565,15 +4615,15 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rdi, 40(%rsp)
 	movq	%rsi, 16(%rsp)
 	movq	%rcx, 32(%rsp)
-	je	.LBB59_2
+	je	.LBB61_2
 	movq	16(%rdx), %rax
 	movq	8(%rdx), %rcx
-	jmp	.LBB59_3
-.LBB59_2:
+	jmp	.LBB61_3
+.LBB61_2:
 	leaq	1(%rdx), %rcx
 	pushq	$1
 	popq	%rax
-.LBB59_3:
+.LBB61_3:
 	movq	%rax, 24(%rsp)
 	imulq	$24, %rax, %rax
 	movq	%rax, 200(%rsp)
@@ -4600,10 +4650,10 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	cmovael	%eax, %ecx
 	movzbl	24(%rbp), %eax
 	testb	%cl, %cl
-	je	.LBB59_7
+	je	.LBB61_7
 	movzbl	%cl, %ecx
 	cmpl	$1, %ecx
-	jne	.LBB59_9
+	jne	.LBB61_9
 	movq	%r15, %rcx
 	shrq	$32, %rcx
 	movq	%rbx, %rdx
@@ -4617,31 +4667,31 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movl	%ecx, 72(%rsp)
 	movq	$20, 80(%rsp)
 	cmpl	$2, %eax
-	jne	.LBB59_12
+	jne	.LBB61_12
 	pushq	$1
 	popq	%r9
 	movq	40(%rsp), %r12
-	jmp	.LBB59_11
-.LBB59_7:
+	jmp	.LBB61_11
+.LBB61_7:
 	cmpl	$2, %eax
 	movq	16(%rsp), %rbx
-	jne	.LBB59_13
+	jne	.LBB61_13
 	xorl	%r9d, %r9d
 	movq	40(%rsp), %r12
-	jmp	.LBB59_15
-.LBB59_9:
+	jmp	.LBB61_15
+.LBB61_9:
 	cmpl	$2, %eax
 	movq	40(%rsp), %r12
-	jne	.LBB59_16
+	jne	.LBB61_16
 	pushq	$5
 	popq	%r9
-.LBB59_11:
+.LBB61_11:
 	movq	16(%rsp), %rbx
-.LBB59_15:
+.LBB61_15:
 	movq	%r9, 48(%rsp)
 	andq	$0, 88(%rsp)
-	jmp	.LBB59_25
-.LBB59_12:
+	jmp	.LBB61_25
+.LBB61_12:
 	leaq	56(%rsp), %rsi
 	movq	$2, -8(%rsi)
 	leaq	96(%rsp), %rax
@@ -4654,11 +4704,11 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	popq	%r9
 	movq	40(%rsp), %r12
 	movq	16(%rsp), %rbx
-	jmp	.LBB59_25
-.LBB59_13:
+	jmp	.LBB61_25
+.LBB61_13:
 	cmpb	$2, 160(%rsp)
 	movq	40(%rsp), %r12
-	jne	.LBB59_17
+	jne	.LBB61_17
 	movl	224(%rsp), %ecx
 	movq	232(%rsp), %rdx
 	movq	240(%rsp), %rsi
@@ -4674,8 +4724,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	$24, 80(%rsp)
 	pushq	$1
 	popq	%r9
-	jmp	.LBB59_15
-.LBB59_16:
+	jmp	.LBB61_15
+.LBB61_16:
 	movq	$4, 48(%rsp)
 	movq	16(%rsp), %rbx
 	movq	(%rbx), %rsi
@@ -4683,12 +4733,12 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	leaq	88(%rsp), %rdi
 	callq	core_option_Option_T_and_then
 	pushq	$4
-	jmp	.LBB59_24
-.LBB59_17:
+	jmp	.LBB61_24
+.LBB61_17:
 	movq	$3, 48(%rsp)
 	movq	(%rbx), %rbp
 	testq	%rbp, %rbp
-	je	.LBB59_19
+	je	.LBB61_19
 	movq	8(%rbx), %r13
 	movq	%rbp, %rdi
 	movq	%r13, %rsi
@@ -4696,16 +4746,16 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	xorl	%esi, %esi
 	testb	%al, %al
 	cmovneq	%rbp, %rsi
-	jmp	.LBB59_20
-.LBB59_19:
+	jmp	.LBB61_20
+.LBB61_19:
 	xorl	%esi, %esi
-.LBB59_20:
+.LBB61_20:
 	leaq	136(%rsp), %rbp
 	movq	%rbp, %rdi
 	movq	%r13, %rdx
 	callq	core_option_Option_T_and_then
 	cmpl	$1, (%rbp)
-	jne	.LBB59_22
+	jne	.LBB61_22
 	movl	144(%rsp), %ecx
 	movl	148(%rsp), %r8d
 	movl	152(%rsp), %edx
@@ -4713,8 +4763,8 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movl	160(%rsp), %eax
 	movl	164(%rsp), %esi
 	movq	168(%rsp), %rdi
-	jmp	.LBB59_23
-.LBB59_22:
+	jmp	.LBB61_23
+.LBB61_22:
 	movq	32(%rsp), %r9
 	movq	%r9, %rax
 	shrq	$14, %rax
@@ -4727,7 +4777,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	pushq	$24
 	popq	%rdi
 	xorl	%r8d, %r8d
-.LBB59_23:
+.LBB61_23:
 	movl	%ecx, 96(%rsp)
 	movl	%r8d, 100(%rsp)
 	movl	%edx, 104(%rsp)
@@ -4737,14 +4787,14 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rdi, 120(%rsp)
 	movq	$1, 88(%rsp)
 	pushq	$3
-.LBB59_24:
+.LBB61_24:
 	popq	%r9
-.LBB59_25:
+.LBB61_25:
 	movq	16(%rbx), %rbp
 	movq	24(%rbx), %r13
 	testq	%rbp, %rbp
 	movq	%r13, 208(%rsp)
-	je	.LBB59_31
+	je	.LBB61_31
 	movq	%r12, %r15
 	movq	%r9, %r12
 	movq	%rbx, %rdi
@@ -4752,7 +4802,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%r13, %rdx
 	callq	nscap_core_storage_plan_Before_live_table_closure
 	testb	%al, %al
-	je	.LBB59_32
+	je	.LBB61_32
 	leaq	224(%rsp), %rsi
 	movq	%rbp, 32(%rsp)
 	movq	%rbp, (%rsi)
@@ -4761,7 +4811,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rbp, %rdi
 	callq	nscap_core_storage_table_Table_take
 	cmpb	$2, (%rbp)
-	je	.LBB59_29
+	je	.LBB61_29
 	movq	232(%rsp), %rbp
 	movq	%r13, %rdx
 	subq	%rbp, %rdx
@@ -4769,49 +4819,49 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	cmpq	%r13, %rdx
 	seta	%cl
 	orb	%al, %cl
-	je	.LBB59_44
-.LBB59_29:
+	je	.LBB61_44
+.LBB61_29:
 	xorl	%ebx, %ebx
-.LBB59_30:
+.LBB61_30:
 	movq	%r12, %r9
 	movq	%r15, %r12
 	movq	32(%rsp), %rbp
-	jmp	.LBB59_33
-.LBB59_31:
+	jmp	.LBB61_33
+.LBB61_31:
 	xorl	%ebx, %ebx
-	jmp	.LBB59_33
-.LBB59_32:
+	jmp	.LBB61_33
+.LBB61_32:
 	xorl	%ebx, %ebx
 	movq	%r12, %r9
 	movq	%r15, %r12
-.LBB59_33:
+.LBB61_33:
 	testq	%rbx, %rbx
 	movq	%r8, %r13
 	cmoveq	%rbx, %r13
 	movq	8(%rsp), %rax
 	subq	%r13, %rax
-	jb	.LBB59_53
+	jb	.LBB61_53
 	testq	%rbx, %rbx
 	pushq	$1
 	popq	%rcx
 	cmovneq	%rbx, %rcx
 	xorl	%edx, %edx
-.LBB59_35:
+.LBB61_35:
 	cmpq	%rdx, %r13
-	je	.LBB59_37
+	je	.LBB61_37
 	movb	(%rcx,%rdx), %sil
 	movb	%sil, (%r14,%rdx)
 	incq	%rdx
-	jmp	.LBB59_35
-.LBB59_37:
+	jmp	.LBB61_35
+.LBB61_37:
 	movq	%rbp, 32(%rsp)
 	leaq	(%r14,%r13), %r11
 	leal	-2(%r9), %ecx
 	movq	%r13, %rbp
 	cmpl	$2, %ecx
-	ja	.LBB59_52
+	ja	.LBB61_52
 	cmpb	$0, 88(%rsp)
-	je	.LBB59_53
+	je	.LBB61_53
 	movq	120(%rsp), %rcx
 	cmpq	$24, %rcx
 	pushq	$24
@@ -4820,9 +4870,9 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	24(%rsp), %rdx
 	decq	%rdx
 	cmpq	$1023, %rdx
-	ja	.LBB59_53
+	ja	.LBB61_53
 	cmpq	$56, %rax
-	jb	.LBB59_53
+	jb	.LBB61_53
 	movl	$826495854, (%r11)
 	movl	%ecx, 4(%r11)
 	andq	$0, 8(%r11)
@@ -4830,14 +4880,14 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	andq	$0, 16(%r11)
 	andq	$0, 24(%r11)
 	xorl	%esi, %esi
-.LBB59_42:
+.LBB61_42:
 	cmpq	%rsi, %rcx
-	je	.LBB59_46
+	je	.LBB61_46
 	movb	96(%rsp,%rsi), %dil
 	movb	%dil, (%rdx,%rsi)
 	incq	%rsi
-	jmp	.LBB59_42
-.LBB59_44:
+	jmp	.LBB61_42
+.LBB61_44:
 	movq	16(%rsp), %rdi
 	movq	32(%rsp), %r13
 	movq	%r13, %rsi
@@ -4846,11 +4896,11 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rbx, %r8
 	movq	%r13, %rbx
 	testb	%al, %al
-	jne	.LBB59_30
+	jne	.LBB61_30
 	movq	224(%rsp), %rbx
 	movq	%rbp, %r8
-	jmp	.LBB59_30
-.LBB59_46:
+	jmp	.LBB61_30
+.LBB61_46:
 	movq	16(%rsp), %rdx
 	movq	32(%rdx), %rcx
 	movq	%rcx, 32(%r11)
@@ -4860,7 +4910,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movl	%ecx, 44(%r11)
 	movq	24(%rsp), %rcx
 	shrq	$32, %rcx
-	jne	.LBB59_53
+	jne	.LBB61_53
 	addq	$-56, %rax
 	movq	24(%rsp), %rcx
 	movl	%ecx, 48(%r11)
@@ -4870,12 +4920,12 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	popq	%rsi
 	divq	%rsi
 	cmpq	%rax, %rcx
-	ja	.LBB59_53
+	ja	.LBB61_53
 	leaq	56(%r11), %rax
 	xorl	%ecx, %ecx
-.LBB59_49:
+.LBB61_49:
 	subq	$1, 24(%rsp)
-	jb	.LBB59_51
+	jb	.LBB61_51
 	movq	216(%rsp), %rsi
 	movq	16(%rsi,%rcx), %rdx
 	movq	%rdx, 16(%rax,%rcx)
@@ -4884,20 +4934,20 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rsi, 8(%rax,%rcx)
 	movq	%rdx, (%rax,%rcx)
 	addq	$24, %rcx
-	jmp	.LBB59_49
-.LBB59_51:
+	jmp	.LBB61_49
+.LBB61_51:
 	movq	200(%rsp), %rax
 	addq	$56, %rax
 	addq	%r13, %rax
 	pushq	$-1
 	popq	%rbp
 	cmovaeq	%rax, %rbp
-.LBB59_52:
+.LBB61_52:
 	cmpq	8(%rsp), %rbp
-	jbe	.LBB59_55
-.LBB59_53:
+	jbe	.LBB61_55
+.LBB61_53:
 	movq	$6, (%r12)
-.LBB59_54:
+.LBB61_54:
 	addq	$472, %rsp
 	popq	%rbx
 	popq	%r12
@@ -4906,7 +4956,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	popq	%r15
 	popq	%rbp
 	RET
-.LBB59_55:
+.LBB61_55:
 	pushq	$40
 	popq	%rcx
 	leaq	136(%rsp), %rax
@@ -4916,7 +4966,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	cmpl	$1, (%rax)
 	movq	%r8, 8(%rsp)
 	movq	%r11, 128(%rsp)
-	jne	.LBB59_57
+	jne	.LBB61_57
 	leaq	144(%rsp), %rdx
 	leaq	256(%rsp), %rdi
 	movq	16(%rsp), %rsi
@@ -4926,10 +4976,10 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%r12, %r9
 	movq	%r15, %r12
 	movq	8(%rsp), %r8
-	jmp	.LBB59_58
-.LBB59_57:
+	jmp	.LBB61_58
+.LBB61_57:
 	movq	$5, 256(%rsp)
-.LBB59_58:
+.LBB61_58:
 	pushq	$5
 	popq	%rax
 	movq	%rax, 296(%rsp)
@@ -4937,20 +4987,20 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%rax, 376(%rsp)
 	movq	%rax, 416(%rsp)
 	cmpq	$0, 32(%rsp)
-	je	.LBB59_64
+	je	.LBB61_64
 	testq	%rbx, %rbx
-	je	.LBB59_62
+	je	.LBB61_62
 	cmpq	%r8, 208(%rsp)
-	je	.LBB59_64
+	je	.LBB61_64
 	leaq	136(%rsp), %rsi
 	movq	%r14, 8(%rsi)
 	movq	%r8, 16(%rsi)
 	andq	$0, (%rsi)
-	jmp	.LBB59_63
-.LBB59_62:
+	jmp	.LBB61_63
+.LBB61_62:
 	leaq	136(%rsp), %rsi
 	movq	$1, (%rsi)
-.LBB59_63:
+.LBB61_63:
 	leaq	296(%rsp), %rdi
 	movq	%r12, %r15
 	movq	%r9, %r12
@@ -4958,70 +5008,70 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	movq	%r12, %r9
 	movq	%r15, %r12
 	movq	8(%rsp), %r8
-.LBB59_64:
+.LBB61_64:
 	movq	16(%rsp), %rsi
 	movq	%rbp, 24(%rsp)
 	subq	%r13, %rbp
 	testq	%r9, %r9
-	je	.LBB59_72
+	je	.LBB61_72
 	cmpl	$1, %r9d
-	je	.LBB59_70
+	je	.LBB61_70
 	cmpl	$5, %r9d
-	je	.LBB59_75
+	je	.LBB61_75
 	cmpb	$0, 88(%rsp)
-	je	.LBB59_75
+	je	.LBB61_75
 	cmpl	$5, 256(%rsp)
-	jne	.LBB59_82
+	jne	.LBB61_82
 	leaq	136(%rsp), %rsi
 	movq	128(%rsp), %rax
 	movq	%rax, 8(%rsi)
 	movq	%rbp, 16(%rsi)
 	andq	$0, (%rsi)
-	jmp	.LBB59_73
-.LBB59_70:
+	jmp	.LBB61_73
+.LBB61_70:
 	leaq	56(%rsp), %rdx
 	leaq	136(%rsp), %r14
 	movq	%r14, %rdi
 	callq	nscap_core_storage_plan_Before_companion
 	leaq	296(%rsp), %rdi
 	movq	%r14, %rsi
-.LBB59_71:
+.LBB61_71:
 	callq	nscap_core_storage_plan_Steps_extend
-	jmp	.LBB59_74
-.LBB59_72:
+	jmp	.LBB61_74
+.LBB61_72:
 	leaq	136(%rsp), %rsi
 	movq	$4, (%rsi)
-.LBB59_73:
+.LBB61_73:
 	leaq	296(%rsp), %rdi
 	callq	nscap_core_storage_plan_Steps_push
-.LBB59_74:
+.LBB61_74:
 	movq	8(%rsp), %r8
-.LBB59_75:
+.LBB61_75:
 	testq	%rbx, %rbx
-	je	.LBB59_81
+	je	.LBB61_81
 	cmpq	%r8, 24(%rsp)
-	jne	.LBB59_78
+	jne	.LBB61_78
 	leaq	136(%rsp), %rsi
 	movq	$1, (%rsi)
-	jmp	.LBB59_80
-.LBB59_78:
+	jmp	.LBB61_80
+.LBB61_78:
 	cmpl	$5, 256(%rsp)
-	je	.LBB59_81
+	je	.LBB61_81
 	leaq	136(%rsp), %rsi
 	movq	128(%rsp), %rax
 	movq	%rax, 8(%rsi)
 	movq	%rbp, 16(%rsi)
 	andq	$0, (%rsi)
-.LBB59_80:
+.LBB61_80:
 	leaq	296(%rsp), %rdi
 	callq	nscap_core_storage_plan_Steps_push
-.LBB59_81:
+.LBB61_81:
 	leaq	296(%rsp), %rsi
 	movl	$160, %ecx
 	movq	%r12, %rdi
 	rep;movsb (%rsi), %es:(%rdi)
-	jmp	.LBB59_54
-.LBB59_82:
+	jmp	.LBB61_54
+.LBB61_82:
 	leaq	136(%rsp), %rsi
 	movq	%r14, 8(%rsi)
 	movq	24(%rsp), %rax
@@ -5032,7 +5082,7 @@ SYM_FUNC_START_LOCAL(nscap_core_storage_plan_plan)
 	callq	nscap_core_storage_plan_Steps_push
 	leaq	256(%rsp), %rsi
 	movq	%r14, %rdi
-	jmp	.LBB59_71
+	jmp	.LBB61_71
 SYM_FUNC_END(nscap_core_storage_plan_plan)
 
 	.text

@@ -11,8 +11,10 @@ use crate::id::{Gid, Kgid, Kuid, Uid};
 ///
 /// An implementor promises that [`parent`](UserNs::parent) leads to the initial namespace in
 /// finitely many steps (the kernel nests at most 33 deep), that [`same`](UserNs::same) is
-/// identity of the kernel's object (inode numbers are reused and are not identity), and that the
-/// answers do not change: a map is written once.
+/// identity of the kernel's object (inode numbers are reused and are not identity), that
+/// [`kuid`](UserNs::kuid) and [`uid`](UserNs::uid) are inverse to each other, and the same of
+/// groups (the kernel takes no map in which extents overlap), and that the answers do not change: a
+/// map is written once.
 pub trait UserNs: Copy {
     /// Whether two handles refer to the same namespace.
     fn same(self, other: Self) -> bool;

@@ -108,9 +108,7 @@ fn own<'o, N: UserNs>(
 /// The entry for the caller's root kuid.
 fn own_entry<N: UserNs>(request: &Request<'_, '_, N>) -> Option<EntryView> {
     let seen = request.stored.seen_from(request.cred.ns, request.inode);
-    let root = root_kuid(request.cred.ns)?;
-    let own = seen.entries().find(|entry| entry.kuid == Some(root));
-    own
+    seen.entry_for(root_kuid(request.cred.ns)?)
 }
 
 /// removexattr(2) of `security.nscapability`: every entry that the caller could have written.
@@ -196,7 +194,7 @@ fn one<'o, N: UserNs>(
     let Request { cred, inode, stored, .. } = *request;
     inode.check_writable()?;
     let seen = stored.seen_from(cred.ns, inode);
-    if let Some(entry) = seen.entries().find(|entry| entry.kuid == Some(kuid)) {
+    if let Some(entry) = seen.entry_for(kuid) {
         if !could_write(request, &entry) {
             return Err(Denied::new(Errno::EPERM, why_not_ours(request)));
         }

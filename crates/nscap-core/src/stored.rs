@@ -7,7 +7,7 @@ use crate::cap::FileCaps;
 use crate::id::{Kuid, Uid};
 use crate::inode_view::InodeView;
 use crate::next::Next;
-use crate::ns::{UserNs, is_same_or_below, rooted_at};
+use crate::ns::{UserNs, is_same_or_below, path_to_initial, root_kuid};
 use crate::nscaps::{MAX_ENTRIES, check_records};
 use crate::wire::{Malformed, RECORD_LEN, Record, position};
 
@@ -299,16 +299,29 @@ impl<N: UserNs> StoredView<'_, '_, N> {
     /// assert_eq!(nearest(&host), None);
     /// ```
     pub fn nearest(&self, ns: N) -> Option<(EntryView, N)> {
-        let mut best: Option<(EntryView, N)> = None;
-        for entry in self.entries() {
-            let Some(at) = entry.kuid.and_then(|kuid| rooted_at(kuid, ns)) else {
-                continue;
-            };
-            if best.is_none_or(|(_, so_far)| is_same_or_below(at, so_far)) {
-                best = Some((entry, at));
-            }
-        }
-        best
+        path_to_initial(ns).find_map(|at| Some((self.entry_for(root_kuid(at)?)?, at)))
+    }
+
+    /// The entry whose kuid this is, found by the rootid that the kuid has where it is stored.
+    ///
+    /// ```
+    /// use nscap_core::*;
+    /// let host = Mapped::initial();
+    /// let container = host.below(100_000, 65_536);
+    /// let ping = FileCaps::from_text(b"cap_net_raw=ep").unwrap();
+    /// let (stored, file) = (Stored::one(Uid::new(100_000).unwrap(), ping), container.file());
+    /// let caps = |kuid| stored.seen_from(&host, &file).entry_for(kuid).map(|entry| entry.caps);
+    /// assert_eq!(Kuid::new(100_000).and_then(caps), Some(ping));
+    /// assert_eq!(Kuid::new(100_001).and_then(caps), None);
+    /// ```
+    #[must_use]
+    pub fn entry_for(&self, kuid: Kuid) -> Option<EntryView> {
+        let stored = self.inode.stored_of(kuid)?;
+        let caps = match self.stored.host {
+            HostValue::Present(caps) if stored == Uid::ROOT => caps,
+            _ => self.stored.entries.find(stored)?,
+        };
+        self.as_entry(stored, caps).filter(|entry| entry.kuid == Some(kuid))
     }
 }
 

@@ -188,7 +188,7 @@ fn entry(question: &Question<'_>, ns: LiveNs<'_>) -> String {
         return format!("{name} maps no uid 0: no entry can be its root's [R3]");
     };
     let seen = question.stored.seen_from(question.task.cred.ns, &question.how.inode);
-    match seen.entries().find(|entry| entry.kuid == Some(root)) {
+    match seen.entry_for(root) {
         Some(entry) => format!("{name}, root kuid {root}: {} [R3]", entry.caps),
         None => format!("{name}, root kuid {root}: none"),
     }
