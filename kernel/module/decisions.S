@@ -3352,80 +3352,104 @@ SYM_FUNC_END(nscap_core_wire_Record_caps)
 	.text
 /* nscap_core::wire::sort_records */
 SYM_FUNC_START_LOCAL(nscap_core_wire_sort_records)
+	testq	%rsi, %rsi
+	je	.LBB40_21
+	imulq	$24, %rsi, %rax
+	movl	(%rdi), %edx
+	pushq	$24
+	popq	%rcx
+.LBB40_2:
+	cmpq	%rcx, %rax
+	je	.LBB40_3
+	movl	(%rdi,%rcx), %r8d
+	addq	$24, %rcx
+	cmpl	%r8d, %edx
+	movl	%r8d, %edx
+	jbe	.LBB40_2
+	movb	$1, %r11b
+	jmp	.LBB40_6
+.LBB40_3:
+	xorl	%r11d, %r11d
+.LBB40_6:
 	pushq	%rbp
 	pushq	%r15
 	pushq	%r14
+	pushq	%r12
 	pushq	%rbx
-	movb	$1, %r11b
 	pushq	$-1
 	popq	%rax
 	movq	%rsi, %rcx
-.LBB40_1:
-	cmpq	$2, %rcx
-	setae	%dl
-	orb	%r11b, %dl
-	testb	$1, %dl
-	je	.LBB40_13
-	leaq	(%rcx,%rcx,2), %rcx
-	shrq	$2, %rcx
-	cmpq	$1, %rcx
-	adcq	$0, %rcx
-	xorl	%r9d, %r9d
-	movq	%rsi, %rdx
-	subq	%rcx, %rdx
-	cmovbq	%r9, %rdx
-	movq	%rcx, %r8
-	notq	%r8
+.LBB40_7:
+	testb	$1, %r11b
+	je	.LBB40_20
+	leaq	(%rcx,%rcx,2), %rdx
+	shrq	$2, %rdx
+	cmpq	$1, %rdx
+	adcq	$0, %rdx
+	xorl	%r10d, %r10d
+	movq	%rsi, %r8
+	subq	%rdx, %r8
+	cmovbq	%r10, %r8
+	movq	%rdx, %r9
+	notq	%r9
 	xorl	%r11d, %r11d
-.LBB40_3:
-	imulq	$24, %r9, %r10
-	addq	%rdi, %r10
-.LBB40_4:
-	movq	%r9, %rbx
-	cmpq	%r9, %rdx
-	je	.LBB40_1
-	leaq	1(%rbx), %r9
-	movq	%rbx, %r14
-	addq	%rcx, %r14
-	cmovbq	%rax, %r14
-	cmpq	%rsi, %r14
-	ja	.LBB40_8
-	sete	%bpl
-	cmpq	%r14, %rbx
-	setae	%r15b
-	orb	%bpl, %r15b
-	jne	.LBB40_8
-	imulq	$24, %r14, %r14
-	movl	(%r10), %ebp
-	cmpl	(%rdi,%r14), %ebp
-	ja	.LBB40_9
-.LBB40_8:
-	addq	$24, %r10
-	jmp	.LBB40_4
 .LBB40_9:
-	cmpq	%r8, %rbx
-	cmovaeq	%r8, %rbx
-	addq	%rcx, %rbx
-	imulq	$24, %rbx, %r11
-	addq	%rdi, %r11
-	xorl	%ebx, %ebx
+	imulq	$24, %r10, %rbx
+	addq	%rdi, %rbx
 .LBB40_10:
-	cmpq	$3, %rbx
-	je	.LBB40_11
-	movq	(%r10,%rbx,8), %r14
-	movq	(%r11,%rbx,8), %r15
-	movq	%r15, (%r10,%rbx,8)
-	movq	%r14, (%r11,%rbx,8)
-	incq	%rbx
+	movq	%r10, %r14
+	cmpq	%r10, %r8
+	je	.LBB40_19
+	leaq	1(%r14), %r10
+	movq	%r14, %r15
+	addq	%rdx, %r15
+	cmovbq	%rax, %r15
+	cmpq	%rsi, %r15
+	ja	.LBB40_14
+	sete	%bpl
+	cmpq	%r15, %r14
+	setae	%r12b
+	orb	%bpl, %r12b
+	jne	.LBB40_14
+	imulq	$24, %r15, %r15
+	movl	(%rbx), %ebp
+	cmpl	(%rdi,%r15), %ebp
+	ja	.LBB40_15
+.LBB40_14:
+	addq	$24, %rbx
 	jmp	.LBB40_10
-.LBB40_11:
+.LBB40_15:
+	cmpq	%r9, %r14
+	cmovaeq	%r9, %r14
+	addq	%rdx, %r14
+	imulq	$24, %r14, %r11
+	addq	%rdi, %r11
+	xorl	%r14d, %r14d
+.LBB40_16:
+	cmpq	$3, %r14
+	je	.LBB40_17
+	movq	(%rbx,%r14,8), %r15
+	movq	(%r11,%r14,8), %r12
+	movq	%r12, (%rbx,%r14,8)
+	movq	%r15, (%r11,%r14,8)
+	incq	%r14
+	jmp	.LBB40_16
+.LBB40_17:
 	movb	$1, %r11b
-	jmp	.LBB40_3
-.LBB40_13:
+	jmp	.LBB40_9
+.LBB40_19:
+	cmpq	$3, %rcx
+	setae	%cl
+	orb	%cl, %r11b
+	movq	%rdx, %rcx
+	jmp	.LBB40_7
+.LBB40_20:
 	popq	%rbx
+	popq	%r12
 	popq	%r14
 	popq	%r15
 	popq	%rbp
+.LBB40_21:
 	RET
 SYM_FUNC_END(nscap_core_wire_sort_records)
 
