@@ -24,6 +24,7 @@ static struct nscap_hook *const nscap_hooks[] = {
 	nscap_vfs_hooks,
 	nscap_layer_hooks,
 	nscap_filesystem_hooks,
+	nscap_trampoline_hooks,
 };
 
 #define NSCAP_MAX_HOOKS 48
@@ -80,8 +81,21 @@ static int nscap_register(struct nscap_hook *hook, unsigned long at)
 		pr_err("ftrace is dead: %s cannot be taken over\n", hook->name);
 	else if (error)
 		pr_err("%s cannot be taken over: %d\n", hook->name, error);
+	hook->at = at;
 	hook->registered = !error;
 	return error;
+}
+
+bool nscap_is_taken(unsigned long function)
+{
+	struct nscap_hook *hook;
+	bool taken = false;
+
+	mutex_lock(&nscap_hooks_mutex);
+	for_each_hook(hook)
+		taken |= hook->by && hook->registered && hook->at == function;
+	mutex_unlock(&nscap_hooks_mutex);
+	return taken;
 }
 
 static void nscap_unregister(struct nscap_hook *hook)

@@ -23,6 +23,8 @@ struct nscap_hook {
 	/* How often the kernel itself has the name. */
 	int count;
 	bool registered;
+	/* Where it is, if it is registered. */
+	unsigned long at;
 	struct ftrace_ops ops;
 };
 
@@ -65,6 +67,7 @@ struct nscap_hook {
 extern struct nscap_hook nscap_vfs_hooks[];
 extern struct nscap_hook nscap_layer_hooks[];
 extern struct nscap_hook nscap_filesystem_hooks[];
+extern struct nscap_hook nscap_trampoline_hooks[];
 
 /*
  * Takes over what is loaded already, and from then on whatever module is loaded that has such a function.
@@ -73,5 +76,8 @@ extern struct nscap_hook nscap_filesystem_hooks[];
 int nscap_hooks_register(void);
 void nscap_hooks_unregister(void);
 void nscap_hooks_begin(void);
+
+/* Whether the function that begins there is one that is taken over. Sleeps. */
+bool nscap_is_taken(unsigned long function);
 
 #endif
