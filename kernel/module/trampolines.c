@@ -4,15 +4,21 @@
  *
  * A program before or behind a function (fentry, fexit, fmod_ret) is called by a trampoline, which then calls the
  * function itself: the original, unless it was told that the function is taken over. ftrace tells it when the
- * first program comes. Where others follow, not each kernel does that well. So each trampoline on a function of
- * ours is told before a program is attached.
+ * first program comes. Where others follow, not each kernel before 6.18 does that well. So there each trampoline
+ * on a function of ours is told before a program is attached.
  */
 #include <linux/bpf.h>
 #include <linux/compiler.h>
+#include <linux/version.h>
 
 #include "hook.h"
 
-#if defined(CONFIG_BPF_JIT) && defined(CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)
+#if defined(CONFIG_BPF_JIT) && defined(CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS) &&	\
+	LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+#define NSCAP_TELLS_TRAMPOLINES
+#endif
+
+#ifdef NSCAP_TELLS_TRAMPOLINES
 /* Some versions have no target; an argument more than a function has is none. */
 static int nscap_in_bpf_trampoline_link_prog(void *link, struct bpf_trampoline *trampoline,
 					     void *target);
@@ -30,7 +36,7 @@ static int nscap_in_bpf_trampoline_link_prog(void *link, struct bpf_trampoline *
 #endif
 
 struct nscap_hook nscap_trampoline_hooks[] = {
-#if defined(CONFIG_BPF_JIT) && defined(CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS)
+#ifdef NSCAP_TELLS_TRAMPOLINES
 	NSCAP_HOOK(NULL, bpf_trampoline_link_prog, NULL),
 #endif
 	{ }
