@@ -48,9 +48,19 @@ pub fn was_ignored() -> bool {
 /// nscap_linux::pipe::end();
 /// ```
 pub fn end() {
-    // SAFETY: takes numbers; no handler of ours is replaced.
+    end_by(libc::SIGPIPE);
+}
+
+/// Ends this process as a signal ends a program that does not catch it, also where this one does.
+/// Comes back only where the signal is blocked, or ends nothing.
+///
+/// ```no_run
+/// nscap_linux::pipe::end_by(15);
+/// ```
+pub fn end_by(signal: i32) {
+    // SAFETY: takes numbers; what a handler of ours needs stays.
     unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-        libc::raise(libc::SIGPIPE);
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `--watch` of `ns` and `stats` in a pseudo-terminal: what is shown, keys, sizes, what has ended, and the
-//! terminal as it was on every way out. (That of a panic is in src/watch/mod.rs.)
+//! `--watch` of `ns` and `stats` in a pseudo-terminal: what is shown, keys, sizes, what has ended,
+//! and the terminal as it was on every way out. (That of a panic is in src/watch/mod.rs.)
 
 mod terminal;
 
@@ -63,8 +63,8 @@ fn namespaces_come_and_go_and_keys_and_sizes_are_obeyed() {
     child.kill().unwrap();
     child.wait().unwrap();
     terminal.until("it is gone", |t| !t.shows(&inode));
-    // More namespaces than lines: the rest is below, the initial one above. A key counts for what is
-    // shown when it comes, so that it is sent again.
+    // More namespaces than lines: the rest is below, the initial one above. A key counts for what
+    // is shown when it comes, so that it is sent again.
     let all: Vec<(Child, String)> = (0..8).map(|_| namespace()).collect();
     let top = |t: &Terminal| t.shows(INITIAL);
     terminal.until("all of them", |t| all.iter().all(|(_, inode)| t.shows(inode)));
@@ -106,7 +106,23 @@ fn the_terminal_is_as_it_was_on_every_way_out() {
     terminal.until("a picture", |t| t.shows("every 2 s"));
     terminal.send(b"\x03");
     ended(&terminal, "0");
-    for (signal, status) in [("-TERM", "143"), ("-INT", "130"), ("-HUP", "129"), ("-QUIT", "131")] {
+    // Each ends it, as top(1) ends by those of them that it catches.
+    let ends = [
+        ("-TERM", "143"),
+        ("-INT", "130"),
+        ("-HUP", "129"),
+        ("-QUIT", "131"),
+        ("-ALRM", "142"),
+        ("-USR1", "138"),
+        ("-USR2", "140"),
+        ("-VTALRM", "154"),
+        ("-PROF", "155"),
+        ("-XCPU", "152"),
+        ("-XFSZ", "153"),
+        ("-IO", "157"),
+        ("-PWR", "158"),
+    ];
+    for (signal, status) in ends {
         let terminal = shell("\"$1\" ns --watch=3600", 80, 24);
         terminal.until("a picture", |t| t.shows("every 3600 s") && t.is_raw());
         kill(signal, &command_of(&terminal));
@@ -125,6 +141,26 @@ fn the_terminal_is_as_it_was_on_every_way_out() {
         kill("-CONT", &pid);
         terminal.until("again", |t| t.is_raw() && !t.is_restored());
     }
+    terminal.send(b"q");
+    ended(&terminal, "0");
+}
+
+#[test]
+fn what_was_stopped_from_outside_shows_its_picture_at_once() {
+    let terminal = shell("\"$1\" ns --watch=3600", 80, 24);
+    terminal.until("a picture", |t| t.shows("NAMESPACE") && t.is_raw());
+    let pid = command_of(&terminal);
+    kill("-STOP", &pid);
+    let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    terminal.until("a stop", |_| state().contains(") T "));
+    // What a shell does then: its own modes, and its own screen.
+    terminal.make_plain();
+    let (before, pictures) = (terminal.all().len(), |t: &Terminal, from: usize| {
+        let new = t.all()[from..].to_owned();
+        new.contains(terminal::ENTER) && new.contains("every 3600 s")
+    });
+    kill("-CONT", &pid);
+    terminal.until("the picture again", |t| t.is_raw() && pictures(t, before));
     terminal.send(b"q");
     ended(&terminal, "0");
 }

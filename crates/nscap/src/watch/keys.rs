@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the terminal and signals say. A terminal in raw mode gives bytes; a key that has no character is
-//! several of them after an escape (console_codes(4)).
+//! What the terminal and signals say. A terminal in raw mode gives bytes; a key that has no
+//! character is several of them after an escape (console_codes(4)).
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -8,7 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
+use rustix::process::Signal;
+use signal_hook::consts::{
+    SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
+    SIGVTALRM, SIGWINCH, SIGXCPU, SIGXFSZ,
+};
 
 /// A key that means something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,10 +36,30 @@ pub(super) enum Told {
     /// A signal that ends.
     Signal(i32),
     Stop,
+    /// This process was stopped and goes on. What has the terminal meanwhile may have changed it.
+    GoesOn,
     Resized,
     /// The terminal is gone.
     Closed,
 }
+
+/// What ends a process, and may come from outside. SIGPIPE is ignored already
+/// (`nscap_linux::pipe`), and a fault of the process itself is not caught.
+const ENDS: [i32; 13] = [
+    SIGHUP,
+    SIGINT,
+    SIGQUIT,
+    SIGTERM,
+    SIGALRM,
+    SIGUSR1,
+    SIGUSR2,
+    SIGVTALRM,
+    SIGPROF,
+    SIGXCPU,
+    SIGXFSZ,
+    SIGIO,
+    Signal::POWER.as_raw(),
+];
 
 /// Signals that were caught, and keys.
 pub(super) struct Keys {
@@ -43,10 +67,11 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Catches signals; each writes a byte to `waker`, which wakes the thread that polls its other end.
+    /// Catches signals; each writes a byte to `waker`, which wakes the thread that polls its other
+    /// end.
     pub(super) fn new(waker: &UnixStream) -> io::Result<Keys> {
         let mut caught = Vec::new();
-        for signal in [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGTSTP, SIGWINCH] {
+        for signal in ENDS.into_iter().chain([SIGTSTP, SIGCONT, SIGWINCH]) {
             let flag = Arc::new(AtomicBool::new(false));
             // The flag first: it is set before the byte is there.
             signal_hook::flag::register(signal, flag.clone())?;
@@ -64,6 +89,7 @@ impl Keys {
                 told.push(match *signal {
                     SIGWINCH => Told::Resized,
                     SIGTSTP => Told::Stop,
+                    SIGCONT => Told::GoesOn,
                     signal => Told::Signal(signal),
                 });
             }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `--watch`: an answer on the whole terminal, asked for again and again, as top(1) has it.
 //!
-//! A thread of its own asks, so that keys and signals are obeyed while a file system does not answer.
+//! A thread of its own asks, so that keys and signals are obeyed while a file system does not
+//! answer.
 
 mod keys;
 mod screen;
@@ -45,12 +46,12 @@ pub(crate) fn interval(text: &str) -> Result<Duration, String> {
 /// The interval where none is said, in seconds.
 pub(crate) const INTERVAL: &str = "2";
 
-/// Shows what `ask` gives until a key or a signal ends it. The first answer comes before the screen:
-/// its error is one of the command.
+/// Shows what `ask` gives until a key or a signal ends it. The first answer comes before the
+/// screen: its error is one of the command.
 ///
 /// # Errors
-/// Where standard input or output is no terminal; `ask`'s own first error; EIO where the terminal is
-/// gone.
+/// Where standard input or output is no terminal; `ask`'s own first error; EIO where the terminal
+/// is gone.
 pub(crate) fn watch(
     title: &str,
     every: Duration,
@@ -80,7 +81,7 @@ pub(crate) fn watch(
         End::Quit => Ok(0),
         // As the signal ends a program that does not catch it.
         End::Signal(signal) => {
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
+            nscap_linux::pipe::end_by(signal);
             Ok(2)
         }
         End::Panic => match asker.thread.join() {
@@ -217,6 +218,11 @@ impl Watch {
         format!("{}, every {} s{late} (q quits)", self.title, self.every.as_secs_f64())
     }
 
+    /// The next answer is asked for at once.
+    fn now(&mut self) {
+        self.last = Instant::now().checked_sub(self.every).unwrap_or(self.last);
+    }
+
     fn obey(&mut self, keys: &mut Keys, screen: &mut Screen<'_>) -> Result<Option<End>, Failure> {
         let told = keys.told();
         for told in told {
@@ -229,10 +235,12 @@ impl Watch {
                 Told::Key(Key::PageDown) => self.at += page,
                 Told::Key(Key::Home) => self.at = 0,
                 Told::Key(Key::End) => self.at = usize::MAX / 2,
-                Told::Key(Key::Now) => {
-                    self.last = Instant::now().checked_sub(self.every).unwrap_or(self.last)
+                Told::Key(Key::Now) => self.now(),
+                Told::Key(Key::Suspend) | Told::Stop => screen.stop()?,
+                Told::GoesOn => {
+                    screen.again()?;
+                    self.now();
                 }
-                Told::Key(Key::Suspend) | Told::Stop => screen.suspended()?,
                 Told::Signal(signal) => return Ok(Some(End::Signal(signal))),
                 Told::Resized => {}
                 Told::Closed => {

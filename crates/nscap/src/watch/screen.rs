@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The terminal while something is watched: its other screen, in raw mode. It is given back as it was on
-//! every way out, also where a thread panics.
+//! The terminal while something is watched: its other screen, in raw mode. It is given back as it
+//! was on every way out, also where a thread panics.
 
 use std::io;
 use std::sync::Once;
@@ -49,17 +49,24 @@ impl<'o> Screen<'o> {
         self.page
     }
 
-    /// Stops this process, as a shell's user wants it, and goes on with the terminal when it goes on.
-    pub(super) fn suspended(&mut self) -> Result<(), Failure> {
+    /// Stops this process, as a shell's user wants it. It goes on by SIGCONT, which is told.
+    pub(super) fn stop(&mut self) -> Result<(), Failure> {
         restore();
         let own = rustix::process::getpid();
         rustix::process::kill_process(own, rustix::process::Signal::STOP)
-            .map_err(|errno| call("this process".as_ref(), "kill", errno))?;
+            .map_err(|errno| call("this process".as_ref(), "kill", errno))
+    }
+
+    /// Takes the terminal again, whatever it is meanwhile; the next answer is shown as the first
+    /// one.
+    pub(super) fn again(&mut self) -> Result<(), Failure> {
+        restore();
         self.last = None;
         enter()
     }
 
-    /// Shows an answer, from the row `at`, or the last one from which the page is full; gives which.
+    /// Shows an answer, from the row `at`, or the last one from which the page is full; gives
+    /// which.
     pub(super) fn show(
         &mut self,
         head: &str,
@@ -67,7 +74,7 @@ impl<'o> Screen<'o> {
         error: Option<&str>,
         at: usize,
     ) -> Result<usize, Failure> {
-        // A thread that panicked has given the terminal back, and says why.
+        // It was given back: by a thread that panicked, and says why, or for a stop.
         if !ENTERED.load(Ordering::SeqCst) {
             return Ok(at);
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A pseudo-terminal (pty(7)) in which a program runs: what it shows, keys, sizes, and the modes that it
-//! leaves.
+//! A pseudo-terminal (pty(7)) in which a program runs: what it shows, keys, sizes, and the modes
+//! that it leaves.
 
 #![allow(dead_code, reason = "not every test that includes this module needs all of it")]
 
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 /// How long anything may take on a machine that has much to do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -104,7 +104,13 @@ impl Terminal {
         size(&self.master, columns, rows);
     }
 
-    /// Whether the terminal has the modes that it had, is on its first screen, and shows the cursor.
+    /// Gives the terminal the modes that it had, as a shell does that takes it.
+    pub(crate) fn make_plain(&self) {
+        tcsetattr(&self.slave, OptionalActions::Now, &self.before).unwrap();
+    }
+
+    /// Whether the terminal has the modes that it had, is on its first screen, and shows the
+    /// cursor.
     pub(crate) fn is_restored(&self) -> bool {
         let (now, before) = (tcgetattr(&self.slave).unwrap(), &self.before);
         let modes = |t: &Termios| (t.input_modes, t.output_modes, t.control_modes, t.local_modes);
