@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `nscap explain IMAGE:/path` says of an image that is not unpacked, beside what podman and crun
-//! start of the same image, and what umoci unpacks of it.
+//! What `nscap explain IMAGE:/path` says of an image that is not unpacked, beside what podman and
+//! crun start of the same image, and what umoci unpacks of it.
 
 mod images;
 mod stage;
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 
-use images::{Stage, expect, fails, has, nscap, static_program, tool};
+use images::{Stage, expect, fails, has, layer, nscap, static_program, tool, value};
 use nscap_testing::is_root;
 use serde_json::Value;
 use stage::{SETS, script};
+use tar::EntryType::{Directory, Link, Regular, Symlink};
 
-/// An image of umoci's, `img:x`, of two layers: `ping` with cap_net_raw=ep, `web` with nothing, `suid`
-/// that is set-user-ID root, a script of ping's, an entrypoint, links, and what a whiteout takes away.
+/// An image of umoci's, `img:x`, of two layers: `ping` with cap_net_raw=ep, `web` with nothing,
+/// `suid` that is set-user-ID root, a script of ping's, an entrypoint, links, and what a whiteout
+/// takes away.
 const IMAGE: &str = r##"
     umount -l /sys/fs/cgroup/unified 2>/dev/null || true
     mkdir -p store run tmp; export TMPDIR=$dir/tmp XDG_RUNTIME_DIR=$dir/run
@@ -294,43 +296,6 @@ fn an_image_of_several_platforms_is_asked_which() {
     assert!(error.contains("no image of the platform"), "{error}");
 }
 
-/// Name, kind, link, uid, mode, and a capability.
-type Member<'m> = (&'m str, tar::EntryType, &'m str, u32, u32, Option<&'m [u8]>);
-
-/// A layer of these members.
-fn layer(members: &[Member<'_>]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, kind, link, uid, mode, cap) in members {
-        let mut header = tar::Header::new_ustar();
-        header.set_entry_type(*kind);
-        header.set_mode(*mode);
-        header.set_uid(u64::from(*uid));
-        header.set_gid(0);
-        let content: &[u8] = if kind.is_file() { b"#!/none\n" } else { b"" };
-        header.set_size(content.len() as u64);
-        header.set_path(name).unwrap();
-        if !link.is_empty() {
-            header.set_link_name(link).unwrap();
-        }
-        header.set_cksum();
-        if let Some(cap) = cap {
-            builder.append_pax_extensions([("SCHILY.xattr.security.capability", *cap)]).unwrap();
-        }
-        builder.append(&header, content).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-/// cap_net_raw=ep, as revision 2 or for a root.
-fn value(root: Option<u32>) -> Vec<u8> {
-    let mut value = vec![1, 0, 0, if root.is_some() { 3 } else { 2 }, 0, 32];
-    value.resize(20, 0);
-    value.extend(root.into_iter().flat_map(u32::to_le_bytes));
-    value
-}
-
-use tar::EntryType::{Directory, Link, Regular, Symlink};
-
 #[test]
 fn the_files_are_those_that_are_unpacked() {
     const NAME: &str = "the_files_are_those_that_are_unpacked";
@@ -471,58 +436,6 @@ fn an_entry_counts_as_the_root_file_system_is_seen() {
     assert_eq!(said(&with(&map)), (Some(2), vec![raw.clone(), nothing]));
     let one = [&map[..], &["--rootfs-ids", "as-is"]].concat();
     assert_eq!(said(&with(&one)), (Some(0), vec![raw]));
-}
-
-#[test]
-fn what_programs_disagree_about_is_not_told() {
-    let (cap, none) = (value(None), None);
-    let stage = Stage::new();
-    let ask = |layers: &[&[u8]], path: &str| {
-        let layout = stage.layout(layers);
-        let output = nscap(&["explain", &format!("{layout}:{path}"), "--user", "1000"]);
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(text).unwrap())
-    };
-    // A hard link whose record says something else.
-    let links =
-        layer(&[("a", Regular, "", 0, 0o755, none), ("b", Link, "a", 0, 0o755, Some(&cap))]);
-    for path in ["/a", "/b"] {
-        let (status, text) = ask(&[&links], path);
-        assert!(status == Some(2) || text.contains("hard link"), "{path}: {text}");
-    }
-    let both = layer(&[("a", Regular, "", 0, 0o755, none), (".wh.a", Regular, "", 0, 0o644, none)]);
-    let (status, text) = ask(&[&both], "/a");
-    assert!(status == Some(2) && text.contains("programs disagree"), "{text}");
-    // Asked for another file, it does not matter.
-    let beside = layer(&[
-        ("a", Regular, "", 0, 0o755, none),
-        (".wh.a", Regular, "", 0, 0o644, none),
-        ("c", Regular, "", 0, 0o755, none),
-    ]);
-    assert!(!ask(&[&beside], "/c").1.contains("programs disagree"));
-    // A list that a mount of nscap's gave: nothing of an unmodified kernel honours it. One that is no
-    // list neither, and root may write it.
-    let list =
-        [&[0, 0, 0, 1, 1, 0, 0, 0][..], &100_000_u32.to_le_bytes(), &value(None)[..20]].concat();
-    for (bytes, part) in
-        [(&list[..], "unpack it on a mount of nscap's"), (b"?", "unpack it on a mount")]
-    {
-        let mut builder = tar::Builder::new(Vec::new());
-        builder.append_pax_extensions([("SCHILY.xattr.security.nscapability", bytes)]).unwrap();
-        let content = static_program();
-        let mut header = tar::Header::new_ustar();
-        header.set_mode(0o755);
-        header.set_size(content.len() as u64);
-        header.set_path("a").unwrap();
-        header.set_cksum();
-        builder.append(&header, content.as_slice()).unwrap();
-        let (status, text) = ask(&[&builder.into_inner().unwrap()], "/a");
-        assert!(status == Some(1) && text.contains(part), "{text}");
-    }
-    // A value that setxattr(2) refuses.
-    let bad = layer(&[("a", Regular, "", 0, 0o755, Some(b"?"))]);
-    let (_, text) = ask(&[&bad], "/a");
-    assert!(text.contains("setxattr"), "{text}");
 }
 
 #[test]

@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The files of one image as a program leaves them that unpacks it, looked at without unpacking: paths,
-//! owners, modes, capabilities and contents. A member's records are told as they are; whether a start
-//! gains anything by them is not decided here.
+//! The files of one image as a program leaves them that unpacks it, looked at without unpacking:
+//! paths, owners, modes, capabilities and contents. A member's records are told as they are;
+//! whether a start gains anything by them is not decided here.
+
+mod records;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use nscap_core::storage::SealFacts;
 use nscap_core::translate::Carried;
 
-use super::attr::{self, Coding, Name as Attribute};
 use super::change::InImage;
-use super::change::merged::{Found, Kept, Layers, Name, above};
+use super::change::merged::{Found, Kept, Layers, Name};
 use super::change::resolve::{content_of, names};
+use super::change::sure::Sure;
 use super::change::way::{self, End};
 use super::codec::Compression;
-use super::error::{Error, Problem, Result};
+use super::error::{Error, Result};
 use super::member::{Head, Visit, walk};
-use super::oci::{ImageLayer, Layout, Settings, normal};
+use super::oci::{ImageLayer, Layout, Settings};
 use super::tap::Tap;
+use records::{Records, inode_of};
 
 /// One image, of which files are looked up.
 pub struct ImageTree {
@@ -105,8 +108,8 @@ pub struct TreeFile {
     /// Whether there are capabilities in records of libarchive's alone, which no program of the
     /// containers' unpacks.
     pub libarchive: bool,
-    /// Another name of the file whose record gives another owner, mode or capability: programs differ
-    /// in what the file has then.
+    /// Another name of the file whose record gives another owner, mode or capability: programs
+    /// differ in what the file has then.
     pub disputed: Option<Vec<u8>>,
     /// Where its content is.
     layer: usize,
@@ -178,8 +181,8 @@ impl ImageTree {
         self.layout.format()
     }
 
-    /// Takes a path; a relative one from the directory `cwd`, a path without links. A symbolic link at
-    /// its end is followed.
+    /// Takes a path; a relative one from the directory `cwd`, a path without links. A symbolic link
+    /// at its end is followed.
     ///
     /// # Errors
     /// [`Error::Lookup`] where programs disagree about what is unpacked; [`Error::Archive`],
@@ -200,7 +203,7 @@ impl ImageTree {
         let path = absolute(&taken.name);
         let end = match taken.end {
             End::Member(member) => match member.kind() {
-                b'0' | b'\0' | b'7' | b'1' | b'S' => self.file(&taken.name, *member)?,
+                b'0' | b'\0' | b'1' => self.file(&taken.name, *member)?,
                 _ => TreeEnd::Special,
             },
             End::Directory => TreeEnd::Directory,
@@ -236,7 +239,7 @@ impl ImageTree {
             disputed,
             layer: content.place().0,
             range: begin..begin.saturating_add(head.content().map_err(failed)?),
-            plain: head.header.kind() != b'S' && !head.is_sparse(),
+            plain: !head.is_sparse(),
             inode,
         })))
     }
@@ -301,9 +304,9 @@ impl Layers for ImageTree {
             return kept.iter().try_for_each(|kept| visit.head(&kept.head()).map(|_| ()));
         }
         let room = self.heads.borrow().room;
-        let links = Links::default();
-        let mut keeper = Keeper { layer, visit, kept: Some(Vec::new()), room, links };
-        self.read(layer, &mut |reader| walk(reader, io::sink(), &mut keeper).map(|_| ()))?;
+        let mut keeper = Keeper { layer, visit, kept: Some(Vec::new()), room };
+        let mut sure = Sure::new(&mut keeper);
+        self.read(layer, &mut |reader| walk(reader, io::sink(), &mut sure).map(|_| ()))?;
         let (kept, room) = (keeper.kept, keeper.room);
         let mut heads = self.heads.borrow_mut();
         if let (Some(slot), Some(kept)) = (heads.layers.get_mut(layer), kept) {
@@ -320,57 +323,10 @@ struct Keeper<'v> {
     visit: &'v mut dyn Visit,
     kept: Option<Vec<Kept>>,
     room: usize,
-    links: Links,
-}
-
-/// The symbolic links of one layer so far. Programs unpack what comes below one through it, onto another
-/// name.
-#[derive(Default)]
-struct Links {
-    names: HashSet<Name>,
-    /// The bytes of them.
-    size: usize,
-}
-
-impl Links {
-    /// As much as the links of a million files.
-    const MOST: usize = 64 << 20;
-
-    fn see(&mut self, head: &Head<'_>) -> Result<()> {
-        if head.is_global() {
-            return Ok(());
-        }
-        let name = normal(&head.name());
-        if !self.names.is_empty() && above(&name).any(|above| self.names.contains(above)) {
-            return Err(Error::lookup(
-                &name,
-                "is below a link of its layer, and unpacked through it",
-            ));
-        }
-        let is_link = match head.header.kind() {
-            b'2' => true,
-            b'1' => self.names.contains(&normal(&head.link_name())),
-            _ => false,
-        };
-        if !is_link {
-            self.names.remove(&name);
-            return Ok(());
-        }
-        self.size += name.len();
-        if self.size > Links::MOST {
-            return Err(Error::lookup(&name, "a layer has links of more than 64 MiB of names"));
-        }
-        self.names.insert(name);
-        Ok(())
-    }
 }
 
 impl Visit for Keeper<'_> {
     fn head(&mut self, head: &Head<'_>) -> Result<Option<Vec<u8>>> {
-        if head.after_end {
-            return Err(head.error(Problem::AfterEnd));
-        }
-        self.links.see(head)?;
         if let Some(all) = &mut self.kept {
             let kept = Kept::of(self.layer, head);
             match self.room.checked_sub(kept.size()) {
@@ -419,55 +375,5 @@ impl TreeInode {
             implied: true,
             passed_over: false,
         }
-    }
-}
-
-fn inode_of(head: &Head<'_>, name: &[u8]) -> Result<TreeInode> {
-    let failed = |problem| head.error(problem);
-    let facts = head.facts().map_err(failed)?;
-    let mode = head.header.mode().map_err(failed)? & 0o7777;
-    Ok(TreeInode {
-        path: if name.starts_with(b"/") { name.to_vec() } else { absolute(name) },
-        uid: facts.uid,
-        gid: facts.gid,
-        mode: u32::try_from(mode).unwrap_or_default(),
-        listed: head.records().flatten().any(|record| attr::is_acl(record.key)),
-        implied: false,
-        passed_over: false,
-    })
-}
-
-/// The attributes as programs unpack them: of star's records, the last one of a name.
-#[derive(Default)]
-struct Records {
-    capability: Option<Vec<u8>>,
-    nscapability: Option<Vec<u8>>,
-    libarchive: bool,
-}
-
-impl Records {
-    fn of(head: &Head<'_>) -> Result<Records> {
-        // An error where two records contradict each other.
-        if let Some(all) = super::attributes::Attributes::of(head)? {
-            all.carried().map_err(|denied| Error::Denied {
-                offset: head.offset,
-                member: head.name().into_owned(),
-                denied,
-            })?;
-        }
-        let mut records = Records::default();
-        let mut other = false;
-        for record in head.records().flatten() {
-            let value = || Some(record.value.to_vec());
-            match attr::of(record.key) {
-                Some((Attribute::Capability, Coding::Schily)) => records.capability = value(),
-                Some((Attribute::NsCapability, Coding::Schily)) => records.nscapability = value(),
-                Some((_, Coding::Libarchive)) => other = true,
-                None => {}
-            }
-        }
-        records.libarchive =
-            other && records.capability.is_none() && records.nscapability.is_none();
-        Ok(records)
     }
 }

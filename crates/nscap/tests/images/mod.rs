@@ -237,3 +237,38 @@ pub(crate) fn static_program() -> Vec<u8> {
     program[64] = 1;
     program
 }
+
+/// Name, kind, link, uid, mode, and a capability.
+pub(crate) type Member<'m> = (&'m str, tar::EntryType, &'m str, u32, u32, Option<&'m [u8]>);
+
+/// A layer of these members.
+pub(crate) fn layer(members: &[Member<'_>]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, kind, link, uid, mode, cap) in members {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(*kind);
+        header.set_mode(*mode);
+        header.set_uid(u64::from(*uid));
+        header.set_gid(0);
+        let content: &[u8] = if kind.is_file() { b"#!/none\n" } else { b"" };
+        header.set_size(content.len() as u64);
+        header.set_path(name).unwrap();
+        if !link.is_empty() {
+            header.set_link_name(link).unwrap();
+        }
+        header.set_cksum();
+        if let Some(cap) = cap {
+            builder.append_pax_extensions([("SCHILY.xattr.security.capability", *cap)]).unwrap();
+        }
+        builder.append(&header, content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+/// cap_net_raw=ep, as revision 2 or for a root.
+pub(crate) fn value(root: Option<u32>) -> Vec<u8> {
+    let mut value = vec![1, 0, 0, if root.is_some() { 3 } else { 2 }, 0, 32];
+    value.resize(20, 0);
+    value.extend(root.into_iter().flat_map(u32::to_le_bytes));
+    value
+}

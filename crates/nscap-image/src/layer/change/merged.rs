@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+use super::sure::Sure;
 use crate::layer::attr;
 use crate::layer::error::{Error, Problem, Result};
 use crate::layer::header::{BLOCK, Header};
@@ -78,8 +79,8 @@ pub(crate) trait Layers {
     fn read(&self, layer: usize, each: &mut dyn FnMut(&mut dyn Read) -> Result<()>) -> Result<()>;
     /// Shows each head of one; nothing is replaced.
     fn heads(&self, layer: usize, visit: &mut dyn Visit) -> Result<()> {
-        let mut visit = visit;
-        self.read(layer, &mut |reader| walk(reader, io::sink(), &mut visit).map(|_| ()))
+        let mut sure = Sure::new(visit);
+        self.read(layer, &mut |reader| walk(reader, io::sink(), &mut sure).map(|_| ()))
     }
 }
 
@@ -105,9 +106,6 @@ struct Gather<'n> {
 
 impl Visit for Gather<'_> {
     fn head(&mut self, head: &Head<'_>) -> Result<Option<Vec<u8>>> {
-        if head.after_end {
-            return Err(head.error(Problem::AfterEnd));
-        }
         if head.is_global() {
             self.global |= head.records().flatten().any(|record| record.key != b"comment");
             return Ok(None);

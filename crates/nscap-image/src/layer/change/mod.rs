@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Gives a file of an image capabilities, or takes them, without unpacking it: by a layer on top, or in
-//! the layer that has the file. [`nscap_core::ArchiveChange`] decides what the file holds then (R8, D).
+//! Gives a file of an image capabilities, or takes them, without unpacking it: by a layer on top,
+//! or in the layer that has the file. [`nscap_core::ArchiveChange`] decides what the file holds
+//! then (R8, D).
 
 mod heads;
 pub(crate) mod merged;
 pub(crate) mod resolve;
+pub(crate) mod sure;
 pub(crate) mod way;
 
 use std::io::{self, Read, Write};
@@ -61,8 +63,8 @@ pub struct FileChanged<'a> {
     pub decision: Decision<()>,
 }
 
-/// Called for each image with what becomes of the file, before anything is written; an error ends the
-/// work.
+/// Called for each image with what becomes of the file, before anything is written; an error ends
+/// the work.
 pub type HearChanged<'h> = dyn FnMut(&FileChanged<'_>) -> io::Result<()> + 'h;
 
 /// Changes the file where the image is. Nothing is written where it holds that already.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Finds the file of an image that a path leads to, as it is unpacked: through symbolic links and hard
-//! links, with the records of the directories above it, and its other names.
+//! Finds the file of an image that a path leads to, as it is unpacked: through symbolic links and
+//! hard links, with the records of the directories above it, and its other names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,8 +43,7 @@ fn follow(layers: &dyn Layers, path: &[u8]) -> Result<(Name, Kept, BTreeMap<Name
     let Taken { name, end, .. } = way::take(layers, &mut known, b"", &path[..end])?;
     match end {
         End::Member(member) => match member.kind() {
-            b'0' | b'\0' | b'7' | b'1' => Ok((name, *member, known)),
-            b'S' => Err(error("a sparse member, whose header is not changed")),
+            b'0' | b'\0' | b'1' => Ok((name, *member, known)),
             _ => Err(error("is no regular file in it")),
         },
         End::Directory => Err(error("is a directory in it")),
@@ -72,8 +71,8 @@ pub(crate) fn linked(layers: &dyn Layers, member: Kept) -> Result<Kept> {
     Ok(content)
 }
 
-/// Puts in place of each hard link what it leads to. All go a step at once: each look at the names of a
-/// layer sees the whole layer.
+/// Puts in place of each hard link what it leads to. All go a step at once: each look at the names
+/// of a layer sees the whole layer.
 fn follow_all(layers: &dyn Layers, members: &mut [Kept]) -> Result<()> {
     for _ in 0..=LINKS {
         let mut wanted: BTreeMap<usize, BTreeSet<Name>> = BTreeMap::new();
@@ -106,15 +105,20 @@ fn target_of(link: &Kept, found: &BTreeMap<Name, Found>) -> Result<Kept> {
             let problem = "a hard link comes before what it leads to; programs disagree about it";
             Err(Error::lookup(&link.head().name(), problem))
         }
-        Some(Found::Member(found)) if matches!(found.kind(), b'0' | b'\0' | b'7' | b'1' | b'2') => {
+        Some(Found::Member(found)) if found.place().0 < link.layer => {
+            let problem = "a hard link to what only a lower layer has; programs that unpack each layer \
+                apart refuse it (podman's overlay)";
+            Err(Error::lookup(&link.head().name(), problem))
+        }
+        Some(Found::Member(found)) if matches!(found.kind(), b'0' | b'\0' | b'1' | b'2') => {
             Ok((**found).clone())
         }
         _ => Err(Error::lookup(&target, "a hard link leads to what is no regular file")),
     }
 }
 
-/// Whether the target of a link comes after it in its layer: where it is made, it leads to what a lower
-/// layer has, or nowhere.
+/// Whether the target of a link comes after it in its layer: where it is made, it leads to what a
+/// lower layer has, or nowhere.
 fn is_later(target: &Kept, link: &Kept) -> bool {
     target.layer == link.layer && target.place() > link.place()
 }
@@ -165,7 +169,7 @@ pub(crate) fn names(
     let (mut links, mut contents) = (Vec::new(), Vec::new());
     for name in asked {
         if let Some(Found::Member(member)) = found.get(&name)
-            && matches!(member.kind(), b'0' | b'\0' | b'7' | b'1')
+            && matches!(member.kind(), b'0' | b'\0' | b'1')
         {
             contents.push((**member).clone());
             links.push((name, (**member).clone()));
