@@ -438,6 +438,59 @@ fn an_entry_counts_as_the_root_file_system_is_seen() {
     assert_eq!(said(&with(&one)), (Some(0), vec![raw]));
 }
 
+/// The manager looks names up before it changes the root, and mounts no image of containers: it is
+/// one that was unpacked where the unit has its root.
+#[test]
+fn a_unit_executes_what_is_in_its_own_root_as_a_user_of_this_machine() {
+    const NAME: &str = "a_unit_executes_what_is_in_its_own_root_as_a_user_of_this_machine";
+    if !has(NAME, &["tar"]) {
+        return;
+    }
+    let stage = Stage::new();
+    let rootfs = stage.path("rootfs");
+    std::fs::create_dir_all(rootfs.join("bin")).unwrap();
+    std::fs::create_dir_all(rootfs.join("etc")).unwrap();
+    std::fs::write(rootfs.join("etc/passwd"), "nscap-inside:x:77:77::/:/\ndaemon:x:78:78::/:/\n")
+        .unwrap();
+    let ping = rootfs.join("bin/ping");
+    std::fs::write(&ping, static_program()).unwrap();
+    std::fs::set_permissions(&ping, PermissionsExt::from_mode(0o755)).unwrap();
+    tool("setcap", &["cap_net_raw=ep", ping.to_str().unwrap()]);
+    let layer = stage.name("layer.tar");
+    let pack = ["--xattrs", "--xattrs-include=security.*", "-cf", &layer, "-C"];
+    tool("tar", &[&pack[..], &[rootfs.to_str().unwrap(), "."]].concat());
+    let unit = stage.name("probe.service");
+    let ask = |user: &str, caps: &str, image: bool| {
+        let text = format!(
+            "[Service]\nExecStart=/bin/ping\nRootDirectory={}\nUser={user}\nCapabilityBoundingSet={caps}\n",
+            rootfs.display()
+        );
+        std::fs::write(&unit, text).unwrap();
+        let of_image = ["--image", &layer];
+        let args =
+            [&["--json", "explain", "--systemd", &unit], &of_image[..2 * usize::from(image)]];
+        let output = nscap(&args.concat());
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), text)
+    };
+    for (user, caps) in [("daemon", "CAP_NET_RAW"), ("daemon", ""), ("0", "CAP_CHOWN")] {
+        let ((status, real), (said_status, said)) = (ask(user, caps, false), ask(user, caps, true));
+        assert!(status <= Some(1) && status == said_status, "{user} {caps}: {real} {said}");
+        let [real, said] =
+            [&real, &said].map(|text| serde_json::from_str::<Value>(text.trim()).unwrap());
+        for field in ["program", "before", "after", "errno", "lost", "why"] {
+            assert_eq!(said[field], real[field], "{user} {caps}: {field}: {said} {real}");
+        }
+        let uid = if user == "0" { 0 } else { 1 };
+        assert!(said.to_string().contains(&format!("uid {uid} in its namespace")), "{said}");
+        assert_eq!(said["image"]["path"], *layer);
+    }
+    for image in [false, true] {
+        let (status, text) = ask("nscap-inside", "", image);
+        assert!(status == Some(2) && text.contains("no user of this machine"), "{text}");
+    }
+}
+
 #[test]
 fn which_of_two_a_name_means_is_decided_by_what_there_is() {
     let stage = Stage::new();
@@ -494,6 +547,8 @@ fn errors_say_what_is_wrong() {
     let layout = stage.layout(&[&members]);
     let text = |args: &[&str]| fails(2, &[&["explain"], args].concat());
     let of = |path: &str| format!("{layout}{path}");
+    let plain = stage.name("plain.service");
+    std::fs::write(&plain, "[Service]\nExecStart=/bin/x\n").unwrap();
     for (args, part) in [
         (vec![of(":/none")], "/none: is not in the image"),
         (vec![of(":/bin/x/y")], "/bin/x: is not in the image"),
@@ -503,7 +558,7 @@ fn errors_say_what_is_wrong() {
             vec![of(":/bin/x"), "--platform".into(), "linux/riscv64".into()],
             "no image of the platform",
         ),
-        (vec![of(":/bin/x"), "--systemd".into(), "x.service".into()], "no --root and no unit"),
+        (vec![of(":/bin/x"), "--systemd".into(), plain], "neither RootDirectory= nor RootImage="),
         (vec!["/bin/x".into(), "--image".into(), "/etc/hostname".into()], "/etc/hostname"),
         (vec!["/bin/x".into(), "--image".into(), of(".none")], "No such file"),
         (vec![of(":/bin/x"), "--user".into(), "nobody".into()], "no user of the container"),

@@ -57,7 +57,8 @@ pub(crate) struct Explain {
     /// With no_new_privs
     #[arg(long, conflicts_with_all = FILES)]
     pub(crate) no_new_privileges: bool,
-    /// As USER or USER:GROUP, by the container's /etc/passwd; of --podman, --docker and --kube the user of the image
+    /// As USER or USER:GROUP, by the container's /etc/passwd; of --podman, --docker and --kube the
+    /// user of the image
     #[arg(long, value_name = "USER", conflicts_with_all = ["oci", "systemd"])]
     pub(crate) user: Option<String>,
     /// In a new user namespace with this map, inside:outside:count[,...], or in WHO's
@@ -72,7 +73,7 @@ pub(crate) struct Explain {
     pub(crate) rootfs: Option<PathBuf>,
     /// The image that is its root file system, where IMAGE:/PATH would not do; without FILE its own
     /// first program
-    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["rootfs", "seen_by", "pid", "systemd"])]
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["rootfs", "seen_by", "pid"])]
     pub(crate) image: Option<OsString>,
     /// Of an image with several, the one for this platform, os/architecture[/variant]
     #[arg(long, value_name = "PLATFORM")]

@@ -54,8 +54,8 @@ pub(crate) fn opened(args: &Explain) -> Result<Explain, Failure> {
     if args.pid.is_some() || args.seen_by.is_some() {
         return refuse("an image: its task does not run yet, say how it starts (--drop, --user)");
     }
-    if args.systemd.is_some() || args.rootfs.is_some() {
-        return refuse("an image, which is no root directory: no --root and no unit");
+    if args.rootfs.is_some() {
+        return refuse("an image, which is no root directory: no --root");
     }
     let layout = match Input::open(Some(&name), args.platform.as_deref())? {
         Input::Image(layout) => *layout,

@@ -85,7 +85,8 @@ impl Rootfs {
     }
 
     /// The path of a program: a name without a slash is looked for in the directories of `search`,
-    /// for what may be executed (access(2) by root, as crun and runc look); else any file of the name.
+    /// for what may be executed (access(2) by root, as crun and runc look); else any file of the
+    /// name.
     pub(super) fn search(&self, name: &OsStr, search: &OsStr) -> Result<PathBuf, Failure> {
         if name.as_bytes().contains(&b'/') {
             return Ok(name.into());
@@ -138,9 +139,7 @@ impl Rootfs {
         let (user, group) = text.split_once(':').map_or((text, ""), |(u, g)| (u, g));
         let user = if user.is_empty() { "0" } else { user };
         let (passwd, groups) = (self.text("/etc/passwd")?, self.text("/etc/group")?);
-        let unknown = |what: &str, name: &str| {
-            input(out::name(name.as_bytes()), format!("no {what} of the container has this name"))
-        };
+        let unknown = |what: &str, name: &str| self.unknown(what, name);
         let line = line_of(&passwd, user);
         let field = |n: usize| line.as_ref().and_then(|line| line.get(n)?.parse().ok());
         let uid = field(2).or_else(|| user.parse().ok()).ok_or_else(|| unknown("user", user))?;
@@ -164,8 +163,12 @@ impl Rootfs {
     /// A group, by its name or number.
     pub(super) fn group(&self, text: &str) -> Result<u32, Failure> {
         let groups = self.text("/etc/group")?;
-        let none = || input(out::name(text.as_bytes()), "no group of the container has this name");
-        group_of(&groups, text).ok_or_else(none)
+        group_of(&groups, text).ok_or_else(|| self.unknown("group", text))
+    }
+
+    fn unknown(&self, what: &str, name: &str) -> Failure {
+        let whose = if self.is_a_containers() { "the container" } else { "this machine" };
+        input(out::name(name.as_bytes()), format!("no {what} of {whose} has this name"))
     }
 }
 

@@ -51,12 +51,19 @@ pub(super) fn read(unit: &Path, args: &Explain, machine: &Machine) -> Result<Wan
     if runtime.engine != Engine::Systemd {
         return Err(input("--runtime", "a unit is started by systemd"));
     }
+    let own = unit.last("RootDirectory").or(unit.last("RootImage"));
+    if args.opened.is_some() && own.is_none() {
+        let problem = "has neither RootDirectory= nor RootImage=: it executes this machine's files";
+        return Err(input(out::name(unit.name.as_bytes()), problem));
+    }
+    // What is named is what the unit has as its root.
     let dir = args.rootfs.clone().or_else(|| unit.last("RootDirectory").map(Into::into));
-    let rootfs = Rootfs::new(dir).with_cwd(unit.last("WorkingDirectory").unwrap_or("/"));
+    let rootfs = Rootfs::of(args, dir).with_cwd(unit.last("WorkingDirectory").unwrap_or("/"));
     let words = Words::Unit { name: unit.name.clone(), transient: false };
     let mut wanted = Wanted::new(words, runtime, rootfs);
     let files: Vec<String> = unit.files.iter().map(|path| out::path(path)).collect();
     wanted.notes.push(("unit", files.join(", ")));
+    wanted.notes.extend(wanted.rootfs.image().map(|image| ("image", image.text())));
     let prefixes = command(&unit, &mut wanted);
     wanted.sets.bounding = machine.all;
     if prefixes.contains('+') {
@@ -65,7 +72,8 @@ pub(super) fn read(unit: &Path, args: &Explain, machine: &Machine) -> Result<Wan
         return Ok(wanted);
     }
     if !prefixes.contains('!') {
-        user(&unit, &mut wanted)?;
+        // The manager looks names up before it changes the root: of RootDirectory= none counts.
+        user(&unit, &Rootfs::new(args.rootfs.clone()), &mut wanted)?;
     }
     home(&unit, &mut wanted);
     sets(&unit, machine.set(&wanted.home), &mut wanted);
@@ -118,15 +126,13 @@ fn expanded(text: &str, unit: &Unit, wanted: &mut Wanted) -> String {
     expanded
 }
 
-fn user(unit: &Unit, wanted: &mut Wanted) -> Result<(), Failure> {
+fn user(unit: &Unit, users: &Rootfs, wanted: &mut Wanted) -> Result<(), Failure> {
     if let Some(name) = unit.last("User") {
         let name = expanded(name, unit, wanted);
-        let known = wanted.rootfs.user(&name);
+        let known = users.user(&name);
         let user = match (known, user_ids(&name)) {
             (Ok(user), _) => (user.uid, user.gid, user.groups),
-            (Err(_), Some((uid, gid))) if !wanted.rootfs.is_a_containers() => {
-                (uid, gid, Vec::new())
-            }
+            (Err(_), Some((uid, gid))) if !users.is_a_containers() => (uid, gid, Vec::new()),
             (Err(_), None) if unit.is_set("DynamicUser") => (DYNAMIC, DYNAMIC, Vec::new()),
             (Err(error), _) => return Err(error),
         };
@@ -135,12 +141,12 @@ fn user(unit: &Unit, wanted: &mut Wanted) -> Result<(), Failure> {
         (wanted.uid, wanted.gid) = (DYNAMIC, DYNAMIC);
     }
     if let Some(group) = unit.last("Group") {
-        wanted.gid = wanted.rootfs.group(group)?;
+        wanted.gid = users.group(group)?;
     }
     for group in
         unit.list("SupplementaryGroups").iter().flat_map(|list| list.split_ascii_whitespace())
     {
-        wanted.groups.push(wanted.rootfs.group(group)?);
+        wanted.groups.push(users.group(group)?);
     }
     Ok(())
 }
@@ -240,7 +246,7 @@ fn home(unit: &Unit, wanted: &mut Wanted) {
 
 /// What else may decide.
 fn beside(unit: &Unit, wanted: &mut Wanted) {
-    if unit.last("RootImage").is_some() {
+    if unit.last("RootImage").is_some() && wanted.rootfs.image().is_none() {
         wanted
             .unseen
             .push(Unseen::deciding("unit", "RootImage=: what is in the image is not looked at"));
