@@ -7,6 +7,8 @@
 //! then the manager is asked again: it must still name that number, the process must have begun
 //! before the manager says that it did, and the descriptor must refer to a living process.
 
+mod names;
+
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
@@ -112,9 +114,8 @@ impl Managed {
     /// [`Error::Who`] where the name is empty or can be none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Result<Managed>> {
-        let (prefix, manager) =
-            Manager::ALL.iter().find(|(prefix, _)| text.starts_with(prefix)).copied()?;
-        let name = &text[prefix.len()..];
+        let manager = Manager::of(text)?;
+        let name = &text[manager.prefix().len()..];
         let managed = Managed { manager, name: name.to_owned() };
         let harmless = |name: &str, more: &str| {
             let fits = |c: char| c.is_ascii_alphanumeric() || more.contains(c);

@@ -303,12 +303,13 @@ pub(crate) struct Scan {
     /// Print only the files' paths, each followed by a NUL byte
     #[arg(short = '0', long, conflicts_with = "json")]
     pub(crate) null: bool,
-    /// Print one HTML page at the end: a table of the files, the namespaces in which each grant holds, and the
-    /// tree of namespaces; sorted by path, with all that it needs
+    /// Print one HTML page at the end: a table of the files, the namespaces in which each grant
+    /// holds, and the tree of namespaces; sorted by path, with all that it needs
     #[arg(long, conflicts_with_all = ["json", "null"])]
     pub(crate) html: bool,
-    /// Only files with entries that no task here can use, because their root kuid is that of no live namespace, in no
-    /// range of /etc/subuid and no user's uid; or with a table that is void since the file changed
+    /// Only files with entries that no task here can use, because their root kuid is that of no
+    /// live namespace, in no range of /etc/subuid and no user's uid; or with a table that is void
+    /// since the file changed
     #[arg(long)]
     pub(crate) stale: bool,
     /// Only files with the entry of WHO, or for `host` with a host value
@@ -359,13 +360,20 @@ pub(crate) enum Generate {
     },
     /// Print each WHO of this machine, one a line, for completion scripts
     #[command(hide = true)]
-    Who,
+    Who {
+        /// Processes alone, as --pid takes them
+        #[arg(long)]
+        process: bool,
+        /// What there is of the word: a manager is asked for its names only after its prefix
+        #[arg(default_value = "", allow_hyphen_values = true)]
+        word: String,
+    },
 }
 
 #[derive(Args)]
 pub(crate) struct Ns {
-    /// Draw the tree as SVG: one document with all that it needs, for light and dark, that a screen reader
-    /// can read
+    /// Draw the tree as SVG: one document with all that it needs, for light and dark, that a screen
+    /// reader can read
     #[arg(long, conflicts_with_all = ["json", "every"])]
     pub(crate) svg: bool,
     #[command(flatten)]

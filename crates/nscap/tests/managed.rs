@@ -35,11 +35,13 @@ END
         pid=$(podman inspect --format '{{.State.Pid}}' web)
         expect 1 "pid $pid (sleep), uid 0" "$nscap" explain /bin/able --pid podman:web
         expect 1 'the bounding set lacks' "$nscap" explain /bin/able --pid podman:web
+        expect 0 podman:web "$nscap" generate who podman:
         cp /bin/true file
         expect 0 '' "$nscap" set cap_net_raw=ep file --for podman:web
         expect 0 'cap_net_raw=ep' "$nscap" get file --as 100000
         expect 2 'no such container' "$nscap" get file --as podman:other
         podman stop -t 0 web >/dev/null
+        [ -z "$("$nscap" generate who podman:)" ] || fail "a name of what does not run"
         expect 2 'is not running (it is exited)' "$nscap" get file --as podman:web
         expect 2 'is not running (it is exited)' "$nscap" explain /bin/sleep --pid podman:web
         "#,
@@ -65,6 +67,8 @@ fn a_manager_that_is_missing_or_wrong_is_an_error() {
         mkdir -p bin; export PATH=$dir/bin:$PATH
         answers() { printf '#!/bin/sh\n%s\n' "$2" >bin/$1; chmod 755 bin/$1; }
         sleep 100 & first=$!; sleep 100 & second=$!
+        sleeps() { grep -qx sleep /proc/$first/comm; }
+        until_so sleeps
         now=$(date +%s)
         answers docker "echo $first running $(date -u -d @$now +%Y-%m-%dT%H:%M:%S.123456789Z)"
         expect 0 "pid $first (sleep)" "$nscap" explain /bin/true --pid docker:a
@@ -94,6 +98,46 @@ fn a_manager_that_is_missing_or_wrong_is_an_error() {
         answers crictl 'case $1 in pods) echo p1; echo p2 ;; esac'
         expect 2 'several pods' "$nscap" explain /bin/true --pid kube:ns/pod/web
         kill $first $second
+        "#,
+    );
+}
+
+/// As bash asks: what is offered for the word, with the colon as a word of its own.
+#[test]
+fn a_shell_completes_the_names_that_managers_have() {
+    const NAME: &str = "a_shell_completes_the_names_that_managers_have";
+    if !is_root(NAME) {
+        return;
+    }
+    script(
+        r#"
+        mkdir -p bin; ln "$nscap" bin/nscap; cp /bin/bash bin/; all=$PATH; path=$dir/bin:/usr/bin:/bin
+        answers() { printf '#!/bin/sh\n%s\n' "$2" >bin/$1; chmod 755 bin/$1; }
+        answers podman '[ "$*" = "ps --format {{.Names}}" ] && printf "web\ndb-1,alias\n"'
+        answers systemctl '[ $1 = list-units ] && printf "%s loaded active running What\n" a.service "dev-\\x2d.service" b@1.service'
+        answers machinectl '[ "$1 $2" = "list --no-legend" ] && printf "m1 container nspawn debian 12 -\n"'
+        answers incus '[ "$*" = "list status=running --format csv --columns n" ] && echo c1'
+        answers crictl 'exit 1'
+        bin/nscap generate completions bash >completions
+        offers() { # offers OPTION WORD: what bash has then
+            PATH=$path bin/bash -c 'source ./completions
+                COMP_LINE="nscap explain x $1 $2"; COMP_POINT=${#COMP_LINE}
+                _nscap_or_who nscap "${2##*:}" "$1"; echo "${COMPREPLY[*]}"' bash "$1" "$2"
+        }
+        is() { [ "$(offers "$1" "$2")" = "$3" ] || fail "$1 $2: $(offers "$1" "$2"), not $3"; }
+        is --pid podman: 'web db-1'
+        is --as podman:w web
+        # A name that a shell would read otherwise is left out.
+        is --pid unit: 'a.service b@1.service'
+        is --pid machine:m m1
+        is --pid incus: c1
+        is --pid kube: ''
+        is --pid pod podman:
+        is --as inc incus:
+        offers --as '' | grep -q '^host .*ns: .*podman: .*kube: machine: unit:$' || fail "$(offers --as '')"
+        ! offers --pid '' | grep -q host || fail "$(offers --pid '')"
+        answers podman 'exit 1'
+        is --pid podman: ''
         "#,
     );
 }

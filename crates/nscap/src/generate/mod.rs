@@ -15,7 +15,7 @@ pub(crate) fn run(args: &Generate, out: &mut Out) -> Result<u8, Failure> {
     match args {
         Generate::Man { dir } => man::write(dir)?,
         Generate::Completions { shell } => out.bytes(complete::script(*shell).as_bytes())?,
-        Generate::Who => complete::who(out)?,
+        Generate::Who { process, word } => complete::who(*process, word, out)?,
     }
     Ok(0)
 }
