@@ -15,7 +15,7 @@ use clap_complete::Shell;
 
 pub(crate) use explain::{Explain, RootfsIds};
 pub(crate) use files::{FileArgs, Get, PolicyArgs, Rm, Set};
-pub(crate) use layer::{Layer, LayerHow, LayerMap, LayerRm, LayerSet, UnmappedArg};
+pub(crate) use layer::{Layer, LayerHow, LayerMap, LayerSet, UnmappedArg};
 pub(crate) use mount::{MOUNT_OPTIONS, Mount, SIGNALS, Stats, Umount};
 
 use crate::watch::{INTERVAL, interval};

@@ -51,7 +51,7 @@ pub(crate) enum Layer {
     ///
     /// Exit status: 0 when they are removed, 1 when there were none, 2 on an error.
     #[command(after_help = IMAGE)]
-    Rm(LayerRm),
+    Rm(LayerHow),
     /// Write a layer or image with translated rootids, and with --owners translated owners
     ///
     /// An entry for the root of one map becomes an entry for the root of the other. It becomes a
@@ -94,33 +94,21 @@ pub(crate) struct LayerSet {
     pub(crate) no_effective: bool,
     #[command(flatten)]
     pub(crate) how: LayerHow,
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    pub(crate) image: std::ffi::OsString,
-    /// The file, from the root of the image
-    #[arg(value_name = "PATH")]
-    pub(crate) path: std::ffi::OsString,
     /// The capabilities
     #[arg(value_name = "CAPS", required_unless_present = "no_effective")]
     pub(crate) caps: Option<std::ffi::OsString>,
 }
 
+/// Which file of which image is changed, and how.
 #[derive(Args)]
-pub(crate) struct LayerRm {
-    #[command(flatten)]
-    pub(crate) how: LayerHow,
+#[group(skip)]
+pub(crate) struct LayerHow {
     /// The image
     #[arg(value_name = "IMAGE")]
     pub(crate) image: std::ffi::OsString,
     /// The file, from the root of the image
     #[arg(value_name = "PATH")]
     pub(crate) path: std::ffi::OsString,
-}
-
-/// How an image is changed.
-#[derive(Args)]
-#[group(skip)]
-pub(crate) struct LayerHow {
     /// Write the changed image there, in the form that it has; it must be new
     #[arg(long, short, value_name = "PATH", required_unless_present = "in_place")]
     pub(crate) output: Option<PathBuf>,

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::map::to_file;
 use super::{Input, JsonGrant, input, member_path, shown, whose};
-use crate::cli::{LayerHow, LayerRm, LayerSet};
+use crate::cli::{LayerHow, LayerSet};
 use crate::failure::{EINVAL, Failure};
 use crate::note;
 use crate::out::{self, JsonPath, Out};
@@ -44,7 +44,7 @@ pub(super) fn set(args: &LayerSet, out: &mut Out) -> Result<u8, Failure> {
         (Some(caps), false) => (ArchiveChange::Set(caps), caps.to_string()),
         (None, _) => (ArchiveChange::NoEffective, "--no-effective".to_owned()),
     };
-    let status = run(("set", &said), &args.how, (&args.image, &args.path), change, out)?;
+    let status = run(("set", &said), &args.how, change, out)?;
     if args.no_effective {
         note(
             "without the effective bit execve gives the capability in the permitted set only: the program \
@@ -54,17 +54,17 @@ pub(super) fn set(args: &LayerSet, out: &mut Out) -> Result<u8, Failure> {
     Ok(status)
 }
 
-pub(super) fn rm(args: &LayerRm, out: &mut Out) -> Result<u8, Failure> {
-    run(("rm", ""), &args.how, (&args.image, &args.path), ArchiveChange::Remove, out)
+pub(super) fn rm(how: &LayerHow, out: &mut Out) -> Result<u8, Failure> {
+    run(("rm", ""), how, ArchiveChange::Remove, out)
 }
 
 fn run(
     (command, said): (&str, &str),
     how: &LayerHow,
-    (image, path): (&OsStr, &OsStr),
     change: ArchiveChange,
     out: &mut Out,
 ) -> Result<u8, Failure> {
+    let (image, path) = (how.image.as_os_str(), how.path.as_os_str());
     let words = ["nscap layer", command, &out::path(Path::new(path)), said];
     let created_by = words.join(" ").trim_end().to_owned();
     let change = FileChange {

@@ -8,14 +8,15 @@ use crate::layer::error::{Error, Result};
 
 /// Puts the diff ids of new layers in place of the old ones, and adds the layer on top. `places`
 /// says which of the layers that the manifest names are some.
-pub(crate) fn edit<'t>(
+pub(crate) fn edited<'t>(
     digest: &str,
-    config: &Object<'t>,
+    text: &'t str,
     places: &[bool],
     layers: &[NewLayer],
     top: Option<&Top>,
-    edits: &mut Edits<'t>,
-) -> Result<()> {
+) -> Result<Edits<'t>> {
+    let config = within(digest, Object::parse(text))?;
+    let mut edits = Edits::of(text);
     let rootfs = within(digest, config.object("rootfs"))?;
     let array = match &rootfs {
         Some(rootfs) => within(digest, rootfs.get("diff_ids"))?,
@@ -38,7 +39,7 @@ pub(crate) fn edit<'t>(
             edits.put_string(at, new);
         }
     }
-    let Some(top) = top else { return Ok(()) };
+    let Some(top) = top else { return Ok(edits) };
     let array = array.ok_or_else(|| Error::image(digest, "there are no diff ids"))?;
     edits.push(array, serde_json::Value::from(top.diff_id.as_str()).to_string());
     if let Some(history) = within(digest, config.get("history"))? {
@@ -51,5 +52,5 @@ pub(crate) fn edit<'t>(
         entry.insert("created_by".to_owned(), top.created_by.as_str().into());
         edits.push(history, serde_json::Value::Object(entry).to_string());
     }
-    Ok(())
+    Ok(edits)
 }

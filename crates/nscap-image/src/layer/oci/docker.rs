@@ -45,16 +45,8 @@ pub(crate) fn edit<'t>(
             .collect();
         let (new, top) = editor.layers_of(&layers)?;
         let places = vec![true; layers.len()];
-        let mut config_edits = Edits::of(&config);
-        super::config::edit(
-            &image.config,
-            &object,
-            &places,
-            &new,
-            top.as_ref(),
-            &mut config_edits,
-        )?;
-        let Some(content) = config_edits.finish() else { continue };
+        let edited = super::config::edited(&image.config, &config, &places, &new, top.as_ref())?;
+        let Some(content) = edited.finish() else { continue };
         let name = digest(&content);
         let blob = editor.write_document(&content, file_name(&name)?)?;
         let at = within(NAME, image.object.needed("Config"))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Changes an image: its layers as some work says, and the digests, sizes, diff ids and history that
-//! name them, up to the document that names all. Everything else stays byte by byte: fields,
+//! Changes an image: its layers as some work says, and the digests, sizes, diff ids and history
+//! that name them, up to the document that names all. Everything else stays byte by byte: fields,
 //! annotations, and blobs without a change.
 
 use std::collections::{HashMap, HashSet};
@@ -239,18 +239,9 @@ impl<'l, 'w> Editor<'l, 'w> {
             names.push(top.blob.digest.clone());
         }
         let text = document(&self.layout.store, &config)?;
-        let object = within(&config.digest, Object::parse(&text))?;
         let (places, new) = placed(&layers, new);
-        let mut config_edits = Edits::of(&text);
-        super::config::edit(
-            &config.digest,
-            &object,
-            &places,
-            &new,
-            top.as_ref(),
-            &mut config_edits,
-        )?;
-        let written = self.finish(&config, config_edits)?;
+        let edited = super::config::edited(&config.digest, &text, &places, &new, top.as_ref())?;
+        let written = self.finish(&config, edited)?;
         let new_config = written.as_ref().map_or(&config.digest, |(blob, _)| &blob.digest);
         self.images.insert(config.digest.clone(), (new_config.clone(), names));
         if let Some((blob, content)) = written {
@@ -260,7 +251,8 @@ impl<'l, 'w> Editor<'l, 'w> {
     }
 }
 
-/// The layers among what a manifest calls so: attestations are manifests of images whose layers are JSON.
+/// The layers among what a manifest calls so: attestations are manifests of images whose layers are
+/// JSON.
 fn real_layers(
     manifest: &str,
     platform: &Option<String>,
