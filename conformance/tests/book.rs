@@ -2,7 +2,6 @@
 //! docs/SUMMARY.md, the table of contents of the book that `mdbook build` makes: each document of
 //! the repository is in it, once.
 
-#[allow(dead_code, reason = "not every test that includes this module needs all of it")]
 mod document;
 
 use std::collections::BTreeMap;

@@ -2,8 +2,11 @@
 //! The words of CONTRIBUTING.md: comments and documents name the task, the caller or the server
 //! that they mean. In `kernel/` that goes for C, scripts and the messages of patches, too.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod document;
+
+use std::path::Path;
+
+use document::{files, text};
 
 /// Words and phrases that hide the subject of a sentence.
 const BANNED: [&str; 10] = [
@@ -22,10 +25,6 @@ const BANNED: [&str; 10] = [
 /// "who" needs a noun before it, and these are none.
 const NOT_A_NOUN: [&str; 12] =
     ["for", "by", "of", "to", "from", "says", "said", "tells", "knows", "and", "than", "but"];
-
-fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
-}
 
 /// How the lines of a file hold prose.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,22 +48,6 @@ fn kind(path: &Path) -> Option<Kind> {
         () if ends(&["c", "h"]) => Some(Kind::C),
         () if ends(&["patch"]) => Some(Kind::Patch),
         () => path.extension().is_none().then_some(Kind::Script),
-    }
-}
-
-fn files(dir: &Path, all: &mut Vec<(PathBuf, Kind)>) {
-    for entry in fs::read_dir(dir).expect("a directory of the workspace") {
-        let path = entry.expect("an entry").path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() {
-            if !name.starts_with('.') && name != "target" {
-                files(&path, all);
-            }
-        } else if name != "words.rs"
-            && let Some(kind) = kind(&path)
-        {
-            all.push((path, kind));
-        }
     }
 }
 
@@ -110,14 +93,15 @@ fn banned(prose: &str) -> Option<String> {
 
 #[test]
 fn comments_and_documents_name_what_they_mean() {
-    let mut all = Vec::new();
-    files(&top(), &mut all);
+    // This file has the words themselves.
+    let all = files().into_iter().filter(|path| !path.ends_with("words.rs"));
+    let all: Vec<_> = all.filter_map(|path| kind(&path).map(|kind| (path, kind))).collect();
     assert!(all.len() > 300, "{}", all.len());
     let mut wrong = Vec::new();
     for (path, kind) in all {
-        for (number, line) in fs::read_to_string(&path).expect("UTF-8").lines().enumerate() {
+        let path = path.to_str().expect("a path of ours");
+        for (number, line) in text(path).lines().enumerate() {
             if let Some(word) = banned(&prose(line, kind)) {
-                let path = path.strip_prefix(top()).unwrap_or(&path).display();
                 wrong.push(format!("{path}:{}: \"{word}\": {}", number + 1, line.trim()));
             }
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Documents as tests read them: anchors, links, and the names of files and items that they cite.
 
+#![allow(dead_code, reason = "not every test that includes this module needs all of it")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -131,22 +133,28 @@ fn prose(document: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Every document below the top, by its path from there.
-pub(crate) fn documents() -> Vec<String> {
+/// Every file of the repository that is kept, by its path below the top; ascending.
+pub(crate) fn files() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![PathBuf::new()];
     while let Some(directory) = directories.pop() {
         let entries = std::fs::read_dir(top().join(&directory)).expect("a directory");
         for entry in entries.map(|entry| entry.expect("an entry")) {
             let path = directory.join(entry.file_name());
-            let kind = entry.file_type().expect("a type");
-            if kind.is_dir() && !["target", ".git"].iter().any(|name| entry.file_name() == *name) {
-                directories.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
-                found.push(path.to_str().expect("a path of ours").to_owned());
+            match entry.file_type().expect("a type").is_dir() {
+                true if ["target", ".git"].iter().any(|name| entry.file_name() == *name) => {}
+                true => directories.push(path),
+                false => found.push(path),
             }
         }
     }
     found.sort();
     found
+}
+
+/// Every document below the top, by its path from there.
+pub(crate) fn documents() -> Vec<String> {
+    let is_one = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    let documents = files().into_iter().filter(is_one);
+    documents.map(|path| path.to_str().expect("a path of ours").to_owned()).collect()
 }
