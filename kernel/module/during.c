@@ -74,3 +74,8 @@ bool notrace nscap_any_during(void)
 {
 	return atomic_read(&nscap_durings) > 0;
 }
+
+bool notrace nscap_during_wants(struct ftrace_regs *fregs)
+{
+	return nscap_any_during();
+}

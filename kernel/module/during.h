@@ -10,6 +10,7 @@
 #define _NSCAP_DURING_H
 
 #include <linux/fs.h>
+#include <linux/ftrace.h>
 #include <linux/list.h>
 
 enum nscap_doing {
@@ -56,5 +57,7 @@ struct nscap_during *nscap_during(enum nscap_doing doing);
 
 /* Whether any task has one: for what is called often. */
 bool nscap_any_during(void);
+/* The same, for a hook. */
+bool nscap_during_wants(struct ftrace_regs *fregs);
 
 #endif

@@ -411,7 +411,7 @@ static int nscap_in___ocfs2_change_file_space(struct file *file, struct inode *i
 }
 
 struct nscap_hook nscap_filesystem_hooks[] = {
-	NSCAP_HOOK(NULL, filemap_write_and_wait_range, nscap_any_during),
+	NSCAP_HOOK(NULL, filemap_write_and_wait_range, nscap_during_wants),
 	NSCAP_HOOK("ext4", ext4_ioctl, NULL),
 	NSCAP_HOOK("ext4", ext4_compat_ioctl, NULL),
 	NSCAP_HOOK("ext4", ext4_move_extents, NULL),

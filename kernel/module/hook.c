@@ -11,14 +11,9 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/notifier.h>
-#include <linux/version.h>
 
 #include "hook.h"
 #include "symbols.h"
-
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
-#define ftrace_regs_set_instruction_pointer ftrace_instruction_pointer_set
-#endif
 
 static struct nscap_hook *const nscap_hooks[] = {
 	nscap_vfs_hooks,
@@ -42,7 +37,7 @@ static void notrace nscap_redirect(unsigned long ip, unsigned long parent_ip,
 {
 	const struct nscap_hook *hook = container_of(ops, struct nscap_hook, ops);
 
-	if (!READ_ONCE(nscap_begun) || (hook->wanted && !hook->wanted()))
+	if (!READ_ONCE(nscap_begun) || (hook->wanted && !hook->wanted(fregs)))
 		return;
 	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)hook->by);
 }

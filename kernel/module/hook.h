@@ -10,6 +10,12 @@
 
 #include <linux/ftrace.h>
 #include <linux/static_call.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define ftrace_regs_set_instruction_pointer ftrace_instruction_pointer_set
+#define ftrace_regs_get_argument(fregs, n) regs_get_kernel_argument(&(fregs)->regs, n)
+#endif
 
 struct nscap_hook {
 	/* NULL where it is the kernel's own. */
@@ -18,8 +24,11 @@ struct nscap_hook {
 	void *by;
 	/* Gets where the original begins. */
 	void (*place)(unsigned long at);
-	/* If given, and it says no, the original runs as if it had not been taken over. */
-	bool (*wanted)(void);
+	/*
+	 * If given, and it says no, the original runs as if it had not been taken over. It is called
+	 * with the arguments in their registers, and cannot be traced.
+	 */
+	bool (*wanted)(struct ftrace_regs *fregs);
 	/* How often the kernel itself has the name. */
 	int count;
 	bool registered;

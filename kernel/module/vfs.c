@@ -163,7 +163,7 @@ static ssize_t nscap_in_path_listxattrat(int dfd, const char __user *name, unsig
  * Content and owner are changed without a word of the grants for overlayfs, which asks on behalf of its
  * mounter, who may not see them, and by servers of a network: both go through here.
  */
-static bool notrace nscap_without_a_word(void)
+static bool notrace nscap_without_a_word(struct ftrace_regs *fregs)
 {
 	return current->flags & PF_KTHREAD || nscap_any_during();
 }
@@ -227,6 +227,13 @@ static int nscap_in_cap_inode_killpriv(struct mnt_idmap *idmap, struct dentry *d
 
 /* mm/util.c */
 
+/* Both functions begin with the same five arguments. Nearly all that is mapped is mapped privately. */
+static bool notrace nscap_maps_content(struct ftrace_regs *fregs)
+{
+	return nscap_changes_content((struct file *)ftrace_regs_get_argument(fregs, 0),
+				     ftrace_regs_get_argument(fregs, 4));
+}
+
 static unsigned long nscap_in_vm_mmap_pgoff(struct file *file, unsigned long addr,
 					    unsigned long len, unsigned long prot,
 					    unsigned long flag, unsigned long pgoff);
@@ -270,11 +277,10 @@ static unsigned long nscap_in_do_mmap(struct file *file, unsigned long addr, uns
 				      NSCAP_MMAP_FLAGS unsigned long pgoff,
 				      unsigned long *populate, struct list_head *uf)
 {
-	unsigned long type = flags & MAP_TYPE, ret;
 	struct address_space *mapping = NULL;
+	unsigned long ret;
 
-	if (file && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE) &&
-	    file->f_mode & FMODE_WRITE && !mapping_map_writable(file->f_mapping))
+	if (nscap_changes_content(file, flags) && !mapping_map_writable(file->f_mapping))
 		mapping = file->f_mapping;
 	ret = original(do_mmap)(file, addr, len, prot, flags, NSCAP_MMAP_PASS pgoff, populate, uf);
 	nscap_mmap_end(mapping);
@@ -282,12 +288,12 @@ static unsigned long nscap_in_do_mmap(struct file *file, unsigned long addr, uns
 }
 
 struct nscap_hook nscap_vfs_hooks[] = {
-	NSCAP_HOOK(NULL, do_mmap, NULL),
-	NSCAP_HOOK(NULL, vm_mmap_pgoff, NULL),
+	NSCAP_HOOK(NULL, do_mmap, nscap_maps_content),
+	NSCAP_HOOK(NULL, vm_mmap_pgoff, nscap_maps_content),
 	NSCAP_HOOK(NULL, notify_change, nscap_without_a_word),
 	NSCAP_HOOK(NULL, vfs_setxattr, NULL),
 	NSCAP_HOOK(NULL, vfs_removexattr, NULL),
-	NSCAP_HOOK(NULL, vfs_getxattr, nscap_any_during),
+	NSCAP_HOOK(NULL, vfs_getxattr, nscap_during_wants),
 	NSCAP_WHOLE(NULL, cap_inode_killpriv),
 	NSCAP_WHOLE(NULL, cap_inode_getsecurity),
 	NSCAP_WHOLE(NULL, get_vfs_caps_from_disk),

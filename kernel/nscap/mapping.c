@@ -16,7 +16,6 @@
 #include <linux/hash.h>
 #include <linux/lockdep.h>
 #include <linux/mm.h>
-#include <linux/mman.h>
 #include <linux/mount.h>
 #include <linux/security.h>
 
@@ -136,14 +135,11 @@ static int nscap_drop(struct file *file, struct dentry *dentry)
  */
 struct address_space *nscap_mmap_begin(struct file *file, unsigned long flags)
 {
-	unsigned long type = flags & MAP_TYPE;
 	struct address_space *mapping;
 	struct dentry *dentry;
 	int error;
 
-	/* What is not open for writing cannot be made writable later, either. */
-	if (!file || (type != MAP_SHARED && type != MAP_SHARED_VALIDATE) ||
-	    !(file->f_mode & FMODE_WRITE))
+	if (!nscap_changes_content(file, flags))
 		return NULL;
 	dentry = file_dentry(file);
 	if (!S_ISREG(d_inode(dentry)->i_mode) || !(d_inode(dentry)->i_opflags & IOP_XATTR))

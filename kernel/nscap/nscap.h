@@ -7,6 +7,7 @@
 
 #include <linux/capability.h>
 #include <linux/fs.h>
+#include <linux/mman.h>
 #include <linux/nscap.h>
 #include <linux/user_namespace.h>
 #include <linux/xattr.h>
@@ -72,6 +73,18 @@ void nscap_release(struct nscap_state *state);
 int nscap_grant_begin(struct inode *inode);
 void nscap_grant_end(struct inode *inode);
 int nscap_let_go(struct address_space *mapping);
+
+/*
+ * Whether content can change through a mapping with these flags. What is not open for writing cannot
+ * be made writable later, either.
+ */
+static __always_inline bool nscap_changes_content(const struct file *file, unsigned long flags)
+{
+	unsigned long type = flags & MAP_TYPE;
+
+	return file && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE) &&
+	       file->f_mode & FMODE_WRITE;
+}
 
 struct nscap_request {
 	enum nscap_what what;
