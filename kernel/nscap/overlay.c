@@ -31,16 +31,16 @@ static bool nscap_same_terms(struct super_block *above, struct mnt_idmap *idmap,
 /*
  * What a layer grants where terms differ, in those of the superblock above: there are no tables.
  * Its one entry, else what root of the owner above reads, which is never more than the layer
- * grants. entry gets which of the two.
+ * grants. entry gets which of the two, 1 or 0, or the error with which the layer was not read.
  */
 static ssize_t nscap_layer_value(struct super_block *above, struct mnt_idmap *idmap,
-				 struct dentry *layer, u8 *value, bool *entry)
+				 struct dentry *layer, u8 *value, int *entry)
 {
 	struct nscap_state state;
 	ssize_t len;
 
-	*entry = false;
 	len = nscap_read(&state, idmap, layer, NSCAP_WHAT_APPLIES);
+	*entry = len;
 	if (!len && !state.file.capability.data)
 		len = -ENODATA;
 	if (!len) {
@@ -60,7 +60,7 @@ ssize_t nscap_layer_getxattr(struct super_block *above, const struct path *layer
 	struct mnt_idmap *idmap = mnt_idmap(layer->mnt);
 	u8 shown[NSCAP_CAPABILITY_LEN];
 	ssize_t len;
-	bool entry;
+	int entry;
 
 	len = security_inode_getxattr(layer->dentry, name);
 	if (len)
@@ -119,16 +119,19 @@ static int nscap_layer_store(struct mnt_idmap *idmap, struct dentry *layer,
 	return error;
 }
 
-/* Where the terms differ, the mounter removes what nscap_layer_getxattr() shows, as others do. */
-static enum nscap_what nscap_layer_removal(struct super_block *above,
-					   struct mnt_idmap *idmap,
-					   struct dentry *layer)
+/*
+ * Where the terms differ, the mounter removes what nscap_layer_getxattr() shows, as others do. An error
+ * where that cannot be read: it is not to remove another thing instead.
+ */
+static int nscap_layer_removal(struct super_block *above, struct mnt_idmap *idmap,
+			       struct dentry *layer, enum nscap_what *removal)
 {
 	u8 value[NSCAP_CAPABILITY_LEN];
-	bool entry;
+	int entry;
 
 	nscap_layer_value(above, idmap, layer, value, &entry);
-	return entry ? NSCAP_REMOVE_NSCAPABILITY : NSCAP_REMOVE_CAPABILITY_NAME;
+	*removal = entry > 0 ? NSCAP_REMOVE_NSCAPABILITY : NSCAP_REMOVE_CAPABILITY_NAME;
+	return entry < 0 ? entry : 0;
 }
 
 /* Both attributes as they were, where nothing has been put in their place. */
@@ -146,15 +149,18 @@ static void nscap_put_back(struct mnt_idmap *idmap, struct dentry *layer,
 }
 
 /* Under the lock of the layer's inode: what cannot be replaced is still there. */
-static int nscap_layer_replace(struct mnt_idmap *idmap, struct dentry *layer,
-			       enum nscap_what removal, const struct nscap_request *set,
+static int nscap_layer_replace(struct super_block *above, struct mnt_idmap *idmap,
+			       struct dentry *layer, const struct nscap_request *set,
 			       struct delegated_inode *delegated)
 {
-	const struct nscap_request remove = { .what = removal, .policy = set->policy };
+	struct nscap_request remove = { .policy = set->policy };
 	struct nscap_record record;
 	struct nscap_state before;
 	int error;
 
+	error = nscap_layer_removal(above, idmap, layer, &remove.what);
+	if (error)
+		return error;
 	error = nscap_read(&before, idmap, layer, NSCAP_ALL_STORED);
 	if (!error)
 		error = nscap_change_locked(idmap, layer, &remove, &record, delegated);
@@ -185,9 +191,7 @@ static int nscap_layer_ask(struct super_block *above, struct mnt_idmap *idmap,
 	do {
 		inode_lock(inode);
 		error = replace ?
-			nscap_layer_replace(idmap, layer,
-					    nscap_layer_removal(above, idmap, layer), &set,
-					    &delegated) :
+			nscap_layer_replace(above, idmap, layer, &set, &delegated) :
 			nscap_change_locked(idmap, layer, &set, &record, &delegated);
 		inode_unlock(inode);
 		if (!is_delegated(&delegated))
@@ -206,6 +210,7 @@ int nscap_layer_setxattr(struct super_block *above, struct mnt_idmap *idmap,
 			 int flags)
 {
 	struct nscap_request remove = { .policy = nscap_policy() };
+	int error;
 
 	if (nscap_same_terms(above, idmap, layer)) {
 		if (value && !ns_capable(layer->d_sb->s_user_ns, CAP_SETFCAP))
@@ -216,8 +221,8 @@ int nscap_layer_setxattr(struct super_block *above, struct mnt_idmap *idmap,
 		/* A second entry is more than it can hold (A). */
 		return value ? -ENOSPC : -ENODATA;
 	if (!value) {
-		remove.what = nscap_layer_removal(above, idmap, layer);
-		return nscap_change(idmap, layer, &remove);
+		error = nscap_layer_removal(above, idmap, layer, &remove.what);
+		return error ?: nscap_change(idmap, layer, &remove);
 	}
 	return nscap_layer_ask(above, idmap, layer, value, size, flags & XATTR_REPLACE);
 }
@@ -269,6 +274,8 @@ int nscap_read_settled(struct nscap_state *state, struct mnt_idmap *idmap,
 	u64 before, after;
 	int error;
 
+	/* A caller that is killed while it waits releases what was never read. */
+	state->table = NULL;
 	/* A layer's own file, perhaps on behalf of the overlay. */
 	if (real == d_inode(dentry))
 		return nscap_read(state, idmap, dentry, NSCAP_ALL_STORED);
