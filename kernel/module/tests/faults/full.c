@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A file system without room, and with a little more each time, till the call finds enough: afterwards the
+ * file grants what it granted, or what the call was to make of it.
+ * usage: full PROGRAM KIND DIRECTORY, which is of that kind and small
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../../tests/nscap_test.h"
+#include "disk.h"
+
+#define STEP 1024
+#define STEPS 200
+
+static const char *program;
+static char file[4096];
+static int filler;
+static unsigned int failures, refused;
+
+/* To the last block. */
+static void fill(void)
+{
+	off_t at = lseek(filler, 0, SEEK_END), size;
+
+	for (size = 1 << 28; size >= STEP; size /= 2)
+		while (fallocate(filler, 0, at, size) == 0)
+			at += size;
+	CHECK(errno == ENOSPC);
+	sync();
+}
+
+/* false where there is no room even to make room. */
+static bool make_room(off_t room)
+{
+	off_t all = lseek(filler, 0, SEEK_END);
+	int error = ftruncate(filler, all > room ? all - room : 0);
+
+	sync();
+	return !error;
+}
+
+static void fill_and_call(const struct operation *operation)
+{
+	struct look before, after, now;
+	unsigned int step, passed = 0, errors = 0, room_errors = 0;
+	int error;
+
+	CHECK(ftruncate(filler, 0) == 0);
+	prepare(operation, program, file);
+	look_at(file, &before);
+	CHECK(carry_out(operation, file, 0, NULL) == 0);
+	look_at(file, &after);
+	for (step = 0; passed < 2 && step < STEPS; step++) {
+		CHECK(ftruncate(filler, 0) == 0);
+		prepare(operation, program, file);
+		sync();
+		fill();
+		if (!make_room(step * STEP))
+			continue;
+		error = carry_out(operation, file, 0, NULL);
+		passed = error ? 0 : passed + 1;
+		errors += !!error;
+		room_errors += error == -ENOSPC;
+		look_at(file, &now);
+		if (error ? is_no_wider(&before, &after, &now) &&
+			    (operation->kind == CONTENT || same_grants(&before, &now)) :
+			    same_grants(&after, &now) && same_content(&after, &now))
+			continue;
+		fprintf(stderr, "%s, room for %d bytes, the call: %s\n", operation->name,
+			step * STEP, strerror(-error));
+		print_look("before", &before);
+		print_look("with room", &after);
+		print_look("now", &now);
+		failures++;
+	}
+	refused += room_errors;
+	printf("%s: %u sizes, %u errors, %u of them ENOSPC\n", operation->name, step, errors,
+	       room_errors);
+	CHECK(unlink(file) == 0);
+}
+
+int main(int argc, char **argv)
+{
+	char path[4096];
+
+	CHECK(argc == 4);
+	program = argv[1];
+	snprintf(file, sizeof(file), "%s/file", argv[3]);
+	snprintf(path, sizeof(path), "%s/filler", argv[3]);
+	CHECK(write_number("/proc/sys/kernel/nscap_array", 1) == 0);
+	CHECK(write_number("/proc/sys/kernel/nscap_busy", 2) == 0);
+	look_begin();
+	filler = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	CHECK(filler >= 0);
+	for (const struct operation *operation = operations; operation->name; operation++)
+		if (operation->kind != READS)
+			fill_and_call(operation);
+	printf("%s: %u times no room, %u wrong\n", argv[2], refused, failures);
+	/* Attributes of tmpfs are in the kernel's memory, of which there is enough. */
+	CHECK(refused || !strcmp(argv[2], "tmpfs"));
+	return failures != 0;
+}
