@@ -128,8 +128,8 @@ const CHANGES: [(&str, Change); 14] = [
     }),
     ("a copy into it", |ground, file| {
         let other = File::open(ground.at("other")).unwrap();
-        let (from, to) = (Some(&mut 0), Some(&mut 0));
-        rustix::fs::copy_file_range(&other, from, file, to, 100).unwrap();
+        let (mut from, mut to) = (0, 0);
+        rustix::fs::copy_file_range(&other, Some(&mut from), file, Some(&mut to), 100).unwrap();
     }),
     ("a mode", |_, file| rustix::fs::fchmod(file, Mode::from_raw_mode(0o600)).unwrap()),
     ("an attribute", |_, file| {

@@ -113,8 +113,8 @@ fn note(text: &str) {
 
 /// Prints one line on standard error, and ignores an error: it may be closed as well.
 fn tell(text: &str) {
-    let line = format_args!("nscap: {}\n", out::harmless(text));
-    let _ = std::io::Write::write_fmt(&mut anstream::stderr(), line);
+    let line = out::harmless(text);
+    let _ = std::io::Write::write_fmt(&mut anstream::stderr(), format_args!("nscap: {line}\n"));
 }
 
 /// Does something for each file, telling about failures as they come; gives what succeeded and the

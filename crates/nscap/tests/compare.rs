@@ -31,7 +31,7 @@ fn trees_layers_and_images_of_one_content_are_the_same() {
     let docker = stage.name("docker.tar");
     stage.skopeo(&image, &format!("docker-archive:{docker}:a:x"));
     let squash = stage.name("a.squashfs");
-    tool("mksquashfs", &[&tree, &squash, "-quiet", "-no-progress", "-xattrs"]);
+    tool("mksquashfs", &[&*tree, &*squash, "-quiet", "-no-progress", "-xattrs"]);
     let layout = stage.name("image");
     let all = [&tree, &layer, &docker, &squash, &layout];
     for one in all {

@@ -112,7 +112,7 @@ fn read_only_file_systems_are_listed_by_the_tools_of_their_field() {
     let stage = Stage::new();
     let tree = stage.tree();
     let (squash, erofs) = (stage.name("a.squashfs"), stage.name("a.erofs"));
-    tool("mksquashfs", &[&tree, &squash, "-quiet", "-no-progress", "-xattrs"]);
+    tool("mksquashfs", &[&*tree, &*squash, "-quiet", "-no-progress", "-xattrs"]);
     tool("mkfs.erofs", &[&erofs, &tree]);
     for image in [squash, erofs] {
         let found = expect(0, &["layer", "ls", &image]);
