@@ -41,7 +41,7 @@ static ssize_t nscap_keep(struct nscap_during *during, struct dentry *upper, voi
 	struct nscap_kept *kept;
 
 	if (!during->copy_up.looked) {
-		kept = nscap_keep_begin(upper);
+		kept = nscap_keep_begin(during->copy_up.dentry, upper);
 		if (IS_ERR(kept))
 			return PTR_ERR(kept);
 		during->copy_up.kept = kept;

@@ -192,13 +192,14 @@ int nscap_layer_setxattr(struct super_block *above, struct mnt_idmap *idmap,
 
 /**
  * nscap_keep_begin() - before content is copied up to a file that has its metadata already
+ * @above: the file of the overlay; changes of it wait till nscap_keep_end()
  * @upper: the file of the upper layer
  *
  * Context: With the mounter's credentials. Takes the inode's lock.
  * Return: what nscap_keep_end() takes, NULL where the file grants nothing, or an error
  * pointer.
  */
-struct nscap_kept *nscap_keep_begin(struct dentry *upper);
+struct nscap_kept *nscap_keep_begin(struct dentry *above, struct dentry *upper);
 
 /**
  * nscap_keep_end() - put back what the file granted, unless that was changed meanwhile
@@ -286,7 +287,7 @@ static inline int nscap_layer_setxattr(struct super_block *above,
 	return -EOPNOTSUPP;
 }
 
-static inline struct nscap_kept *nscap_keep_begin(struct dentry *upper)
+static inline struct nscap_kept *nscap_keep_begin(struct dentry *above, struct dentry *upper)
 {
 	return NULL;
 }

@@ -234,6 +234,8 @@ EXPORT_SYMBOL_GPL(nscap_layer_setxattr);
  */
 struct nscap_kept {
 	struct list_head list;
+	/* The overlay's, of which the other is a layer's. */
+	const struct inode *above;
 	struct inode *inode;
 	kuid_t uid;
 	kgid_t gid;
@@ -248,15 +250,18 @@ static DECLARE_WAIT_QUEUE_HEAD(nscap_kept_queue);
 /* How many have ended. */
 static u64 nscap_kept_ended;
 
-/* Whether such a copy of this file's content is under way; ended gets how many are not any more. */
-static bool nscap_is_kept(const struct inode *inode, u64 *ended)
+/*
+ * Whether such a copy of the content of an overlay's file is under way; ended gets how many are not any
+ * more. Till it ends the file that overlayfs names as the real one is the lower layer's.
+ */
+static bool nscap_is_kept(const struct inode *above, u64 *ended)
 {
 	const struct nscap_kept *kept;
 	bool found = false;
 
 	spin_lock(&nscap_kept_lock);
 	list_for_each_entry(kept, &nscap_kept, list)
-		found |= kept->inode == inode;
+		found |= kept->above == above;
 	*ended = nscap_kept_ended;
 	spin_unlock(&nscap_kept_lock);
 	return found;
@@ -270,20 +275,20 @@ static bool nscap_is_kept(const struct inode *inode, u64 *ended)
 int nscap_read_settled(struct nscap_state *state, struct mnt_idmap *idmap,
 		       struct dentry *dentry)
 {
-	struct inode *real = d_real_inode(dentry);
+	struct inode *inode = d_inode(dentry);
 	u64 before, after;
 	int error;
 
 	/* A caller that is killed while it waits releases what was never read. */
 	state->table = NULL;
 	/* A layer's own file, perhaps on behalf of the overlay. */
-	if (real == d_inode(dentry))
+	if (d_real_inode(dentry) == inode)
 		return nscap_read(state, idmap, dentry, NSCAP_ALL_STORED);
 	for (;;) {
-		if (wait_event_killable(nscap_kept_queue, !nscap_is_kept(real, &before)))
+		if (wait_event_killable(nscap_kept_queue, !nscap_is_kept(inode, &before)))
 			return -EINTR;
 		error = nscap_read(state, idmap, dentry, NSCAP_ALL_STORED);
-		if (error || (!nscap_is_kept(real, &after) && before == after))
+		if (error || (!nscap_is_kept(inode, &after) && before == after))
 			return error;
 		nscap_release(state);
 	}
@@ -303,7 +308,7 @@ void nscap_kept_changes(struct inode *inode)
 }
 
 /* NULL where it grants nothing. Ends with nscap_keep_end(). */
-struct nscap_kept *nscap_keep_begin(struct dentry *upper)
+struct nscap_kept *nscap_keep_begin(struct dentry *above, struct dentry *upper)
 {
 	struct inode *inode = d_inode(upper);
 	struct nscap_kept *kept = kzalloc(sizeof(*kept), GFP_KERNEL);
@@ -311,6 +316,7 @@ struct nscap_kept *nscap_keep_begin(struct dentry *upper)
 
 	if (!kept)
 		return ERR_PTR(-ENOMEM);
+	kept->above = d_inode(above);
 	kept->inode = inode;
 	inode_lock(inode);
 	len = __vfs_getxattr(upper, inode, XATTR_NAME_CAPS, kept->value, sizeof(kept->value));

@@ -31,7 +31,7 @@ void new_image(const char *kind, const char *image)
 	run("rm -f '%s' && truncate -s 320M '%s'", image, image);
 	if (!strcmp(kind, "ext4"))
 		/* No room in an inode: each attribute is a block of its own. */
-		run("mke2fs -q -t ext4 -b 1024 -I 128 -m 0 -O ^ea_inode -N 64 -J size=1 '%s' 6M 2>&1", image);
+		run("mke2fs -q -t ext4 -b 1024 -I 128 -m 0 -O ^ea_inode -N 64 -J size=1 '%s' 6M >/dev/null 2>&1", image);
 	else
 		run("mkfs.%s -q '%s' >/dev/null 2>&1", kind, image);
 }

@@ -2,8 +2,9 @@
 /*
  * Each allocation fails once that a call makes: what the file grants afterwards is what it granted before, or
  * what the call was to make of it, and never a third; and what it granted is not on other content.
- * usage: memory PROGRAM DIRECTORY [overlay]
+ * usage: memory PROGRAM DIRECTORY [overlay [NAME]]
  * overlay: the file is in the lower layer of one that is mounted anew each time
+ * NAME: only operations that have this in their names
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -138,7 +139,8 @@ int main(int argc, char **argv)
 	CHECK(write_number("/proc/sys/kernel/nscap_busy", 2) == 0);
 	look_begin();
 	for (const struct operation *operation = operations; operation->name; operation++)
-		fail_at_each(operation);
+		if (argc < 5 || strstr(operation->name, argv[4]))
+			fail_at_each(operation);
 	fail_execve(false, 1);
 	fail_execve(false, 2);
 	fail_execve(true, 2);
