@@ -22,7 +22,7 @@ struct operation {
 	/* What the file has before: a host value, and how many entries of the list below. */
 	bool host;
 	unsigned int entries;
-	/* What run() finds open, or -1. */
+	/* What run() finds open, or an errno below 0. */
 	int (*ready)(const char *file);
 	/* 0, or an errno below 0. */
 	int (*run)(const char *file, int fd);
