@@ -31,6 +31,10 @@ fn compile(out: &Path, fixed: bool) -> bool {
     if fixed {
         command.args(["-Ctarget-feature=+crt-static", "-Crelocation-model=static"]);
     }
+    // The one that this target is said to have.
+    if let Ok(linker) = std::env::var("RUSTC_LINKER") {
+        command.arg(format!("-Clinker={linker}"));
+    }
     command.arg(SOURCE).arg("-o").arg(out);
     command.status().is_ok_and(|status| status.success())
 }
