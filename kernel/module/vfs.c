@@ -124,6 +124,13 @@ static ssize_t nscap_in_path_listxattr(const char __user *name, char __user *lis
 	return nscap_list_of_name(AT_FDCWD, name, lookup_flags, list, size);
 }
 
+#ifdef CONFIG_ARM64
+/* Of tasks of 32 bits, too. */
+static long nscap_in___arm64_sys_flistxattr(const struct pt_regs *regs)
+{
+	return nscap_list_of_file(regs->regs[0], (char __user *)regs->regs[1], regs->regs[2]);
+}
+#else
 static long nscap_in___x64_sys_flistxattr(const struct pt_regs *regs)
 {
 	return nscap_list_of_file(regs->di, (char __user *)regs->si, regs->dx);
@@ -134,6 +141,7 @@ static long nscap_in___ia32_sys_flistxattr(const struct pt_regs *regs)
 	return nscap_list_of_file((u32)regs->bx, (char __user *)(unsigned long)(u32)regs->cx,
 				  (u32)regs->dx);
 }
+#endif
 #else
 /* Each of the four calls. Without a name, or with an empty one where that is allowed, the file itself. */
 static ssize_t nscap_in_path_listxattrat(int dfd, const char __user *name, unsigned int at_flags,
@@ -301,8 +309,12 @@ struct nscap_hook nscap_vfs_hooks[] = {
 	NSCAP_HOOK(NULL, cap_inode_removexattr, NULL),
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
 	NSCAP_WHOLE(NULL, path_listxattr),
+#ifdef CONFIG_ARM64
+	NSCAP_WHOLE(NULL, __arm64_sys_flistxattr),
+#else
 	NSCAP_WHOLE(NULL, __x64_sys_flistxattr),
 	NSCAP_WHOLE(NULL, __ia32_sys_flistxattr),
+#endif
 #else
 	NSCAP_WHOLE(NULL, path_listxattrat),
 #endif
