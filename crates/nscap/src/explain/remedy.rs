@@ -98,6 +98,7 @@ pub(crate) fn stop(stop: &Stop) -> Remedy {
 
 fn by_rule(question: &Question<'_>, why: Why) -> Remedy {
     match why {
+        Why::NoSuid if question.subject.is_nosuid() => without_no_new_privs(question),
         Why::NoSuid => remount(question, "suid"),
         Why::NoExec => remount(question, "exec"),
         Why::NotExecutable => executable(question),
@@ -112,11 +113,7 @@ fn by_rule(question: &Question<'_>, why: Why) -> Remedy {
         Why::NoEntryApplies => own_copy(question),
         Why::StoredMalformed | Why::KernelUnreadable => clear(question),
         Why::CapsMissing => fewer(question),
-        Why::NoNewPrivs if question.subject.words().is_some() => {
-            Remedy::advice(question.subject.words().map_or(String::new(), |words| {
-                words.new_privileges(promised(question).minus(question.task.cred.permitted))
-            }))
-        }
+        Why::NoNewPrivs if question.subject.words().is_some() => without_no_new_privs(question),
         Why::NoNewPrivs => Remedy::advice(
             "start it without no_new_privs: podman run --security-opt=no-new-privileges=false, or \
              NoNewPrivileges=no in its unit",
@@ -207,6 +204,13 @@ fn may_be_given(question: &Question<'_>, whom: Kuid) -> bool {
         return roots && alone && host_made;
     }
     (roots && alone) || place.owner.is_some_and(|owner| ns.uid(owner).is_some())
+}
+
+/// In the words of what it is started by.
+fn without_no_new_privs(question: &Question<'_>) -> Remedy {
+    Remedy::advice(question.subject.words().map_or(String::new(), |words| {
+        words.new_privileges(promised(question).minus(question.task.cred.permitted))
+    }))
 }
 
 /// An unmodified kernel honours one entry a file: another root needs a file of its own.

@@ -54,6 +54,11 @@ impl Subject {
         self.described().map(|described| &described.wanted.words)
     }
 
+    /// Whether it is started with every file system nosuid.
+    pub(crate) fn is_nosuid(&self) -> bool {
+        self.described().is_some_and(|described| described.wanted.nosuid)
+    }
+
     /// An inode as the task's file system shows it.
     pub(crate) fn shown(&self, inode: Inode, system: &System) -> Inode {
         match self.described() {
@@ -89,6 +94,7 @@ impl Subject {
                     state.inode = described.shown(state.inode, &system.namespaces);
                     state.mount.idmap = IdMap::Known(ns);
                 }
+                state.mount.nosuid |= described.wanted.nosuid;
                 state
             }
         })
@@ -101,6 +107,7 @@ impl Subject {
         if let Some(described) = self.described().filter(|described| described.through_map) {
             state.mount.idmap = IdMap::Known(described.ns());
         }
+        state.mount.nosuid |= self.is_nosuid();
         state
     }
 

@@ -72,10 +72,10 @@ fn service<'n>(
     let sets = &wanted.sets;
     let bound = first.with_bounding(sets.bounding).with_gids(kgid);
     if sets.ambient.is_empty() {
-        return Ok(bound.with_uids(kuid));
+        return Ok(Cred { inheritable: sets.inheritable, ..bound.with_uids(kuid) });
     }
     let inherits = Cred {
-        inheritable: sets.ambient & bound.bounding,
+        inheritable: (sets.ambient & bound.bounding) | sets.inheritable,
         securebits: Securebits::KEEP_CAPS,
         ..bound
     };

@@ -75,6 +75,8 @@ pub(crate) struct Wanted {
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
     pub(crate) no_new_privs: bool,
+    /// Whether every file system is mounted nosuid for it.
+    pub(crate) nosuid: bool,
     pub(crate) home: Home,
     /// What is added on purpose, beside what everything has.
     pub(crate) asked: CapSet,
@@ -101,6 +103,7 @@ impl Wanted {
             gid: 0,
             groups: Vec::new(),
             no_new_privs: false,
+            nosuid: false,
             home: Home::Ours,
             asked: CapSet::EMPTY,
             rootfs,

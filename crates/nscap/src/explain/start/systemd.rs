@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use nscap_core::{CapSet, Capability, Extent};
-use nscap_linux::user_ids;
+use nscap_core::{CapSet, Capability, Extent, Kuid};
+use nscap_linux::{user_ids, user_name};
 
 use super::merge::capability;
 use super::unit::Unit;
@@ -34,6 +34,33 @@ const FILTERS: [&str; 12] = [
 /// More of them.
 const FILTERS_MORE: [&str; 3] = ["RestrictSUIDSGID", "LockPersonality", "ProtectHostname"];
 
+/// Settings with which a service has a mount namespace of its own.
+const MOUNTS: [&str; 23] = [
+    "RootDirectory",
+    "RootImage",
+    "ReadWritePaths",
+    "ReadOnlyPaths",
+    "InaccessiblePaths",
+    "ExecPaths",
+    "NoExecPaths",
+    "BindPaths",
+    "BindReadOnlyPaths",
+    "TemporaryFileSystem",
+    "MountImages",
+    "ExtensionImages",
+    "ExtensionDirectories",
+    "PrivateTmp",
+    "PrivateDevices",
+    "PrivateMounts",
+    "ProtectSystem",
+    "ProtectHome",
+    "ProtectKernelTunables",
+    "ProtectKernelModules",
+    "ProtectKernelLogs",
+    "ProtectControlGroups",
+    "DynamicUser",
+];
+
 /// Settings that take capabilities out of the bounding set.
 const TAKEN: [(&str, &[Capability]); 4] = [
     ("PrivateDevices", &[Capability::Mknod, Capability::SysRawio]),
@@ -41,6 +68,10 @@ const TAKEN: [(&str, &[Capability]); 4] = [
     ("ProtectKernelLogs", &[Capability::Syslog]),
     ("ProtectClock", &[Capability::SysTime, Capability::WakeAlarm]),
 ];
+
+/// What systemd 255 and later keep over the change of the user for a seccomp filter: not permitted any more then, but still
+/// inheritable. Seen of 257.
+const LEFT: [Capability; 2] = [Capability::Setpcap, Capability::SysAdmin];
 
 /// The first uid that systemd takes for DynamicUser=.
 const DYNAMIC: u32 = 61_184;
@@ -59,7 +90,7 @@ pub(super) fn read(unit: &Path, args: &Explain, machine: &Machine) -> Result<Wan
     // What is named is what the unit has as its root.
     let dir = args.rootfs.clone().or_else(|| unit.last("RootDirectory").map(Into::into));
     let rootfs = Rootfs::of(args, dir).with_cwd(unit.last("WorkingDirectory").unwrap_or("/"));
-    let words = Words::Unit { name: unit.name.clone(), transient: false };
+    let words = Words::Unit { name: unit.name.clone(), implied: false };
     let mut wanted = Wanted::new(words, runtime, rootfs);
     let files: Vec<String> = unit.files.iter().map(|path| out::path(path)).collect();
     wanted.notes.push(("unit", files.join(", ")));
@@ -78,6 +109,7 @@ pub(super) fn read(unit: &Path, args: &Explain, machine: &Machine) -> Result<Wan
     home(&unit, &mut wanted);
     sets(&unit, machine.set(&wanted.home), &mut wanted);
     privileges(&unit, &mut wanted);
+    mounts(&unit, &mut wanted);
     beside(&unit, &mut wanted);
     Ok(wanted)
 }
@@ -131,6 +163,13 @@ fn user(unit: &Unit, users: &Rootfs, wanted: &mut Wanted) -> Result<(), Failure>
         let name = expanded(name, unit, wanted);
         let known = users.user(&name);
         let user = match (known, user_ids(&name)) {
+            (Ok(user), _)
+                if !(user.is_listed || unit.is_set("DynamicUser") || has_name(user.uid)) =>
+            {
+                let problem =
+                    format!("no such user: {} ends with 217/USER", out::name(unit.name.as_bytes()));
+                return Err(input(format!("User={name}"), &problem));
+            }
             (Ok(user), _) => (user.uid, user.gid, user.groups),
             (Err(_), Some((uid, gid))) if !users.is_a_containers() => (uid, gid, Vec::new()),
             (Err(_), None) if unit.is_set("DynamicUser") => (DYNAMIC, DYNAMIC, Vec::new()),
@@ -149,6 +188,11 @@ fn user(unit: &Unit, users: &Rootfs, wanted: &mut Wanted) -> Result<(), Failure>
         wanted.groups.push(users.group(group)?);
     }
     Ok(())
+}
+
+/// Whether the machine's user database has it: systemd starts no service of a number alone.
+fn has_name(uid: u32) -> bool {
+    Kuid::new(uid).and_then(user_name).is_some()
 }
 
 fn sets(unit: &Unit, here: CapSet, wanted: &mut Wanted) {
@@ -204,11 +248,7 @@ fn merged(unit: &Unit, key: &str, without: CapSet, wanted: &mut Wanted) -> CapSe
 
 /// NoNewPrivileges=, and what implies it.
 fn privileges(unit: &Unit, wanted: &mut Wanted) {
-    let is_filter = |key: &&&str| match unit.last(key) {
-        None | Some("~") => false,
-        Some(value) => !["0", "no", "n", "false", "f", "off"].contains(&value),
-    };
-    let filter = FILTERS.iter().chain(&FILTERS_MORE).find(is_filter);
+    let filter = FILTERS.iter().chain(&FILTERS_MORE).find(|key| is_on(unit, key));
     let as_user = wanted.uid != 0;
     let implied = match filter {
         Some(key) if as_user && wanted.runtime.is_before([255, 0, 0]) => Some(*key),
@@ -221,11 +261,41 @@ fn privileges(unit: &Unit, wanted: &mut Wanted) {
         }
         _ => None,
     };
+    let filter = filter.copied().or(unit.is_set("DynamicUser").then_some("DynamicUser"));
+    if let Some(key) = filter.filter(|_| as_user && !wanted.runtime.is_before([255, 0, 0])) {
+        wanted.sets.inheritable = CapSet::of(&LEFT);
+        let text = format!("{key}= leaves {} inheritable since systemd 255", CapSet::of(&LEFT));
+        wanted.notes.push(("unit", text));
+    }
     let implied = implied.or(unit.is_set("DynamicUser").then_some("DynamicUser"));
     wanted.no_new_privs = unit.is_set("NoNewPrivileges") || implied.is_some();
     if let Some(key) = implied {
+        if let Words::Unit { implied, .. } = &mut wanted.words {
+            *implied = true;
+        }
         wanted.notes.push(("unit", format!("{key}= implies NoNewPrivileges=yes")));
     }
+}
+
+/// Whether a setting that takes more than yes and no has an effect.
+fn is_on(unit: &Unit, key: &str) -> bool {
+    let off = ["0", "no", "n", "false", "f", "off", "~"];
+    unit.last(key).is_some_and(|value| !off.contains(&value))
+}
+
+/// With NoNewPrivileges= a mount namespace of its own has all file systems nosuid since systemd 249, but
+/// not where SELinux decides, which takes that for more. What a filter implies is not meant by that.
+fn mounts(unit: &Unit, wanted: &mut Wanted) {
+    let has_none = unit.is_set("NoNewPrivileges") || unit.is_set("DynamicUser");
+    let own = MOUNTS.iter().find(|key| is_on(unit, key));
+    let (true, Some(key), false) = (has_none, own, wanted.runtime.is_before([249, 0, 0])) else {
+        return;
+    };
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        return;
+    }
+    wanted.nosuid = true;
+    wanted.notes.push(("unit", format!("NoNewPrivileges= and {key}=: each file system is nosuid")));
 }
 
 /// PrivateUsers=: root, the service's own user, and no other.

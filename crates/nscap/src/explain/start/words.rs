@@ -25,7 +25,8 @@ pub(crate) enum Words {
     },
     Unit {
         name: String,
-        transient: bool,
+        /// Whether another setting implies NoNewPrivileges=, which then cannot be turned off.
+        implied: bool,
     },
 }
 
@@ -91,6 +92,9 @@ impl Words {
                  {field}.securityContext.allowPrivilegeEscalation: true)",
                 self.bound(caps)
             ),
+            Words::Unit { implied: true, .. } => {
+                format!("{}: what is permitted before is not new", self.keep(caps))
+            }
             Words::Unit { .. } => format!("NoNewPrivileges=no in a drop-in ({})", self.edit()),
         }
     }
