@@ -177,16 +177,22 @@ static int remove_entries(const char *file, int fd)
 	return removexattr(file, NSCAPABILITY) ? -errno : 0;
 }
 
-static int get_host_value(const char *file, int fd)
+/* As revision 2. */
+static int get_value(const char *file, struct v2 expected)
 {
-	struct v2 value, expected = v2(HOST_VALUE);
+	struct v2 value;
 	ssize_t len = getxattr(file, CAPABILITY, &value, sizeof(value));
 
-	(void)fd;
 	if (len < 0)
 		return -errno;
 	CHECK(len == sizeof(value) && !memcmp(&value, &expected, len));
 	return 0;
+}
+
+static int get_host_value(const char *file, int fd)
+{
+	(void)fd;
+	return get_value(file, v2(HOST_VALUE));
 }
 
 static int get_entries(const char *file, int fd)
@@ -201,17 +207,11 @@ static int get_entries(const char *file, int fd)
 	return 0;
 }
 
-/* As its root reads it, revision 2. */
+/* As its root reads it. */
 static int get_own_entry(const char *file, int fd)
 {
-	struct v2 value, expected = v2(ENTRY);
-	ssize_t len = getxattr(file, CAPABILITY, &value, sizeof(value));
-
 	(void)fd;
-	if (len < 0)
-		return -errno;
-	CHECK(len == sizeof(value) && !memcmp(&value, &expected, len));
-	return 0;
+	return get_value(file, v2(ENTRY));
 }
 
 static int list(const char *file, int fd)
