@@ -164,7 +164,7 @@ fn user(unit: &Unit, users: &Rootfs, wanted: &mut Wanted) -> Result<(), Failure>
         let known = users.user(&name);
         let user = match (known, user_ids(&name)) {
             (Ok(user), _)
-                if !(user.is_listed || unit.is_set("DynamicUser") || has_name(user.uid)) =>
+                if !(user.is_listed || unit.is_set("DynamicUser") || is_known(users, user.uid)) =>
             {
                 let problem =
                     format!("no such user: {} ends with 217/USER", out::name(unit.name.as_bytes()));
@@ -190,9 +190,10 @@ fn user(unit: &Unit, users: &Rootfs, wanted: &mut Wanted) -> Result<(), Failure>
     Ok(())
 }
 
-/// Whether the machine's user database has it: systemd starts no service of a number alone.
-fn has_name(uid: u32) -> bool {
-    Kuid::new(uid).and_then(user_name).is_some()
+/// Whether the machine's user database has it, where it is the machine's users that count: systemd
+/// starts no service of a number alone.
+fn is_known(users: &Rootfs, uid: u32) -> bool {
+    !users.is_a_containers() && Kuid::new(uid).and_then(user_name).is_some()
 }
 
 fn sets(unit: &Unit, here: CapSet, wanted: &mut Wanted) {
@@ -286,9 +287,9 @@ fn is_on(unit: &Unit, key: &str) -> bool {
 /// With NoNewPrivileges= a mount namespace of its own has all file systems nosuid since systemd 249, but
 /// not where SELinux decides, which takes that for more. What a filter implies is not meant by that.
 fn mounts(unit: &Unit, wanted: &mut Wanted) {
-    let has_none = unit.is_set("NoNewPrivileges") || unit.is_set("DynamicUser");
+    let none_new = unit.is_set("NoNewPrivileges") || unit.is_set("DynamicUser");
     let own = MOUNTS.iter().find(|key| is_on(unit, key));
-    let (true, Some(key), false) = (has_none, own, wanted.runtime.is_before([249, 0, 0])) else {
+    let (true, Some(key), false) = (none_new, own, wanted.runtime.is_before([249, 0, 0])) else {
         return;
     };
     if Path::new("/sys/fs/selinux/enforce").exists() {
