@@ -225,6 +225,12 @@ static int nscap_in_cap_inode_removexattr(struct mnt_idmap *idmap, struct dentry
 	       0 : original(cap_inode_removexattr)(idmap, dentry, name);
 }
 
+static int nscap_in_cap_inode_need_killpriv(struct dentry *dentry)
+{
+	return nscap_needs_drop(__vfs_getxattr(dentry, d_backing_inode(dentry), XATTR_NAME_CAPS,
+					       NULL, 0));
+}
+
 static int nscap_in_cap_inode_killpriv(struct mnt_idmap *idmap, struct dentry *dentry)
 {
 	int error = __vfs_removexattr(idmap, dentry, XATTR_NAME_CAPS);
@@ -302,6 +308,7 @@ struct nscap_hook nscap_vfs_hooks[] = {
 	NSCAP_HOOK(NULL, vfs_setxattr, NULL),
 	NSCAP_HOOK(NULL, vfs_removexattr, NULL),
 	NSCAP_HOOK(NULL, vfs_getxattr, nscap_during_wants),
+	NSCAP_WHOLE(NULL, cap_inode_need_killpriv),
 	NSCAP_WHOLE(NULL, cap_inode_killpriv),
 	NSCAP_WHOLE(NULL, cap_inode_getsecurity),
 	NSCAP_WHOLE(NULL, get_vfs_caps_from_disk),

@@ -23,6 +23,25 @@
 #define NSCAP_TRIES 3
 
 /*
+ * Of an attribute that could not be read it is not known whether it grants something. Where a file
+ * system keeps none, or lets none be seen, it grants nothing.
+ */
+int nscap_needs_drop(int size)
+{
+	switch (size) {
+	case -ENODATA:
+	case -EOPNOTSUPP:
+	case -ENOSYS:
+	case -EINVAL:
+	case -EACCES:
+	case -EPERM:
+		return 0;
+	default:
+		return size > 0 ? 1 : size;
+	}
+}
+
+/*
  * Before the content of a file is replaced by other means than a write: drops what
  * file_remove_privs() would. Under the inode's lock, with write access to the file system.
  */
@@ -30,7 +49,7 @@ int nscap_content_replaced(struct inode *inode)
 {
 	struct iattr kill = { .ia_valid = ATTR_FORCE };
 	struct dentry *dentry;
-	int error = 0;
+	int error = 0, has;
 
 	lockdep_assert_held_write(&inode->i_rwsem);
 	if (!S_ISREG(inode->i_mode) || IS_NOSEC(inode))
@@ -40,9 +59,12 @@ int nscap_content_replaced(struct inode *inode)
 	if (!dentry)
 		return -ESTALE;
 	kill.ia_valid |= setattr_should_drop_suidgid(&nop_mnt_idmap, inode);
-	if (security_inode_need_killpriv(dentry) > 0)
+	has = security_inode_need_killpriv(dentry);
+	if (has > 0)
 		kill.ia_valid |= ATTR_KILL_PRIV;
-	if (kill.ia_valid != ATTR_FORCE)
+	if (has < 0)
+		error = has;
+	else if (kill.ia_valid != ATTR_FORCE)
 		error = notify_change(&nop_mnt_idmap, dentry, &kill, NULL);
 	dput(dentry);
 	return error;

@@ -116,6 +116,15 @@ int nscap_exec_caps(struct mnt_idmap *idmap, struct dentry *dentry,
 		    struct cpu_vfs_cap_data *cpu_caps);
 
 /**
+ * nscap_needs_drop() - whether a change of content or owner has a grant to drop
+ * @size: what reading the size of security.capability answered
+ *
+ * Return: 1 or 0, or the negative errno by which it could not be read; then neither content
+ * nor owner must change, for it may be there.
+ */
+int nscap_needs_drop(int size);
+
+/**
  * nscap_dropped() - tell the audit log that a file's grants have gone with its content or
  * owner
  * @dentry: the file
@@ -267,6 +276,11 @@ static inline int nscap_exec_caps(struct mnt_idmap *idmap, struct dentry *dentry
 				  struct cpu_vfs_cap_data *cpu_caps)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline int nscap_needs_drop(int size)
+{
+	return size > 0;
 }
 
 static inline void nscap_dropped(struct dentry *dentry, int error)

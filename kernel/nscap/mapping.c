@@ -62,9 +62,10 @@ void nscap_grant_end(struct inode *inode)
 	atomic_dec(nscap_grants_of(inode->i_mapping));
 }
 
+/* Where that cannot be read, dropping it says why. */
 static bool nscap_has_grant(struct dentry *dentry)
 {
-	return !IS_NOSEC(d_inode(dentry)) && security_inode_need_killpriv(dentry) > 0;
+	return !IS_NOSEC(d_inode(dentry)) && security_inode_need_killpriv(dentry);
 }
 
 /* Whether the layer's file may grant something, as soon as a grant that is under way is done. */
