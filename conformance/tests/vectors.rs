@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The vectors as they are shipped: up to date with the table, the layers as the command's library
-//! makes them, and readers in Go and Python that decide the same by themselves.
+//! makes them, and readers in Go and Python that decide the same by themselves, and are short.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -111,65 +111,158 @@ fn layers_are_byte_for_byte_what_the_commands_library_makes() {
     }
 }
 
-/// Runs a reader, and gives what it printed; `None` where this machine lacks the language.
-fn reader(command: &mut Command) -> Option<String> {
-    let output = match command.arg(dir()).output() {
+/// What a reader decides: values and maps, or reads and layers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reader {
+    Read,
+    Decide,
+}
+
+use Reader::{Decide, Read};
+
+/// A reader in Python, as vectors/README.md runs it.
+fn python(reader: Reader) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(match reader {
+        Read => "read.py",
+        Decide => "decide.py",
+    });
+    command.current_dir(dir()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// The same in Go; what it compiles is kept in the directory `cache`.
+fn go(reader: Reader, cache: &Path) -> Command {
+    let mut command = Command::new("go");
+    command.args(match reader {
+        Read => ["run", "read.go"],
+        Decide => ["run", "./decide"],
+    });
+    command.current_dir(dir()).env("GOCACHE", cache).env("GO111MODULE", "off");
+    command
+}
+
+/// The exit status of a program, and all that it printed; `None` where this machine lacks it.
+fn said(command: &mut Command) -> Option<(Option<i32>, String)> {
+    let output = match command.output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             println!("skipped: needs {}", command.get_program().to_string_lossy());
             return None;
         }
-        output => output.expect("a reader"),
+        output => output.expect("a program"),
     };
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    Some(said)
+    let text = [output.stdout, output.stderr].concat();
+    Some((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
 }
 
 #[test]
 fn readers_in_go_and_python_decide_the_same() {
     let cache = tempfile::tempdir().expect("a directory");
-    let go = reader(
-        Command::new("go")
-            .args(["run", "read.go"])
-            .current_dir(dir())
-            .env("GOCACHE", cache.path())
-            .env("GO111MODULE", "off"),
-    );
-    let python = reader(Command::new("python3").arg(dir().join("read.py")));
-    let (Some(go), Some(python)) = (go, python) else { return };
-    assert_eq!(go, python);
-    // How many of each kind a reader decided for itself.
-    for (word, least) in [("values", 100), ("maps", 100), ("reads", 100), ("members", 20)] {
-        let line = python.lines().find(|line| line.ends_with(word)).expect(word);
-        let count: usize = line.split(' ').next().and_then(|n| n.parse().ok()).expect(word);
-        assert!(count >= least, "{line}");
+    for (reader, counts) in
+        [(Read, [("values", 100), ("maps", 20)]), (Decide, [("reads", 100), ("members", 20)])]
+    {
+        let mut all = Vec::new();
+        for mut command in [python(reader), go(reader, cache.path())] {
+            let Some((status, text)) = said(command.arg(".")) else { continue };
+            assert_eq!(status, Some(0), "{command:?}: {text}");
+            // How many of each kind it decided by itself.
+            for (word, least) in counts {
+                let line = text.lines().find(|line| line.ends_with(word)).expect(word);
+                let count = line.split(' ').next().and_then(|n| n.parse::<usize>().ok());
+                assert!(count.expect(word) >= least, "{command:?}: {line}");
+            }
+            all.push(text);
+        }
+        assert!(all.windows(2).all(|two| two[0] == two[1]), "{all:?}");
+    }
+}
+
+/// A text in a file of vectors, one that is wrong in its place, and which reader notices it.
+const WRONG: [(Reader, &str, &str, &str); 19] = [
+    (Read, "values.json", "\"version\":1", "\"version\":2"),
+    (Read, "values.json", "\"rootid\":null", "\"rootid\":7"),
+    (Read, "values.json", "\"rootid\":100000", "\"rootid\":null"),
+    (Read, "values.json", "\"permitted\":\"0", "\"permitted\":\"1"),
+    (Read, "values.json", "\"inheritable\":\"0", "\"inheritable\":\"1"),
+    (Read, "values.json", "\"effective\":true", "\"effective\":false"),
+    // Bytes that are none, with an entry, and a value without.
+    (Read, "values.json", "\"entries\":[]", "\"entries\":[{\"rootid\":null}]"),
+    (Read, "values.json", "\"entries\":[{", "\"entries\":[],\"another\":[{"),
+    (Read, "maps.json", "\"version\":1", "\"version\":2"),
+    (Read, "maps.json", "\"uid_to_kuid\":[[0,100000]", "\"uid_to_kuid\":[[0,100001]"),
+    (Read, "maps.json", "\"kuid_to_uid\":[[0,null]", "\"kuid_to_uid\":[[0,0]"),
+    (Read, "maps.json", "\"gid_to_kgid\":[[0,100000]", "\"gid_to_kgid\":[[0,null]"),
+    (Read, "maps.json", "\"kgid_to_gid\":[[0,null]", "\"kgid_to_gid\":[[0,1]"),
+    (Decide, "decisions.json", "\"version\":1", "\"version\":2"),
+    (Decide, "decisions.json", "{\"value\":\"01000002", "{\"value\":\"00000002"),
+    (Decide, "decisions.json", "\"answer\":{\"length\":", "\"answer\":{\"length\":1"),
+    (Decide, "layers.json", "\"version\":1", "\"version\":2"),
+    (Decide, "layers.json", "\"uid\":", "\"uid\":9"),
+    (Decide, "layers.json", "\"refused\":[{", "\"refused\":[MEMBER,{"),
+];
+
+/// Writes the vectors to a directory, with `new` in place of the first `old` of one file.
+fn write_changed(to: &Path, name: &str, old: &str, new: &str) {
+    for copied in ["values.json", "maps.json", "decisions.json", "layers.json"] {
+        let mut text = std::fs::read_to_string(dir().join(copied)).expect(copied);
+        if copied == name {
+            assert!(text.contains(old), "{name}: {old}");
+            text = text.replacen(old, new, 1);
+        }
+        std::fs::write(to.join(copied), text).expect(copied);
     }
 }
 
 #[test]
 fn a_reader_notices_what_is_wrong() {
-    let changed = tempfile::tempdir().expect("a directory");
-    let names = ["values.json", "maps.json", "decisions.json", "layers.json"];
-    let wrong = [
-        ("values.json", "\"rootid\":null", "\"rootid\":7"),
-        ("maps.json", "[100000,0]", "[100000,1]"),
-        ("decisions.json", "\"answer\":{\"value\":\"01000002", "\"answer\":{\"value\":\"00000002"),
-        ("layers.json", "\"uid\":", "\"uid\":9"),
-    ];
-    for (name, old, new) in wrong {
-        for copied in names {
-            let mut text = std::fs::read_to_string(dir().join(copied)).expect(copied);
-            if copied == name {
-                assert!(text.contains(old), "{name}: {old}");
-                text = text.replacen(old, new, 1);
-            }
-            std::fs::write(changed.path().join(copied), text).expect(copied);
+    let cache = tempfile::tempdir().expect("a directory");
+    let copy = tempfile::tempdir().expect("a directory");
+    let run = |reader, name: &str, old: &str, new: &str, wrong: bool| {
+        write_changed(copy.path(), name, old, new);
+        for mut command in [python(reader), go(reader, cache.path())] {
+            let Some((status, text)) = said(command.arg(copy.path())) else { continue };
+            let at = format!("{command:?}: {name}: {new}: {text}");
+            assert_eq!(status, Some(i32::from(wrong)), "{at}");
+            // A difference that it found, and not a mistake of its own.
+            let difference = text.contains(" and not ") || text.contains("not of version 1");
+            assert_eq!(difference, wrong, "{at}");
         }
-        let mut command = Command::new("python3");
-        command.arg(dir().join("read.py")).arg(changed.path());
-        match command.output() {
-            Ok(output) => assert_eq!(output.status.code(), Some(1), "{name}"),
-            Err(_) => println!("skipped: needs python3"),
+    };
+    for reader in [Read, Decide] {
+        run(reader, "values.json", "", "", false);
+    }
+    // A member that is translated, for the list of those that are refused.
+    let member = cases("layers.json")[0]["before"]["members"][0].to_string();
+    for (reader, name, old, new) in WRONG {
+        run(reader, name, old, &new.replace("MEMBER", &member), true);
+    }
+}
+
+#[test]
+fn a_reader_is_short_and_formatted() {
+    let source = |name: &str| std::fs::read_to_string(dir().join(name)).expect(name);
+    for name in ["read.py", "read.go", "nscap/nscap.go"] {
+        let lines = source(name).lines().count();
+        assert!(lines <= 60, "{name}: {lines} lines");
+    }
+    let mut names = vec!["read.py".to_owned(), "decide.py".to_owned(), "read.go".to_owned()];
+    for below in ["nscap", "decide"] {
+        for file in std::fs::read_dir(dir().join(below)).expect(below) {
+            let name = file.expect(below).file_name().into_string().expect("a name of ours");
+            names.push(format!("{below}/{name}"));
         }
+    }
+    assert!(names.len() > 6, "{names:?}");
+    for name in &names {
+        let text = source(name);
+        assert!(text.lines().count() <= 400, "{name}");
+        for line in text.lines().map(|line| line.replace('\t', "        ")) {
+            assert!(line.chars().count() <= 100, "{name}: {line}");
+        }
+    }
+    let go = names.iter().filter(|name| name.ends_with(".go"));
+    let unformatted = said(Command::new("gofmt").arg("-l").args(go).current_dir(dir()));
+    if let Some(unformatted) = unformatted {
+        assert_eq!(unformatted, (Some(0), String::new()));
     }
 }
