@@ -24,7 +24,8 @@
 
 /*
  * Of an attribute that could not be read it is not known whether it grants something. Where a file
- * system keeps none, or lets none be seen, it grants nothing.
+ * system keeps none, lets none be seen or, on a server, does not find the file any more, it grants
+ * nothing.
  */
 int nscap_needs_drop(int size)
 {
@@ -32,6 +33,7 @@ int nscap_needs_drop(int size)
 	case -ENODATA:
 	case -EOPNOTSUPP:
 	case -ENOSYS:
+	case -ENOENT:
 	case -EINVAL:
 	case -EACCES:
 	case -EPERM:
