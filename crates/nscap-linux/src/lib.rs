@@ -88,4 +88,4 @@ pub use subid::{Range, Subids};
 pub use task::{LiveTask, Over, Tracer};
 pub use users::User;
 pub use way::{Passed, Start, Way};
-pub use who::{Target, Who, group_id, user_ids, user_name};
+pub use who::{Target, Who, group_id, group_name, user_ids, user_name};

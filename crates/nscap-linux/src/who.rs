@@ -228,6 +228,17 @@ pub fn group_id(name: &str) -> Option<u32> {
     Some(group.gid.as_raw())
 }
 
+/// The group whose gid this is (getgrgid(3)); `None` where there is none.
+///
+/// ```
+/// assert_eq!(nscap_linux::group_name(0).as_deref(), Some("root"));
+/// ```
+#[must_use]
+pub fn group_name(gid: u32) -> Option<String> {
+    let group = nix::unistd::Group::from_gid(gid.into());
+    group.ok().flatten().map(|group| group.name)
+}
+
 fn who_error(who: &std::ffi::OsStr, problem: &str) -> Error {
     error(who, problem)
 }

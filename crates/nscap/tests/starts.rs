@@ -225,3 +225,54 @@ print("AMB", not before["ambient"])' | sort
         assert!(pairs >= 5, "{line}");
     }
 }
+
+#[test]
+fn a_unit_of_another_root_has_the_users_and_groups_of_that() {
+    const NAME: &str = "a_unit_of_another_root_has_the_users_and_groups_of_that";
+    if !is_root(NAME) {
+        return;
+    }
+    let asked = script(&format!(
+        r#"
+        {ROOTFS}
+        for file in passwd group; do
+            cp /etc/$file $file
+            echo 'nscap-here:x:77777:77777::/:' >>$file
+            mount --bind $file /etc/$file
+        done
+        asks() {{ # asks STATUS PART SETTINGS [OPTION...]
+            printf '[Service]\nExecStart=%s\n%b\n' "$file" "$3" >a.service
+            expect "$1" "$2" "$nscap" explain --systemd "$dir/a.service" "${{@:4}}"
+            say "$3"
+        }}
+        file=/usr/bin/ping
+        of_root() {{ asks "$@" --root rootfs; }}
+        no_user='ends with 217/USER' no_group='ends with 216/GROUP'
+        # What this machine lists, and the directory does not.
+        for user in 77777 nscap-here; do
+            of_root 2 "no user of the root file system: a.service $no_user" "User=$user"
+            of_root 2 "no group of the root file system: a.service $no_group" "Group=$user"
+            of_root 2 "$no_group" "User=web\nSupplementaryGroups=web $user"
+        done
+        for user in web 33; do
+            of_root 0 'uid 33' "User=$user\nGroup=$user\nSupplementaryGroups=$user"
+        done
+        # systemd makes them; each file system is nosuid then.
+        of_root 1 'uid 77777' 'DynamicUser=yes\nUser=77777\nGroup=77777'
+        of_root 1 'uid 61184' 'DynamicUser=yes\nGroup=nscap-here'
+        of_root 2 "$no_group" 'DynamicUser=yes\nSupplementaryGroups=77777'
+        # It asks no database for root and nobody.
+        rm rootfs/etc/passwd rootfs/etc/group
+        for user in root 0; do of_root 0 'uid 0' "User=$user\nGroup=$user"; done
+        for user in nobody 65534; do of_root 0 'uid 65534' "User=$user\nGroup=65534"; done
+        of_root 2 "$no_user" User=33
+        file=/bin/true
+        for user in nscap-here 77777; do
+            asks 0 'uid 77777' "User=$user\nGroup=$user\nSupplementaryGroups=$user"
+        done
+        asks 2 "no user of this machine: a.service $no_user" User=77778
+        asks 2 "no group of this machine: a.service $no_group" Group=77778
+        "#
+    ));
+    assert_eq!(asked.len(), 20, "{asked:?}");
+}

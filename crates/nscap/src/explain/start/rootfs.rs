@@ -31,8 +31,6 @@ pub(super) struct User {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) groups: Vec<u32>,
-    /// Whether /etc/passwd has it; a number need not be there.
-    pub(super) is_listed: bool,
 }
 
 impl Rootfs {
@@ -153,14 +151,12 @@ impl Rootfs {
                 line.get(2)?.parse().ok()
             };
             let groups = lines(&groups).filter_map(|line| member(&line)).collect();
-            let is_listed = line.is_some();
-            return Ok(User { uid, gid: field(3).unwrap_or(0), groups, is_listed });
+            return Ok(User { uid, gid: field(3).unwrap_or(0), groups });
         }
         Ok(User {
             uid,
             gid: group_of(&groups, group).ok_or_else(|| unknown("group", group))?,
             groups: Vec::new(),
-            is_listed: line.is_some(),
         })
     }
 
@@ -168,6 +164,11 @@ impl Rootfs {
     pub(super) fn group(&self, text: &str) -> Result<u32, Failure> {
         let groups = self.text("/etc/group")?;
         group_of(&groups, text).ok_or_else(|| self.unknown("group", text))
+    }
+
+    /// Whether /etc/passwd or /etc/group has this name or number.
+    pub(super) fn lists(&self, file: &str, text: &str) -> Result<bool, Failure> {
+        Ok(line_of(&self.text(file)?, text).is_some())
     }
 
     fn unknown(&self, what: &str, name: &str) -> Failure {
@@ -216,20 +217,20 @@ mod tests {
         file("etc/group", "web:x:34:\nnet:x:50:web,root\n");
         let rootfs = Rootfs::new(Some(dir.path().into()));
         let user = |text: &str| rootfs.user(text).unwrap();
-        assert_eq!(user("web"), User { uid: 33, gid: 34, groups: vec![50], is_listed: true });
+        assert_eq!(user("web"), User { uid: 33, gid: 34, groups: vec![50] });
         assert_eq!(user("33"), user("web"));
-        assert_eq!(user("web:net"), User { uid: 33, gid: 50, groups: vec![], is_listed: true });
-        assert_eq!(user("1000"), User { uid: 1000, gid: 0, groups: vec![], is_listed: false });
-        assert_eq!(user("1000:7"), User { uid: 1000, gid: 7, groups: vec![], is_listed: false });
+        assert_eq!(user("web:net"), User { uid: 33, gid: 50, groups: vec![] });
+        assert_eq!(user("1000"), User { uid: 1000, gid: 0, groups: vec![] });
+        assert_eq!(user("1000:7"), User { uid: 1000, gid: 7, groups: vec![] });
         // Of bytes that are no UTF-8, of blanks, and with names that are other lines' numbers.
         let lines = b"44:x:0:0::/:\nroot:x:0:0::/:\n web:x:33:34:J\xf6rg:/:\nc:x:44:9::/: \n";
         std::fs::write(dir.path().join("etc/passwd"), lines).unwrap();
         file("etc/group", "50:x:0:\nweb:x:34:\nnet:x:50:web,root \n");
-        assert_eq!(user("web"), User { uid: 33, gid: 34, groups: vec![50], is_listed: true });
+        assert_eq!(user("web"), User { uid: 33, gid: 34, groups: vec![50] });
         assert_eq!((user("033"), user("33:")), (user("web"), user("web")));
-        assert_eq!(user("44"), User { uid: 44, gid: 9, groups: vec![], is_listed: true });
-        assert_eq!(user("44:50"), User { uid: 44, gid: 50, groups: vec![], is_listed: true });
-        assert_eq!(user(":50"), User { uid: 0, gid: 50, groups: vec![], is_listed: true });
+        assert_eq!(user("44"), User { uid: 44, gid: 9, groups: vec![] });
+        assert_eq!(user("44:50"), User { uid: 44, gid: 50, groups: vec![] });
+        assert_eq!(user(":50"), User { uid: 0, gid: 50, groups: vec![] });
         assert_eq!(rootfs.group("50").unwrap(), 50);
         file("etc/passwd", &"#".repeat(1 << 20));
         assert!(rootfs.user("33").is_err());

@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use nscap_core::{CapSet, Capability, Extent, Kuid};
-use nscap_linux::{user_ids, user_name};
+use nscap_linux::{group_id, group_name, user_ids, user_name};
 
 use super::merge::capability;
+use super::rootfs::User;
 use super::unit::Unit;
 use super::{Engine, Home, Machine, Rootfs, Runtime, Wanted, Words, input};
 use crate::cli::Explain;
@@ -75,6 +76,9 @@ const LEFT: [Capability; 2] = [Capability::Setpcap, Capability::SysAdmin];
 
 /// The first uid that systemd takes for DynamicUser=.
 const DYNAMIC: u32 = 61_184;
+
+/// A uid and a gid that systemd has without a database, as it has 0.
+const NOBODY: u32 = 65_534;
 
 pub(super) fn read(unit: &Path, args: &Explain, machine: &Machine) -> Result<Wanted, Failure> {
     let unit = Unit::read(unit)?;
@@ -159,41 +163,70 @@ fn expanded(text: &str, unit: &Unit, wanted: &mut Wanted) -> String {
 }
 
 fn user(unit: &Unit, users: &Rootfs, wanted: &mut Wanted) -> Result<(), Failure> {
+    let is_dynamic = unit.is_set("DynamicUser");
+    // With --root the users are those of that directory.
+    let whose = if users.is_a_containers() { "the root file system" } else { "this machine" };
+    let none = |key: &str, name: &str, what: &str| {
+        let unit = out::name(unit.name.as_bytes());
+        let problem = format!("no {what} of {whose}: {unit} ends with ");
+        let status = if what == "user" { "217/USER" } else { "216/GROUP" };
+        input(format!("{key}={}", out::name(name.as_bytes())), problem + status)
+    };
     if let Some(name) = unit.last("User") {
         let name = expanded(name, unit, wanted);
-        let known = users.user(&name);
-        let user = match (known, user_ids(&name)) {
-            (Ok(user), _)
-                if !(user.is_listed || unit.is_set("DynamicUser") || is_known(users, user.uid)) =>
-            {
-                let problem =
-                    format!("no such user: {} ends with 217/USER", out::name(unit.name.as_bytes()));
-                return Err(input(format!("User={name}"), &problem));
+        let User { uid, gid, groups } = match user_of(&name, users)? {
+            None if is_dynamic => {
+                let id = name.parse().unwrap_or(DYNAMIC);
+                User { uid: id, gid: id, groups: Vec::new() }
             }
-            (Ok(user), _) => (user.uid, user.gid, user.groups),
-            (Err(_), Some((uid, gid))) if !users.is_a_containers() => (uid, gid, Vec::new()),
-            (Err(_), None) if unit.is_set("DynamicUser") => (DYNAMIC, DYNAMIC, Vec::new()),
-            (Err(error), _) => return Err(error),
+            user => user.ok_or_else(|| none("User", &name, "user"))?,
         };
-        (wanted.uid, wanted.gid, wanted.groups) = user;
-    } else if unit.is_set("DynamicUser") {
+        (wanted.uid, wanted.gid, wanted.groups) = (uid, gid, groups);
+    } else if is_dynamic {
         (wanted.uid, wanted.gid) = (DYNAMIC, DYNAMIC);
     }
-    if let Some(group) = unit.last("Group") {
-        wanted.gid = users.group(group)?;
+    if let Some(name) = unit.last("Group") {
+        wanted.gid = match group_of(name, users)? {
+            None if is_dynamic => name.parse().unwrap_or(DYNAMIC),
+            group => group.ok_or_else(|| none("Group", name, "group"))?,
+        };
     }
-    for group in
-        unit.list("SupplementaryGroups").iter().flat_map(|list| list.split_ascii_whitespace())
-    {
-        wanted.groups.push(users.group(group)?);
+    let key = "SupplementaryGroups";
+    for name in unit.list(key).iter().flat_map(|list| list.split_ascii_whitespace()) {
+        let group = group_of(name, users)?;
+        wanted.groups.push(group.ok_or_else(|| none(key, name, "group"))?);
     }
     Ok(())
 }
 
-/// Whether the machine's user database has it, where it is the machine's users that count: systemd
-/// starts no service of a number alone.
-fn is_known(users: &Rootfs, uid: u32) -> bool {
-    !users.is_a_containers() && Kuid::new(uid).and_then(user_name).is_some()
+/// A user that has a name: of a number alone systemd starts nothing. Of uids 0 and 65534
+/// it asks no database.
+fn user_of(name: &str, users: &Rootfs) -> Result<Option<User>, Failure> {
+    if users.lists("/etc/passwd", name)? {
+        return users.user(name).map(Some);
+    }
+    let ids = match (name, name.parse()) {
+        ("root" | "0", _) => Some((0, 0)),
+        ("nobody" | "65534", _) => Some((NOBODY, NOBODY)),
+        _ if users.is_a_containers() => None,
+        (_, Ok(uid)) => Kuid::new(uid).and_then(user_name).and_then(|name| user_ids(&name)),
+        (_, Err(_)) => user_ids(name),
+    };
+    Ok(ids.map(|(uid, gid)| User { uid, gid, groups: Vec::new() }))
+}
+
+/// A group, likewise.
+fn group_of(name: &str, users: &Rootfs) -> Result<Option<u32>, Failure> {
+    if users.lists("/etc/group", name)? {
+        return users.group(name).map(Some);
+    }
+    Ok(match (name, name.parse()) {
+        ("root" | "0", _) => Some(0),
+        ("65534", _) => Some(NOBODY),
+        _ if users.is_a_containers() => None,
+        (_, Ok(gid)) => group_name(gid).map(|_| gid),
+        (_, Err(_)) => group_id(name),
+    })
 }
 
 fn sets(unit: &Unit, here: CapSet, wanted: &mut Wanted) {
