@@ -261,7 +261,7 @@ fn a_unit_of_another_root_has_the_users_and_groups_of_that() {
         of_root 1 'uid 77777' 'DynamicUser=yes\nUser=77777\nGroup=77777'
         of_root 1 'uid 61184' 'DynamicUser=yes\nGroup=nscap-here'
         of_root 2 "$no_group" 'DynamicUser=yes\nSupplementaryGroups=77777'
-        # It asks no database for root and nobody.
+        # It asks no database for uids 0 and 65534.
         rm rootfs/etc/passwd rootfs/etc/group
         for user in root 0; do of_root 0 'uid 0' "User=$user\nGroup=$user"; done
         for user in nobody 65534; do of_root 0 'uid 65534' "User=$user\nGroup=65534"; done
