@@ -54,6 +54,22 @@ fn wait_for_releases() {
     std::thread::sleep(Duration::from_millis(100));
 }
 
+/// A mapping of the file beneath. Until the server has heard that the handle of before is closed,
+/// what is opened is no passthrough, and what is mapped the mount's own.
+fn map_beneath(path: &Path, beneath: &Path) -> (File, Mapping) {
+    for _ in 0..100 {
+        let file = open(path, OFlags::RDWR);
+        let mapping = Mapping::of(&file);
+        mapping.write(1);
+        if std::fs::read(beneath).unwrap()[0] == 1 {
+            return (file, mapping);
+        }
+        drop((file, mapping));
+        wait_for_releases();
+    }
+    panic!("{}: no passthrough", path.display());
+}
+
 #[test]
 fn a_writer_that_has_closed_prevents_no_grant() {
     on_mounts("a_writer_that_is_gone", |ground| {
@@ -77,10 +93,9 @@ fn a_mapping_forbids_grants_as_long_as_it_lives() {
         make(&path);
         let busy = Err(Errno::TXTBSY);
         assert_eq!(grant(&path), Ok(()));
-        let file = open(&path, OFlags::RDWR);
+        let (file, mapping) = map_beneath(&path, &ground.beneath("file"));
         assert!(!is_held(&path));
         assert_eq!(grant(&path), busy);
-        let mapping = Mapping::of(&file);
         drop(file);
         wait_for_releases();
         assert_eq!(grant(&path), busy);
@@ -88,8 +103,8 @@ fn a_mapping_forbids_grants_as_long_as_it_lives() {
         rustix::mount::unmount(&ground.target, rustix::mount::UnmountFlags::DETACH).unwrap();
         ground.serve("");
         assert_eq!(grant(&path), busy);
-        mapping.write(1);
-        assert_eq!(std::fs::read(ground.beneath("file")).unwrap()[0], 1);
+        mapping.write(2);
+        assert_eq!(std::fs::read(ground.beneath("file")).unwrap()[0], 2);
         drop(mapping);
         // A process that another test is just starting has the mapping until it executes.
         let granted = (0..100).any(|_| grant(&path) != busy);
