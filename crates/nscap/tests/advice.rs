@@ -108,7 +108,7 @@ END
         sed 's/drop: \[ALL\]/drop: [ALL]\n          add: ["NET_RAW"]/' pod.yaml >again.yaml
         expect 0 'nothing lost' "$nscap" explain --kube again.yaml ping --root rootfs
         mkdir -p units/a.service.d; export SYSTEMD_UNIT_PATH=$dir/units
-        printf '[Service]\nExecStart=/bin/ping\nRootDirectory=%s\nUser=1000\nCapabilityBoundingSet=\n' "$dir/rootfs" \
+        printf '[Service]\nExecStart=/bin/ping\nRootDirectory=%s\nUser=daemon\nCapabilityBoundingSet=\n' "$dir/rootfs" \
             >units/a.service
         line=$(advice 1 --systemd a | head -1)
         [ "$line" = 'CapabilityBoundingSet=CAP_NET_RAW in a drop-in (systemctl edit a.service)' ] || fail "$line"
