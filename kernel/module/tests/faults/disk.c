@@ -41,6 +41,11 @@ void copy_image(const char *from, const char *to)
 	run("cp --sparse=always '%s' '%s'", from, to);
 }
 
+void replay_journal(const char *image)
+{
+	run("debugfs -w -R 'feature needs_recovery' '%s' >/dev/null 2>&1", image);
+}
+
 void attach(const char *image)
 {
 	struct loop_config config = {};

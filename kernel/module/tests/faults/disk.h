@@ -11,6 +11,8 @@
 void new_image(const char *kind, const char *image);
 /* Of an image that is not in use; both are sparse. */
 void copy_image(const char *from, const char *to);
+/* ext4, of an image that is not in use: the next mount plays the journal that it has. */
+void replay_journal(const char *image);
 void attach(const char *image);
 void detach(void);
 /* 0, or an errno below 0. */
