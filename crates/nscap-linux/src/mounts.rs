@@ -20,17 +20,14 @@ pub(crate) const NSCAP_TYPE: &str = "fuse.nscap";
 
 /// The id, as mountinfo has it, of the mount that a descriptor was opened through.
 ///
-/// statx(2) says it from Linux 5.8 on, and not where something beneath does not pass it on; /proc
-/// does then. A server is not asked.
+/// proc_pid_fdinfo(5) says it, and where /proc is not mounted statx(2), from Linux 5.8 on. In this
+/// order, for what carries out statx(2) in the kernel's place may say that it gave the id and give
+/// none (qemu-user 7.2). A server is not asked.
 ///
 /// # Errors
 /// [`Error::Call`] where neither says it.
 pub(crate) fn mount_id(file: BorrowedFd<'_>) -> Result<u64> {
-    let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    match rustix::fs::statx(file, c"", how, StatxFlags::MNT_ID) {
-        Ok(stat) if stat.stx_mask & StatxFlags::MNT_ID.bits() != 0 => Ok(stat.stx_mnt_id),
-        _ => id_by_proc(file),
-    }
+    id_by_proc(file).or_else(|no_proc| id_by_statx(file).ok_or(no_proc))
 }
 
 /// [`mount_id`] by proc_pid_fdinfo(5).
@@ -40,6 +37,13 @@ fn id_by_proc(file: BorrowedFd<'_>) -> Result<u64> {
     let id = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
     id.and_then(|id| id.trim().parse().ok())
         .ok_or_else(|| Error::call(&info, "read", Errno::NODATA))
+}
+
+/// [`mount_id`] by statx(2).
+fn id_by_statx(file: BorrowedFd<'_>) -> Option<u64> {
+    let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = rustix::fs::statx(file, c"", how, StatxFlags::MNT_ID).ok()?;
+    (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
 }
 
 /// Of the thread, which may have a mount namespace of its own.
@@ -253,7 +257,7 @@ mod tests {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
             let file = rustix::fs::open(path, flags, Mode::empty()).unwrap();
             let id = mount_id(file.as_fd()).unwrap();
-            assert_eq!(id_by_proc(file.as_fd()).unwrap(), id, "{path}");
+            assert_eq!(id_by_statx(file.as_fd()).unwrap(), id, "{path}");
             assert!(all.iter().any(|mount| mount.id == id), "{path}");
         }
     }
