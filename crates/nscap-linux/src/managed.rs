@@ -178,7 +178,7 @@ impl Managed {
                 let text = self.run(&["info", name])?;
                 let field = |key: &str| field(&text, key, ':');
                 let state = field("Status").unwrap_or_default().to_ascii_lowercase();
-                self.running(state == "running", &state, field("PID"), None)
+                self.running(["running", "frozen"].contains(&&*state), &state, field("PID"), None)
             }
             Manager::Kube => self.kube(),
             Manager::Machine => {
@@ -210,7 +210,7 @@ impl Managed {
         let pid = words.next();
         let state = words.next().unwrap_or_default();
         let since = words.next().and_then(epoch);
-        self.running(state == "running", state, pid, since)
+        self.running(["running", "paused"].contains(&state), state, pid, since)
     }
 
     fn kube(&self) -> Result<Said> {
@@ -244,6 +244,7 @@ impl Managed {
         self.running(state == "CONTAINER_RUNNING", state, pid, words.next().and_then(epoch))
     }
 
+    /// What is paused has its processes: it can be looked at, and `docker ps` lists it.
     fn running(
         &self,
         is: bool,

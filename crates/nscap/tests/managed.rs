@@ -78,6 +78,9 @@ fn a_manager_that_is_missing_or_wrong_is_an_error() {
         # It is started again between two looks.
         answers podman "if [ -e again ]; then echo $second running $now; else touch again; echo $first running $now; fi"
         expect 2 'has been started again meanwhile' "$nscap" explain /bin/true --pid podman:a
+        # What is paused has its process.
+        answers docker "echo $first paused x"
+        expect 0 "pid $first (sleep)" "$nscap" explain /bin/true --pid docker:a
         answers docker "echo 0 exited x"
         expect 2 'is not running (it is exited)' "$nscap" explain /bin/true --pid docker:a
         answers docker "echo 4194399 running x"
@@ -92,6 +95,8 @@ fn a_manager_that_is_missing_or_wrong_is_an_error() {
         answers machinectl "printf 'Leader=$first\nState=running\n'"
         expect 0 "pid $first (sleep)" "$nscap" explain /bin/true --pid machine:m
         answers incus "printf 'Name: c\nStatus: RUNNING\nPID: $first\n'"
+        expect 0 "pid $first (sleep)" "$nscap" explain /bin/true --pid incus:c
+        answers incus "printf 'Name: c\nStatus: FROZEN\nPID: $first\n'"
         expect 0 "pid $first (sleep)" "$nscap" explain /bin/true --pid incus:c
         answers crictl 'case $1 in pods) echo p1 ;; ps) echo c1 ;; inspect) echo '"$first"' CONTAINER_RUNNING x ;; esac'
         expect 0 "pid $first (sleep)" "$nscap" explain /bin/true --pid kube:ns/pod/web
