@@ -126,7 +126,9 @@ impl Change {
                     ambient: own,
                 }
             }
-            Engine::Docker if !as_root => Sets { permitted: none, effective: none, ..all },
+            Engine::Docker if !as_root && runtime.takes_the_list() => {
+                Sets { permitted: none, effective: none, ..all }
+            }
             _ => all,
         })
     }
@@ -173,14 +175,13 @@ mod tests {
     #[test]
     fn what_another_user_has_differs() {
         let raw = CapSet::of(&[Capability::NetRaw]);
-        let sets =
-            |engine| change("NET_RAW", "ALL").sets(Runtime::today(engine), false, &ALL).unwrap();
-        assert_eq!(sets(Engine::Podman).ambient, raw);
-        assert_eq!(
-            (sets(Engine::Docker).permitted, sets(Engine::Docker).bounding),
-            (CapSet::EMPTY, raw)
-        );
-        let kube = sets(Engine::Containerd);
-        assert_eq!((kube.permitted, kube.ambient), (raw, CapSet::EMPTY));
+        let of = |runtime| change("NET_RAW", "ALL").sets(runtime, false, &ALL).unwrap();
+        assert_eq!(of(Runtime::today(Engine::Podman)).ambient, raw);
+        for engine in [Engine::Containerd, Engine::Docker] {
+            let sets = of(Runtime::today(engine));
+            assert_eq!((sets.permitted, sets.ambient), (raw, CapSet::EMPTY), "{engine:?}");
+        }
+        let old = of("docker:20.10.24".parse().unwrap());
+        assert_eq!((old.permitted, old.bounding), (CapSet::EMPTY, raw));
     }
 }

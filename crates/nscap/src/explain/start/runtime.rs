@@ -102,6 +102,13 @@ impl Runtime {
         self.version.is_some_and(|own| own < version)
     }
 
+    /// Whether docker takes the list from another user than root before execve, so that under
+    /// no_new_privs a file gives nothing. Since 23.0.7 and 24.0.6 it does not.
+    pub(crate) fn takes_the_list(self) -> bool {
+        let mended = if self.is_before([24, 0, 0]) { [23, 0, 7] } else { [24, 0, 6] };
+        self.engine == Engine::Docker && self.is_before(mended)
+    }
+
     /// Whether what a container has is inheritable, too.
     pub(crate) fn inherits(self) -> bool {
         self.is_before(self.engine.since_not_inheritable())
@@ -159,6 +166,17 @@ mod tests {
         assert_eq!(version("systemd:252"), Ok(Some([252, 0, 0])));
         for bad in ["", "lxc", "podman:", "podman:x", "podman:4.x", "podman:-1", "podman:4."] {
             assert!(version(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_docker_takes_from_a_user_depends_on_the_version() {
+        let takes = |text: &str| text.parse::<Runtime>().unwrap().takes_the_list();
+        for old in ["docker:20.10.24", "docker:23.0.6", "docker:24.0.5"] {
+            assert!(takes(old), "{old}");
+        }
+        for new in ["docker", "docker:23.0.7", "docker:24.0.6", "docker:26.1", "containerd:1.6"] {
+            assert!(!takes(new), "{new}");
         }
     }
 
