@@ -176,13 +176,13 @@ fn what_cannot_be_seen_of_a_task_is_said() {
         # Securebits show to the task alone. With nosuid they decide.
         mkdir m; mount -t tmpfs -o nosuid,mode=755 none m; cp cat m/cat; setcap cap_net_raw=ep m/cat
         setpriv --securebits=+noroot --bounding-set=-sys_resource sh -c 'exec setpriv sleep 100' & plain=$!
-        sleep 0.3
+        until_so grep -q sleep /proc/$plain/comm
         says 0 'securebits' "$dir/cat" --pid $plain
         says 2 'could not be told' "$dir/m/cat" --pid $plain
         kill $plain
         # What a tracer may do was fixed when it attached.
         setpriv --reuid=7 --regid=7 --clear-groups sleep 100 & traced=$!
-        sleep 0.2
+        until_so grep -q sleep /proc/$traced/comm
         # PTRACE_SEIZE.
         case $(uname -m) in x86_64) ptrace=101 ;; *) ptrace=117 ;; esac
         perl -e '$| = 1; syscall($ARGV[0], 0x4206, $ARGV[1] + 0, 0, 0) == 0 or die $!; print "up"; sleep 100' \

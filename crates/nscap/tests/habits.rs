@@ -371,8 +371,8 @@ fn tables_fit_the_terminal() {
     }
     let said = script(
         r#"
-        unshare --user --map-root-user sleep infinity &
-        sleep 0.3
+        unshare --user --map-root-user sleep infinity & container=$!
+        until_so grep -q sleep /proc/$container/comm
         cp /bin/cat ping
         setcap cap_net_raw=ep ping
         on_terminal() { script -qec "stty cols $1; $2" /dev/null </dev/null | tr -d '\r' | sed 's/\x1b\[[0-9;]*m//g'; }

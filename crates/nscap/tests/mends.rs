@@ -84,6 +84,7 @@ fn every_command_that_is_offered_mends() {
         cp /bin/cat m/cat; setcap cap_net_raw=ep m/cat
         mends $raw "$dir/m/cat" user -- --as host --uid 7
         setpriv --reuid=7 --regid=7 --clear-groups sleep 100 & plain=$!
+        until_so grep -q sleep /proc/$plain/comm
         mount -o remount,bind,nosuid m
         mends $raw "$dir/m/cat" user -- --pid $plain
         # Execute permission, for the very task: others still have none.
@@ -98,7 +99,8 @@ fn every_command_that_is_offered_mends() {
         setfacl -b f; chmod 755 f; setcap cap_net_raw=ep f
         # A capability that the task cannot have; with the last one, the effective bit.
         lacking() { setpriv --bounding-set=-net_admin --reuid=7 --regid=7 --clear-groups sh -c '"$@"' sh "$@"; }
-        lacking sleep 100 & sleep 0.3; lacking=$(pgrep -n sleep)
+        lacking sleep 101 &
+        until_so pgrep -xf 'sleep 101' >/dev/null; lacking=$(pgrep -xf 'sleep 101')
         setcap cap_net_raw,cap_net_admin=ep f
         mends $raw "$dir/f" lacking -- --pid $lacking
         setcap cap_net_admin=ep f
@@ -110,7 +112,8 @@ fn every_command_that_is_offered_mends() {
             nsenter -t "$holder" --user --setuid 0 --setgid 0 -- setpriv --bounding-set=-net_admin --reuid=7 \
                 --regid=7 --clear-groups sh -c '"$@"' sh "$@"
         }
-        below sleep 100 & sleep 0.3; below=$(pgrep -n sleep)
+        below sleep 102 &
+        until_so pgrep -xf 'sleep 102' >/dev/null; below=$(pgrep -xf 'sleep 102')
         mends $raw "$dir/f" below -- --pid $below
         # An entry of a container's own, where each can have one.
         cp /bin/cat p/src/cat; "$nscap" mount p/src t

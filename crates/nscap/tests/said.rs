@@ -76,7 +76,7 @@ fn umount_names_what_holds_the_mount_and_what_helps() {
         (cd t/below; exec sleep 1000) & one=$!
         sleep 1000 7<t/below & two=$!
         t/sleeper 1000 & three=$!
-        until_so grep -q sleeper /proc/$three/comm
+        for pid in $one $two $three; do until_so grep -q sleep /proc/$pid/comm; done
         expect 2 EBUSY "$nscap" umount t
         for pid in $one $two $three; do grep -q "pid $pid (sleep" err || fail "$pid: $(cat err)"; done
         grep -qF "nscap umount --lazy $dir/t" err || fail "$(cat err)"
