@@ -117,8 +117,10 @@ impl Words {
                 self.edit()
             ),
             Words::Options(_) | Words::Run(_) | Words::Pod { .. } => {
-                "there is no field for ambient capabilities: give them to the file in the image"
-                    .to_owned()
+                let field = if matches!(self, Words::Pod { .. }) { "field" } else { "option" };
+                format!(
+                    "there is no {field} for ambient capabilities: give them to the file in the image"
+                )
             }
         }
     }
