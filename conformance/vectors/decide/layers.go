@@ -105,7 +105,7 @@ func checkArchive(a Archive) {
 			header.Name, uint32(header.Uid), uint32(header.Gid),
 			value("security.capability"), value("security.nscapability"),
 		}
-		same("archive", found, m, m.Name)
+		nscap.Same("archive", found, m, m.Name)
 	}
 	if header, err := archive.Next(); err == nil {
 		log.Fatalf("archive: one member more: %s", header.Name)
@@ -114,14 +114,14 @@ func checkArchive(a Archive) {
 
 // checkMembers gives how many members of layers it decided.
 func checkMembers() (count int) {
-	for _, c := range load[Layer]("layers") {
+	for _, c := range nscap.Load[Layer]("layers") {
 		checkArchive(c.Before)
 		checkArchive(c.After)
 		for n, m := range c.Before.Members {
-			same("members", translate(c, m), c.After.Members[n], m.Name)
+			nscap.Same("members", translate(c, m), c.After.Members[n], m.Name)
 		}
 		for _, m := range c.Refused {
-			same("members", translate(c, m), nil, m.Name)
+			nscap.Same("members", translate(c, m), nil, m.Name)
 		}
 		count += len(c.Before.Members) + len(c.Refused)
 	}

@@ -89,7 +89,7 @@ func inside(uids nscap.Map, e Grant) *uint32 {
 
 // checkReads gives how many answers of getxattr(2) it decided.
 func checkReads() (count int) {
-	for _, c := range load[Decision]("decisions") {
+	for _, c := range nscap.Load[Decision]("decisions") {
 		for _, s := range c.Steps {
 			verb, attribute, _ := strings.Cut(strings.Fields(s.Do)[0], "-")
 			if s.File == nil || verb != "get" && verb != "size" {
@@ -102,7 +102,7 @@ func checkReads() (count int) {
 			} else if value != nil {
 				answer = map[string]any{"length": len(*value) / 2}
 			}
-			same("reads", answer, s.Answer, s.Do)
+			nscap.Same("reads", answer, s.Answer, s.Do)
 			count++
 		}
 	}

@@ -4,8 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"log"
-	"os"
 
 	"../nscap"
 )
@@ -63,25 +61,4 @@ type Layer struct {
 	From, To      [2]nscap.Map
 	Before, After Archive
 	Refused       []Member
-}
-
-// load gives the cases of a file in the directory that the command line names.
-func load[Case any](kind string) []Case {
-	var file struct {
-		Version int
-		Cases   []Case
-	}
-	text, _ := os.ReadFile(os.Args[1] + "/" + kind + ".json")
-	if err := json.Unmarshal(text, &file); err != nil || file.Version != 1 {
-		log.Fatalf("%s.json is not of version 1: %v", kind, err)
-	}
-	return file.Cases
-}
-
-// same ends the program where two values differ as JSON.
-func same(kind string, got, want any, of string) {
-	g, _ := json.Marshal(got)
-	if w, _ := json.Marshal(want); string(g) != string(w) {
-		log.Fatalf("%s: %s and not %s: %s", kind, g, w, of)
-	}
 }
