@@ -76,6 +76,11 @@ static void report(const struct operation *operation, const char *when, unsigned
 	failures++;
 }
 
+static bool may_forget(void)
+{
+	return !strcmp(kind, "ext4");
+}
+
 /* Whether it is wrong as well where the journal that the disk has is not forgotten. */
 static bool is_wrong_with_journal(const struct operation *operation, const struct look *before,
 				  const struct look *done)
@@ -83,7 +88,7 @@ static bool is_wrong_with_journal(const struct operation *operation, const struc
 	struct look now;
 	bool wrong;
 
-	if (strcmp(kind, "ext4"))
+	if (!may_forget())
 		return true;
 	replay_journal(kept);
 	mount_image(kept);
@@ -99,7 +104,8 @@ static void judge_again(const struct operation *operation, unsigned long long af
 	struct look now;
 	bool wrong;
 
-	copy_image(image, kept);
+	if (may_forget())
+		copy_image(image, kept);
 	attach(image);
 	if (mount_disk("/dev/" LOOP, kind, at)) {
 		printf("%s: cannot be mounted again\n", operation->name);
