@@ -54,8 +54,8 @@ fn wait_for_releases() {
     std::thread::sleep(Duration::from_millis(100));
 }
 
-/// A mapping of the file beneath. Until the server has heard that the handle of before is closed,
-/// what is opened is no passthrough, and what is mapped the mount's own.
+/// A mapping of the file beneath. A new handle is a passthrough one only after the server has heard
+/// that the earlier one is closed. Until then the pages that are mapped are the mount's own.
 fn map_beneath(path: &Path, beneath: &Path) -> (File, Mapping) {
     for _ in 0..100 {
         let file = open(path, OFlags::RDWR);

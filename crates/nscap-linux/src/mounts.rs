@@ -20,9 +20,9 @@ pub(crate) const NSCAP_TYPE: &str = "fuse.nscap";
 
 /// The id, as mountinfo has it, of the mount that a descriptor was opened through.
 ///
-/// proc_pid_fdinfo(5) says it, and where /proc is not mounted statx(2), from Linux 5.8 on. In this
-/// order, for what carries out statx(2) in the kernel's place may say that it gave the id and give
-/// none (qemu-user 7.2). A server is not asked.
+/// proc_pid_fdinfo(5) says it, and where /proc is not mounted statx(2), from Linux 5.8 on. /proc
+/// comes first, because qemu-user 7.2 sets STATX_MNT_ID in the mask and leaves the id out. A server
+/// is not asked.
 ///
 /// # Errors
 /// [`Error::Call`] where neither says it.
