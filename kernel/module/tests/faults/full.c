@@ -16,30 +16,47 @@
 #define STEPS 200
 
 static const char *program;
-static char file[4096];
-static int filler;
+static char file[4096], filler[4096], reserve[4096];
 static unsigned int failures, refused;
+
+static int create(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	CHECK(fd >= 0);
+	return fd;
+}
 
 /* To the last block. */
 static void fill(void)
 {
-	off_t at = lseek(filler, 0, SEEK_END), size;
+	int fd = create(filler);
+	off_t at = 0, size;
 
 	for (size = 1 << 28; size >= STEP; size /= 2)
-		while (fallocate(filler, 0, at, size) == 0)
+		while (fallocate(fd, 0, at, size) == 0)
 			at += size;
 	CHECK(errno == ENOSPC);
+	close(fd);
 	sync();
 }
 
-/* false where there is no room even to make room. */
-static bool make_room(off_t room)
+/* A file can be removed where none can be cut for want of room. */
+static void make_room(const char *path)
 {
-	off_t all = lseek(filler, 0, SEEK_END);
-	int error = ftruncate(filler, all > room ? all - room : 0);
-
+	CHECK(unlink(path) == 0);
 	sync();
-	return !error;
+}
+
+/* Full, but for so many bytes. */
+static void fill_but(off_t room)
+{
+	int fd = create(reserve);
+
+	CHECK(!room || fallocate(fd, 0, 0, room) == 0);
+	close(fd);
+	fill();
+	make_room(reserve);
 }
 
 static void fill_and_call(const struct operation *operation)
@@ -48,23 +65,20 @@ static void fill_and_call(const struct operation *operation)
 	unsigned int step, passed = 0, errors = 0, room_errors = 0;
 	int error;
 
-	CHECK(ftruncate(filler, 0) == 0);
 	prepare(operation, program, file);
 	look_at(file, &before);
 	CHECK(carry_out(operation, file, 0, NULL) == 0);
 	look_at(file, &after);
 	for (step = 0; passed < 2 && step < STEPS; step++) {
-		CHECK(ftruncate(filler, 0) == 0);
 		prepare(operation, program, file);
 		sync();
-		fill();
-		if (!make_room(step * STEP))
-			continue;
+		fill_but(step * STEP);
 		error = carry_out(operation, file, 0, NULL);
 		passed = error ? 0 : passed + 1;
 		errors += !!error;
 		room_errors += error == -ENOSPC;
 		look_at(file, &now);
+		make_room(filler);
 		if (error ? is_no_wider(&before, &after, &now) &&
 			    (operation->kind == CONTENT || same_grants(&before, &now)) :
 			    same_grants(&after, &now) && same_content(&after, &now))
@@ -84,17 +98,14 @@ static void fill_and_call(const struct operation *operation)
 
 int main(int argc, char **argv)
 {
-	char path[4096];
-
 	CHECK(argc == 4);
 	program = argv[1];
 	snprintf(file, sizeof(file), "%s/file", argv[3]);
-	snprintf(path, sizeof(path), "%s/filler", argv[3]);
+	snprintf(filler, sizeof(filler), "%s/filler", argv[3]);
+	snprintf(reserve, sizeof(reserve), "%s/reserve", argv[3]);
 	CHECK(write_number("/proc/sys/kernel/nscap_array", 1) == 0);
 	CHECK(write_number("/proc/sys/kernel/nscap_busy", 2) == 0);
 	look_begin();
-	filler = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	CHECK(filler >= 0);
 	for (const struct operation *operation = operations; operation->name; operation++)
 		if (operation->kind != READS)
 			fill_and_call(operation);
