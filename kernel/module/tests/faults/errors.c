@@ -16,8 +16,7 @@
 #include "../../../tests/nscap_test.h"
 #include "disk.h"
 
-#define SECTOR 512
-/* In doubling steps from here on. */
+/* Of so many steps each lets one of the smallest requests more pass; from there on they grow. */
 #define EACH 24
 #define STEPS 400
 
@@ -74,6 +73,11 @@ static void report(const struct operation *operation, const char *when, unsigned
 	print_look("without failure", done);
 	print_look("now", now);
 	failures++;
+}
+
+static unsigned int smallest_request(void)
+{
+	return strcmp(kind, "btrfs") ? 1024 : 8192;
 }
 
 static bool may_forget(void)
@@ -166,7 +170,7 @@ static void fail_each(const struct operation *operation)
 				break;
 			failed++;
 			/* A request that asks for less than is left passes. */
-			after += step < EACH ? SECTOR * 2 : after / 8;
+			after += step < EACH ? smallest_request() : after / 8;
 		}
 	printf("%s, %s: %u failed requests, %u errors\n", kind, operation->name, failed, errors);
 	CHECK(failed);
