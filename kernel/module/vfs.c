@@ -301,7 +301,39 @@ static unsigned long nscap_in_do_mmap(struct file *file, unsigned long addr, uns
 	return ret;
 }
 
+#ifndef NSCAP_NO_BACKING_FILES
+/* fs/backing-file.c, which asks security modules about a file that is mapped in the place of another. */
+
+static int nscap_in_security_mmap_backing_file(struct vm_area_struct *vma, struct file *file,
+					       struct file *user);
+NSCAP_ORIGINAL(security_mmap_backing_file)
+static int nscap_in_security_mmap_backing_file(struct vm_area_struct *vma, struct file *file,
+					       struct file *user)
+{
+	int error = nscap_mmap_backing(vma, file, user);
+
+	return error ?: original(security_mmap_backing_file)(vma, file, user);
+}
+
+static bool notrace nscap_frees_backed(struct ftrace_regs *fregs)
+{
+	return nscap_any_backed();
+}
+
+static void nscap_in_security_backing_file_free(struct file *file);
+NSCAP_ORIGINAL(security_backing_file_free)
+static void nscap_in_security_backing_file_free(struct file *file)
+{
+	nscap_free_backing(file);
+	original(security_backing_file_free)(file);
+}
+#endif
+
 struct nscap_hook nscap_vfs_hooks[] = {
+#ifndef NSCAP_NO_BACKING_FILES
+	NSCAP_HOOK(NULL, security_backing_file_free, nscap_frees_backed),
+	NSCAP_HOOK(NULL, security_mmap_backing_file, NULL),
+#endif
 	NSCAP_HOOK(NULL, do_mmap, nscap_maps_content),
 	NSCAP_HOOK(NULL, vm_mmap_pgoff, nscap_maps_content),
 	NSCAP_HOOK(NULL, notify_change, nscap_without_a_word),

@@ -76,6 +76,8 @@ static inline void nscap_register_sysctls(const char *path, const struct ctl_tab
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
 #define d_real(dentry, type) d_real(dentry, NULL)
+/* None but overlayfs has them, and it says so of a dentry. */
+#define NSCAP_NO_BACKING_FILES
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)

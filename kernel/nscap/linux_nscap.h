@@ -22,6 +22,7 @@ struct file;
 struct path;
 struct super_block;
 struct vfsmount;
+struct vm_area_struct;
 struct cpu_vfs_cap_data;
 struct nscap_kept;
 
@@ -154,6 +155,26 @@ struct address_space *nscap_mmap_begin(struct file *file, unsigned long flags);
  * @mapping: what nscap_mmap_begin() returned
  */
 void nscap_mmap_end(struct address_space *mapping);
+
+/**
+ * nscap_mmap_backing() - before a file is mapped in the place of another
+ * @vma: the mapping; its flags are final
+ * @file: the file that backs the other, as it was opened for it
+ * @user: the file that mmap(2) named
+ *
+ * Where the content can change through the mapping, both count as mapped from here to
+ * nscap_free_backing().
+ *
+ * Context: With mmap_lock, after nscap_mmap_begin() of @user.
+ * Return: 0; -ETXTBSY where @file grants something, or is about to; or -ENOMEM.
+ */
+int nscap_mmap_backing(struct vm_area_struct *vma, struct file *file, struct file *user);
+
+/**
+ * nscap_free_backing() - a file that backs another is neither open nor mapped any more
+ * @file: the file, as nscap_mmap_backing() had it
+ */
+void nscap_free_backing(struct file *file);
 
 /**
  * nscap_content_replaced() - before content is replaced by other means than a write
@@ -329,6 +350,16 @@ static inline struct address_space *nscap_mmap_begin(struct file *file, unsigned
 }
 
 static inline void nscap_mmap_end(struct address_space *mapping)
+{
+}
+
+static inline int nscap_mmap_backing(struct vm_area_struct *vma, struct file *file,
+				     struct file *user)
+{
+	return 0;
+}
+
+static inline void nscap_free_backing(struct file *file)
 {
 }
 

@@ -18,6 +18,8 @@
 #include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/security.h>
+#include <linux/slab.h>
+#include <linux/xarray.h>
 
 #include "nscap.h"
 
@@ -160,6 +162,114 @@ struct address_space *nscap_mmap_begin(struct file *file, unsigned long flags)
 
 void nscap_mmap_end(struct address_space *mapping)
 {
-	if (mapping)
-		mapping_unmap_writable(mapping);
+	if (!mapping)
+		return;
+	/* What nscap_mmap_backing() counted can be seen before this is no longer counted. */
+	smp_mb__before_atomic();
+	mapping_unmap_writable(mapping);
 }
+#ifndef NSCAP_NO_BACKING_FILES
+
+/* Two files of which the one is mapped in the place of the other. */
+struct nscap_backed {
+	struct path path[2];
+	struct address_space *mapping[2];
+};
+
+/* By the open file that is mapped. */
+DEFINE_XARRAY(nscap_backed);
+
+static struct nscap_backed *nscap_new_backed(const struct path *user, const struct path *backing)
+{
+	struct nscap_backed *backed = kmalloc(sizeof(*backed), GFP_KERNEL_ACCOUNT);
+	int error;
+
+	if (!backed)
+		return ERR_PTR(-ENOMEM);
+	backed->path[0] = *user;
+	backed->path[1] = *backing;
+	backed->mapping[0] = d_inode(user->dentry)->i_mapping;
+	backed->mapping[1] = d_real_inode(backing->dentry)->i_mapping;
+	error = mapping_map_writable(backed->mapping[0]);
+	if (error)
+		goto free;
+	error = mapping_map_writable(backed->mapping[1]);
+	if (error)
+		goto unmap;
+	path_get(&backed->path[0]);
+	path_get(&backed->path[1]);
+	return backed;
+unmap:
+	mapping_unmap_writable(backed->mapping[0]);
+free:
+	kfree(backed);
+	return ERR_PTR(error);
+}
+
+static void nscap_free_backed(struct nscap_backed *backed)
+{
+	for (int i = 0; i < 2; i++) {
+		mapping_unmap_writable(backed->mapping[i]);
+		path_put(&backed->path[i]);
+	}
+	kfree(backed);
+}
+
+/* From now on, till the open file is freed, both files count as mapped. */
+static int nscap_count_backed(struct file *file, const struct path *user)
+{
+	unsigned long index = (unsigned long)file;
+	struct nscap_backed *backed;
+	int error;
+
+	if (xa_load(&nscap_backed, index))
+		return 0;
+	backed = nscap_new_backed(user, &file->f_path);
+	if (IS_ERR(backed))
+		return PTR_ERR(backed);
+	error = xa_insert(&nscap_backed, index, backed, GFP_KERNEL_ACCOUNT);
+	if (error)
+		nscap_free_backed(backed);
+	/* Another task that maps it has counted it. */
+	return error == -EBUSY ? 0 : error;
+}
+
+/*
+ * Of a file that passes through to another (FUSE) that other one is mapped, which mmap(2) does not
+ * name. The lock of the address space is held, so nothing can be dropped here: where the other one
+ * grants something, it is not mapped. What the file itself granted is dropped already, and so is
+ * what a layer granted of which overlayfs says that it is the file's.
+ */
+int nscap_mmap_backing(struct vm_area_struct *vma, struct file *file, struct file *user)
+{
+	struct dentry *dentry = d_real(file_dentry(file), D_REAL_DATA);
+	struct address_space *mapping = d_inode(dentry)->i_mapping;
+	int error;
+
+	if (!(vma->vm_flags & VM_SHARED) || !(vma->vm_flags & VM_MAYWRITE) ||
+	    d_real_inode(file_dentry(user))->i_mapping == mapping)
+		return 0;
+	error = nscap_count_backed(file, &user->f_path);
+	/* Sealed against writing, as in nscap_mmap_begin(). */
+	if (error)
+		return error == -EPERM ? 0 : error;
+	/* Pairs with nscap_grant_begin(). */
+	smp_mb();
+	if (atomic_read(nscap_grants_of(mapping)))
+		return -ETXTBSY;
+	/* Pairs with nscap_grant_end(). */
+	smp_rmb();
+	return nscap_has_grant(dentry) ? -ETXTBSY : 0;
+}
+
+void nscap_free_backing(struct file *file)
+{
+	struct nscap_backed *backed;
+
+	if (!nscap_any_backed())
+		return;
+	backed = xa_erase(&nscap_backed, (unsigned long)file);
+	if (backed)
+		nscap_free_backed(backed);
+}
+#endif

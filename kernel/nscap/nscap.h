@@ -10,6 +10,7 @@
 #include <linux/mman.h>
 #include <linux/nscap.h>
 #include <linux/user_namespace.h>
+#include <linux/xarray.h>
 #include <linux/xattr.h>
 
 #include "compat.h"
@@ -73,6 +74,13 @@ void nscap_release(struct nscap_state *state);
 int nscap_grant_begin(struct inode *inode);
 void nscap_grant_end(struct inode *inode);
 int nscap_let_go(struct address_space *mapping);
+
+/* Whether nscap_free_backing() has anything to do. */
+extern struct xarray nscap_backed;
+static __always_inline bool nscap_any_backed(void)
+{
+	return !xa_empty(&nscap_backed);
+}
 
 /*
  * Whether content can change through a mapping with these flags. What is not open for writing cannot
