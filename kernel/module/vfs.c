@@ -330,10 +330,6 @@ static void nscap_in_security_backing_file_free(struct file *file)
 #endif
 
 struct nscap_hook nscap_vfs_hooks[] = {
-#ifndef NSCAP_NO_BACKING_FILES
-	NSCAP_HOOK(NULL, security_backing_file_free, nscap_frees_backed),
-	NSCAP_HOOK(NULL, security_mmap_backing_file, NULL),
-#endif
 	NSCAP_HOOK(NULL, do_mmap, nscap_maps_content),
 	NSCAP_HOOK(NULL, vm_mmap_pgoff, nscap_maps_content),
 	NSCAP_HOOK(NULL, notify_change, nscap_without_a_word),
@@ -356,6 +352,10 @@ struct nscap_hook nscap_vfs_hooks[] = {
 #endif
 #else
 	NSCAP_WHOLE(NULL, path_listxattrat),
+#endif
+#ifndef NSCAP_NO_BACKING_FILES
+	NSCAP_HOOK(NULL, security_backing_file_free, nscap_frees_backed),
+	NSCAP_HOOK(NULL, security_mmap_backing_file, NULL),
 #endif
 	{ }
 };
