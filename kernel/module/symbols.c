@@ -40,7 +40,11 @@ const struct address_space_operations *nscap_shmem_aops;
  */
 static unsigned long __init nscap_find_lookup(void)
 {
-	struct kprobe probe = { .symbol_name = "kallsyms_lookup_name" };
+	/* Not armed: what was, may not be given back where memory is short, and nothing says so. */
+	struct kprobe probe = {
+		.symbol_name = "kallsyms_lookup_name",
+		.flags = KPROBE_FLAG_DISABLED,
+	};
 	char name[KSYM_SYMBOL_LEN];
 	unsigned long at, offset = 0;
 	const char *plus;
