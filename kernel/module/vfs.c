@@ -315,6 +315,12 @@ static int nscap_in_security_mmap_backing_file(struct vm_area_struct *vma, struc
 	return error ?: original(security_mmap_backing_file)(vma, file, user);
 }
 
+/* Programs and libraries of an overlay are mapped privately. */
+static bool notrace nscap_maps_backing(struct ftrace_regs *fregs)
+{
+	return nscap_vma_changes_content((struct vm_area_struct *)ftrace_regs_get_argument(fregs, 0));
+}
+
 static bool notrace nscap_frees_backed(struct ftrace_regs *fregs)
 {
 	return nscap_any_backed();
@@ -355,7 +361,7 @@ struct nscap_hook nscap_vfs_hooks[] = {
 #endif
 #ifndef NSCAP_NO_BACKING_FILES
 	NSCAP_HOOK(NULL, security_backing_file_free, nscap_frees_backed),
-	NSCAP_HOOK(NULL, security_mmap_backing_file, NULL),
+	NSCAP_HOOK(NULL, security_mmap_backing_file, nscap_maps_backing),
 #endif
 	{ }
 };

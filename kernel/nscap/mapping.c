@@ -242,12 +242,15 @@ static int nscap_count_backed(struct file *file, const struct path *user)
  */
 int nscap_mmap_backing(struct vm_area_struct *vma, struct file *file, struct file *user)
 {
-	struct dentry *dentry = d_real(file_dentry(file), D_REAL_DATA);
-	struct address_space *mapping = d_inode(dentry)->i_mapping;
+	struct address_space *mapping;
+	struct dentry *dentry;
 	int error;
 
-	if (!(vma->vm_flags & VM_SHARED) || !(vma->vm_flags & VM_MAYWRITE) ||
-	    d_real_inode(file_dentry(user))->i_mapping == mapping)
+	if (!nscap_vma_changes_content(vma))
+		return 0;
+	dentry = d_real(file_dentry(file), D_REAL_DATA);
+	mapping = d_inode(dentry)->i_mapping;
+	if (d_real_inode(file_dentry(user))->i_mapping == mapping)
 		return 0;
 	error = nscap_count_backed(file, &user->f_path);
 	/* Sealed against writing, as in nscap_mmap_begin(). */

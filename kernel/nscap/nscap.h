@@ -7,6 +7,7 @@
 
 #include <linux/capability.h>
 #include <linux/fs.h>
+#include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/nscap.h>
 #include <linux/user_namespace.h>
@@ -92,6 +93,12 @@ static __always_inline bool nscap_changes_content(const struct file *file, unsig
 
 	return file && (type == MAP_SHARED || type == MAP_SHARED_VALIDATE) &&
 	       file->f_mode & FMODE_WRITE;
+}
+
+/* The same of a mapping that is being made. */
+static __always_inline bool nscap_vma_changes_content(const struct vm_area_struct *vma)
+{
+	return (vma->vm_flags & (VM_SHARED | VM_MAYWRITE)) == (VM_SHARED | VM_MAYWRITE);
 }
 
 struct nscap_request {
