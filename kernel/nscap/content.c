@@ -51,7 +51,7 @@ int nscap_content_replaced(struct inode *inode)
 {
 	struct iattr kill = { .ia_valid = ATTR_FORCE };
 	struct dentry *dentry;
-	int error = 0, has;
+	int error;
 
 	lockdep_assert_held_write(&inode->i_rwsem);
 	if (!S_ISREG(inode->i_mode) || IS_NOSEC(inode))
@@ -61,13 +61,12 @@ int nscap_content_replaced(struct inode *inode)
 	if (!dentry)
 		return -ESTALE;
 	kill.ia_valid |= setattr_should_drop_suidgid(&nop_mnt_idmap, inode);
-	has = security_inode_need_killpriv(dentry);
-	if (has > 0)
+	error = security_inode_need_killpriv(dentry);
+	if (error > 0)
 		kill.ia_valid |= ATTR_KILL_PRIV;
-	if (has < 0)
-		error = has;
-	else if (kill.ia_valid != ATTR_FORCE)
-		error = notify_change(&nop_mnt_idmap, dentry, &kill, NULL);
+	if (error >= 0)
+		error = kill.ia_valid == ATTR_FORCE ?
+			0 : notify_change(&nop_mnt_idmap, dentry, &kill, NULL);
 	dput(dentry);
 	return error;
 }
