@@ -163,10 +163,11 @@ void nscap_mmap_end(struct address_space *mapping);
  * @user: the file that mmap(2) named
  *
  * Where the content can change through the mapping, both count as mapped from here to
- * nscap_free_backing().
+ * nscap_free_backing(), also where this fails.
  *
  * Context: With mmap_lock, after nscap_mmap_begin() of @user.
- * Return: 0; -ETXTBSY where @file grants something, or is about to; or -ENOMEM.
+ * Return: 0; -ETXTBSY where @file grants something, or is about to; -EPERM where it is sealed
+ * against writing; -ENOMEM; or by what error it cannot be read whether it grants something.
  */
 int nscap_mmap_backing(struct vm_area_struct *vma, struct file *file, struct file *user);
 

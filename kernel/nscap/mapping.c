@@ -17,6 +17,7 @@
 #include <linux/lockdep.h>
 #include <linux/mm.h>
 #include <linux/mount.h>
+#include <linux/refcount.h>
 #include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/xarray.h>
@@ -170,25 +171,31 @@ void nscap_mmap_end(struct address_space *mapping)
 }
 #ifndef NSCAP_NO_BACKING_FILES
 
-/* Two files of which the one is mapped in the place of the other. */
+/*
+ * Two files of which the one is mapped in the place of the other; above: where that other one is
+ * itself mapped in the place of a third, which then counts as long.
+ */
 struct nscap_backed {
+	refcount_t count;
+	struct nscap_backed *above;
 	struct path path[2];
 	struct address_space *mapping[2];
 };
 
 /* By the open file that is mapped. */
-DEFINE_XARRAY(nscap_backed);
+DEFINE_XARRAY_FLAGS(nscap_backed, XA_FLAGS_ACCOUNT);
 
-static struct nscap_backed *nscap_new_backed(const struct path *user, const struct path *backing)
+static struct nscap_backed *nscap_new_backed(struct file *user, const struct path *backing)
 {
 	struct nscap_backed *backed = kmalloc(sizeof(*backed), GFP_KERNEL_ACCOUNT);
 	int error;
 
 	if (!backed)
 		return ERR_PTR(-ENOMEM);
-	backed->path[0] = *user;
+	refcount_set(&backed->count, 1);
+	backed->path[0] = user->f_path;
 	backed->path[1] = *backing;
-	backed->mapping[0] = d_inode(user->dentry)->i_mapping;
+	backed->mapping[0] = file_inode(user)->i_mapping;
 	backed->mapping[1] = d_real_inode(backing->dentry)->i_mapping;
 	error = mapping_map_writable(backed->mapping[0]);
 	if (error)
@@ -198,6 +205,9 @@ static struct nscap_backed *nscap_new_backed(const struct path *user, const stru
 		goto unmap;
 	path_get(&backed->path[0]);
 	path_get(&backed->path[1]);
+	backed->above = xa_load(&nscap_backed, (unsigned long)user);
+	if (backed->above)
+		refcount_inc(&backed->above->count);
 	return backed;
 unmap:
 	mapping_unmap_writable(backed->mapping[0]);
@@ -206,17 +216,22 @@ free:
 	return ERR_PTR(error);
 }
 
-static void nscap_free_backed(struct nscap_backed *backed)
+static void nscap_put_backed(struct nscap_backed *backed)
 {
-	for (int i = 0; i < 2; i++) {
-		mapping_unmap_writable(backed->mapping[i]);
-		path_put(&backed->path[i]);
+	struct nscap_backed *above;
+
+	for (; backed && refcount_dec_and_test(&backed->count); backed = above) {
+		above = backed->above;
+		for (int i = 0; i < 2; i++) {
+			mapping_unmap_writable(backed->mapping[i]);
+			path_put(&backed->path[i]);
+		}
+		kfree(backed);
 	}
-	kfree(backed);
 }
 
 /* From now on, till the open file is freed, both files count as mapped. */
-static int nscap_count_backed(struct file *file, const struct path *user)
+static int nscap_count_backed(struct file *file, struct file *user)
 {
 	unsigned long index = (unsigned long)file;
 	struct nscap_backed *backed;
@@ -229,40 +244,57 @@ static int nscap_count_backed(struct file *file, const struct path *user)
 		return PTR_ERR(backed);
 	error = xa_insert(&nscap_backed, index, backed, GFP_KERNEL_ACCOUNT);
 	if (error)
-		nscap_free_backed(backed);
+		nscap_put_backed(backed);
 	/* Another task that maps it has counted it. */
 	return error == -EBUSY ? 0 : error;
+}
+
+/*
+ * A grant that is under way has the inode's lock, which cannot be waited for with that of an address
+ * space. Another one may be of a file that shares the place.
+ */
+static bool nscap_is_being_granted_to(struct inode *inode)
+{
+	if (!atomic_read(nscap_grants_of(inode->i_mapping))) {
+		/* Pairs with nscap_grant_end(). */
+		smp_rmb();
+		return false;
+	}
+	if (!inode_trylock_shared(inode))
+		return true;
+	inode_unlock_shared(inode);
+	return false;
 }
 
 /*
  * Of a file that passes through to another (FUSE) that other one is mapped, which mmap(2) does not
  * name. The lock of the address space is held, so nothing can be dropped here: where the other one
  * grants something, it is not mapped. What the file itself granted is dropped already, and so is
- * what a layer granted of which overlayfs says that it is the file's.
+ * what a layer granted of which overlayfs says that it is the file's; that one counts as well where
+ * the overlay's is mapped in the place of another.
  */
 int nscap_mmap_backing(struct vm_area_struct *vma, struct file *file, struct file *user)
 {
-	struct address_space *mapping;
 	struct dentry *dentry;
+	struct inode *inode;
 	int error;
 
 	if (!nscap_vma_changes_content(vma))
 		return 0;
 	dentry = d_real(file_dentry(file), D_REAL_DATA);
-	mapping = d_inode(dentry)->i_mapping;
-	if (d_real_inode(file_dentry(user))->i_mapping == mapping)
+	inode = d_inode(dentry);
+	if (d_real_inode(file_dentry(user)) == inode &&
+	    !xa_load(&nscap_backed, (unsigned long)user))
 		return 0;
-	error = nscap_count_backed(file, &user->f_path);
-	/* Sealed against writing, as in nscap_mmap_begin(). */
+	error = nscap_count_backed(file, user);
 	if (error)
-		return error == -EPERM ? 0 : error;
+		return error;
 	/* Pairs with nscap_grant_begin(). */
 	smp_mb();
-	if (atomic_read(nscap_grants_of(mapping)))
+	if (nscap_is_being_granted_to(inode))
 		return -ETXTBSY;
-	/* Pairs with nscap_grant_end(). */
-	smp_rmb();
-	return nscap_has_grant(dentry) ? -ETXTBSY : 0;
+	error = IS_NOSEC(inode) ? 0 : security_inode_need_killpriv(dentry);
+	return error > 0 ? -ETXTBSY : error;
 }
 
 void nscap_free_backing(struct file *file)
@@ -272,7 +304,6 @@ void nscap_free_backing(struct file *file)
 	if (!nscap_any_backed())
 		return;
 	backed = xa_erase(&nscap_backed, (unsigned long)file);
-	if (backed)
-		nscap_free_backed(backed);
+	nscap_put_backed(backed);
 }
 #endif

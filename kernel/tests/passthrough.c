@@ -30,7 +30,9 @@ struct backing_map { int32_t fd; uint32_t flags; uint64_t padding; };
 #define ROOM		4096
 #define LENGTH		8192
 
-static char backing[4096], file[4096], mountpoint[4096];
+static char backing[4096], file[4200], mountpoint[4096];
+/* How deep file systems may be upon another. */
+static unsigned int depth = 1;
 
 /* The server: one file, whose attributes it keeps itself or hands on. */
 
@@ -148,8 +150,7 @@ static void serve_one(struct server *server, const struct request *request)
 
 	switch (request->head.opcode) {
 	case FUSE_INIT:
-		/* How deep file systems may be upon another. */
-		init.unused[0] = 1;
+		init.unused[0] = depth;
 		return answer(server, request, 0, &init, sizeof(init));
 	case FUSE_LOOKUP:
 		return answer(server, request, strcmp(request->body, "file") ? ENOENT : 0, &entry,
@@ -199,12 +200,15 @@ static void serve(struct server *server)
 	_exit(errno != ENODEV);
 }
 
-static pid_t start(bool hands_on)
+static pid_t start(const char *directory, const char *name, bool hands_on)
 {
 	static struct server server;
 	char options[128];
 	pid_t pid;
 
+	snprintf(mountpoint, sizeof(mountpoint), "%s/%s", directory, name);
+	snprintf(file, sizeof(file), "%s/file", mountpoint);
+	CHECK(mkdir(mountpoint, 0755) == 0 || errno == EEXIST);
 	server.hands_on = hands_on;
 	server.device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 	CHECK(server.device >= 0);
@@ -343,6 +347,42 @@ static void drops_what_is_handed_on(void)
 	CHECK(munmap(at, LENGTH) == 0);
 }
 
+/* What is mapped is the file below both. */
+static void counts_upon_another(const char *directory)
+{
+	char *at;
+	pid_t server;
+
+	snprintf(backing, sizeof(backing), "%s/mountpoint/file", directory);
+	depth = 2;
+	server = start(directory, "upper", false);
+	at = map_shared();
+	CHECK(at != MAP_FAILED);
+	/* The other files have been closed by now. */
+	usleep(100000);
+	CHECK(grant(file) == ETXTBSY && grant(backing) == ETXTBSY);
+	CHECK(munmap(at, LENGTH) == 0);
+	CHECK(grant_later(file) == 0 && grant_later(backing) == 0);
+	stop(server);
+	snprintf(mountpoint, sizeof(mountpoint), "%s/mountpoint", directory);
+	depth = 1;
+}
+
+/* A file in memory that is sealed against writing changes through no other, either. */
+static void keeps_a_seal(const char *directory)
+{
+	int memory = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	pid_t server;
+
+	CHECK(memory >= 0 && ftruncate(memory, LENGTH) == 0);
+	CHECK(fcntl(memory, F_ADD_SEALS, F_SEAL_WRITE) == 0);
+	snprintf(backing, sizeof(backing), "/proc/%d/fd/%d", getpid(), memory);
+	server = start(directory, "mountpoint", false);
+	CHECK(map_shared() == MAP_FAILED && errno == EPERM);
+	stop(server);
+	close(memory);
+}
+
 /* While the other file grants something, its content stays. */
 static void races(unsigned int seconds)
 {
@@ -386,22 +426,22 @@ int main(int argc, char **argv)
 
 	CHECK(argc == 2);
 	snprintf(backing, sizeof(backing), "%s/backing", argv[1]);
-	snprintf(mountpoint, sizeof(mountpoint), "%s/mountpoint", argv[1]);
-	snprintf(file, sizeof(file), "%s/mountpoint/file", argv[1]);
-	CHECK(mkdir(mountpoint, 0755) == 0);
 	fd = open(backing, O_RDWR | O_CREAT | O_CLOEXEC, 0755);
 	CHECK(fd >= 0 && ftruncate(fd, LENGTH) == 0);
 	close(fd);
 
-	server = start(false);
+	server = start(argv[1], "mountpoint", false);
 	is_refused_where_the_other_grants();
 	keeps_both_from_being_granted_to();
 	drops_what_the_file_grants();
 	races(10);
+	counts_upon_another(argv[1]);
 	stop(server);
-	server = start(true);
+	snprintf(backing, sizeof(backing), "%s/backing", argv[1]);
+	server = start(argv[1], "mountpoint", true);
 	drops_what_is_handed_on();
 	stop(server);
+	keeps_a_seal(argv[1]);
 	puts("what is mapped through FUSE is mapped");
 	return 0;
 }
